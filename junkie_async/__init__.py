@@ -1,0 +1,105 @@
+"""An async SDK for the Junkie key system: licence keys created, listed, changed and deleted.
+
+async with JunkieClient() as junkie:
+    key = await junkie.keys.create(provider_id=8969, validity_minutes=60)
+"""
+
+from ._batch import CreateJob, DeleteJob
+from ._client import JunkieClient
+from ._errors import (
+    APIError,
+    AuthenticationError,
+    BadRequestError,
+    BatchError,
+    ClientClosedError,
+    ConfigurationError,
+    ConflictError,
+    ConnectError,
+    InvalidRequestError,
+    InvalidResponseError,
+    JunkieError,
+    NotFoundError,
+    Outcome,
+    OutcomeUnknownError,
+    PermissionDeniedError,
+    RateLimitError,
+    RequestTimeoutError,
+    ServerError,
+    TransportError,
+)
+from ._keys import Keys
+from ._models import (
+    HWID,
+    UNSET,
+    ActionResult,
+    BulkDeleteResult,
+    CreateReport,
+    DeleteReport,
+    DiscordRedemption,
+    Key,
+    KeyBatch,
+    KeyDetailed,
+    KeyFolder,
+    KeyPage,
+    KeyRef,
+    KeyStatus,
+    Pagination,
+    Unset,
+    UpdateResult,
+)
+from ._pager import KeyPager
+from ._params import BatchFields, CreateFields, Filters, UpdateFields
+from ._retry import RetryPolicy
+from ._throttle import RateLimit
+from ._version import __version__
+
+__all__ = [
+    "HWID",
+    "UNSET",
+    "APIError",
+    "ActionResult",
+    "AuthenticationError",
+    "BadRequestError",
+    "BatchError",
+    "BatchFields",
+    "BulkDeleteResult",
+    "ClientClosedError",
+    "ConfigurationError",
+    "ConflictError",
+    "ConnectError",
+    "CreateFields",
+    "CreateJob",
+    "CreateReport",
+    "DeleteJob",
+    "DeleteReport",
+    "DiscordRedemption",
+    "Filters",
+    "InvalidRequestError",
+    "InvalidResponseError",
+    "JunkieClient",
+    "JunkieError",
+    "Key",
+    "KeyBatch",
+    "KeyDetailed",
+    "KeyFolder",
+    "KeyPage",
+    "KeyPager",
+    "KeyRef",
+    "KeyStatus",
+    "Keys",
+    "NotFoundError",
+    "Outcome",
+    "OutcomeUnknownError",
+    "Pagination",
+    "PermissionDeniedError",
+    "RateLimit",
+    "RateLimitError",
+    "RequestTimeoutError",
+    "RetryPolicy",
+    "ServerError",
+    "TransportError",
+    "Unset",
+    "UpdateFields",
+    "UpdateResult",
+    "__version__",
+]

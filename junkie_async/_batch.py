@@ -1,0 +1,323 @@
+"""Large jobs: split into calls, run with bounded concurrency, told of as they go.
+
+Knows neither HTTP nor the service: any async callable will do.
+"""
+
+from __future__ import annotations
+
+import abc
+import asyncio
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Collection,
+    Generator,
+    Iterable,
+)
+from contextlib import aclosing
+from typing import Generic, TypeAlias, TypeVar
+
+from ._errors import (
+    BatchError,
+    InvalidRequestError,
+    InvalidResponseError,
+    Outcome,
+    OutcomeUnknownError,
+)
+from ._models import BulkDeleteResult, CreateReport, DeleteReport, KeyBatch, KeyRef
+from ._params import MAX_BATCH, MAX_BULK_DELETE, integer, picture, reference
+
+ChunkT = TypeVar("ChunkT")
+ResultT = TypeVar("ResultT")
+ReportT = TypeVar("ReportT")
+
+OnProgress: TypeAlias = Callable[[int, int | None], object]
+"""Called with the keys done so far, and how many there are in all, or None if that is not known."""
+
+GRACE = 10.0
+"""Seconds that calls in flight may still take once a job is cancelled."""
+
+
+class Runner(Generic[ChunkT, ResultT]):
+    """Makes a call for each chunk of a source, at most ``concurrency`` at once.
+
+    After the first failure no new call starts and those in flight finish. The source is pulled
+    lazily, by one worker at a time; results wait for the reader, who so holds the workers back.
+    """
+
+    def __init__(
+        self,
+        source: AsyncIterator[ChunkT],
+        call: Callable[[ChunkT], Awaitable[ResultT]],
+        concurrency: int,
+    ) -> None:
+        self.failure: Exception | None = None
+        self._source = source
+        self._call = call
+        self._stopped = False
+        self._turn = asyncio.Lock()
+        self._room = asyncio.Semaphore(2 * concurrency)
+        self._done: asyncio.Queue[ResultT | None] = asyncio.Queue()
+        self._idle: set[asyncio.Task[None]] = set()
+        self._workers = {asyncio.create_task(self._work()) for _ in range(concurrency)}
+        for worker in self._workers:
+            self._idle.add(worker)
+            worker.add_done_callback(self._ended)
+
+    async def results(self) -> AsyncGenerator[ResultT, None]:
+        """Give the results as they come, until the source is drained or a call has failed."""
+        try:
+            while (result := await self._done.get()) is not None:
+                self._room.release()
+                yield result
+        finally:
+            self.stop()
+            await self._wind_down()
+
+    def stop(self, failure: Exception | None = None) -> None:
+        """Start no new call, because of a failure or because the reader has left."""
+        self.failure = self.failure or failure
+        self._stopped = True
+        for worker in self._idle:
+            worker.cancel()
+
+    async def _work(self) -> None:
+        me = asyncio.current_task()
+        assert me is not None
+        while not self._stopped:
+            await self._room.acquire()
+            async with self._turn:
+                chunk = await self._pull()
+            if chunk is None:
+                return
+            self._idle.discard(me)
+            try:
+                self._done.put_nowait(await self._call(chunk))
+            except Exception as error:
+                self._idle.discard(me)
+                self.stop(error)
+                return
+            self._idle.add(me)
+
+    async def _pull(self) -> ChunkT | None:
+        if self._stopped:
+            return None
+        try:
+            return await anext(self._source)
+        except StopAsyncIteration:
+            self._stopped = True
+        except Exception as error:  # the caller's own iterable may raise anything
+            self.failure = self.failure or error
+            self._stopped = True
+        return None
+
+    def _ended(self, worker: asyncio.Task[None]) -> None:
+        self._workers.discard(worker)
+        self._idle.discard(worker)
+        if not self._workers:
+            self._done.put_nowait(None)
+
+    async def _wind_down(self) -> None:
+        """Let the calls in flight finish, but not for ever, and not past a second cancellation."""
+        try:
+            if self._workers:
+                await asyncio.wait(self._workers, timeout=GRACE)
+        finally:
+            for worker in (left := list(self._workers)):
+                worker.cancel()
+            await asyncio.gather(*left, return_exceptions=True)
+            if isinstance(self._source, AsyncGenerator):
+                await self._source.aclose()
+
+
+class Job(abc.ABC, Generic[ChunkT, ResultT, ReportT]):
+    """A large job, done in calls as large as the service allows.
+
+    ``await`` it for its report, or ``async for`` over its results as they come; nothing is sent
+    before. At most ``concurrency`` calls are in flight, and a reader that falls behind holds the
+    job back. When a call fails for good, no new one starts, those in flight finish, and
+    `BatchError` carries the report. Cancelling the reader, or leaving its loop, does the same: the
+    calls in flight have 10 seconds to finish. `report` says at any time how far the job has come.
+    """
+
+    def __init__(self, *, concurrency: int, on_progress: OnProgress | None) -> None:
+        self._concurrency = integer("concurrency", concurrency, 1, 1000)
+        self._on_progress = on_progress
+        self._runner: Runner[ChunkT, ResultT] | None = None
+
+    @property
+    @abc.abstractmethod
+    def report(self) -> ReportT:
+        """What the job has done so far; final once it has ended."""
+
+    @abc.abstractmethod
+    def _chunks(self) -> AsyncGenerator[ChunkT, None]:
+        """Give what each call is to do, lazily."""
+
+    @abc.abstractmethod
+    async def _call(self, chunk: ChunkT) -> ResultT:
+        """Make a call and count what came of it."""
+
+    @abc.abstractmethod
+    def _progress(self) -> tuple[int, int | None]:
+        """Count the keys done, and all there are."""
+
+    def __await__(self) -> Generator[None, None, ReportT]:
+        return self._run().__await__()
+
+    async def _run(self) -> ReportT:
+        async with aclosing(self.__aiter__()) as results:
+            async for _ in results:
+                pass
+        return self.report
+
+    async def __aiter__(self) -> AsyncGenerator[ResultT, None]:
+        if self._runner is not None:
+            raise RuntimeError("a job runs once; make another one")
+        self._runner = runner = Runner(self._chunks(), self._call, self._concurrency)
+        async with aclosing(runner.results()) as results:
+            async for result in results:
+                if self._on_progress is not None:
+                    self._on_progress(*self._progress())
+                yield result
+        if runner.failure is not None:
+            error = BatchError(f"the job ended early: {runner.failure}", self.report)
+            raise error from runner.failure
+
+
+class CreateJob(Job[int, KeyBatch, CreateReport]):
+    """Creates keys, 100 a call. Gives each `KeyBatch` as it is created."""
+
+    def __init__(
+        self,
+        amount: int,
+        create: Callable[[int], Awaitable[KeyBatch]],
+        *,
+        concurrency: int,
+        on_progress: OnProgress | None = None,
+    ) -> None:
+        super().__init__(concurrency=concurrency, on_progress=on_progress)
+        self._amount = integer("amount", amount, 1)
+        self._create = create
+        self._keys: list[str] = []
+        self._unknown = 0
+
+    @property
+    def report(self) -> CreateReport:
+        """What the job has created so far; final once it has ended."""
+        missing = self._amount - len(self._keys) - self._unknown
+        return CreateReport(
+            requested=self._amount,
+            keys=tuple(self._keys),
+            failed=max(0, missing),
+            unknown=self._unknown,
+        )
+
+    async def _chunks(self) -> AsyncGenerator[int, None]:
+        for begin in range(0, self._amount, MAX_BATCH):
+            yield min(MAX_BATCH, self._amount - begin)
+
+    async def _call(self, chunk: int) -> KeyBatch:
+        try:
+            batch = await self._create(chunk)
+        except (OutcomeUnknownError, asyncio.CancelledError):
+            self._unknown += chunk  # cancelled in flight: it may have been carried out
+            raise
+        self._keys += batch.keys
+        if len(batch.keys) != chunk and self._runner is not None:
+            # The batch is kept and given to the reader; only the job does not go on.
+            self._runner.stop(_miscounted(chunk, len(batch.keys)))
+        return batch
+
+    def _progress(self) -> tuple[int, int | None]:
+        return len(self._keys), self._amount
+
+
+def _miscounted(asked: int, got: int) -> InvalidResponseError:
+    return InvalidResponseError(
+        f"{asked} keys were asked for, and {got} came", outcome=Outcome.EXECUTED, field="keys"
+    )
+
+
+class DeleteJob(Job[list[int | str], BulkDeleteResult, DeleteReport]):
+    """Deletes keys, 1000 a call. Gives each `BulkDeleteResult` as it comes."""
+
+    def __init__(
+        self,
+        keys: Iterable[KeyRef] | AsyncIterable[KeyRef],
+        delete: Callable[[list[int | str]], Awaitable[BulkDeleteResult]],
+        *,
+        concurrency: int,
+        on_progress: OnProgress | None = None,
+    ) -> None:
+        super().__init__(concurrency=concurrency, on_progress=on_progress)
+        self._keys = _iterable_of_keys(keys)
+        self._total = len(keys) if isinstance(keys, Collection) else None
+        self._delete = delete
+        self._requested = self._repeated = self._deleted = self._missing = 0
+
+    @property
+    def report(self) -> DeleteReport:
+        """What the job has deleted so far; final once it has ended."""
+        done = self._deleted + self._missing
+        return DeleteReport(
+            requested=self._requested,
+            deleted=self._deleted,
+            missing=self._missing,
+            failed=self._requested - done,
+        )
+
+    async def _chunks(self) -> AsyncGenerator[list[int | str], None]:
+        """Gather references, each once in a chunk; 5 and "5" are two keys, as they are to a set."""
+        chunk: dict[int | str, None] = {}
+        index = 0
+        async with aclosing(_pull(self._keys)) as keys:
+            async for key in keys:
+                checked = reference(f"keys[{index}]", key)
+                index += 1
+                if checked in chunk:
+                    self._repeated += 1
+                    continue
+                chunk[checked] = None
+                self._requested += 1
+                if len(chunk) == MAX_BULK_DELETE:
+                    yield list(chunk)
+                    chunk.clear()
+        if chunk:
+            yield list(chunk)
+
+    async def _call(self, chunk: list[int | str]) -> BulkDeleteResult:
+        result = await self._delete(chunk)
+        deleted = min(result.deleted, len(chunk))
+        self._deleted += deleted
+        self._missing += len(chunk) - deleted
+        return result
+
+    def _progress(self) -> tuple[int, int | None]:
+        done = self._deleted + self._missing
+        return done, None if self._total is None else self._total - self._repeated
+
+
+def _iterable_of_keys(
+    keys: Iterable[KeyRef] | AsyncIterable[KeyRef],
+) -> Iterable[KeyRef] | AsyncIterable[KeyRef]:
+    """Check a whole collection now, before a key is deleted; an iterator is checked as it goes."""
+    if isinstance(keys, str | bytes) or not isinstance(keys, Iterable | AsyncIterable):
+        limit = "an iterable, or async iterable, of IDs, key values or Keys"
+        raise InvalidRequestError("keys", f"{picture(keys)} ({type(keys).__name__})", limit)
+    if isinstance(keys, Collection):
+        for index, key in enumerate(keys):
+            reference(f"keys[{index}]", key)
+    return keys
+
+
+async def _pull(keys: Iterable[KeyRef] | AsyncIterable[KeyRef]) -> AsyncGenerator[KeyRef, None]:
+    if isinstance(keys, AsyncIterable):
+        async for key in keys:
+            yield key
+    else:
+        for key in keys:
+            yield key

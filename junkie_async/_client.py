@@ -1,0 +1,128 @@
+"""`JunkieClient`: configuration and lifetime."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from types import TracebackType
+from typing import Self
+
+import aiohttp
+from yarl import URL
+
+from ._errors import ConfigurationError
+from ._keys import Keys
+from ._params import seconds
+from ._retry import RetryPolicy
+from ._throttle import RateLimit
+from ._transport import Transport
+
+BASE_URL = "https://api.jnkie.com/api/v2"
+
+
+class JunkieClient:
+    """A session with the service: one for a whole app, shared by all its tasks.
+
+    Use it with ``async with``, or call `close` at the end. Connections are opened by the first
+    call, in the event loop that is running then; the client belongs to that loop.
+
+    Args:
+        api_key: The API key; ``$JUNKIE_API_KEY`` by default. Keep it out of your source.
+        base_url: Where the service is; ``$JUNKIE_BASE_URL`` or the service's own address by
+            default. Plain ``http://`` is refused except to loopback.
+        timeout: Seconds for one attempt, from connecting to the end of its answer.
+        retry: How often, and how patiently, failed calls are sent again.
+        max_in_flight: Requests under way at once, 1 to 10,000.
+        rate_limit: Requests a second that the client allows itself, or None.
+        session: An `aiohttp.ClientSession` to use instead of the client's own. It is not closed.
+            A lost connection then always counts as sent, so fewer creates can be repeated.
+
+    Raises:
+        ConfigurationError: No API key, or a base URL that can't be used.
+        InvalidRequestError: A number is out of its limits.
+    """
+
+    def __init__(
+        self,
+        api_key: str | None = None,
+        *,
+        base_url: str | None = None,
+        timeout: float = 30.0,
+        retry: RetryPolicy = RetryPolicy(),  # noqa: B008 - frozen, so that sharing does no harm
+        max_in_flight: int = 16,
+        rate_limit: RateLimit | None = None,
+        session: aiohttp.ClientSession | None = None,
+    ) -> None:
+        self._base_url = _check_url(base_url or os.environ.get("JUNKIE_BASE_URL") or BASE_URL)
+        self._transport = Transport(
+            base_url=self._base_url,
+            api_key=_check_key(api_key or os.environ.get("JUNKIE_API_KEY")),
+            timeout=seconds("timeout", timeout),
+            retry=retry,
+            max_in_flight=max_in_flight,
+            rate_limit=rate_limit,
+            session=session,
+        )
+        self._keys = Keys(self._transport)
+
+    @property
+    def keys(self) -> Keys:
+        """The operations on keys."""
+        return self._keys
+
+    @property
+    def closed(self) -> bool:
+        """Whether `close` was called."""
+        return self._transport.closed
+
+    async def close(self) -> None:
+        """Close the client's connections. May be called again."""
+        await self._transport.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    def __repr__(self) -> str:
+        state = "closed" if self.closed else "open"
+        return f"<JunkieClient {self._base_url} {state}>"
+
+
+def _check_key(api_key: str | None) -> str:
+    if not api_key:
+        raise ConfigurationError("no API key: pass one to JunkieClient, or set $JUNKIE_API_KEY")
+    if not isinstance(api_key, str) or not api_key.isascii() or not api_key.isprintable():
+        raise ConfigurationError("the API key must be a string of printable ASCII characters")
+    if " " in api_key:
+        raise ConfigurationError("the API key has a space in it: was more copied than the key?")
+    return api_key
+
+
+def _check_url(written: str) -> str:
+    try:
+        url = URL(written)
+    except (ValueError, TypeError):
+        url = None
+    if url is None or url.scheme not in ("http", "https") or not url.host:
+        raise ConfigurationError("the base URL must be one of http or https, with a host")
+    if url.user or url.password or url.query_string or url.fragment:
+        raise ConfigurationError("the base URL must have no user, password, query or fragment")
+    if url.scheme == "http" and not _is_loopback(url.host):
+        raise ConfigurationError(
+            f"plain http to {url.host} would show the API key to the network: use https"
+        )
+    return str(url).rstrip("/")
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

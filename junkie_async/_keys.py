@@ -1,0 +1,318 @@
+"""The operations on keys: each names its call, and reads like the API's index."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import AsyncIterable, Iterable, Sequence
+from typing import Any, TypeAlias, Unpack
+
+import attrs
+
+from . import _params as params
+from . import _wire as wire
+from ._batch import CreateJob, DeleteJob, OnProgress
+from ._errors import InvalidRequestError, NotFoundError
+from ._models import (
+    UNSET,
+    ActionResult,
+    BulkDeleteResult,
+    DeleteReport,
+    Key,
+    KeyBatch,
+    KeyDetailed,
+    KeyFolder,
+    KeyPage,
+    KeyRef,
+    UpdateResult,
+)
+from ._pager import KeyPager
+from ._params import BatchFields, CreateFields, Filters, UpdateFields
+from ._transport import Transport
+
+KeyFolders: TypeAlias = list[KeyFolder]  # in the class below, `list` is the method
+
+
+class Keys:
+    """What can be done with keys, as ``client.keys``.
+
+    A key is referred to by its ID (a number), its value (a string, even one of digits only) or the
+    `Key` itself. Every method may raise `InvalidRequestError` before anything is sent, and any
+    other `JunkieError` after; what the methods list under "Raises" is what callers usually handle.
+    """
+
+    def __init__(self, transport: Transport) -> None:
+        self._send = transport.send
+
+    def list(
+        self,
+        *,
+        page: int = 1,
+        limit: int = 100,
+        prefetch: int = 4,
+        **filters: Unpack[Filters],
+    ) -> KeyPager:
+        """List keys: ``async for`` walks them all, ``await`` gives the first page.
+
+        Args:
+            page: The page to begin with, from 1.
+            limit: Keys in a page, 1 to 100.
+            prefetch: Pages fetched at once while walking, 1 to 64.
+            **filters: What to narrow the list by: see `Filters`. All must hold; one that is None
+                narrows nothing.
+
+        Returns:
+            The list, not fetched yet.
+        """
+        given = {name: value for name, value in filters.items() if value is not None}
+        query = params.check(params.ListFilters, "list", given).query()
+
+        async def fetch(page: int, limit: int) -> KeyPage:
+            return await self._send(wire.list_keys(query, page, limit))
+
+        return KeyPager(fetch, page=page, limit=limit, prefetch=prefetch)
+
+    async def get(self, key: KeyRef) -> KeyDetailed:
+        """Fetch one key with its redemption.
+
+        Args:
+            key: Its ID (int), its value (str), or the `Key`.
+
+        Raises:
+            NotFoundError: There is no such key.
+        """
+        return await self._send(wire.get_key(await self._segment(key, "GET")))
+
+    async def find(self, key_value: str) -> Key | None:
+        """Find the key whose value is exactly this one.
+
+        The service's own filter matches parts of a value; other keys that it turns up are passed
+        over.
+
+        Args:
+            key_value: The whole value.
+
+        Returns:
+            The key, or None.
+        """
+        value = params.text("key_value", key_value)
+        async for key in self.list(key=value):
+            if key.key_value == value:
+                return key
+        return None
+
+    async def create(self, *, provider_id: int, **fields: Unpack[CreateFields]) -> Key:
+        """Create one key.
+
+        Args:
+            provider_id: The provider that hands the key out, 1 or more.
+            **fields: What else the key is given: see `CreateFields`.
+
+        Raises:
+            OutcomeUnknownError: It may have been created: look before you call again.
+        """
+        request = params.check(params.CreateKey, "create", {"provider_id": provider_id, **fields})
+        return await self._send(wire.create_key(request))
+
+    async def create_batch(
+        self, *, provider_id: int, amount: int, **fields: Unpack[BatchFields]
+    ) -> KeyBatch:
+        """Create alike keys in one call.
+
+        Args:
+            provider_id: The provider that hands the keys out, 1 or more.
+            amount: How many, 1 to 100.
+            **fields: What else the keys are given: see `BatchFields`.
+
+        Raises:
+            OutcomeUnknownError: They may have been created: look before you call again.
+        """
+        given = {"provider_id": provider_id, "amount": amount, **fields}
+        request = params.check(params.CreateBatch, "create_batch", given)
+        return await self._send(wire.create_batch(request))
+
+    def create_many(
+        self,
+        amount: int,
+        *,
+        provider_id: int,
+        concurrency: int = 8,
+        on_progress: OnProgress | None = None,
+        **fields: Unpack[BatchFields],
+    ) -> CreateJob:
+        """Create any number of alike keys, in calls of 100.
+
+        Args:
+            amount: How many, 1 or more.
+            provider_id: The provider that hands the keys out, 1 or more.
+            concurrency: Calls in flight at once, 1 to 1000.
+            on_progress: Called with the keys created so far and ``amount`` after each call.
+            **fields: What else the keys are given: see `BatchFields`.
+
+        Returns:
+            The job, not begun yet. ``await`` gives its `CreateReport`; ``async for`` gives each
+            `KeyBatch` as it is created.
+
+        Raises:
+            BatchError: From the job: a call failed for good. The error's report has the keys
+                created so far.
+        """
+        given = {"provider_id": provider_id, **fields}
+        request = params.check(params.CreateBatch, "create_many", given)
+
+        async def create(count: int) -> KeyBatch:
+            return await self._send(wire.create_batch(attrs.evolve(request, amount=count)))
+
+        return CreateJob(amount, create, concurrency=concurrency, on_progress=on_progress)
+
+    async def update(self, key: KeyRef, **changes: Unpack[UpdateFields]) -> UpdateResult:
+        """Change a key. None sends null (``folder_id=None`` takes it out of its folder).
+
+        Args:
+            key: Its ID (int), its value (str), or the `Key`.
+            **changes: What is to change: see `UpdateFields`. What is left out stays as it is.
+
+        Raises:
+            NotFoundError: There is no such key.
+        """
+        request = params.check(params.UpdateKey, "update", changes)
+        if all(value is UNSET for value in changes.values()):
+            raise InvalidRequestError("changes", "none", "at least one field of the key")
+        return await self._send(wire.update_key(await self._segment(key, "PUT"), request))
+
+    async def invalidate(self, key: KeyRef) -> UpdateResult:
+        """Revoke a key, so that it is refused until it is revalidated.
+
+        Args:
+            key: Its ID (int), its value (str), or the `Key`.
+
+        Raises:
+            NotFoundError: There is no such key.
+        """
+        return await self.update(key, is_invalidated=True)
+
+    async def revalidate(self, key: KeyRef) -> UpdateResult:
+        """Undo `invalidate`.
+
+        Args:
+            key: Its ID (int), its value (str), or the `Key`.
+
+        Raises:
+            NotFoundError: There is no such key.
+        """
+        return await self.update(key, is_invalidated=False)
+
+    async def delete(self, key: KeyRef) -> None:
+        """Delete a key.
+
+        Args:
+            key: Its ID (int), its value (str), or the `Key`.
+
+        Raises:
+            NotFoundError: There is no such key.
+        """
+        await self._send(wire.delete_key(await self._segment(key, "DELETE")))
+
+    async def bulk_delete(self, keys: Sequence[KeyRef]) -> BulkDeleteResult:
+        """Delete up to 1000 keys in one call; those that don't exist are passed over.
+
+        Args:
+            keys: 1 to 1000 IDs (int), values (str) or `Key`s.
+        """
+        limit = f"a list of 1 to {params.MAX_BULK_DELETE} IDs, key values or Keys"
+        if isinstance(keys, str | bytes) or not isinstance(keys, Iterable):
+            raise InvalidRequestError("keys", params.picture(keys), limit)
+        checked = [params.reference(f"keys[{index}]", key) for index, key in enumerate(keys)]
+        if not 1 <= len(checked) <= params.MAX_BULK_DELETE:
+            raise InvalidRequestError("keys", f"one of {len(checked)}", limit)
+        return await self._send(wire.bulk_delete(checked))
+
+    def delete_many(
+        self,
+        keys: Iterable[KeyRef] | AsyncIterable[KeyRef],
+        *,
+        concurrency: int = 4,
+        on_progress: OnProgress | None = None,
+    ) -> DeleteJob:
+        """Delete any number of keys, in calls of 1000.
+
+        Args:
+            keys: IDs (int), values (str) or `Key`s, in any iterable or async iterable. A
+                collection is checked whole before anything is sent; an iterator is pulled, and
+                checked, as the job goes. A key that comes twice within a call is sent once.
+            concurrency: Calls in flight at once, 1 to 1000.
+            on_progress: Called with the keys done so far, and how many there are or None, after
+                each call.
+
+        Returns:
+            The job, not begun yet. ``await`` gives its `DeleteReport`; ``async for`` gives each
+            `BulkDeleteResult` as it comes.
+
+        Raises:
+            BatchError: From the job: a call failed for good, or the iterable did.
+        """
+        return DeleteJob(
+            keys,
+            lambda chunk: self._send(wire.bulk_delete(chunk)),
+            concurrency=concurrency,
+            on_progress=on_progress,
+        )
+
+    async def purge(
+        self,
+        *,
+        everything: bool = False,
+        on_progress: OnProgress | None = None,
+        **filters: Unpack[Filters],
+    ) -> DeleteReport:
+        """Delete all keys that the filters leave in the list.
+
+        The IDs are gathered first (8 bytes each), since deleting while paging would skip keys.
+
+        Args:
+            everything: Delete all keys there are. Needed when no filter is given.
+            on_progress: Called with the keys done so far, and how many there are.
+            **filters: What to delete: see `Filters`. Unlike in `list`, None is refused here: it
+                would delete more than was meant.
+
+        Raises:
+            BatchError: A bulk-delete failed for good; the report says how far it came.
+        """
+        for name, value in filters.items():
+            if value is None:
+                raise InvalidRequestError(name, "None", "left out, or a value to filter by")
+        query = params.check(params.ListFilters, "purge", filters).query()
+        if bool(query) == bool(everything):
+            limit = "given (at least one), or else everything=True"
+            raise InvalidRequestError("filters", "both" if query else "neither", limit)
+        ids = array("q")
+        async for page in self.list(**filters).pages():
+            ids.extend(key.id for key in page.keys)
+        return await self.delete_many(ids, on_progress=on_progress)
+
+    async def reset_hwid(self, key: KeyRef) -> ActionResult:
+        """Unbind all devices of a key.
+
+        Args:
+            key: Its ID (int), its value (str), or the `Key`.
+
+        Raises:
+            NotFoundError: There is no such key.
+            OutcomeUnknownError: They may have been unbound.
+        """
+        return await self._send(wire.reset_hwid(await self._segment(key, "POST")))
+
+    async def folders(self) -> KeyFolders:
+        """List the folders that keys are filed in."""
+        return await self._send(wire.list_folders())
+
+    async def _segment(self, key: KeyRef, method: str) -> str:
+        """Write a reference as part of a path, where the service takes any number for an ID."""
+        checked: Any = params.reference("key", key)
+        if isinstance(checked, str) and wire.is_ambiguous(checked):
+            found = await self.find(checked)
+            if found is None:
+                error = NotFoundError("no key has this value", status=404)
+                error.method, error.path = method, "/keys/{keyId}"
+                raise error
+            checked = found.id
+        return wire.segment(checked)

@@ -1,0 +1,181 @@
+"""Walks a list that comes in pages, ahead of its reader."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator
+from contextlib import aclosing
+
+import attrs
+
+from ._errors import InvalidResponseError, JunkieError, Outcome
+from ._models import Key, KeyPage
+from ._params import integer
+from ._seen import SeenIDs
+
+_FRUITLESS = 100
+"""Pages in a row without a new key, after which a list that goes on is taken for a broken one."""
+
+
+class KeyPager:
+    """A list of keys, walked page by page as it is read.
+
+    ``async for key in pager`` gives every key; ``await pager`` the first `KeyPage` alone. Each
+    walk starts anew.
+
+    While the reader is at work, up to ``prefetch`` further pages are fetched at once and delivered
+    in order; the first page comes alone, so that a reader who needs no more has made one request.
+    No key is given twice, though keys that are created during a walk push others onto the next
+    page. The walk ends where the pagination says so, and an empty page on the way does not end it.
+
+    Args:
+        fetch: Gives page number N (from 1) of at most so many keys.
+        page: Where to begin: where a walk that failed left off, say.
+        limit: Keys in a page, 1 to 100.
+        prefetch: Pages fetched at once, 1 to 64.
+
+    Raises:
+        InvalidRequestError: A number is out of its limits.
+    """
+
+    def __init__(
+        self,
+        fetch: Callable[[int, int], Awaitable[KeyPage]],
+        *,
+        page: int = 1,
+        limit: int = 100,
+        prefetch: int = 4,
+    ) -> None:
+        self._fetch = fetch
+        self._page = integer("page", page, 1)
+        self._limit = integer("limit", limit, 1, 100)
+        self._prefetch = integer("prefetch", prefetch, 1, 64)
+
+    def __await__(self) -> Generator[None, None, KeyPage]:
+        return self._get(self._page, self._limit).__await__()
+
+    async def __aiter__(self) -> AsyncIterator[Key]:
+        async with aclosing(self.pages()) as pages:
+            async for page in pages:
+                for key in page.keys:
+                    yield key
+
+    async def first(self) -> Key | None:
+        """Fetch the first key alone; None when there is none."""
+        limit = 1 if self._page == 1 else self._limit
+        page = await self._get(self._page, limit)
+        return page.keys[0] if page.keys else None
+
+    async def count(self) -> int:
+        """Tell how many keys the list has, by one request where the service states the total."""
+        total = (await self._get(1, 1)).pagination.total
+        if total is not None:
+            return total
+        whole = KeyPager(self._fetch, limit=self._limit, prefetch=self._prefetch)
+        return sum([len(page.keys) async for page in whole.pages()])
+
+    async def collect(self, limit: int | None = None) -> list[Key]:
+        """Walk into a list.
+
+        Args:
+            limit: Stop after so many keys, 0 or more; all by default.
+        """
+        keys: list[Key] = []
+        most = None if limit is None else integer("limit", limit, 0)
+        if most == 0:
+            return keys
+        async with aclosing(self.pages()) as pages:
+            async for page in pages:
+                keys += page.keys
+                if most is not None and len(keys) >= most:
+                    break
+        return keys[:most]
+
+    async def pages(self) -> AsyncGenerator[KeyPage, None]:
+        """Walk page by page. A page's ``keys`` lack those that an earlier page has given.
+
+        Raises:
+            JunkieError: A page can't be had. ``error.page`` is its number; the pages before it
+                have been given, and ``list(page=error.page)`` goes on from there.
+        """
+        seen = SeenIDs()
+        ahead: deque[asyncio.Task[KeyPage]] = deque()
+        number, last, window = self._page, self._page, 1
+        fruitless, promised = 0, 0
+        try:
+            while True:
+                self._fill(ahead, number, last, window)
+                page = await _numbered(ahead[0], number)
+                ahead.popleft()
+                stated = page.pagination.page
+                if stated is not None and stated != number:
+                    raise _broken(f"page {number} was asked for, and page {stated} came", number)
+                last = _last_page(page, number, self._limit)
+                if window > 1:  # the first page comes alone: its reader may need no more
+                    self._fill(ahead, number + 1, last, window)
+                window = min(window * 2, self._prefetch)
+                page = _without_repeats(page, seen)
+                if page.keys:
+                    fruitless, promised = 0, last
+                elif last > promised or stated is None:
+                    # Pages that are empty, but were promised before, end by themselves.
+                    fruitless += 1
+                    if fruitless > _FRUITLESS:
+                        raise _broken("the list goes on and on without a new key", number)
+                yield page
+                if number >= last and not ahead:
+                    return
+                number += 1
+        finally:
+            await _drop(ahead)
+
+    def _fill(self, ahead: deque[asyncio.Task[KeyPage]], number: int, last: int, most: int) -> None:
+        """Start fetching from page ``number`` on, as far as the list is known to go."""
+        while len(ahead) < most and number + len(ahead) <= last:
+            fetch = self._get(number + len(ahead), self._limit)
+            ahead.append(asyncio.create_task(fetch))
+
+    async def _get(self, page: int, limit: int) -> KeyPage:
+        return await self._fetch(page, limit)
+
+
+async def _numbered(task: asyncio.Task[KeyPage], number: int) -> KeyPage:
+    try:
+        return await task
+    except JunkieError as error:
+        error.page = number
+        raise
+
+
+def _last_page(page: KeyPage, number: int, limit: int) -> int:
+    """Where the list ends, as far as this page knows; without a word on it, where a page is empty.
+
+    The page's own limit counts, since a service may grant fewer keys a page than were asked for.
+    """
+    stated = page.pagination
+    if stated.total_pages is not None:
+        return stated.total_pages
+    if stated.total is not None:
+        return -(-stated.total // (stated.limit or limit))
+    return number + 1 if page.keys else number
+
+
+def _without_repeats(page: KeyPage, seen: SeenIDs) -> KeyPage:
+    fresh = seen.fresh([key.id for key in page.keys])
+    if fresh is None:
+        return page
+    return attrs.evolve(page, keys=tuple(page.keys[index] for index in fresh))
+
+
+def _broken(message: str, number: int) -> InvalidResponseError:
+    error = InvalidResponseError(message, outcome=Outcome.EXECUTED)
+    error.page = number
+    return error
+
+
+async def _drop(tasks: deque[asyncio.Task[KeyPage]]) -> None:
+    for task in tasks:
+        task.cancel()
+    if tasks:
+        await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,0 +1,351 @@
+"""Arguments, checked against the contract's limits before anything is sent.
+
+One attrs class for each request of the contract; a field's converter checks and normalises its
+value. The TypedDicts are the same fields as callers write them: what is left out is not sent.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+import re
+from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime, timedelta
+from typing import Any, TypedDict, TypeVar
+from urllib.parse import quote, urlencode
+
+import attrs
+
+from ._codec import timestamp
+from ._errors import InvalidRequestError
+from ._models import UNSET, Key, KeyStatus, Unset, mask
+
+MAX_BATCH = 100
+MAX_BULK_DELETE = 1000
+MAX_INTEGER = 2**53 - 1
+"""The largest integer that every JSON reader keeps exactly (RFC 8259, section 6)."""
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+_DISCORD_ID = re.compile(r"[0-9]{17,19}")
+
+RequestT = TypeVar("RequestT", bound=attrs.AttrsInstance)
+
+
+class BatchFields(TypedDict, total=False):
+    """What new keys may be given, besides their provider.
+
+    Attributes:
+        service_id: The service that the keys unlock, or None.
+        folder_id: The folder to file them in, 1 or more, or None.
+        key_name: A note of up to 255 characters, or None.
+        validity_minutes: Whole minutes until expiry, 0 or more, or a `timedelta` of them; or None.
+        hwid: A device to bind, up to 255 characters, or None.
+        discord_id: The owner on Discord, 17 to 19 digits, as int or str; or None.
+        is_premium: Whether the keys are premium.
+        one_time_use: Whether the first use spends a key.
+        expiry_on_first_use: Whether the validity begins with the first use.
+        no_hwid: Whether a key is never bound to a device.
+        hwid_limit: How many devices may be bound, 0 to 100, or None.
+    """
+
+    service_id: int | Unset | None
+    folder_id: int | Unset | None
+    key_name: str | Unset | None
+    validity_minutes: int | timedelta | Unset | None
+    hwid: str | Unset | None
+    discord_id: int | str | Unset | None
+    is_premium: bool | Unset
+    one_time_use: bool | Unset
+    expiry_on_first_use: bool | Unset
+    no_hwid: bool | Unset
+    hwid_limit: int | Unset | None
+
+
+class CreateFields(BatchFields, total=False):
+    """What a single new key may be given: the fields of `BatchFields`, and its devices.
+
+    Attributes:
+        hwids: Devices to bind, up to 255 characters each.
+    """
+
+    hwids: Iterable[str] | Unset
+
+
+class UpdateFields(TypedDict, total=False):
+    """What can be changed of a key. None sends null; what is left out stays as it is.
+
+    Attributes:
+        key_name: A note of up to 255 characters, or None for none.
+        folder_id: The folder to file it in, 1 or more, or None for none.
+        validity_minutes: Whole minutes, 0 or more, or a `timedelta` of them; or None.
+        expires_at: When it expires, an aware datetime; or None.
+        is_premium: Whether it is premium.
+        one_time_use: Whether the first use spends it.
+        expiry_on_first_use: Whether the validity begins with the first use.
+        no_hwid: Whether it is never bound to a device.
+        hwid_limit: How many devices may be bound, 0 to 100, or None.
+        is_invalidated: Whether it is revoked.
+        discord_id: The owner on Discord, 17 to 19 digits, as int or str; or None.
+        hwids: The devices bound from now on, up to 255 characters each; empty for none.
+    """
+
+    key_name: str | Unset | None
+    folder_id: int | Unset | None
+    validity_minutes: int | timedelta | Unset | None
+    expires_at: datetime | Unset | None
+    is_premium: bool | Unset
+    one_time_use: bool | Unset
+    expiry_on_first_use: bool | Unset
+    no_hwid: bool | Unset
+    hwid_limit: int | Unset | None
+    is_invalidated: bool | Unset
+    discord_id: int | str | Unset | None
+    hwids: Iterable[str] | Unset
+
+
+class Filters(TypedDict, total=False):
+    """What a list can be narrowed by; all that are given must hold.
+
+    Attributes:
+        discord_id: The owner on Discord, exactly.
+        key: A part of the key value.
+        hwid: A part of a bound device's identifier.
+        service_id: The service, exactly.
+        provider_id: The provider, exactly.
+        folder_id: The folder, exactly.
+        status: A `KeyStatus`, or its value.
+        expires_before: Keys that expire before this aware datetime.
+        expires_after: Keys that expire after this aware datetime.
+    """
+
+    discord_id: int | str | Unset
+    key: str | Unset
+    hwid: str | Unset
+    service_id: int | Unset
+    provider_id: int | Unset
+    folder_id: int | Unset
+    status: KeyStatus | str | Unset
+    expires_before: datetime | Unset
+    expires_after: datetime | Unset
+
+
+def picture(value: object) -> str:
+    """Show a refused value: short, and safe to log even if it was meant to be a key value."""
+    if isinstance(value, int) and value.bit_length() > 128:
+        return f"an integer of {value.bit_length()} bits"
+    if isinstance(value, Key):
+        return f"Key(id={value.id})"
+    text = ascii(value)
+    return text if len(text) <= 60 else f"{text[:57]}… ({type(value).__name__})"
+
+
+def integer(name: str, value: Any, low: int = -MAX_INTEGER, high: int = MAX_INTEGER) -> int:
+    """Check an integer; whatever has ``__index__`` will do, but a bool won't."""
+    limit = f"an integer from {low} to {high}"
+    if isinstance(value, bool) or not hasattr(value, "__index__"):
+        raise InvalidRequestError(name, f"{picture(value)} ({type(value).__name__})", limit)
+    number = operator.index(value)
+    if not low <= number <= high:
+        raise InvalidRequestError(name, picture(number), limit)
+    return number
+
+
+def seconds(name: str, value: Any, *, zero: bool = False) -> float:
+    """Check a finite number of seconds, above zero or from zero on."""
+    limit = f"a finite number of seconds {'>=' if zero else '>'} 0"
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise InvalidRequestError(name, picture(value), limit)
+    if not (0 if zero else math.ulp(0.0)) <= value < math.inf:
+        raise InvalidRequestError(name, picture(value), limit)
+    return float(value)
+
+
+def text(name: str, value: Any, longest: int | None = None, *, empty: bool = False) -> str:
+    """Check a string: its length in characters, and that it can be sent and read back."""
+    most = f" of at most {longest} characters" if longest else ""
+    if not isinstance(value, str):
+        raise InvalidRequestError(name, picture(value), f"a string{most}")
+    if not value and not empty:
+        raise InvalidRequestError(name, "''", "a string that is not empty")
+    if longest and len(value) > longest:
+        raise InvalidRequestError(name, f"one of {len(value)} characters", f"a string{most}")
+    if found := _CONTROL.search(value):
+        raise InvalidRequestError(
+            name, f"one with {found[0]!a} at {found.start()}", "a string without controls"
+        )
+    if not value.isascii() and any("\ud800" <= letter <= "\udfff" for letter in value):
+        raise InvalidRequestError(name, "one with a lone surrogate", "a string of valid Unicode")
+    return value
+
+
+def moment(name: str, value: Any) -> datetime:
+    """Check an aware datetime."""
+    limit = "an aware datetime (give it a tzinfo, such as datetime.UTC)"
+    if not isinstance(value, datetime):
+        raise InvalidRequestError(name, picture(value), limit)
+    if value.utcoffset() is None:
+        raise InvalidRequestError(name, f"the naive {value.isoformat()}", limit)
+    try:
+        timestamp(value)
+    except OverflowError:
+        pass
+    else:
+        return value
+    raise InvalidRequestError(name, value.isoformat(), "within the years 1 to 9999 in UTC")
+
+
+def reference(name: str, value: Any) -> int | str:
+    """Check a reference to a key: an ID (int), a key value (str), or a `Key`, which gives its ID.
+
+    ``.`` and ``..`` are refused: in a path they would lead to another resource.
+    """
+    if isinstance(value, Key):
+        return integer(f"{name}.id", value.id, 1)
+    if not isinstance(value, str):
+        if isinstance(value, bool) or not hasattr(value, "__index__"):
+            limit = "a key's ID (int), its value (str) or a Key"
+            raise InvalidRequestError(name, f"{picture(value)} ({type(value).__name__})", limit)
+        return integer(name, value, 1)
+    if value in (".", ".."):
+        raise InvalidRequestError(name, repr(value), "a key value other than '.' and '..'")
+    return text(name, value)
+
+
+def _boolean(name: str, value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise InvalidRequestError(name, picture(value), "True or False")
+    return value
+
+
+def _minutes(name: str, value: Any) -> int:
+    if isinstance(value, timedelta):
+        whole, rest = divmod(value, timedelta(minutes=1))
+        if rest:
+            raise InvalidRequestError(name, str(value), "a whole number of minutes")
+        value = whole
+    return integer(name, value, 0)
+
+
+def _discord_id(name: str, value: Any) -> str:
+    written = value if isinstance(value, str) else str(integer(name, value, 0, 10**19 - 1))
+    if not _DISCORD_ID.fullmatch(written):
+        raise InvalidRequestError(name, picture(value), "a Discord ID of 17 to 19 digits")
+    return written
+
+
+def _discord_filter(name: str, value: Any) -> str:
+    return text(name, value) if isinstance(value, str) else str(integer(name, value, 0, 10**19 - 1))
+
+
+def _devices(name: str, value: Any) -> list[str]:
+    limit = "a list of strings of at most 255 characters each"
+    if isinstance(value, str | bytes | Mapping) or not isinstance(value, Iterable):
+        raise InvalidRequestError(name, picture(value), limit)
+    return [text(f"{name}[{index}]", hwid, 255) for index, hwid in enumerate(value)]
+
+
+def _status(name: str, value: Any) -> KeyStatus:
+    names = [status.value for status in KeyStatus]
+    if value not in names:
+        raise InvalidRequestError(name, picture(value), f"one of {', '.join(names)}")
+    return KeyStatus(value)
+
+
+def _field(check: Callable[..., Any], *limits: Any, null: bool = False, empty: bool = False) -> Any:
+    """Declare a field whose converter is the check; None passes only where null does."""
+    more = {"empty": True} if empty else {}
+
+    def convert(value: Any, field: attrs.Attribute[Any]) -> Any:
+        if value is UNSET or (null and value is None):
+            return value
+        return check(field.name, value, *limits, **more)
+
+    return attrs.field(default=UNSET, converter=attrs.Converter(convert, takes_field=True))
+
+
+@attrs.frozen(kw_only=True)
+class _NewKeys:
+    """What ``POST /keys`` and ``POST /keys/batch`` have in common."""
+
+    provider_id: int = _field(integer, 1)
+    service_id: int | Unset | None = _field(integer, null=True)
+    folder_id: int | Unset | None = _field(integer, 1, null=True)
+    key_name: str | Unset | None = _field(text, 255, null=True, empty=True)
+    validity_minutes: int | Unset | None = _field(_minutes, null=True)
+    hwid: str | Unset | None = _field(text, 255, null=True, empty=True)
+    discord_id: str | Unset | None = _field(_discord_id, null=True)
+    is_premium: bool | Unset = _field(_boolean)
+    one_time_use: bool | Unset = _field(_boolean)
+    expiry_on_first_use: bool | Unset = _field(_boolean)
+    no_hwid: bool | Unset = _field(_boolean)
+    hwid_limit: int | Unset | None = _field(integer, 0, 100, null=True)
+
+
+@attrs.frozen(kw_only=True)
+class CreateKey(_NewKeys):
+    """The body of ``POST /keys``."""
+
+    hwids: list[str] | Unset = _field(_devices)
+
+
+@attrs.frozen(kw_only=True)
+class CreateBatch(_NewKeys):
+    """The body of ``POST /keys/batch``."""
+
+    service_id: int | Unset | None = _field(integer, 1, null=True)
+    amount: int = _field(integer, 1, MAX_BATCH)
+
+
+@attrs.frozen(kw_only=True)
+class UpdateKey:
+    """The body of ``PUT /keys/{keyId}``."""
+
+    key_name: str | Unset | None = _field(text, 255, null=True, empty=True)
+    folder_id: int | Unset | None = _field(integer, 1, null=True)
+    validity_minutes: int | Unset | None = _field(_minutes, null=True)
+    expires_at: datetime | Unset | None = _field(moment, null=True)
+    is_premium: bool | Unset = _field(_boolean)
+    one_time_use: bool | Unset = _field(_boolean)
+    expiry_on_first_use: bool | Unset = _field(_boolean)
+    no_hwid: bool | Unset = _field(_boolean)
+    hwid_limit: int | Unset | None = _field(integer, 0, 100, null=True)
+    is_invalidated: bool | Unset = _field(_boolean)
+    discord_id: str | Unset | None = _field(_discord_id, null=True)
+    hwids: list[str] | Unset = _field(_devices)
+
+
+@attrs.frozen(kw_only=True)
+class ListFilters:
+    """The query of ``GET /keys``, but for its page. An empty part would match every key."""
+
+    discord_id: str | Unset = _field(_discord_filter)
+    key: str | Unset = _field(text)
+    hwid: str | Unset = _field(text)
+    service_id: int | Unset = _field(integer)
+    provider_id: int | Unset = _field(integer)
+    folder_id: int | Unset = _field(integer)
+    status: KeyStatus | Unset = _field(_status)
+    expires_before: datetime | Unset = _field(moment)
+    expires_after: datetime | Unset = _field(moment)
+
+    def query(self) -> str:
+        """Write the filters as a query string, quoted."""
+        given = attrs.asdict(self, filter=lambda _, value: value is not UNSET)
+        written = {
+            name: timestamp(value) if isinstance(value, datetime) else value
+            for name, value in given.items()
+        }
+        return urlencode(written, quote_via=quote)
+
+
+def check(request: type[RequestT], call: str, fields: Mapping[str, Any]) -> RequestT:
+    """Make a request's value of the arguments of ``call``; an unknown one is a TypeError."""
+    known = attrs.fields_dict(request)
+    if unknown := fields.keys() - known.keys():
+        raise TypeError(f"{call}() got an unexpected keyword argument {min(unknown)!r}")
+    return request(**fields)
+
+
+def masked(value: int | str) -> str:
+    """Name a key in a message: an ID plainly, a key value masked."""
+    return mask(value) if isinstance(value, str) else str(value)
