@@ -24,6 +24,7 @@ from ._errors import (
     BatchError,
     InvalidRequestError,
     InvalidResponseError,
+    JunkieError,
     Outcome,
     OutcomeUnknownError,
 )
@@ -184,8 +185,15 @@ class Job(abc.ABC, Generic[ChunkT, ResultT, ReportT]):
                     self._on_progress(*self._progress())
                 yield result
         if runner.failure is not None:
-            error = BatchError(f"the job ended early: {runner.failure}", self.report)
-            raise error from runner.failure
+            raise _ended_early(runner.failure, self.report) from runner.failure
+
+
+def _ended_early(failure: Exception, report: object) -> BatchError:
+    if not isinstance(failure, JunkieError):
+        return BatchError(f"the job ended early: {failure!r}", report)
+    error = BatchError(f"the job ended early: {failure.message}", report)
+    error.method, error.path, error.attempts = failure.method, failure.path, failure.attempts
+    return error
 
 
 class CreateJob(Job[int, KeyBatch, CreateReport]):

@@ -14,7 +14,7 @@ from ._models import Key, KeyPage
 from ._params import integer
 from ._seen import SeenIDs
 
-_FRUITLESS = 100
+_FRUITLESS = 1000
 """Pages in a row without a new key, after which a list that goes on is taken for a broken one."""
 
 
@@ -115,11 +115,10 @@ class KeyPager:
                 if window > 1:  # the first page comes alone: its reader may need no more
                     self._fill(ahead, number + 1, last, window)
                 window = min(window * 2, self._prefetch)
-                page = _without_repeats(page, seen)
+                came, page = bool(page.keys), _without_repeats(page, seen)
                 if page.keys:
                     fruitless, promised = 0, last
-                elif last > promised or stated is None:
-                    # Pages that are empty, but were promised before, end by themselves.
+                elif came or last > promised:  # promised pages that are empty end by themselves
                     fruitless += 1
                     if fruitless > _FRUITLESS:
                         raise _broken("the list goes on and on without a new key", number)

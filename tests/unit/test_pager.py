@@ -1,0 +1,303 @@
+"""The walk, over a list in memory that may change while it is read."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import random
+import tracemalloc
+from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from junkie_async import (
+    InvalidRequestError,
+    InvalidResponseError,
+    Key,
+    KeyPage,
+    KeyPager,
+    Pagination,
+    ServerError,
+)
+
+
+class Listing:
+    """IDs in pages, and what was asked of them."""
+
+    def __init__(self, ids: list[int], *, stated: bool = True) -> None:
+        self.ids = ids
+        self.stated = stated
+        self.asked: list[int] = []
+        self.under_way = self.most = 0
+        self.before: Callable[[int], None] = lambda page: None
+
+    async def fetch(self, page: int, limit: int) -> KeyPage:
+        """Give a page after a turn of the loop."""
+        self.asked.append(page)
+        self.under_way += 1
+        self.most = max(self.most, self.under_way)
+        try:
+            await asyncio.sleep(0)
+            self.before(page)
+            return self.page(page, limit)
+        finally:
+            self.under_way -= 1
+
+    def page(self, page: int, limit: int) -> KeyPage:
+        """Cut a page out of the IDs as they are now."""
+        rows = self.ids[(page - 1) * limit : page * limit]
+        total = len(self.ids)
+        return KeyPage(
+            keys=tuple(Key(id=key_id, key_value=f"K{key_id}") for key_id in rows),
+            pagination=Pagination(
+                page=page, limit=limit, total=total, total_pages=-(-total // limit)
+            )
+            if self.stated
+            else Pagination(),
+        )
+
+    def pager(self, *, page: int = 1, limit: int = 10, prefetch: int = 4) -> KeyPager:
+        """Walk these IDs."""
+        return KeyPager(self.fetch, page=page, limit=limit, prefetch=prefetch)
+
+
+async def ids_of(keys: AsyncIterator[Key] | KeyPager) -> list[int]:
+    """Read a walk to its end."""
+    return [key.id async for key in keys]
+
+
+@pytest.fixture(autouse=True)
+async def no_task_left() -> AsyncIterator[None]:
+    """No walk leaves a task running."""
+    yield
+    gc.collect()
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+@given(
+    total=st.integers(0, 95),
+    limit=st.integers(1, 13),
+    prefetch=st.integers(1, 7),
+    stated=st.booleans(),
+    order=st.sampled_from(["rising", "falling", "shuffled"]),
+)
+async def test_every_key_once_and_in_order(
+    total: int, limit: int, prefetch: int, stated: bool, order: str
+) -> None:
+    """The keys come as the service lists them, whatever the page size and its order."""
+    ids = list(range(1, total + 1))
+    if order == "shuffled":
+        random.Random(total).shuffle(ids)
+    listing = Listing(ids if order != "falling" else ids[::-1], stated=stated)
+    assert await ids_of(listing.pager(limit=limit, prefetch=prefetch)) == listing.ids
+    assert listing.most <= prefetch
+    if stated:
+        assert sorted(listing.asked) == list(range(1, max(1, -(-total // limit)) + 1))
+
+
+async def test_awaiting_gives_the_first_page_alone() -> None:
+    """``await`` makes one request."""
+    listing = Listing(list(range(100)))
+    page = await listing.pager()
+    assert [key.id for key in page.keys] == list(range(10))
+    assert page.pagination.total_pages == 10
+    assert listing.asked == [1]
+
+
+async def test_a_reader_who_stops_in_page_one_has_made_one_request() -> None:
+    """The walk starts gently."""
+    listing = Listing(list(range(100)))
+    async for key in listing.pager():
+        if key.id == 9:
+            break
+    await asyncio.sleep(0)
+    assert listing.asked == [1]
+
+
+async def test_it_fetches_ahead_of_its_reader_but_not_further() -> None:
+    """Once under way, `prefetch` pages are fetched while the reader is at work, and no more."""
+    listing = Listing(list(range(1000)))
+    async with aclosing(listing.pager().pages()) as pages:
+        for _ in range(5):
+            await anext(pages)
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert sorted(listing.asked) == list(range(1, 10))
+        assert listing.most == 4
+
+
+@pytest.mark.parametrize("how", ["break", "raise", "cancel"])
+async def test_nothing_runs_on_after_the_reader_left(how: str) -> None:
+    """Whatever ends the reading ends the fetching (see the fixture for its tasks)."""
+    listing = Listing(list(range(1000)))
+
+    async def read() -> None:
+        async for key in listing.pager():
+            if key.id == 55:
+                if how == "raise":
+                    raise KeyError
+                if how == "cancel":
+                    await asyncio.Event().wait()
+                break
+
+    task = asyncio.create_task(read())
+    for _ in range(100):
+        await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert listing.under_way == 0
+    assert max(listing.asked) <= 10
+
+
+async def test_no_key_twice_while_keys_are_created() -> None:
+    """New keys at the front push others onto the next page; each is still given once."""
+    listing = Listing(list(range(500, 0, -1)))
+    newest = iter(range(501, 10_000))
+    listing.before = lambda page: listing.ids.__setitem__(slice(0, 0), [next(newest), next(newest)])
+    got = await ids_of(listing.pager())
+    assert len(got) == len(set(got))
+    assert set(range(1, 501)) <= set(got)
+
+
+async def test_pages_that_appear_while_walking_are_read() -> None:
+    """A list that grows at its end is walked to its new end."""
+    listing = Listing(list(range(100)))
+
+    def grow(page: int) -> None:
+        if len(listing.ids) < 250:
+            listing.ids += range(len(listing.ids), len(listing.ids) + 7)
+
+    listing.before = grow
+    assert await ids_of(listing.pager()) == listing.ids
+    assert len(listing.ids) >= 250
+
+
+async def test_an_empty_page_does_not_end_the_walk() -> None:
+    """Only the pagination ends it: filters that a service applies late leave holes."""
+    listing = Listing(list(range(100)))
+
+    async def fetch(page: int, limit: int) -> KeyPage:
+        full = listing.page(page, limit)
+        if 3 <= page <= 8:
+            return KeyPage(pagination=full.pagination)
+        return full
+
+    got = await ids_of(KeyPager(fetch, limit=10))
+    assert got == [*range(20), *range(80, 100)]
+
+
+async def test_a_list_that_shrinks_ends() -> None:
+    """Deleting everything during the walk ends it without an error."""
+    listing = Listing(list(range(100)))
+    listing.before = lambda page: listing.ids.clear() if page == 3 else None
+    assert await ids_of(listing.pager(prefetch=1)) == list(range(20))
+
+
+async def test_a_service_that_ignores_the_page_is_caught() -> None:
+    """Page 1 over and over would look like an endless list of repetitions."""
+    listing = Listing(list(range(100)))
+
+    async def fetch(page: int, limit: int) -> KeyPage:
+        return listing.page(1, limit)
+
+    with pytest.raises(
+        InvalidResponseError, match="page 2 was asked for, and page 1 came"
+    ) as caught:
+        await ids_of(KeyPager(fetch, limit=10))
+    assert caught.value.page == 2
+
+
+@pytest.mark.parametrize("rows", [0, 1])
+async def test_it_never_loops_for_ever(rows: int) -> None:
+    """A list that always promises one more page, and brings nothing new, is an error."""
+
+    async def fetch(page: int, limit: int) -> KeyPage:
+        key = Key(id=1, key_value="K")
+        return KeyPage(keys=(key,) * rows, pagination=Pagination(page=page, total_pages=page + 1))
+
+    with pytest.raises(InvalidResponseError, match="on and on"):
+        await ids_of(KeyPager(fetch))
+
+
+async def test_a_failed_page_is_named_and_the_walk_resumes_there() -> None:
+    """The pages before it are given; ``list(page=error.page)`` gives the rest."""
+    listing = Listing(list(range(100)))
+    broken = True
+
+    def fail(page: int) -> None:
+        if page == 6 and broken:
+            raise ServerError("down", status=500)
+
+    listing.before = fail
+    got: list[int] = []
+    with pytest.raises(ServerError) as caught:
+        async for key in listing.pager():
+            got.append(key.id)
+    assert caught.value.page == 6
+    assert "(page 6)" in str(caught.value)
+    broken = False
+    assert got + await ids_of(listing.pager(page=6)) == listing.ids
+
+
+async def test_first_count_collect() -> None:
+    """The short ways make no more requests than they need."""
+    listing = Listing(list(range(95)))
+    first = await listing.pager().first()
+    assert first is not None
+    assert first.id == 0
+    assert await listing.pager().count() == 95
+    assert [key.id for key in await listing.pager().collect(12)] == list(range(12))
+    assert await listing.pager().collect(0) == []
+    assert len(listing.asked) <= 5
+    assert len(await listing.pager().collect()) == 95
+    assert await Listing([]).pager().first() is None
+    resumed = await listing.pager(page=3).first()
+    assert resumed is not None
+    assert resumed.id == 20
+
+
+async def test_count_walks_where_no_total_is_stated() -> None:
+    """Without a stated total the keys are counted."""
+    assert await Listing(list(range(95)), stated=False).pager().count() == 95
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("page", 0), ("limit", 101), ("limit", 0), ("prefetch", 0), ("page", True)]
+)
+async def test_limits(field: str, value: int) -> None:
+    """Numbers out of their limits are refused before a page is asked for."""
+    listing = Listing([1])
+    with pytest.raises(InvalidRequestError) as caught:
+        KeyPager(listing.fetch, **{field: value})
+    assert caught.value.field == field
+    assert not listing.asked
+
+
+async def test_flat_memory() -> None:
+    """A walk ten times as long takes no more memory, but for its memory of the IDs."""
+
+    async def fetch(page: int, limit: int) -> KeyPage:
+        keys = tuple(Key(id=page * 1000 + at, key_value=f"K{page}-{at}") for at in range(limit))
+        return KeyPage(keys=keys, pagination=Pagination(page=page, total_pages=pages))
+
+    async def peak() -> int:
+        gc.collect()
+        tracemalloc.start()
+        try:
+            async for _ in KeyPager(fetch):
+                pass
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    pages = 20
+    short = await peak()
+    pages = 200
+    assert await peak() - short < 100_000  # 20,000 keys more

@@ -1,0 +1,79 @@
+"""Retry decisions and the budget."""
+
+from __future__ import annotations
+
+import pytest
+
+from junkie_async import (
+    BadRequestError,
+    ConnectError,
+    InvalidRequestError,
+    InvalidResponseError,
+    JunkieError,
+    Outcome,
+    RateLimitError,
+    RetryPolicy,
+    ServerError,
+    TransportError,
+)
+from junkie_async._retry import RetryBudget
+
+POLICY = RetryPolicy()
+
+
+@pytest.mark.parametrize(
+    ("error", "repeatable", "once"),
+    [
+        (ConnectError("refused"), True, True),
+        (ConnectError("certificate", transient=False), False, False),
+        (TransportError("lost"), True, False),
+        (ServerError("500", status=500), True, False),
+        (ServerError("503", status=503, outcome=Outcome.NOT_EXECUTED, retry_after=2.0), 2.0, 2.0),
+        (RateLimitError("429", status=429, outcome=Outcome.NOT_EXECUTED), True, True),
+        (RateLimitError("429", outcome=Outcome.NOT_EXECUTED, retry_after=121.0), False, False),
+        (RateLimitError("429", outcome=Outcome.NOT_EXECUTED, transient=False), False, False),
+        (BadRequestError("400", status=400), False, False),
+        (InvalidResponseError("html", transient=True), True, False),
+        (InvalidResponseError("shape", outcome=Outcome.EXECUTED), False, False),
+    ],
+    ids=str,
+)
+def test_decisions(error: JunkieError, repeatable: bool | float, once: bool | float) -> None:
+    """What is sent again after its first attempt, by class of call."""
+    assert POLICY.decide(error, once=False, attempt=1) == repeatable
+    assert POLICY.decide(error, once=True, attempt=1) == once
+
+
+def test_attempts_are_counted() -> None:
+    """The last attempt is the last; HTML or broken JSON is only tried twice."""
+    lost, html = TransportError("lost"), InvalidResponseError("html", transient=True)
+    assert POLICY.decide(lost, once=False, attempt=4) is True
+    assert POLICY.decide(lost, once=False, attempt=5) is False
+    assert POLICY.decide(html, once=False, attempt=2) is False
+    assert RetryPolicy(attempts=1).decide(lost, once=False, attempt=1) is False
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("attempts", 0), ("attempts", 101), ("wait_max", -1.0), ("deadline", float("nan"))],
+)
+def test_limits(field: str, value: float) -> None:
+    """A policy's numbers are checked where it is made."""
+    with pytest.raises(InvalidRequestError) as caught:
+        RetryPolicy(**{field: value})  # type: ignore[arg-type]
+    assert caught.value.field == f"RetryPolicy.{field}"
+
+
+def test_the_budget_runs_out_and_refills() -> None:
+    """A hundred retries to begin with; successes earn more, never more than that."""
+    budget = RetryBudget()
+    assert [budget.take() for _ in range(101)] == [True] * 100 + [False]
+    for _ in range(5):
+        assert not budget.take()
+        budget.earn()
+    assert [budget.take(), budget.take()] == [True, False]
+    budget.earn(retried=True)
+    assert [budget.take(), budget.take()] == [True, False]
+    for _ in range(10_000):
+        budget.earn()
+    assert [budget.take() for _ in range(101)] == [True] * 100 + [False]
