@@ -10,7 +10,7 @@ def main() -> None:
     try:
         from .cli import app
     except ModuleNotFoundError as error:
-        sys.exit(f"{error}: the command line needs `pip install \"junkie_async[cli]\"`")
+        sys.exit(f'{error}: the command line needs `pip install "junkie_async[cli]"`')
     app()
 
 

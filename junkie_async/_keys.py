@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import AsyncIterable, Iterable, Sequence
+from contextlib import aclosing
 from typing import Any, TypeAlias, Unpack
 
 import attrs
@@ -95,9 +96,11 @@ class Keys:
             The key, or None.
         """
         value = params.text("key_value", key_value)
-        async for key in self.list(key=value):
-            if key.key_value == value:
-                return key
+        async with aclosing(self.list(key=value).pages()) as pages:
+            async for page in pages:
+                for key in page.keys:
+                    if key.key_value == value:
+                        return key
         return None
 
     async def create(self, *, provider_id: int, **fields: Unpack[CreateFields]) -> Key:
@@ -156,7 +159,7 @@ class Keys:
             BatchError: From the job: a call failed for good. The error's report has the keys
                 created so far.
         """
-        given = {"provider_id": provider_id, **fields}
+        given = {"provider_id": provider_id, "amount": 1, **fields}
         request = params.check(params.CreateBatch, "create_many", given)
 
         async def create(count: int) -> KeyBatch:

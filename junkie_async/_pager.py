@@ -27,7 +27,8 @@ class KeyPager:
     While the reader is at work, up to ``prefetch`` further pages are fetched at once and delivered
     in order; the first page comes alone, so that a reader who needs no more has made one request.
     No key is given twice, though keys that are created during a walk push others onto the next
-    page. The walk ends where the pagination says so, and an empty page on the way does not end it.
+    page; and where the service states totals, none that existed throughout is missed on their
+    account. Keys that are deleted during a walk may take others out of its sight. The walk ends where the pagination says so, and an empty page on the way does not end it.
 
     Args:
         fetch: Gives page number N (from 1) of at most so many keys.
@@ -102,12 +103,16 @@ class KeyPager:
         seen = SeenIDs()
         ahead: deque[asyncio.Task[KeyPage]] = deque()
         number, last, window = self._page, self._page, 1
+        total: int | None = None
         fruitless, promised = 0, 0
         try:
             while True:
                 self._fill(ahead, number, last, window)
                 page = await _numbered(ahead[0], number)
                 ahead.popleft()
+                if _shrank(total, page.pagination.total):
+                    page = await _numbered(self._get(number, self._limit), number)
+                total = page.pagination.total
                 stated = page.pagination.page
                 if stated is not None and stated != number:
                     raise _broken(f"page {number} was asked for, and page {stated} came", number)
@@ -139,9 +144,18 @@ class KeyPager:
         return await self._fetch(page, limit)
 
 
-async def _numbered(task: asyncio.Task[KeyPage], number: int) -> KeyPage:
+def _shrank(before: int | None, now: int | None) -> bool:
+    """Whether a page may have been cut before the one in front of it, so that keys lie between.
+
+    Pages fetched at once are cut in any order. Were keys created in between, then the earlier page
+    knows fewer of them, and is fetched again: now it is the later one, and can only overlap.
+    """
+    return before is not None and now is not None and now < before
+
+
+async def _numbered(fetch: Awaitable[KeyPage], number: int) -> KeyPage:
     try:
-        return await task
+        return await fetch
     except JunkieError as error:
         error.page = number
         raise

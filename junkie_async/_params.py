@@ -106,6 +106,8 @@ class UpdateFields(TypedDict, total=False):
 class Filters(TypedDict, total=False):
     """What a list can be narrowed by; all that are given must hold.
 
+    None narrows nothing; `purge` refuses it, since it would delete more than was meant.
+
     Attributes:
         discord_id: The owner on Discord, exactly.
         key: A part of the key value.
@@ -118,15 +120,15 @@ class Filters(TypedDict, total=False):
         expires_after: Keys that expire after this aware datetime.
     """
 
-    discord_id: int | str | Unset
-    key: str | Unset
-    hwid: str | Unset
-    service_id: int | Unset
-    provider_id: int | Unset
-    folder_id: int | Unset
-    status: KeyStatus | str | Unset
-    expires_before: datetime | Unset
-    expires_after: datetime | Unset
+    discord_id: int | str | Unset | None
+    key: str | Unset | None
+    hwid: str | Unset | None
+    service_id: int | Unset | None
+    provider_id: int | Unset | None
+    folder_id: int | Unset | None
+    status: KeyStatus | str | Unset | None
+    expires_before: datetime | Unset | None
+    expires_after: datetime | Unset | None
 
 
 def picture(value: object) -> str:
@@ -251,8 +253,17 @@ def _status(name: str, value: Any) -> KeyStatus:
     return KeyStatus(value)
 
 
+def _required(check: Callable[..., Any], *limits: Any) -> Any:
+    """Declare a field that can't be left out; its converter is the check."""
+
+    def convert(value: Any, field: attrs.Attribute[Any]) -> Any:
+        return check(field.name, value, *limits)
+
+    return attrs.field(converter=attrs.Converter(convert, takes_field=True))
+
+
 def _field(check: Callable[..., Any], *limits: Any, null: bool = False, empty: bool = False) -> Any:
-    """Declare a field whose converter is the check; None passes only where null does."""
+    """Declare a field that can be left out; None passes the check only where null does."""
     more = {"empty": True} if empty else {}
 
     def convert(value: Any, field: attrs.Attribute[Any]) -> Any:
@@ -267,7 +278,7 @@ def _field(check: Callable[..., Any], *limits: Any, null: bool = False, empty: b
 class _NewKeys:
     """What ``POST /keys`` and ``POST /keys/batch`` have in common."""
 
-    provider_id: int = _field(integer, 1)
+    provider_id: int = _required(integer, 1)
     service_id: int | Unset | None = _field(integer, null=True)
     folder_id: int | Unset | None = _field(integer, 1, null=True)
     key_name: str | Unset | None = _field(text, 255, null=True, empty=True)
@@ -293,7 +304,7 @@ class CreateBatch(_NewKeys):
     """The body of ``POST /keys/batch``."""
 
     service_id: int | Unset | None = _field(integer, 1, null=True)
-    amount: int = _field(integer, 1, MAX_BATCH)
+    amount: int = _required(integer, 1, MAX_BATCH)
 
 
 @attrs.frozen(kw_only=True)

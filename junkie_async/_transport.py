@@ -12,6 +12,7 @@ from typing import TypeVar
 
 import aiohttp
 import stamina
+from aiohttp.http_exceptions import HttpProcessingError
 from yarl import URL
 
 from . import _wire
@@ -186,7 +187,8 @@ class Transport:
         if isinstance(error, RateLimitError) or (isinstance(error, APIError) and error.challenge):
             asked = error.retry_after
             wait = self._policy.wait_initial if asked is None else asked
-            self._throttle.pause(min(wait, self._policy.retry_after_cap))
+            if wait <= self._policy.retry_after_cap:  # beyond it, each call is to raise at once
+                self._throttle.pause(wait)
         return again if again is not False and self._budget.take() else False
 
     async def _attempt(self, call: Call[T]) -> T:
@@ -198,7 +200,7 @@ class Transport:
                 status, headers, body = await self._exchange(session, call, progress)
             except _LostError as lost:
                 failure = _translate(lost.error, progress.sent)
-            except (aiohttp.ClientError, OSError) as error:  # TimeoutError is an OSError
+            except (aiohttp.ClientError, HttpProcessingError, OSError) as error:
                 failure = _translate(error, progress.sent)
         if failure is not None:
             raise failure
@@ -297,7 +299,7 @@ def _translate(error: Exception, sent: bool | None) -> JunkieError:
         return ConnectError(f"the connection was lost before the request was sent: {reason}")
     if isinstance(error, TimeoutError):
         return RequestTimeoutError("no complete answer came in time")
-    if isinstance(error, aiohttp.ClientPayloadError):
+    if isinstance(error, aiohttp.ClientPayloadError | HttpProcessingError):
         return TransportError("the answer was cut short")
     if isinstance(error, aiohttp.ClientResponseError):
         return TransportError("the answer was not HTTP")

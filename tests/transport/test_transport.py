@@ -95,6 +95,10 @@ TRANSIENT = {
     "cut_gzip": commits_but_answers(
         http(200, gzip.compress(b"{}" * 50)[:-5], content_encoding="gzip")
     ),
+    "bad_chunks": commits_but_answers(
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\n{}\r\nzz\r\n"
+    ),
+    "not_http": commits_but_answers(b"SSH-2.0-OpenSSH_9.2\r\n\r\n"),
     "html": commits_but_answers(http(200, HTML, content_type="text/html")),
     "500": answers(500, {"error": "oops"}),
     "502_html": answers(502, HTML, content_type="text/html"),

@@ -166,6 +166,29 @@ async def test_no_key_twice_while_keys_are_created() -> None:
     assert set(range(1, 501)) <= set(got)
 
 
+@given(st.integers(0, 2**32), st.integers(1, 6))
+async def test_none_is_missed_while_keys_are_created(seed: int, prefetch: int) -> None:
+    """Pages fetched at once are answered in any order; what was there throughout is all given."""
+    noise = random.Random(seed)
+    listing = Listing(list(range(200, 0, -1)))
+    newest = iter(range(1000, 100_000))
+
+    async def fetch(page: int, limit: int) -> KeyPage:
+        for _ in range(noise.randrange(6)):
+            await asyncio.sleep(0)
+        if noise.random() < 0.5:
+            new = [next(newest) for _ in range(noise.randrange(1, 8))]
+            listing.ids[:0] = reversed(new)
+        answer = listing.page(page, limit)
+        for _ in range(noise.randrange(6)):
+            await asyncio.sleep(0)
+        return answer
+
+    got = await ids_of(KeyPager(fetch, limit=10, prefetch=prefetch))
+    assert len(got) == len(set(got))
+    assert set(range(1, 201)) <= set(got)
+
+
 async def test_pages_that_appear_while_walking_are_read() -> None:
     """A list that grows at its end is walked to its new end."""
     listing = Listing(list(range(100)))

@@ -1,0 +1,74 @@
+"""The client's configuration."""
+
+from __future__ import annotations
+
+import pytest
+
+from junkie_async import ConfigurationError, InvalidRequestError, JunkieClient
+from junkie_async.emulator import Emulator
+
+
+async def test_the_environment_configures_it(
+    emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """API key and address come from the environment when they are not given."""
+    monkeypatch.setenv("JUNKIE_API_KEY", "from-env")
+    monkeypatch.setenv("JUNKIE_BASE_URL", emulator.url + "/")
+    async with JunkieClient() as junkie:
+        assert await junkie.keys.list().count() == 0
+        assert "from-env" not in repr(junkie)
+        assert emulator.url in repr(junkie)
+
+
+def test_no_api_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without an API key there is no client, and the error says where one may come from."""
+    monkeypatch.delenv("JUNKIE_API_KEY", raising=False)
+    with pytest.raises(ConfigurationError, match="JUNKIE_API_KEY"):
+        JunkieClient()
+
+
+@pytest.mark.parametrize("api_key", ["two words", "line\nbreak", "schlüssel", "\x00"])
+def test_bad_api_keys_are_refused_and_not_shown(api_key: str) -> None:
+    """What can't be sent in a header is refused, without quoting it."""
+    with pytest.raises(ConfigurationError) as caught:
+        JunkieClient(api_key)
+    assert api_key not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "base_url",
+    [
+        "ftp://127.0.0.1",
+        "http://api.jnkie.com/api/v2",
+        "http://10.0.0.1/api",
+        "https://user:password@api.jnkie.com",
+        "https://api.jnkie.com/?x=1",
+        "https://",
+        "not a url",
+        "http://[::1",
+    ],
+)
+def test_bad_base_urls(base_url: str) -> None:
+    """Plain http is for loopback alone, and the address is nothing but an address."""
+    with pytest.raises(ConfigurationError) as caught:
+        JunkieClient("any", base_url=base_url)
+    assert "password" not in str(caught.value) or "must have no" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "base_url",
+    ["http://localhost:1", "http://127.0.0.5:1/x", "http://[::1]:1", "https://a.example"],
+)
+def test_good_base_urls(base_url: str) -> None:
+    """Loopback over http, anything over https."""
+    assert base_url in repr(JunkieClient("any", base_url=base_url))
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("timeout", 0), ("timeout", float("nan")), ("max_in_flight", 0)]
+)
+def test_limits(field: str, value: float) -> None:
+    """Numbers are checked where they are given."""
+    with pytest.raises(InvalidRequestError) as caught:
+        JunkieClient("any", **{field: value})  # type: ignore[arg-type]
+    assert caught.value.field == field
