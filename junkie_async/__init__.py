@@ -4,7 +4,7 @@ async with JunkieClient() as junkie:
     key = await junkie.keys.create(provider_id=8969, validity_minutes=60)
 """
 
-from ._batch import CreateJob, DeleteJob
+from ._batch import CreateJob, DeleteJob, OnProgress
 from ._client import JunkieClient
 from ._errors import (
     APIError,
@@ -88,6 +88,7 @@ __all__ = [
     "KeyStatus",
     "Keys",
     "NotFoundError",
+    "OnProgress",
     "Outcome",
     "OutcomeUnknownError",
     "Pagination",

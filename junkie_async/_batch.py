@@ -21,6 +21,7 @@ from contextlib import aclosing
 from typing import Generic, TypeAlias, TypeVar
 
 from ._errors import (
+    APIError,
     BatchError,
     InvalidRequestError,
     InvalidResponseError,
@@ -191,7 +192,8 @@ class Job(abc.ABC, Generic[ChunkT, ResultT, ReportT]):
 def _ended_early(failure: Exception, report: object) -> BatchError:
     if not isinstance(failure, JunkieError):
         return BatchError(f"the job ended early: {failure!r}", report)
-    error = BatchError(f"the job ended early: {failure.message}", report)
+    status = f" [{failure.status}]" if isinstance(failure, APIError) else ""
+    error = BatchError(f"the job ended early: {failure.message}{status}", report)
     error.method, error.path, error.attempts = failure.method, failure.path, failure.attempts
     return error
 

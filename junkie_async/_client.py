@@ -71,6 +71,11 @@ class JunkieClient:
         return self._keys
 
     @property
+    def base_url(self) -> str:
+        """Where the service is, without a slash at the end."""
+        return self._base_url
+
+    @property
     def closed(self) -> bool:
         """Whether `close` was called."""
         return self._transport.closed

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import AsyncIterable, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Sequence
 from contextlib import aclosing
 from typing import Any, TypeAlias, Unpack
 
@@ -241,7 +241,9 @@ class Keys:
         Args:
             keys: IDs (int), values (str) or `Key`s, in any iterable or async iterable. A
                 collection is checked whole before anything is sent; an iterator is pulled, and
-                checked, as the job goes. A key that comes twice within a call is sent once.
+                checked, as the job goes; of a `KeyPager` the IDs are gathered first (8 bytes
+                each), since deleting while paging would skip keys. A key that comes twice within
+                a call is sent once.
             concurrency: Calls in flight at once, 1 to 1000.
             on_progress: Called with the keys done so far, and how many there are or None, after
                 each call.
@@ -254,7 +256,7 @@ class Keys:
             BatchError: From the job: a call failed for good, or the iterable did.
         """
         return DeleteJob(
-            keys,
+            _gathered(keys) if isinstance(keys, KeyPager) else keys,
             lambda chunk: self._send(wire.bulk_delete(chunk)),
             concurrency=concurrency,
             on_progress=on_progress,
@@ -287,9 +289,7 @@ class Keys:
         if bool(query) == bool(everything):
             limit = "given (at least one), or else everything=True"
             raise InvalidRequestError("filters", "both" if query else "neither", limit)
-        ids = array("q")
-        async for page in self.list(**filters).pages():
-            ids.extend(key.id for key in page.keys)
+        ids = await _gather(self.list(**filters))
         return await self.delete_many(ids, on_progress=on_progress)
 
     async def reset_hwid(self, key: KeyRef) -> ActionResult:
@@ -319,3 +319,16 @@ class Keys:
                 raise error
             checked = found.id
         return wire.segment(checked)
+
+
+async def _gather(pager: KeyPager) -> array[int]:
+    ids = array("q")
+    async with aclosing(pager.pages()) as pages:
+        async for page in pages:
+            ids.extend(key.id for key in page.keys)
+    return ids
+
+
+async def _gathered(pager: KeyPager) -> AsyncGenerator[int, None]:
+    for key_id in await _gather(pager):
+        yield key_id

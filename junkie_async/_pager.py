@@ -26,9 +26,11 @@ class KeyPager:
 
     While the reader is at work, up to ``prefetch`` further pages are fetched at once and delivered
     in order; the first page comes alone, so that a reader who needs no more has made one request.
+
     No key is given twice, though keys that are created during a walk push others onto the next
     page; and where the service states totals, none that existed throughout is missed on their
-    account. Keys that are deleted during a walk may take others out of its sight. The walk ends where the pagination says so, and an empty page on the way does not end it.
+    account. Keys that are deleted during a walk may take others out of its sight. The walk ends
+    where the pagination says so; an empty page on the way does not end it.
 
     Args:
         fetch: Gives page number N (from 1) of at most so many keys.

@@ -6,6 +6,7 @@ The only file that knows `aiohttp.ClientSession`.
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Mapping
 from typing import TypeVar
@@ -34,6 +35,9 @@ from ._version import __version__
 from ._wire import Call
 
 T = TypeVar("T")
+
+# Unless the application asks for stamina's log, a retry is no reason to write to its stderr.
+logging.getLogger("stamina").addHandler(logging.NullHandler())
 
 _KEEPALIVE = 15.0
 # A server that closes an idle connection just as we send makes the outcome unknown. Calls that

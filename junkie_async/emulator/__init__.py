@@ -1,0 +1,8 @@
+"""A local Junkie key service that obeys the published contract; see `Emulator`.
+
+It needs the extra: ``pip install "junkie_async[emulator]"``.
+"""
+
+from .server import Emulator
+
+__all__ = ["Emulator"]

@@ -1,0 +1,371 @@
+"""The emulator's memory: keys and folders in SQLite. SQL only, no HTTP, no event loop."""
+
+# ruff: noqa: S608 - statements are put together from names of this package only
+
+import base64
+import json
+import os
+import sqlite3
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from . import seeding
+from .listing import Listings
+from .schema import (
+    APPLICATION_ID,
+    INDEXES,
+    KEY_DETAILED_JSON,
+    KEY_JSON,
+    SCHEMA_VERSION,
+    TABLES,
+)
+from .timestamps import later, parse, render, render_up, utc_now
+
+KeyRef = int | str
+_RANDOM_BYTES = 10  # 80 bits, which base32 turns into four groups of four
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One page of a listing.
+
+    Attributes:
+        keys: The JSON of each key.
+        total: How many keys the whole listing has.
+    """
+
+    keys: list[str]
+    total: int
+
+
+def make_key_values(amount: int) -> list[str]:
+    """Return new, unguessable key values such as ``JNK-7Q2M-...``."""
+    text = base64.b32encode(os.urandom(_RANDOM_BYTES * amount)).decode()
+    return [
+        f"JNK-{text[at : at + 4]}-{text[at + 4 : at + 8]}-{text[at + 8 : at + 12]}"
+        f"-{text[at + 12 : at + 16]}"
+        for at in range(0, 16 * amount, 16)
+    ]
+
+
+def hwids_json(hwids: Sequence[str], bound_at: str, known: Sequence[Mapping[str, Any]] = ()) -> str:
+    """Return bindings as they are stored; a HWID already bound stays as it was.
+
+    Args:
+        hwids: The HWIDs to be bound; a repeated one counts once.
+        bound_at: The time of new bindings, rendered.
+        known: The bindings there were.
+    """
+    before = {binding["hwid"]: binding for binding in known}
+    new = {"executor_user_id": None, "bound_at": bound_at, "bound_by": "api"}
+    bindings = [before.get(hwid) or {"hwid": hwid, **new} for hwid in dict.fromkeys(hwids)]
+    return json.dumps(bindings, ensure_ascii=False, separators=(",", ":"))
+
+
+def _by(ref: KeyRef) -> str:
+    return "id = ?" if isinstance(ref, int) else "key_value = ?"
+
+
+class Store:
+    """Keys and folders. Opened, used and closed in one thread.
+
+    Args:
+        db: A file, made when it is missing, or ``":memory:"``. A file belongs to one open store
+            at a time.
+        newest_first: The order of listings: by descending ID, else ascending.
+        clock: What time it is, in UTC.
+
+    Raises:
+        ValueError: The file is a database of something else, or of another version.
+        sqlite3.OperationalError: The file can't be opened, or another store has it open.
+    """
+
+    def __init__(
+        self,
+        db: str = ":memory:",
+        *,
+        newest_first: bool = True,
+        clock: Callable[[], datetime] = utc_now,
+    ) -> None:
+        self._clock = clock
+        # No timeout: who has the file locked keeps it for as long as it is open.
+        self._db = sqlite3.connect(db, timeout=0, isolation_level=None, cached_statements=256)
+        self._listings = Listings(self._db, newest_first=newest_first)
+        try:
+            self._open()
+        except BaseException:
+            self._db.close()
+            raise
+
+    def close(self) -> None:
+        """Close the database; closing twice does nothing."""
+        self._db.close()
+
+    def count(self) -> int:
+        """Return how many keys there are."""
+        return self._listings.get({}, self._now()).total
+
+    def page(self, filters: Mapping[str, Any], page: int, limit: int) -> Page:
+        """Return one page of the keys which all filters let through.
+
+        Args:
+            filters: The contract's names and checked values, timestamps as they came.
+            page: The page's number, from 1.
+            limit: Keys per page.
+        """
+        values = dict(filters)
+        if "expires_before" in values:  # rounded so that whole milliseconds compare right
+            values["expires_before"] = render_up(parse(values["expires_before"]))
+        if "expires_after" in values:
+            values["expires_after"] = render(parse(values["expires_after"]))
+        listing = self._listings.get(values, self._now())
+        return Page(listing.page((page - 1) * limit, limit), listing.total)
+
+    def get(self, ref: KeyRef) -> str | None:
+        """Return the JSON of a key in detail, or None when there is none.
+
+        Args:
+            ref: A number is an ID, text is a key value.
+        """
+        return self._key_json(ref, KEY_DETAILED_JSON)
+
+    def create(self, fields: Mapping[str, Any]) -> str:
+        """Make a key and return its JSON.
+
+        Args:
+            fields: The contract's names and checked values.
+        """
+        [value] = self.create_batch(fields, 1)
+        created = self._key_json(value, KEY_JSON)
+        assert created is not None
+        return created
+
+    def create_batch(self, fields: Mapping[str, Any], amount: int) -> list[str]:
+        """Make keys that differ in nothing but their values, all or none.
+
+        Args:
+            fields: The contract's names and checked values.
+            amount: How many keys.
+
+        Returns:
+            The key values, in the order of their IDs.
+        """
+        columns = self._new_columns(fields)
+        names = ", ".join(["key_value", *columns])
+        marks = ", ".join("?" * (len(columns) + 1))
+        values = make_key_values(amount)
+        sql = f"INSERT INTO keys ({names}) VALUES ({marks})"
+        with self._transaction():
+            self._ensure_folder(columns.get("folder_id"))
+            self._db.executemany(sql, ((value, *columns.values()) for value in values))
+            last = self._last_id()
+            self._listings.joining(range(last - amount + 1, last + 1))
+        self._listings.longest = max(self._listings.longest, len(values[0]))
+        return values
+
+    def update(self, ref: KeyRef, fields: Mapping[str, Any]) -> list[str] | None:
+        """Change the given fields of a key and no others.
+
+        Args:
+            ref: A number is an ID, text is a key value.
+            fields: The contract's names and checked values; None clears a field.
+
+        Returns:
+            The HWIDs bound afterwards, or None when there is no such key.
+        """
+        before = self._row(ref)
+        if before is None:
+            return None
+        changes = self._changes(before, fields)
+        if changes:
+            with self._transaction():
+                self._ensure_folder(changes.get("folder_id"))
+                self._change(before["id"], changes)
+        bindings = json.loads(changes.get("hwids", before["hwids"]))
+        return [binding["hwid"] for binding in bindings]
+
+    def delete(self, ref: KeyRef) -> bool:
+        """Delete a key.
+
+        Args:
+            ref: A number is an ID, text is a key value.
+
+        Returns:
+            Whether there was one.
+        """
+        return self.bulk_delete([ref]) == 1
+
+    def bulk_delete(self, refs: Sequence[KeyRef]) -> int:
+        """Delete keys, all in one transaction.
+
+        Args:
+            refs: Numbers are IDs, texts are key values; unknown ones are passed over.
+
+        Returns:
+            How many distinct keys are gone.
+        """
+        with self._transaction():
+            found = self._db.execute(
+                "SELECT id FROM keys WHERE id IN (SELECT value FROM json_each(?)) UNION "
+                "SELECT id FROM keys WHERE key_value IN (SELECT value FROM json_each(?))",
+                [json.dumps([ref for ref in refs if isinstance(ref, kind)]) for kind in (int, str)],
+            )
+            ids = sorted(row[0] for row in found)
+            self._listings.leaving(ids)
+            gone = "DELETE FROM keys WHERE id IN (SELECT value FROM json_each(?))"
+            self._db.execute(gone, (json.dumps(ids),))
+        return len(ids)
+
+    def mark_used(self, ref: KeyRef, at: datetime | None = None) -> bool:
+        """Record a key's first use, which may start its validity; later uses change nothing.
+
+        Args:
+            ref: A number is an ID, text is a key value.
+            at: An aware moment; now unless given.
+
+        Returns:
+            Whether there is such a key.
+        """
+        row = self._row(ref)
+        if row is None:
+            return False
+        if row["used_at"] is None:
+            moment = at or self._clock()
+            changes = {"used_at": render(moment)}
+            if row["expiry_on_first_use"] and row["validity_minutes"]:
+                changes["expires_at"] = render(later(moment, row["validity_minutes"]))
+            with self._transaction():
+                self._change(row["id"], changes)
+        return True
+
+    def folders(self) -> list[dict[str, Any]]:
+        """Return every folder as the contract describes it."""
+        rows = self._db.execute("SELECT id, name, created_at FROM folders ORDER BY id")
+        return [{"id": row[0], "name": row[1], "created_at": row[2]} for row in rows]
+
+    def add_folder(self, name: str) -> int:
+        """Make a folder and return its ID."""
+        sql = "INSERT INTO folders (name, created_at) VALUES (?, ?)"
+        folder_id = self._db.execute(sql, (name, self._now())).lastrowid
+        assert folder_id is not None
+        return folder_id
+
+    def seed(self, amount: int, columns: Mapping[str, Any]) -> range:
+        """Insert many keys as they are given, deriving nothing.
+
+        Args:
+            amount: How many keys.
+            columns: See `junkie_async.emulator.seeding.encoders`.
+
+        Returns:
+            The IDs.
+        """
+        with self._transaction():
+            ids = seeding.insert(self._db, amount, columns, self._now(), make_key_values)
+            self._listings.recount()
+        self._measure_longest(ids.start)
+        return ids
+
+    def _open(self) -> None:
+        # Alone in the file: the listings kept in memory could not see another's writes.
+        self._db.execute("PRAGMA locking_mode = EXCLUSIVE")
+        is_new = self._is_new()  # before journal_mode, which would change a file of something else
+        self._db.execute("PRAGMA journal_mode = WAL")
+        self._db.execute("PRAGMA synchronous = NORMAL")
+        with self._transaction():
+            if is_new:
+                self._create_tables()
+        self._measure_longest(0)
+
+    def _is_new(self) -> bool:
+        [(application_id,)] = self._db.execute("PRAGMA application_id")
+        [(version,)] = self._db.execute("PRAGMA user_version")
+        if self._db.execute("SELECT 1 FROM sqlite_master").fetchone() is None:
+            return True
+        if (application_id, version) != (APPLICATION_ID, SCHEMA_VERSION):
+            raise ValueError("db is not a database of this version of the emulator")
+        return False
+
+    def _create_tables(self) -> None:
+        for statement in [*TABLES.strip(";\n").split(";"), *INDEXES.values()]:
+            self._db.execute(statement)
+        self._db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        self._db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+
+    def _measure_longest(self, first_id: int) -> None:
+        # In bytes, because length() of a text ends at a NUL.
+        sql = "SELECT ifnull(max(length(CAST(key_value AS BLOB))), 0) FROM keys WHERE id >= ?"
+        [(longest,)] = self._db.execute(sql, (first_id,))
+        self._listings.longest = max(self._listings.longest, longest)
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            self._listings.clear()
+            self._db.execute("ROLLBACK")
+            raise
+        self._db.execute("COMMIT")
+
+    def _now(self) -> str:
+        return render(self._clock())
+
+    def _last_id(self) -> int:
+        [(last,)] = self._db.execute("SELECT max(id) FROM keys")
+        return int(last)
+
+    def _key_json(self, ref: KeyRef, expression: str) -> str | None:
+        sql = f"SELECT {expression} FROM keys WHERE {_by(ref)}"
+        row = self._db.execute(sql, (ref,)).fetchone()
+        return row and str(row[0])
+
+    def _row(self, ref: KeyRef) -> dict[str, Any] | None:
+        cursor = self._db.execute(f"SELECT * FROM keys WHERE {_by(ref)}", (ref,))
+        row = cursor.fetchone()
+        return row and dict(zip((column[0] for column in cursor.description), row, strict=True))
+
+    def _ensure_folder(self, folder_id: int | None) -> None:
+        if folder_id is not None:
+            self._db.execute(
+                "INSERT OR IGNORE INTO folders VALUES (?1, 'Folder ' || ?1, ?2)",
+                (folder_id, self._now()),
+            )
+
+    def _new_columns(self, fields: Mapping[str, Any]) -> dict[str, Any]:
+        columns = dict(fields)
+        now = self._clock()
+        hwids = [columns.pop("hwid", None), *columns.pop("hwids", [])]
+        columns["created_at"] = render(now)
+        columns["hwids"] = hwids_json([one for one in hwids if one is not None], render(now))
+        if columns.get("validity_minutes") and not columns.get("expiry_on_first_use"):
+            columns["expires_at"] = render(later(now, columns["validity_minutes"]))
+        return columns
+
+    def _changes(self, before: Mapping[str, Any], fields: Mapping[str, Any]) -> dict[str, Any]:
+        changes = dict(fields)
+        if changes.get("expires_at"):
+            changes["expires_at"] = render(parse(changes["expires_at"]))
+        elif "expires_at" not in changes and "validity_minutes" in changes:
+            changes |= self._new_expiry({**before, **changes}, before["validity_minutes"])
+        if "hwids" in changes:
+            known = json.loads(before["hwids"])
+            changes["hwids"] = hwids_json(changes["hwids"], self._now(), known)
+        return changes
+
+    def _new_expiry(self, after: Mapping[str, Any], validity_before: int | None) -> dict[str, Any]:
+        validity = after["validity_minutes"]
+        start = after["used_at"] if after["expiry_on_first_use"] else after["created_at"]
+        if validity == validity_before or start is None:
+            return {}
+        return {"expires_at": render(later(parse(start), validity)) if validity else None}
+
+    def _change(self, key_id: int, changes: Mapping[str, Any]) -> None:
+        assignments = ", ".join(f"{name} = ?" for name in changes)
+        self._listings.leaving([key_id])
+        self._db.execute(f"UPDATE keys SET {assignments} WHERE id = ?", (*changes.values(), key_id))
+        self._listings.joining([key_id])

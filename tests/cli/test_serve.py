@@ -1,0 +1,125 @@
+"""`junkie serve`: the emulator as a process, found by the lines that it prints."""
+
+import signal
+import socket
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from junkie_async import JunkieClient, RateLimitError, RetryPolicy
+from junkie_async.cli import app
+from junkie_async.emulator import Emulator
+
+from ._process import serving
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="no SIGINT for others here")
+
+
+async def test_it_says_where_it_is_and_answers(tmp_path: Path) -> None:
+    """The first lines have the URL, alone and for a shell; a client finds a service there."""
+    with serving("--port", "0", cwd=tmp_path) as server:
+        assert server.lines == [
+            f"Junkie emulator at {server.url}",
+            f"export JUNKIE_BASE_URL={server.url}",
+            "export JUNKIE_API_KEY=any-key-will-do",
+            "Keys are kept in memory. Ctrl-C stops it.",
+        ]
+        async with JunkieClient("any", base_url=server.url) as junkie:
+            key = await junkie.keys.create(provider_id=1)
+            assert (await junkie.keys.get(key.id)).key_value == key.key_value
+        ended = server.stop()
+    assert (ended.code, ended.err) == (0, "")
+    assert ended.out == "Stopped: 2 requests answered, 1 keys forgotten.\n"
+
+
+async def test_a_file_keeps_the_keys_over_a_restart(tmp_path: Path) -> None:
+    """What was created before a restart is there after it; SIGTERM stops it as well as Ctrl-C."""
+    counts = []
+    for _ in range(2):
+        with serving("--port", "0", "--db", "keys.db", cwd=tmp_path) as server:
+            assert server.lines[3] == "Keys are kept in keys.db. Ctrl-C stops it."
+            async with JunkieClient("any", base_url=server.url) as junkie:
+                await junkie.keys.create_batch(provider_id=1, amount=7)
+                counts.append(await junkie.keys.list().count())
+            ended = server.stop(signal.SIGTERM)
+        assert (ended.code, ended.err) == (0, "")
+    assert counts == [7, 14]
+
+
+async def test_its_options_reach_the_emulator(tmp_path: Path) -> None:
+    """Order, latency and rate limit are those of the command line."""
+    async with Emulator(tmp_path / "keys.db") as emulator:
+        await emulator.seed(3)
+    options = ["--oldest-first", "--latency=0.05", "--rate-limit=0.01", "--rate-limit-headers"]
+    with serving("--port", "0", "--db", "keys.db", *options, cwd=tmp_path) as server:
+        once = RetryPolicy(attempts=1)
+        async with JunkieClient("any", base_url=server.url, retry=once) as junkie:
+            started = time.perf_counter()
+            page = await junkie.keys.list()
+            assert time.perf_counter() - started >= 0.05
+            assert [key.id for key in page.keys] == [1, 2, 3]
+            with pytest.raises(RateLimitError) as caught:
+                await junkie.keys.list()
+        server.stop()
+    assert "ratelimit-remaining" in caught.value.headers
+
+
+def test_a_taken_port_is_one_line(tmp_path: Path) -> None:
+    """A port where somebody listens gives exit code 2 and a way out, not a traceback."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        result = CliRunner().invoke(app, ["serve", "--port", str(port)])
+    assert result.exit_code == 2
+    assert result.stderr == (
+        f"Error: port {port} on 127.0.0.1 is taken: choose another --port, or 0 for a free one\n"
+    )
+    assert result.stdout == ""
+
+
+def test_a_file_of_something_else_is_one_line(tmp_path: Path) -> None:
+    """A file that is no emulator's is left alone."""
+    path = tmp_path / "notes.txt"
+    path.write_text("my notes " * 500)
+    result = CliRunner().invoke(app, ["serve", "--port", "0", "--db", str(path)])
+    assert result.exit_code == 2
+    assert result.stderr == f"Error: --db {path}: file is not a database\n"
+    assert path.read_text() == "my notes " * 500
+
+
+def test_a_file_in_use_is_one_line(tmp_path: Path) -> None:
+    """A file serves one emulator at a time."""
+    with serving("--port", "0", "--db", "keys.db", cwd=tmp_path) as server:
+        path = tmp_path / "keys.db"
+        result = CliRunner().invoke(app, ["serve", "--port", "0", "--db", str(path)])
+        server.stop()
+    assert result.exit_code == 2
+    assert "is another emulator using it?" in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--host", "0.0.0.0"],
+        ["--host", "example.com"],
+        ["--port", "65536"],
+        ["--port", "http"],
+        ["--latency", "-1"],
+        ["--latency", "inf"],
+        ["--rate-limit", "0"],
+        ["--rate-limit", "nan"],
+        ["--db", "nowhere/keys.db"],
+    ],
+)
+def test_bad_options_are_bad_usage(
+    options: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An option out of its range gives exit code 2, and no network is listened to."""
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(app, ["serve", "--port", "0", *options])
+    assert result.exit_code == 2
+    assert "Error: " in result.stderr
+    assert result.stdout == ""
