@@ -322,7 +322,7 @@ def _matching(seen: Iterable[str], wanted: Collection[str]) -> int:
 
 
 async def _each(
-    keys: Collection[str], act: Callable[[str], Awaitable[object]], progress: Progress
+    keys: Collection[str], act: Callable[[str], Awaitable[object]], progress: OnProgress
 ) -> int:
     """Do the same to many keys at once, and count those that it worked for."""
     worked = done = 0

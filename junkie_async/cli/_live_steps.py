@@ -5,7 +5,7 @@ from typing import Final
 
 import aiohttp
 
-from .. import JunkieClient, KeyStatus, RetryPolicy
+from .. import JunkieClient, KeyStatus, OnProgress, RetryPolicy
 from ._steps import Step
 
 PAGES: Final = 5
