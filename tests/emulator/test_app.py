@@ -1,0 +1,413 @@
+"""The service over HTTP: each operation, each refusal, and what is counted."""
+
+import asyncio
+import io
+import json
+import logging
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from typing import Any
+
+import aiohttp
+import pytest
+import yarl
+
+from junkie_async.emulator import Emulator
+from junkie_async.emulator.store import Store
+
+from .conftest import Api
+
+
+def _get(path: str) -> bytes:
+    return f"GET /api/v2{path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer x\r\n\r\n".encode()
+
+
+@pytest.fixture
+async def raw(emulator: Emulator) -> AsyncIterator[Any]:
+    """Sends bytes as they are and returns the status and the JSON body."""
+    writers = []
+
+    async def send(request: bytes) -> tuple[int, Any]:
+        url = yarl.URL(emulator.url)
+        reader, writer = await asyncio.open_connection(url.host, url.port)
+        writers.append(writer)
+        writer.write(request)
+        head = await reader.readuntil(b"\r\n\r\n")
+        length = int(head.lower().split(b"content-length: ")[1].split(b"\r\n")[0])
+        return int(head.split()[1]), json.loads(await reader.readexactly(length))
+
+    yield send
+    for writer in writers:
+        writer.close()
+        await writer.wait_closed()
+
+
+async def test_create_answers_201_with_the_key(api: Api) -> None:
+    """And the key is there afterwards."""
+    reply = await api("POST", "/keys", {"provider_id": 8969, "is_premium": True, "hwid": "A"})
+    assert reply.status == 201
+    key = reply.body["key"]
+    assert (key["provider_name"], key["is_premium"]) == ("Provider 8969", True)
+    assert key["keys_hwid"] == ["A"]
+    assert await api.ids() == [key["id"]]
+
+
+async def test_a_batch_answers_the_values_and_what_was_accepted(api: Api) -> None:
+    """In the order of the IDs; unknown fields are no part of it."""
+    config = {"provider_id": 1, "amount": 3, "key_name": None, "hwid": "A"}
+    reply = await api("POST", "/keys/batch", {**config, "nonsense": 1})
+    assert reply.status == 201
+    assert reply.body["count"] == 3
+    assert reply.body["config"] == config
+    listed = (await api("GET", "/keys")).body["keys"]
+    assert [key["key_value"] for key in reversed(listed)] == reply.body["keys"]
+    assert all(key["keys_hwid"] == ["A"] for key in listed)
+
+
+async def test_get_update_and_delete_take_an_id_or_a_value(api: Api) -> None:
+    """Three operations, two ways to name a key, 404 once it is gone."""
+    for name in ("id", "key_value"):
+        ref = (await api.create())[name]
+        reply = await api("PUT", f"/keys/{ref}", {"key_name": "x"})
+        assert (reply.status, reply.body) == (
+            200,
+            {"success": True, "message": "Key updated", "keys_hwid": []},
+        )
+        key = (await api("GET", f"/keys/{ref}")).body["key"]
+        assert (key[name], key["key_name"], key["discord_redemption"]) == (ref, "x", None)
+        reply = await api("DELETE", f"/keys/{ref}")
+        assert (reply.status, reply.body["success"]) == (200, True)
+        reply = await api("GET", f"/keys/{ref}")
+        assert (reply.status, reply.body) == (404, {"error": "Key not found"})
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [("GET", "", None), ("PUT", "", {}), ("DELETE", "", None), ("POST", "/reset-hwid", None)],
+)
+@pytest.mark.parametrize("ref", ["99", "JNK-NONE", "9" * 19, "9" * 5000, "0"])
+async def test_an_unknown_key_is_404(api: Api, method: str, path: str, body: Any, ref: str) -> None:
+    """Numbers beyond any ID included."""
+    reply = await api(method, f"/keys/{ref}{path}", body)
+    assert (reply.status, reply.body) == (404, {"error": "Key not found"})
+
+
+async def test_a_reset_unbinds_every_hwid(api: Api) -> None:
+    """It needs no body, and does not mind one."""
+    key = await api.create(hwids=["A", "B"])
+    for options in ({}, {"data": b"whatever"}):
+        reply = await api("POST", f"/keys/{key['key_value']}/reset-hwid", **options)
+        assert (reply.status, reply.body["success"]) == (200, True)
+    assert (await api("GET", f"/keys/{key['id']}")).body["key"]["hwids"] == []
+
+
+async def test_bulk_delete_tells_texts_from_numbers(emulator: Emulator, api: Api) -> None:
+    """A text of digits is a key value, in a path it is an ID."""
+    await emulator.seed(3, key_value=lambda index: str(3 - index))
+    reply = await api("POST", "/keys/bulk-delete", {"keys": ["3", "3", 1, 77]})
+    assert (reply.status, reply.body) == (200, {"deleted": 1, "requested": 4})
+    assert await api.ids() == [3, 2]
+    assert (await api("GET", "/keys/03")).body["key"]["key_value"] == "1"
+
+
+async def test_folders_come_from_outside_or_with_a_key(emulator: Emulator, api: Api) -> None:
+    """The API has no way to make one by name."""
+    vip = await emulator.add_folder("VIP")
+    key = await api.create(folder_id=7)
+    reply = await api("GET", "/keys/folders")
+    assert [(one["id"], one["name"]) for one in reply.body["folders"]] == [
+        (vip, "VIP"),
+        (7, "Folder 7"),
+    ]
+    assert key["folder_name"] == "Folder 7"
+
+
+async def test_a_key_value_is_decoded_from_the_path(emulator: Emulator, raw: Any) -> None:
+    """Slashes, percents, blanks and letters of any alphabet."""
+    values = ["a/b", "50%", "a b", "ключ", "%41", "a?b#c", "x+y", "batch", ".", "x\x00y"]
+    ids = await emulator.seed(len(values), key_value=lambda index: values[index])
+    for key_id, value in zip(ids, values, strict=True):
+        escaped = "".join(f"%{byte:02X}" for byte in value.encode())
+        status, body = await raw(_get(f"/keys/{escaped}"))
+        assert (status, body["key"]["id"]) == (200, key_id), value
+
+
+async def test_pagination_adds_up(emulator: Emulator, api: Api) -> None:
+    """Defaults, the last page, beyond it, and no keys at all."""
+    empty = (await api("GET", "/keys")).body
+    assert empty == {
+        "keys": [],
+        "pagination": {"page": 1, "limit": 50, "total": 0, "totalPages": 0},
+    }
+    await emulator.seed(101)
+    for page, limit, length, pages in [
+        (1, 50, 50, 3),
+        (3, 50, 1, 3),
+        (4, 50, 0, 3),
+        (2, 100, 1, 2),
+    ]:
+        body = (await api("GET", "/keys", params={"page": page, "limit": limit})).body
+        assert body["pagination"] == {
+            "page": page,
+            "limit": limit,
+            "total": 101,
+            "totalPages": pages,
+        }
+        assert len(body["keys"]) == length
+
+
+@pytest.mark.parametrize("newest_first", [True, False])
+async def test_the_order_of_listings(session: aiohttp.ClientSession, newest_first: bool) -> None:
+    """Newest first unless asked otherwise."""
+    async with Emulator(newest_first=newest_first) as emulator:
+        ids = list(await emulator.seed(5))
+        listed = await Api(session, emulator.url).ids()
+    assert listed == (ids[::-1] if newest_first else ids)
+
+
+async def test_filters_reach_the_store(emulator: Emulator, api: Api) -> None:
+    """Each by its name in the query, and all together."""
+    expires_at = datetime(2099, 1, 1, tzinfo=UTC)
+    wanted = await emulator.seed(
+        1,
+        discord_id="1" * 17,
+        key_value="+needle & co",
+        hwids=["HW-1"],
+        service_id=2,
+        provider_id=3,
+        folder_id=4,
+        expires_at=expires_at,
+        used_at=expires_at,
+    )
+    await emulator.seed(3, is_invalidated=True, provider_id=9)
+    filters = {
+        "discord_id": "1" * 17,
+        "key": "+needle &",
+        "hwid": "W-",
+        "service_id": "2",
+        "provider_id": "3",
+        "folder_id": "4",
+        "status": "used",
+        "expires_before": "2099-01-01T00:00:01+00:00",
+        "expires_after": "2098-12-31T23:59:59Z",
+    }
+    for some in (*({name: value} for name, value in filters.items()), filters):
+        assert await api.ids(**some) == list(wanted)
+
+
+async def test_a_use_shows_in_the_key(emulator: Emulator, api: Api) -> None:
+    """The emulator's own method, as a program would use the key."""
+    key = await api.create(discord_id="1" * 17, validity_minutes=5, expiry_on_first_use=True)
+    await emulator.mark_used(key["id"], datetime(2020, 1, 1, tzinfo=UTC))
+    used = (await api("GET", f"/keys/{key['id']}")).body["key"]
+    assert used["expires_at"] == "2020-01-01T00:05:00.000Z"
+    assert used["discord_redemption"]["redeemed_at"] == "2020-01-01T00:00:00.000Z"
+    assert await api.ids(status="expired") == [key["id"]]
+    with pytest.raises(LookupError):
+        await emulator.mark_used("none")
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "options", "field"),
+    [
+        ("GET", "/keys?limit=101", {}, "limit"),
+        ("GET", "/keys?page=abc", {}, "page"),
+        ("GET", "/keys?status=foo", {}, "status"),
+        ("GET", "/keys?page=1&page=2", {}, "page"),
+        ("GET", "/keys?expires_after=2026-01-01T00:00:00+02:00", {}, "expires_after"),
+        ("POST", "/keys", {"json": {}}, "provider_id"),
+        ("POST", "/keys", {"data": b'{"provider_id": 1}'}, "body"),
+        ("POST", "/keys", {}, "body"),
+        ("POST", "/keys/batch", {"json": {"provider_id": 1, "amount": 101}}, "amount"),
+        ("POST", "/keys/bulk-delete", {"json": {"keys": [1, 2, 3, {}]}}, "keys.3"),
+        ("PUT", "/keys/1", {"json": {"hwids": ["a", None]}}, "hwids.1"),
+    ],
+)
+async def test_a_breach_of_the_contract_is_400(
+    api: Api, method: str, path: str, options: dict[str, Any], field: str
+) -> None:
+    """The field is named, in words and on its own; nothing is done."""
+    url = yarl.URL(api.url + path, encoded=True)
+    async with api.session.request(method, url, **options) as response:
+        body = await response.json()
+    assert response.status == 400
+    assert body.keys() == {"error", "field"}
+    assert body["field"] == field
+    assert body["error"].startswith(f"{field}: ")
+    assert await api.ids() == []
+
+
+async def test_json_with_a_charset_is_json(api: Api) -> None:
+    """Parameters of a media type don't matter, nor does its case."""
+    headers = {"Content-Type": "Application/JSON; charset=utf-8"}
+    reply = await api("POST", "/keys", data=b'{"provider_id": 1}', headers=headers)
+    assert reply.status == 201
+
+
+async def test_a_body_over_a_megabyte_is_413(api: Api) -> None:
+    """As JSON too."""
+    headers = {"Content-Type": "application/json"}
+    reply = await api("POST", "/keys", data=io.BytesIO(b" " * (1024 * 1024 + 1)), headers=headers)
+    assert reply.status == 413
+    assert reply.body.keys() == {"error"}
+
+
+async def test_a_broken_encoding_of_the_body_is_400(api: Api) -> None:
+    """A body that says it is compressed and is not."""
+    headers = {"Content-Type": "application/json", "Content-Encoding": "gzip"}
+    reply = await api("POST", "/keys", data=b'{"provider_id": 1}', headers=headers)
+    assert reply.status == 400
+
+
+@pytest.mark.parametrize("authorization", [None, "", "Bearer", "Bearer  ", "Basic c2VjcmV0"])
+async def test_without_a_bearer_token_it_is_401(emulator: Emulator, authorization: str) -> None:
+    """Whatever is asked, before it is looked at."""
+    headers = {} if authorization is None else {"Authorization": authorization}
+    async with aiohttp.ClientSession(headers=headers) as session:
+        reply = await Api(session, emulator.url)("POST", "/keys", {})
+    assert (reply.status, reply.body) == (401, {"error": "Invalid API key"})
+    assert reply.headers["WWW-Authenticate"] == "Bearer"
+
+
+async def test_only_the_given_api_keys_are_accepted() -> None:
+    """When any are given; the scheme's case does not matter."""
+    statuses = []
+    async with Emulator(api_keys=["one", "two"]) as emulator, aiohttp.ClientSession() as session:
+        api = Api(session, emulator.url)
+        for token in ("one", "two", "three", "on"):
+            headers = {"Authorization": f"bearer {token}"}
+            statuses.append((await api("GET", "/keys", headers=headers)).status)
+    assert statuses == [200, 200, 401, 401]
+
+
+@pytest.mark.parametrize("path", ["/", "/nothing", "/keys/1/2", "/keys/", "/../../keys"])
+async def test_an_unknown_route_is_404(api: Api, path: str) -> None:
+    """As JSON, and no operation is counted."""
+    reply = await api("GET", path)
+    assert (reply.status, reply.body) == (404, {"error": "Not found"})
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [
+        ("DELETE", "/keys", "GET, POST"),
+        ("HEAD", "/keys/1", "DELETE, GET, PUT"),
+        ("GET", "/keys/1/reset-hwid", "POST"),
+    ],
+)
+async def test_a_wrong_method_is_405(api: Api, method: str, path: str, allowed: str) -> None:
+    """With what is allowed."""
+    async with api.session.request(method, api.url + path) as response:
+        assert response.status == 405
+        assert response.headers["Allow"] == allowed
+        assert response.content_type == "application/json"
+
+
+async def test_an_internal_error_is_500_and_logged(
+    api: Api, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The answer keeps its details to itself, and the next request is served."""
+
+    def fail(*_: Any) -> None:
+        raise ZeroDivisionError("details")
+
+    monkeypatch.setattr(Store, "folders", fail)
+    with caplog.at_level(logging.ERROR, "junkie_async.emulator"):
+        reply = await api("GET", "/keys/folders")
+    assert (reply.status, reply.body) == (500, {"error": "Internal error"})
+    assert [record.getMessage() for record in caplog.records] == ["GET /api/v2/keys/folders failed"]
+    assert "details" in caplog.text
+    assert await api.ids() == []
+
+
+async def test_what_is_counted(emulator: Emulator, api: Api) -> None:
+    """Requests answered, calls by operation, answers by status."""
+    await api.create()
+    await api("POST", "/keys", {})
+    await api("GET", "/nothing")
+    await api("GET", "/keys", headers={"Authorization": ""})
+    assert emulator.requests == 4
+    assert emulator.calls == {"createKey": 2, "listKeys": 1}
+    assert emulator.statuses == {201: 1, 400: 1, 404: 1, 401: 1}
+
+
+async def test_nothing_goes_to_the_log(api: Api, caplog: pytest.LogCaptureFixture) -> None:
+    """Neither of a success nor of a refusal."""
+    with caplog.at_level(logging.INFO):
+        await api.create()
+        await api("POST", "/keys", {})
+    assert [one.name for one in caplog.records if not one.name.startswith("asyncio")] == []
+
+
+async def test_the_least_latency_is_kept_and_can_be_changed(emulator: Emulator, api: Api) -> None:
+    """Answers wait side by side, and the time of processing counts."""
+    loop = asyncio.get_running_loop()
+    await api.ids()
+    emulator.latency = 0.02
+    before = loop.time()
+    await asyncio.gather(*(api.ids() for _ in range(20)))
+    assert 0.02 <= loop.time() - before < 0.3
+    emulator.latency = 0
+    assert emulator.latency == 0
+    assert (await api("GET", "/keys")).status == 200
+
+
+@pytest.mark.parametrize("latency", [-1, float("inf"), float("nan")])
+async def test_a_latency_must_be_finite_and_not_negative(latency: float) -> None:
+    """At once, and while it runs."""
+    with pytest.raises(ValueError, match="latency"):
+        Emulator(latency=latency)
+    emulator = Emulator()
+    with pytest.raises(ValueError, match="latency"):
+        emulator.latency = latency
+
+
+async def test_too_many_requests_are_429(emulator: Emulator, api: Api) -> None:
+    """With Retry-After; the limit can be set and lifted while it runs."""
+    emulator.rate_limit = 0.01
+    assert emulator.rate_limit == 0.01
+    assert (await api("GET", "/keys")).status == 200
+    reply = await api("POST", "/keys", {"provider_id": 1})
+    assert (reply.status, reply.body) == (429, {"error": "Too many requests"})
+    assert 99 <= int(reply.headers["Retry-After"]) <= 100
+    assert "RateLimit-Limit" not in reply.headers
+    emulator.rate_limit = None
+    assert await api.ids() == []
+
+
+async def test_rate_limit_headers_come_with_every_answer(session: aiohttp.ClientSession) -> None:
+    """With refusals and errors too."""
+    async with Emulator(rate_limit=0.5, rate_limit_headers=True) as emulator:
+        api = Api(session, emulator.url)
+        replies = [await api("GET", "/nothing"), await api("GET", "/keys")]
+    names = ("RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset")
+    assert [reply.status for reply in replies] == [404, 429]
+    assert [[reply.headers[name] for name in names] for reply in replies] == [
+        ["1", "0", "2"],
+        ["1", "0", "2"],
+    ]
+
+
+@pytest.mark.parametrize("target", ["?key=%ED%A0%80", "?key=%FF", "?key=%00", "/%FF", "/%00"])
+async def test_odd_bytes_in_the_address_never_break_it(raw: Any, target: str) -> None:
+    """Lone surrogates, what is not UTF-8, and NUL."""
+    status, _ = await raw(_get(f"/keys{target}"))
+    assert status in (200, 400, 404)
+
+
+async def test_a_client_that_goes_away_does_no_harm(
+    emulator: Emulator, api: Api, caplog: pytest.LogCaptureFixture
+) -> None:
+    """In the middle of its body."""
+    url = yarl.URL(emulator.url)
+    _, writer = await asyncio.open_connection(url.host, url.port)
+    writer.write(
+        b"POST /api/v2/keys HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer x\r\n"
+        b'Content-Type: application/json\r\nContent-Length: 100\r\n\r\n{"provider_id"'
+    )
+    await writer.drain()
+    while not emulator.calls:
+        await asyncio.sleep(0)
+    writer.transport.abort()
+    assert await api.ids() == []
+    assert [one for one in caplog.records if one.levelno >= logging.ERROR] == []

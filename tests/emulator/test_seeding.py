@@ -1,0 +1,83 @@
+"""Keys by the thousand, straight into the store."""
+
+import json
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any
+
+import pytest
+
+from junkie_async.emulator.store import Store
+
+from .conftest import NOON, Clock
+
+
+@pytest.fixture
+def store() -> Iterator[Store]:
+    """An empty store at noon."""
+    opened = Store(clock=Clock())
+    yield opened
+    opened.close()
+
+
+def test_columns_are_values_or_callables_of_the_index(store: Store) -> None:
+    """The IDs come in the order of the rows."""
+    store.create({"provider_id": 9})
+    ids = store.seed(
+        3,
+        {
+            "provider_id": 5,
+            "service_id": lambda index: index or None,
+            "is_premium": lambda index: index == 1,
+            "expires_at": lambda index: NOON if index else None,
+            "created_at": lambda index: NOON.replace(year=2000 + index),
+            "hwids": lambda index: ["H"] * index,
+            "folder_id": lambda index: 3 if index else None,
+        },
+    )
+    assert ids == range(2, 5)
+    keys: list[dict[str, Any]] = [json.loads(store.get(one) or "") for one in ids]
+    assert [key["provider_id"] for key in keys] == [5, 5, 5]
+    assert [key["service_id"] for key in keys] == [None, 1, 2]
+    assert [key["is_premium"] for key in keys] == [False, True, False]
+    assert [key["expires_at"] for key in keys] == [None, *["2026-01-31T12:00:00.000Z"] * 2]
+    assert [key["created_at"][:4] for key in keys] == ["2000", "2001", "2002"]
+    assert [key["keys_hwid"] for key in keys] == [[], ["H"], ["H"]]
+    assert [key["folder_name"] for key in keys] == [None, "Folder 3", "Folder 3"]
+    assert store.page({}, 1, 1).total == 4
+
+
+def test_defaults_of_a_seed(store: Store) -> None:
+    """Key values of the usual form, provider 1, made now."""
+    [one] = store.seed(1, {"validity_minutes": 60})
+    key = json.loads(store.get(one) or "")
+    assert key["key_value"].startswith("JNK-")
+    assert (key["provider_id"], key["created_at"]) == (1, "2026-01-31T12:00:00.000Z")
+    assert key["expires_at"] is None
+    assert key["is_premium"] is False
+
+
+def test_many_seeds_make_different_values(store: Store) -> None:
+    """Over the size of the generator's chunks."""
+    ids = [*store.seed(10_001, {}), *store.seed(5, {}), *store.seed(0, {})]
+    assert ids == list(range(1, 10_007))
+    [(values,)] = store._db.execute("SELECT count(DISTINCT key_value) FROM keys")
+    assert values == 10_006
+
+
+@pytest.mark.parametrize(
+    ("amount", "columns", "error"),
+    [
+        (1, {"nonsense": 1}, TypeError),
+        (1, {"id": 1}, TypeError),
+        (-1, {}, ValueError),
+        (1, {"expires_at": datetime(2026, 1, 1)}, ValueError),  # noqa: DTZ001 - the defect
+    ],
+)
+def test_what_cannot_be_seeded(
+    store: Store, amount: int, columns: dict[str, Any], error: type[Exception]
+) -> None:
+    """It is said, and nothing is inserted."""
+    with pytest.raises(error):
+        store.seed(amount, columns)
+    assert store.count() == 0

@@ -1,0 +1,158 @@
+"""The emulator's lifetime: start, stop, restart, and that it leaves nothing behind."""
+
+import asyncio
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import aiohttp
+import pytest
+import yarl
+
+from junkie_async.emulator import Emulator, server
+
+from .conftest import Api
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "", "example.com", "192.168.0.1", "::", "10.0.0.1"])
+def test_a_host_beyond_loopback_is_refused(host: str) -> None:
+    """The emulator never listens to a network."""
+    with pytest.raises(ValueError, match="loopback"):
+        Emulator(host=host)
+
+
+@pytest.mark.parametrize(
+    ("host", "shown"), [("localhost", "127.0.0.1"), ("127.0.0.2", "127.0.0.2"), ("::1", "[::1]")]
+)
+async def test_any_loopback_address_will_do(
+    session: aiohttp.ClientSession, host: str, shown: str
+) -> None:
+    """Its URL can be asked as it is."""
+    emulator = Emulator(host=host)
+    try:
+        await emulator.start()
+    except OSError:  # a machine without IPv6
+        assert host == "::1"
+        return
+    try:
+        assert emulator.url.startswith(f"http://{shown}:")
+        assert emulator.url.endswith("/api/v2")
+        assert await Api(session, emulator.url).ids() == []
+    finally:
+        await emulator.close()
+
+
+async def test_it_runs_between_start_and_close() -> None:
+    """Closing again does nothing, starting twice is an error, neither is forgotten."""
+    emulator = Emulator()
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match="not running"):
+            _ = emulator.url
+        with pytest.raises(RuntimeError, match="not running"):
+            await emulator.count()
+        await emulator.start()
+        assert await emulator.count() == 0
+        with pytest.raises(RuntimeError, match="running already"):
+            await emulator.start()
+        await emulator.seed(1)
+        assert await emulator.count() == 1
+        await emulator.close()
+        await emulator.close()
+
+
+async def test_a_port_that_is_taken(emulator: Emulator) -> None:
+    """The error is the system's, and nothing stays open."""
+    port = yarl.URL(emulator.url).port
+    assert port is not None
+    other = Emulator(port=port)
+    with pytest.raises(OSError, match="address already in use"):
+        await other.start()
+    with pytest.raises(RuntimeError):
+        _ = other.url
+    await emulator.close()
+    async with other:
+        assert yarl.URL(other.url).port == port
+
+
+async def test_a_file_keeps_its_keys(tmp_path: Path, session: aiohttp.ClientSession) -> None:
+    """Through a restart, as a path of either kind."""
+    path = tmp_path / "keys.db"
+    async with Emulator(path) as emulator:
+        key = await Api(session, emulator.url).create(hwid="A")
+    async with Emulator(str(path)) as emulator:
+        reply = await Api(session, emulator.url)("GET", f"/keys/{key['id']}")
+    assert reply.body["key"] == {**key, "discord_redemption": None}
+
+
+async def test_emulators_do_not_know_each_other(session: aiohttp.ClientSession) -> None:
+    """Two in a process have keys and counters of their own."""
+    async with Emulator() as one, Emulator() as two:
+        await Api(session, one.url).create()
+        assert (await one.count(), await two.count()) == (1, 0)
+        assert (one.requests, two.requests) == (1, 0)
+
+
+async def test_closing_does_not_wait_for_idle_connections(
+    emulator: Emulator, api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A client's keep-alive connection is closed, not waited for."""
+    monkeypatch.setattr(server, "_SHUTDOWN_SECONDS", 30)
+    patient = Emulator()
+    await patient.start()
+    await Api(api.session, patient.url).ids()
+    async with asyncio.timeout(5):
+        await patient.close()
+
+
+async def test_closing_cuts_off_a_wait_for_latency(
+    session: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The client sees its connection go."""
+    monkeypatch.setattr(server, "_SHUTDOWN_SECONDS", 0.005)
+    async with Emulator(latency=60) as emulator:
+        waiting = asyncio.create_task(Api(session, emulator.url).ids())
+        while not emulator.calls:
+            await asyncio.sleep(0)
+        async with asyncio.timeout(5):
+            await emulator.close()
+        with pytest.raises(aiohttp.ClientError):
+            await waiting
+
+
+async def test_a_cancelled_close_still_closes_the_store(tmp_path: Path) -> None:
+    """The file is free for the next one."""
+    emulator = Emulator(tmp_path / "keys.db")
+    await emulator.start()
+    closing = asyncio.create_task(emulator.close())
+    await asyncio.sleep(0)
+    closing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await closing
+    await emulator.close()
+    async with Emulator(tmp_path / "keys.db") as again:
+        assert await again.count() == 0
+
+
+def test_without_the_extra_the_import_names_it() -> None:
+    """In a process of its own, where the validator can't be imported."""
+    program = """
+        import sys
+        sys.modules["jsonschema_rs"] = None
+        try:
+            import junkie_async.emulator
+        except ImportError as error:
+            print(error)
+    """
+    command = [sys.executable, "-c", textwrap.dedent(program)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert 'pip install "junkie_async[emulator]"' in done.stdout
+
+
+def test_it_imports_nothing_from_the_client() -> None:
+    """A mistake made in one must not be shared by the other."""
+    for path in Path(server.__file__).parent.glob("*.py"):
+        text = path.read_text("utf-8")
+        assert "from .." not in text, path
+        assert "import junkie_async" not in text, path
+        assert "from junkie_async" not in text.replace('pip install "junkie', ""), path
