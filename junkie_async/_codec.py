@@ -1,18 +1,19 @@
 """JSON to models and back: the only file that decodes or encodes.
 
 msgspec reads a body straight into the models, in C. Only when it refuses does cattrs read the body
-again, row by row: it mends what real services get wrong and names what it can't mend.
+again, row by row.
 """
 
 from __future__ import annotations
 
 import functools
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, TypeVar, get_origin
+from typing import Any, TypeVar
 
 import attrs
 import msgspec
 
+from ._converter import ValueRow, in_utc, kind, structure, unstructure, wrong_shape
 from ._errors import InvalidResponseError, Outcome
 from ._models import (
     HWID,
@@ -27,10 +28,9 @@ from ._models import (
     UpdateResult,
 )
 
-if TYPE_CHECKING:  # cattrs takes a third of the import time, and few answers need it
-    import cattrs
-
 T = TypeVar("T")
+
+_NOT_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 @attrs.frozen
@@ -65,13 +65,8 @@ class _FoldersAnswer:
 
 
 @attrs.frozen
-class _ValueRow:
-    key_value: str
-
-
-@attrs.frozen
 class _BatchAnswer:
-    keys: tuple[str | _ValueRow, ...]
+    keys: tuple[str | ValueRow, ...]
     count: int | None = None
     config: dict[str, Any] | None = None
 
@@ -84,7 +79,7 @@ class _BulkDeleteAnswer:
 
 def encode(body: object) -> bytes:
     """Turn a request's attrs values into JSON; fields that were left out stay out."""
-    return msgspec.json.encode(_converter().unstructure(body))
+    return msgspec.json.encode(unstructure(body))
 
 
 def read_page(body: bytes) -> KeyPage:
@@ -110,18 +105,14 @@ def read_detailed(body: bytes) -> KeyDetailed:
     redemption = key.discord_redemption
     if redemption is None or redemption.redeemed_at is None:
         return key
-    at = redemption.redeemed_at.astimezone(UTC)
+    at = _utc(redemption.redeemed_at)
     return attrs.evolve(key, discord_redemption=attrs.evolve(redemption, redeemed_at=at))
 
 
 def read_folders(body: bytes) -> list[KeyFolder]:
     """Read the answer of ``GET /keys/folders``."""
-    return [
-        folder
-        if folder.created_at is None
-        else attrs.evolve(folder, created_at=folder.created_at.astimezone(UTC))
-        for folder in _read(body, _FoldersAnswer).folders
-    ]
+    folders = _read(body, _FoldersAnswer).folders
+    return [attrs.evolve(folder, created_at=_utc(folder.created_at)) for folder in folders]
 
 
 def read_batch(body: bytes) -> KeyBatch:
@@ -155,7 +146,7 @@ def read_error(body: bytes) -> str:
     """Find what an error body says: any of the usual members, else nothing."""
     try:
         document = msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except _NOT_JSON:
         return ""
     for name in ("error", "message", "detail", "title"):
         found = document.get(name) if isinstance(document, dict) else None
@@ -188,7 +179,7 @@ def _bound_in_utc(hwid: HWID) -> bool:
 
 
 def _utc(at: datetime | None) -> datetime | None:
-    return at and at.astimezone(UTC)
+    return at and in_utc(at)
 
 
 def _in_utc(key: K) -> K:
@@ -208,34 +199,36 @@ def _decoder(shape: Any) -> msgspec.json.Decoder[Any]:
 
 def _read(body: bytes, shape: type[T]) -> T:
     answer = _strictly(body, shape)
-    return _structure(_document(body), shape) if answer is None else answer
+    return structure(_document(body), shape) if answer is None else answer
 
 
 def _strictly(body: bytes, shape: type[T]) -> T | None:
     decoder: msgspec.json.Decoder[T] = _decoder(shape)  # type: ignore[arg-type]  # a class hashes
     try:
         return decoder.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except _NOT_JSON:
         return None  # the caller reads on outside of `except`, so that no error hangs on another
 
 
 def _document(body: bytes) -> Any:
     try:
         return msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except _NOT_JSON:
         pass
     raise InvalidResponseError("the answer is not JSON, or was cut short", transient=True)
 
 
 def _lenient_page(document: Any) -> _PageAnswer:
     if not isinstance(document, dict) or "keys" not in document:
-        raise _wrong_shape("the answer is not a page of keys", "keys")
-    rows, at = document["keys"] or [], document.get("pagination")
+        raise wrong_shape("the answer is not a page of keys", "keys")
+    rows, at = document["keys"], document.get("pagination")
+    if rows is None:  # as some languages write an empty list
+        rows = []
     if not isinstance(rows, list):
-        raise _wrong_shape(f"keys must be a list, not {_kind(rows)}", "keys")
+        raise wrong_shape(f"keys must be a list, not {kind(rows)}", "keys")
     return _PageAnswer(
         keys=_good_rows(rows),
-        pagination=None if at is None else _structure(at, _Pagination, "pagination"),
+        pagination=None if at is None else structure(at, _Pagination, "pagination"),
     )
 
 
@@ -245,7 +238,7 @@ def _good_rows(rows: list[Any]) -> tuple[Key, ...]:
     bad: list[tuple[int, InvalidResponseError]] = []
     for index, row in enumerate(rows):
         try:
-            good.append(_structure(row, Key, f"keys[{index}]"))
+            good.append(structure(row, Key, f"keys[{index}]"))
         except InvalidResponseError as error:
             bad.append((index, error))
     if not bad:
@@ -259,150 +252,3 @@ def _good_rows(rows: list[Any]) -> tuple[Key, ...]:
         row=index,
         rows=_all_in_utc(tuple(good)),
     )
-
-
-def _structure(document: Any, shape: type[T], where: str = "") -> T:
-    converter = _converter()
-    try:
-        return converter.structure(document, shape)
-    except Exception as error:  # cattrs gathers whatever its hooks and constructors raise
-        path, expected = _innermost(error)
-    field = where + path if where else path.removeprefix(".")
-    raise _wrong_shape(f"{field or 'the answer'} {expected}", field)
-
-
-def _wrong_shape(message: str, field: str) -> InvalidResponseError:
-    return InvalidResponseError(message, outcome=Outcome.EXECUTED, field=field or None)
-
-
-def _innermost(error: BaseException) -> tuple[str, str]:
-    """Follow the first of cattrs' nested errors down to the field that it is about."""
-    from cattrs.errors import AttributeValidationNote, IterableValidationNote
-
-    path = ""
-    while True:
-        for note in getattr(error, "__notes__", ()):
-            if isinstance(note, AttributeValidationNote):
-                path += f".{note.name}"
-            elif isinstance(note, IterableValidationNote):
-                path += f"[{note.index}]"
-        nested = getattr(error, "exceptions", ())
-        if not nested:
-            break
-        error = nested[0]
-    if isinstance(error, KeyError):
-        return path, "is missing"
-    # Only our own hooks' words: any other message may quote the value.
-    return path, str(error) if isinstance(error, _MismatchError) else "has the wrong shape"
-
-
-class _MismatchError(ValueError):
-    """A value that can't be mended; its message says what was expected and got, not the value."""
-
-    def __init__(self, expected: str, value: Any) -> None:
-        super().__init__(f"must be {expected}, not {_kind(value)}")
-
-
-def _kind(value: Any) -> str:
-    if value is None:
-        return "null"
-    names = {
-        bool: "a boolean",
-        int: "a number",
-        float: "a number",
-        str: "a string",
-        list: "a list",
-        dict: "an object",
-    }
-    return names.get(type(value), type(value).__name__)
-
-
-@functools.cache
-def _converter() -> cattrs.Converter:
-    import cattrs
-    from cattrs.cols import is_sequence
-
-    converter = cattrs.Converter(omit_if_default=True)  # requests' only default is UNSET
-    converter.register_unstructure_hook(datetime, timestamp)
-    converter.register_structure_hook(int, _to_int)
-    converter.register_structure_hook(bool, _to_bool)
-    converter.register_structure_hook(str, _to_str)
-    converter.register_structure_hook(datetime, _to_datetime)
-    converter.register_structure_hook(str | _ValueRow, _to_value)
-    converter.register_structure_hook_factory(is_sequence, lambda cls: _list_hook(converter, cls))
-    converter.register_structure_hook_factory(attrs.has, lambda cls: _row_hook(converter, cls))
-    return converter
-
-
-def _list_hook(converter: cattrs.Converter, cls: Any) -> Any:
-    """Read a list as the class; cattrs alone would take a string for a list of letters."""
-    from cattrs.cols import homogenous_tuple_structure_factory, list_structure_factory
-
-    is_tuple = get_origin(cls) is tuple
-    factory = homogenous_tuple_structure_factory if is_tuple else list_structure_factory
-    structure = factory(cls, converter)
-
-    def hook(rows: Any, _: Any) -> Any:
-        if not isinstance(rows, list):
-            raise _MismatchError("a list", rows)
-        return structure(rows, cls)
-
-    return hook
-
-
-def _row_hook(converter: cattrs.Converter, cls: type[Any]) -> Any:
-    """Read an object as the class, null standing for a field's default as if it were missing."""
-    from cattrs.gen import make_dict_structure_fn
-
-    structure = make_dict_structure_fn(cls, converter)
-
-    def hook(row: Any, _: Any) -> Any:
-        if not isinstance(row, dict):
-            raise _MismatchError("an object", row)
-        return structure({name: value for name, value in row.items() if value is not None}, cls)
-
-    return hook
-
-
-def _to_int(value: Any, _: Any) -> int:
-    if type(value) is int:
-        return value
-    if type(value) is float and value.is_integer():
-        return int(value)
-    raise _MismatchError("an integer", value)
-
-
-def _to_bool(value: Any, _: Any) -> bool:
-    if value in (True, False):  # 1 and 0 too, as SQL hands them out
-        return bool(value)
-    raise _MismatchError("a boolean", value)
-
-
-def _to_str(value: Any, _: Any) -> str:
-    if type(value) is str:
-        return value
-    if type(value) is int:  # a Discord ID as a number
-        return str(value)
-    raise _MismatchError("a string", value)
-
-
-def _to_value(row: Any, _: Any) -> str:
-    if isinstance(row, dict) and isinstance(row.get("key_value"), str):
-        return str(row["key_value"])
-    if type(row) is str:
-        return row
-    raise _MismatchError("a key value", row)
-
-
-def _to_datetime(value: Any, _: Any) -> datetime:
-    try:
-        at = datetime.fromisoformat(value.strip())
-        return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
-    except (ValueError, AttributeError, OverflowError):
-        pass
-    raise _MismatchError("an RFC 3339 date-time", value)
-
-
-def timestamp(at: datetime) -> str:
-    """Write an aware datetime as RFC 3339 in UTC, with a ``Z``: it needs no quoting in a query."""
-    return at.astimezone(UTC).isoformat().replace("+00:00", "Z")

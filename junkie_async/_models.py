@@ -56,7 +56,7 @@ def _mask_all(values: tuple[str, ...]) -> str:
 class HWID:
     """A device that a key is bound to."""
 
-    hwid: str
+    hwid: str = ""
     executor_user_id: str | None = None
     bound_at: Timestamp | None = None
     bound_by: str | None = None

@@ -9,14 +9,15 @@ from __future__ import annotations
 import math
 import operator
 import re
-from collections.abc import Callable, Iterable, Mapping
-from datetime import datetime, timedelta
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sized
+from datetime import date, datetime, timedelta
 from typing import Any, TypedDict, TypeVar
 from urllib.parse import quote, urlencode
 
 import attrs
 
-from ._codec import timestamp
+from ._converter import timestamp
 from ._errors import InvalidRequestError
 from ._models import UNSET, Key, KeyStatus, Unset, mask
 
@@ -132,34 +133,46 @@ class Filters(TypedDict, total=False):
 
 
 def picture(value: object) -> str:
-    """Show a refused value: short, and safe to log even if it was meant to be a key value."""
+    """Show a refused value: short, and safe to log even if it was, or has in it, a key value."""
     if isinstance(value, int) and value.bit_length() > 128:
         return f"an integer of {value.bit_length()} bits"
     if isinstance(value, Key):
-        return f"Key(id={value.id})"
-    text = ascii(value)
-    return text if len(text) <= 60 else f"{text[:57]}… ({type(value).__name__})"
+        return f"Key(id={picture(value.id)})"
+    if isinstance(value, str):
+        return ascii(value if len(value) < 16 else mask(value))
+    if isinstance(value, bool | int | float | complex | date | timedelta | None):
+        return repr(value)
+    return f"a {type(value).__name__}" + (f" of {len(value)}" if isinstance(value, Sized) else "")
 
 
 def integer(name: str, value: Any, low: int = -MAX_INTEGER, high: int = MAX_INTEGER) -> int:
     """Check an integer; whatever has ``__index__`` will do, but a bool won't."""
     limit = f"an integer from {low} to {high}"
-    if isinstance(value, bool) or not hasattr(value, "__index__"):
+    number = _index(value)
+    if number is None:
         raise InvalidRequestError(name, f"{picture(value)} ({type(value).__name__})", limit)
-    number = operator.index(value)
     if not low <= number <= high:
         raise InvalidRequestError(name, picture(number), limit)
     return number
 
 
+def _index(value: Any) -> int | None:
+    """Give what ``value`` is as an integer, and None for what is none: a bool among others."""
+    if isinstance(value, bool):
+        return None
+    try:
+        return operator.index(value)
+    except TypeError:  # a class has __index__ too, and an array of one number may
+        return None
+
+
 def seconds(name: str, value: Any, *, zero: bool = False) -> float:
     """Check a finite number of seconds, above zero or from zero on."""
     limit = f"a finite number of seconds {'>=' if zero else '>'} 0"
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    number = value if isinstance(value, int | float) and not isinstance(value, bool) else math.nan
+    if not (0 if zero else math.ulp(0.0)) <= number <= sys.float_info.max:
         raise InvalidRequestError(name, picture(value), limit)
-    if not (0 if zero else math.ulp(0.0)) <= value < math.inf:
-        raise InvalidRequestError(name, picture(value), limit)
-    return float(value)
+    return float(number)
 
 
 def text(name: str, value: Any, longest: int | None = None, *, empty: bool = False) -> str:
@@ -177,7 +190,7 @@ def text(name: str, value: Any, longest: int | None = None, *, empty: bool = Fal
         )
     if not value.isascii() and any("\ud800" <= letter <= "\udfff" for letter in value):
         raise InvalidRequestError(name, "one with a lone surrogate", "a string of valid Unicode")
-    return value
+    return str.__str__(value)  # a plain one: encoders know no subclasses
 
 
 def moment(name: str, value: Any) -> datetime:
@@ -204,7 +217,7 @@ def reference(name: str, value: Any) -> int | str:
     if isinstance(value, Key):
         return integer(f"{name}.id", value.id, 1)
     if not isinstance(value, str):
-        if isinstance(value, bool) or not hasattr(value, "__index__"):
+        if _index(value) is None:
             limit = "a key's ID (int), its value (str) or a Key"
             raise InvalidRequestError(name, f"{picture(value)} ({type(value).__name__})", limit)
         return integer(name, value, 1)
@@ -228,15 +241,15 @@ def _minutes(name: str, value: Any) -> int:
     return integer(name, value, 0)
 
 
+def _discord_filter(name: str, value: Any) -> str:
+    return text(name, value) if isinstance(value, str) else str(integer(name, value, 0, 10**19 - 1))
+
+
 def _discord_id(name: str, value: Any) -> str:
-    written = value if isinstance(value, str) else str(integer(name, value, 0, 10**19 - 1))
+    written = _discord_filter(name, value)
     if not _DISCORD_ID.fullmatch(written):
         raise InvalidRequestError(name, picture(value), "a Discord ID of 17 to 19 digits")
     return written
-
-
-def _discord_filter(name: str, value: Any) -> str:
-    return text(name, value) if isinstance(value, str) else str(integer(name, value, 0, 10**19 - 1))
 
 
 def _devices(name: str, value: Any) -> list[str]:

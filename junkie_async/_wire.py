@@ -126,7 +126,8 @@ def list_folders() -> Call[list[KeyFolder]]:
 # What JavaScript's Number() would read: the service takes digits in a path for an ID, and how far
 # it goes in that is not published. The other words are paths of the API itself.
 _NUMBER = re.compile(
-    r"\s*[+-]?(0[xob][0-9a-f]+|infinity|(\d+\.?\d*|\.\d+)(e[+-]?\d+)?)\s*", re.IGNORECASE
+    r"[\s\ufeff]*[+-]?(0[xob][0-9a-f]+|infinity|(\d+\.?\d*|\.\d+)(e[+-]?\d+)?)[\s\ufeff]*",
+    re.IGNORECASE,
 )
 _RESERVED = frozenset({"folders", "batch", "bulk-delete"})
 

@@ -1,0 +1,37 @@
+"""What the unit tests share: the published contract, and how hypothesis runs."""
+
+from __future__ import annotations
+
+import importlib.resources
+import json
+from typing import Any, Final
+
+from hypothesis import HealthCheck, settings
+
+# The same examples in every run; no deadline, since CI machines stall.
+settings.register_profile(
+    "unit",
+    deadline=None,
+    derandomize=True,
+    max_examples=60,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+settings.load_profile("unit")
+
+CONTRACT: Final[dict[str, Any]] = json.loads(
+    (importlib.resources.files("junkie_async") / "emulator" / "openapi.json").read_text("utf-8")
+)
+"""The published contract, read from the package without importing the emulator."""
+
+
+def body_schema(path: str, method: str) -> dict[str, Any]:
+    """Give the schema of a request's JSON body."""
+    operation = CONTRACT["paths"][path][method]
+    schema: dict[str, Any] = operation["requestBody"]["content"]["application/json"]["schema"]
+    return schema
+
+
+def component(name: str) -> dict[str, Any]:
+    """Give a schema of the contract by its name."""
+    schema: dict[str, Any] = CONTRACT["components"]["schemas"][name]
+    return schema

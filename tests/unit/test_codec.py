@@ -1,0 +1,657 @@
+"""Answers are read as the contract says, mended where services err, and named where they can't be.
+
+Bodies are generated from the schemas of `openapi.json`: with fields missing, null, in another
+spelling, or wrong.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import attrs
+import pytest
+from hypothesis import assume, example, given, settings
+from hypothesis import strategies as st
+
+from junkie_async import (
+    HWID,
+    ActionResult,
+    BulkDeleteResult,
+    DiscordRedemption,
+    InvalidResponseError,
+    Key,
+    KeyBatch,
+    KeyDetailed,
+    KeyFolder,
+    KeyPage,
+    Outcome,
+    Pagination,
+    UpdateResult,
+    _codec,
+)
+
+from .conftest import component
+
+NOON = datetime(2024, 5, 17, 12, tzinfo=UTC)
+MARK = "S3CRET"  # in every wrong value, so that a leak shows
+
+
+def dump(document: Any) -> bytes:
+    """Write JSON as a service would."""
+    return json.dumps(document).encode()
+
+
+def page_of(*rows: Any, **pagination: Any) -> bytes:
+    """Write the answer of ``GET /keys``."""
+    return dump({"keys": rows, "pagination": pagination or None})
+
+
+# --- what a service may send, by schema -----------------------------------------------------------
+
+offsets = st.sampled_from(["Z", "z", "+00:00", "-00:00", "+02:00", "-11:30", "+14:00", "-23:59"])
+dates = st.builds(
+    lambda at, t, fraction, offset: at.strftime(f"%Y-%m-%d{t}%H:%M:%S") + fraction + offset,
+    st.datetimes(datetime(1000, 1, 2), datetime(9999, 12, 30)),  # noqa: DTZ001 - written by hand
+    st.sampled_from("Tt "),
+    st.just("") | st.from_regex(r"\A\.[0-9]{1,9}\Z"),
+    offsets,
+)
+loose_dates = dates.map(lambda text: re.sub(r"([Zz]|[+-]\d\d:\d\d)$", "", text)) | st.just(
+    "2024-05-17"
+)
+words = st.text(max_size=8) | st.from_regex(r"\A[0-9]{17,19}\Z")
+numbers = st.integers(-5, 300) | st.integers(-(2**53), 2**53)
+
+
+def valid(schema: dict[str, Any]) -> st.SearchStrategy[Any]:
+    """Give values that the schema allows."""
+    if "$ref" in schema:
+        return rows(component(schema["$ref"].rpartition("/")[2]))
+    match schema["type"]:
+        case "integer":
+            values: st.SearchStrategy[Any] = numbers
+        case "boolean":
+            values = st.booleans()
+        case "array":
+            values = st.lists(valid(schema["items"]), max_size=2)
+        case "object":
+            values = rows(schema)
+        case _:
+            values = dates if schema.get("format") == "date-time" else words
+    return values | st.none() if schema.get("nullable") else values
+
+
+def mendable(schema: dict[str, Any]) -> st.SearchStrategy[Any]:
+    """Give what services send instead, and what is still clear: null, 1.0, an ID as a number."""
+    match schema.get("type"):
+        case "integer":
+            other: st.SearchStrategy[Any] = st.integers(-5, 300).map(float)
+        case "boolean":
+            other = st.sampled_from([0, 1])
+        case "string":
+            other = loose_dates if schema.get("format") == "date-time" else numbers
+        case _:
+            other = st.none()
+    return other | st.none()
+
+
+def wrong(schema: dict[str, Any]) -> st.SearchStrategy[Any]:
+    """Give values that nobody can make sense of, with `MARK` in those that hold text."""
+    everything: dict[str, Any] = {
+        "boolean": True,
+        "number": 1.5,
+        "string": MARK,
+        "array": [MARK],
+        "object": {MARK: MARK},
+    }
+    kind = schema.get("type", "object")
+    kept = {"integer": "", "boolean": "", "object": "object", "array": "array"}.get(kind, kind)
+    if kind == "boolean" or schema.get("format") == "date-time":
+        kept = ""
+    everything.pop("boolean" if kind == "boolean" else kept, None)
+    return st.sampled_from(list(everything.values()))
+
+
+REQUIRED = {"id", "key_value", "hwid"}
+
+
+def rows(
+    schema: dict[str, Any],
+    value: Callable[[dict[str, Any]], st.SearchStrategy[Any]] = valid,
+) -> st.SearchStrategy[dict[str, Any]]:
+    """Give objects of a schema, any of their optional fields left out."""
+    properties = schema["properties"]
+    return st.fixed_dictionaries(
+        {name: valid(one) for name, one in properties.items() if name in REQUIRED},
+        optional={
+            **{name: value(one) for name, one in properties.items() if name not in REQUIRED},
+            "x_new": st.none() | st.integers() | st.text(max_size=3),
+        },
+    )
+
+
+KEY = component("Key")
+valid_rows = rows(KEY)
+mixed_rows = rows(KEY, lambda schema: valid(schema) | mendable(schema))
+paginations = st.none() | rows(component("Pagination"), lambda one: valid(one) | mendable(one))
+
+
+@st.composite
+def bodies(draw: st.DrawFn, of: st.SearchStrategy[dict[str, Any]]) -> tuple[list[Any], bytes]:
+    """Give rows, and a page that has them."""
+    keys = draw(st.lists(of, max_size=4))
+    answer: dict[str, Any] = {"keys": keys}
+    if draw(st.booleans()):
+        answer["pagination"] = draw(paginations)
+    return keys, json.dumps(answer, ensure_ascii=draw(st.booleans())).encode()
+
+
+def datetimes(value: Any) -> list[datetime]:
+    """Find all datetimes in a model."""
+    if isinstance(value, datetime):
+        return [value]
+    if attrs.has(type(value)):
+        value = tuple(getattr(value, field.name) for field in attrs.fields(type(value)))
+    return [at for one in value for at in datetimes(one)] if isinstance(value, list | tuple) else []
+
+
+def as_written(name: str, value: Any) -> Any:
+    """Say by other means than the codec's what a mendable value means."""
+    schema = KEY["properties"][name]
+    if value is None or "items" in schema:
+        return [] if value is None else value
+    if schema.get("format") == "date-time":
+        text = re.sub(r"[Zz]$", "+00:00", value.upper())
+        at = datetime.fromisoformat(text)
+        return at if at.tzinfo else at.replace(tzinfo=UTC)
+    return {"integer": int, "boolean": bool, "string": str}[schema["type"]](value)
+
+
+@given(bodies(mixed_rows))
+def test_mends_what_is_clear(page: tuple[list[dict[str, Any]], bytes]) -> None:
+    """Strictly or leniently read, rows with an ID and a value give keys, and all dates are UTC."""
+    sent, body = page
+    read = _codec.read_page(body)
+    assert [(key.id, key.key_value) for key in read.keys] == [
+        (row["id"], row["key_value"]) for row in sent
+    ]
+    assert all(at.tzinfo is UTC for at in datetimes(read))
+    for key, row in zip(read.keys, sent, strict=True):
+        default = Key(id=key.id, key_value=key.key_value)
+        for name in KEY["properties"].keys() - {"hwids"}:
+            got = getattr(key, name)
+            if row.get(name) is None:
+                assert got == getattr(default, name)
+            elif isinstance(got, datetime):  # beyond microseconds, either neighbour is right
+                assert abs((got - as_written(name, row[name])).total_seconds()) <= 1e-6
+            else:
+                assert got == (
+                    tuple(row[name]) if name == "keys_hwid" else as_written(name, row[name])
+                )
+        assert [hwid.hwid for hwid in key.hwids] == [
+            hwid["hwid"] for hwid in row.get("hwids") or ()
+        ]
+
+
+@given(bodies(valid_rows))
+@example(([], page_of({"id": 1, "key_value": "v", "created_at": "2024-05-17t12:00:00z"})))
+@example(([], page_of({"id": 1, "key_value": "v", "created_at": "2024-05-17T12:00:00.1234567Z"})))
+@example(([], page_of({"id": 1, "key_value": "v", "used_at": "2024-05-17T12:00:00.999999999Z"})))
+def test_readers_agree(page: tuple[list[Any], bytes]) -> None:
+    """What the strict reader takes, the lenient one takes too, and reads the same."""
+    _, body = page
+    strict = _codec._strictly(body, _codec._PageAnswer)
+    assume(strict is not None)
+    assert strict is not None
+    lenient = _codec._lenient_page(_codec._document(body))
+    assert _codec._all_in_utc(lenient.keys) == _codec._all_in_utc(strict.keys)
+    assert lenient.pagination == strict.pagination
+
+
+SHAPES = {
+    _codec._KeyAnswer: {"key": {"id": 1, "key_value": "v", "created_at": "2024-05-17T12:00:00Z"}},
+    _codec._DetailedAnswer: {
+        "key": {
+            "id": 1,
+            "key_value": "v",
+            "hwids": [{"hwid": "PC", "bound_at": "2024-05-17T12:00:00Z"}],
+            "discord_redemption": {"redeemed_at": "2024-05-17T12:00:00Z"},
+        }
+    },
+    _codec._FoldersAnswer: {"folders": [{"id": 1, "name": "f"}]},
+    _codec._BatchAnswer: {"keys": ["a", "b"], "count": 2, "config": {"a": [1, None, {}]}},
+    _codec._BulkDeleteAnswer: {"deleted": 1, "requested": 2},
+    UpdateResult: {"success": False, "message": "m", "keys_hwid": ["PC"]},
+    ActionResult: {"success": False, "message": "m"},
+}
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: shape.__name__)
+def test_readers_agree_on_every_shape(shape: Any) -> None:
+    """The two readers agree on each of the other answers, and the strict one takes it."""
+    body = dump(SHAPES[shape])
+    strict = _codec._strictly(body, shape)
+    assert strict is not None
+    assert strict == _codec.structure(_codec._document(body), shape)
+
+
+# --- each answer ----------------------------------------------------------------------------------
+
+
+def test_page() -> None:
+    """A whole page comes out as models, the pagination under Python's names."""
+    moment = "2024-05-17T12:00:00Z"
+    row: dict[str, Any] = {}
+    asked: dict[str, Any] = {}
+    for index, (name, schema) in enumerate(KEY["properties"].items()):
+        samples = {"integer": 100 + index, "boolean": True, "string": f"text {index}"}
+        row[name] = asked[name] = samples.get(schema["type"])
+        if schema.get("format") == "date-time":
+            row[name], asked[name] = moment, NOON
+    row["keys_hwid"], asked["keys_hwid"] = ["PC", "Mac"], ("PC", "Mac")
+    device = {"hwid": "PC", "executor_user_id": "e", "bound_by": "b"}
+    row["hwids"], asked["hwids"] = [device | {"bound_at": moment}], (HWID(**device, bound_at=NOON),)
+    assert _codec.read_page(page_of(row, page=2, limit=50, total=101, totalPages=3)) == KeyPage(
+        keys=(Key(**asked),),
+        pagination=Pagination(page=2, limit=50, total=101, total_pages=3),
+    )
+
+
+LATER = "2024-05-17T14:00:00+02:00"
+REDEMPTION = {"discord_user_id": "1", "redemption_status": "done", "redeemed_at": LATER}
+BARE: dict[str, Any] = {"id": 7, "key_value": "JNK"}
+
+
+@pytest.mark.parametrize(
+    ("read", "document", "value"),
+    [
+        (_codec.read_page, {"keys": []}, KeyPage()),
+        (_codec.read_page, {"keys": None, "pagination": None}, KeyPage()),
+        (_codec.read_page, {"keys": [BARE], "more": 1}, KeyPage(keys=(Key(**BARE),))),
+        (
+            _codec.read_page,
+            {"keys": [], "pagination": {"page": 1.0, "total": None, "totalPages": 2}},
+            KeyPage(pagination=Pagination(page=1, total_pages=2)),
+        ),
+        (_codec.read_key, {"key": BARE}, Key(**BARE)),
+        (_codec.read_key, {"key": BARE | {"discord_id": 123}}, Key(**BARE, discord_id="123")),
+        (_codec.read_detailed, {"key": BARE}, KeyDetailed(**BARE)),
+        (_codec.read_detailed, {"key": BARE | {"discord_redemption": None}}, KeyDetailed(**BARE)),
+        (
+            _codec.read_detailed,
+            {"key": BARE | {"discord_redemption": REDEMPTION}},
+            KeyDetailed(
+                **BARE,
+                discord_redemption=DiscordRedemption(
+                    discord_user_id="1", redemption_status="done", redeemed_at=NOON
+                ),
+            ),
+        ),
+        (_codec.read_folders, {"folders": []}, []),
+        (
+            _codec.read_folders,
+            {"folders": [{"id": 1}, {"id": 2, "name": "f", "created_at": LATER}]},
+            [KeyFolder(id=1), KeyFolder(id=2, name="f", created_at=NOON)],
+        ),
+        (
+            _codec.read_batch,
+            {"keys": ["a", "b"], "count": 2, "config": {"provider_id": 1}},
+            KeyBatch(keys=("a", "b"), count=2, config={"provider_id": 1}),
+        ),
+        (
+            _codec.read_batch,
+            {"keys": [{"key_value": "a", "id": 1}, "b"]},
+            KeyBatch(keys=("a", "b"), count=2),
+        ),
+        (
+            _codec.read_batch,
+            {"keys": [{"key_value": "a"}], "count": 1.0, "config": None},
+            KeyBatch(keys=("a",), count=1),
+        ),
+        (_codec.read_update, {}, UpdateResult()),
+        (
+            _codec.read_update,
+            {"success": True, "message": None, "keys_hwid": ["PC"]},
+            UpdateResult(keys_hwid=("PC",)),
+        ),
+        (
+            _codec.read_action,
+            {"success": 0, "message": "m"},
+            ActionResult(success=False, message="m"),
+        ),
+    ],
+)
+def test_reads(read: Callable[[bytes], Any], document: Any, value: Any) -> None:
+    """Each answer comes out as its model, as sparse or sloppy as it may be."""
+    got = read(dump(document))
+    assert got == value
+    assert type(got) is type(value)
+    assert all(at.tzinfo is UTC for at in datetimes(got))
+
+
+@pytest.mark.parametrize(
+    ("document", "deleted", "requested"),
+    [
+        ({"deleted": 2, "requested": 3}, 2, 3),
+        ({"deleted": 2}, 2, 9),
+        ({"deleted": 2.0, "requested": None}, 2, 9),
+        ({"deleted": 0, "requested": 0}, 0, 0),
+    ],
+)
+def test_bulk_delete(document: Any, deleted: int, requested: int) -> None:
+    """Where the service does not say how many it was asked for, the client knows."""
+    result = _codec.read_bulk_delete(dump(document), requested=9)
+    assert result == BulkDeleteResult(deleted=deleted, requested=requested)
+
+
+def test_only_id_and_key_value_are_required() -> None:
+    """The contract requires no field of a response, so a device without its name is no bad row."""
+    bound = {"bound_by": "b", "bound_at": "2024-05-17T12:00:00Z"}
+    (key,) = _codec.read_page(page_of(BARE | {"hwids": [bound]})).keys
+    assert (key.id, key.hwids[0].bound_by) == (7, "b")
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        ("2024-05-17T12:00:00Z", NOON),
+        ("2024-05-17T12:00:00", NOON),
+        ("2024-05-17 12:00:00", NOON),
+        ("2024-05-17 12:00:00Z", NOON),
+        ("2024-05-17t12:00:00z", NOON),
+        ("2024-05-17T14:00:00+02:00", NOON),
+        ("2024-05-17 00:30:00-11:30", NOON),
+        ("2024-05-17T12:00:00.000Z", NOON),
+        ("2024-05-17", NOON.replace(hour=0)),
+        ("2024-05-17T12:00:00.000001", NOON.replace(microsecond=1)),
+    ],
+)
+def test_dates(written: str, read: datetime) -> None:
+    """A date is read in any usual spelling, without an offset as UTC, and given in UTC."""
+    hwid = {"hwid": "PC", "bound_at": written}
+    row = BARE | {"created_at": written, "used_at": written, "expires_at": written, "hwids": [hwid]}
+    lenient = row | {"is_premium": None}  # makes the whole row go the lenient way
+    for one in (row, lenient):
+        (key,) = _codec.read_page(page_of(one)).keys
+        got = [key.created_at, key.used_at, key.expires_at, key.hwids[0].bound_at]
+        assert got == [read] * 4
+        assert all(at is not None and at.tzinfo is UTC for at in got)
+
+
+# --- what can't be mended -------------------------------------------------------------------------
+
+
+def assert_clean(error: InvalidResponseError) -> None:
+    """Assert that an error quotes no value, and that no other error hangs on it."""
+    assert MARK not in f"{error!r} {error} {error.field}"
+    assert (error.__cause__, error.__context__) == (None, None)
+
+
+@given(
+    good=st.lists(mixed_rows, max_size=4),
+    name=st.sampled_from(sorted(KEY["properties"])),
+    data=st.data(),
+)
+def test_names_the_bad_row(good: list[dict[str, Any]], name: str, data: st.DataObject) -> None:
+    """A bad row is named with its field, and the others are in the error."""
+    at = data.draw(st.integers(0, len(good)))
+    value = data.draw(wrong(KEY["properties"][name]))
+    sent = [*good[:at], BARE | {name: value}, *good[at:]]
+    with pytest.raises(InvalidResponseError) as caught:
+        _codec.read_page(page_of(*sent))
+    error = caught.value
+    assert_clean(error)
+    assert (error.row, error.outcome, error.transient) == (at, Outcome.EXECUTED, False)
+    assert error.field is not None
+    assert re.fullmatch(rf"keys\[{at}\]\.{name}", error.field)
+    assert error.message.startswith(error.field)
+    assert [(key.id, key.key_value) for key in error.rows] == [
+        (row["id"], row["key_value"]) for row in good
+    ]
+    assert all(moment.tzinfo is UTC for moment in datetimes(error.rows))
+
+
+@pytest.mark.parametrize(
+    ("row", "field", "says"),
+    [
+        ({"key_value": MARK}, "keys[1].id", "is missing"),
+        ({"id": None, "key_value": MARK}, "keys[1].id", "is missing"),
+        ({"id": 1}, "keys[1].key_value", "is missing"),
+        ({"id": "1", "key_value": MARK}, "keys[1].id", "must be an integer, not a string"),
+        ({"id": True, "key_value": MARK}, "keys[1].id", "must be an integer, not a boolean"),
+        ({"id": 1.5, "key_value": MARK}, "keys[1].id", "must be an integer, not a number"),
+        ({"id": 1, "key_value": [MARK]}, "keys[1].key_value", "must be a string, not a list"),
+        (BARE | {"keys_hwid": MARK}, "keys[1].keys_hwid", "must be a list, not a string"),
+        (BARE | {"keys_hwid": [None]}, "keys[1].keys_hwid[0]", "must be a string, not null"),
+        (BARE | {"hwids": [MARK]}, "keys[1].hwids[0]", "must be an object, not a string"),
+        (
+            BARE | {"hwids": [{"hwid": "a"}, {"hwid": "b", "bound_at": MARK}]},
+            "keys[1].hwids[1].bound_at",
+            "must be an RFC 3339 date-time, not a string",
+        ),
+        (BARE | {"is_premium": "true"}, "keys[1].is_premium", "must be a boolean, not a string"),
+        (MARK, "keys[1]", "must be an object, not a string"),
+        (None, "keys[1]", "must be an object, not null"),
+        ([], "keys[1]", "must be an object, not a list"),
+    ],
+)
+def test_says_what_was_wrong(row: Any, field: str, says: str) -> None:
+    """The message names the field to its depth, what it should be and what kind of thing it is."""
+    with pytest.raises(InvalidResponseError) as caught:
+        _codec.read_page(page_of(BARE, row, BARE | {"id": 9}))
+    assert_clean(caught.value)
+    assert (caught.value.field, caught.value.row) == (field, 1)
+    assert f"{field} {says}" in str(caught.value)
+    assert "; the other 2 rows" in str(caught.value)
+    assert [key.id for key in caught.value.rows] == [7, 9]
+
+
+def test_counts_further_bad_rows() -> None:
+    """Of many bad rows the first is named, and the others are counted."""
+    with pytest.raises(
+        InvalidResponseError, match=r"keys\[0\] .* and 2 more bad rows; the other 1 "
+    ):
+        _codec.read_page(page_of(1, BARE, 2, 3))
+
+
+READERS: dict[str, tuple[Callable[[bytes], Any], type[Any]]] = {
+    "page": (_codec.read_page, KeyPage),
+    "key": (_codec.read_key, Key),
+    "detailed": (_codec.read_detailed, KeyDetailed),
+    "folders": (_codec.read_folders, list),
+    "batch": (_codec.read_batch, KeyBatch),
+    "bulk_delete": (lambda body: _codec.read_bulk_delete(body, requested=1), BulkDeleteResult),
+    "update": (_codec.read_update, UpdateResult),
+    "action": (_codec.read_action, ActionResult),
+}
+
+
+@pytest.mark.parametrize(
+    ("reader", "document", "field"),
+    [
+        ("page", {}, "keys"),
+        ("page", [], "keys"),
+        ("page", {"keys": MARK}, "keys"),
+        ("page", {"keys": {}}, "keys"),
+        ("page", {"keys": False}, "keys"),
+        ("page", {"keys": 0}, "keys"),
+        ("page", {"keys": ""}, "keys"),
+        ("page", {"keys": [], "pagination": MARK}, "pagination"),
+        ("page", {"keys": [], "pagination": {"total": MARK}}, "pagination.total"),
+        ("key", {}, "key"),
+        ("key", {"key": None}, "key"),
+        ("key", {"key": BARE | {"id": MARK}}, "key.id"),
+        ("detailed", {"key": BARE | {"discord_redemption": MARK}}, "key.discord_redemption"),
+        ("folders", {"folders": {MARK: 1}}, "folders"),
+        ("folders", {"folders": [{"id": 1}, {"name": MARK}]}, "folders[1].id"),
+        ("batch", {"keys": MARK}, "keys"),
+        ("batch", {"keys": ["a", 5]}, "keys[1]"),
+        ("batch", {"keys": ["a", None]}, "keys[1]"),
+        ("batch", {"keys": [{"id": MARK}]}, "keys[0]"),
+        ("batch", {"keys": [], "count": MARK}, "count"),
+        ("batch", {"keys": [], "config": [MARK]}, "config"),
+        ("bulk_delete", {"requested": 1}, "deleted"),
+        ("bulk_delete", {"deleted": MARK}, "deleted"),
+        ("update", {"keys_hwid": MARK}, "keys_hwid"),
+        ("update", [MARK], None),
+        ("action", {"success": MARK}, "success"),
+        ("action", None, None),
+    ],
+)
+def test_wrong_shapes(reader: str, document: Any, field: str | None) -> None:
+    """An answer of another shape is refused, with the field; it came, so the call was executed."""
+    with pytest.raises(InvalidResponseError) as caught:
+        READERS[reader][0](dump(document))
+    assert_clean(caught.value)
+    assert caught.value.field == field
+    assert (caught.value.outcome, caught.value.transient) == (Outcome.EXECUTED, False)
+
+
+def outcome_of(reader: str, body: bytes) -> Any:
+    """Read a body: a value of the right class, or the only error that may come."""
+    read, cls = READERS[reader]
+    try:
+        value = read(body)
+    except InvalidResponseError as error:
+        assert_clean(error)
+        return error
+    assert isinstance(value, cls)
+    return value
+
+
+def everywhere(value: str) -> bytes:
+    """Put a piece of JSON where each of the answers has a date."""
+    row = f'{{"id":1,"key_value":"v","created_at":{value}}}'
+    key = f'{{"id":1,"key_value":"v","discord_redemption":{{"redeemed_at":{value}}}}}'
+    return f'{{"keys":[{row}],"key":{key},"folders":[{row}]}}'.encode()
+
+
+def number(digits: bytes) -> bytes:
+    """Put a number where the answers have one, or a text."""
+    row = b'{"id":%b,"key_value":%b}' % (digits, digits)
+    return b'{"keys":[%b],"key":%b,"folders":[%b],"deleted":%b}' % (row, row, row, digits)
+
+
+NASTY = {
+    "empty": b"",
+    "cut": b'{"keys": [{"id": 1, "key_',
+    "nan": number(b"NaN"),
+    "infinity": number(b"-Infinity"),
+    "huge_int": number(b"1" + b"0" * 400),
+    "huger_int": number(b"1" + b"0" * 5000),
+    "huge_float": number(b"1e999"),
+    "surrogate": b'{"keys":["\\ud800"],"key":{"id":1,"key_value":"\\udfff"},"message":"\\ud800"}',
+    "surrogate_name": b'{"keys":[],"\\ud800":1}',
+    "not_utf8": b'{"keys":["\xff"],"message":"\xff"}',
+    "utf16": '{"keys":[]}'.encode("utf-16"),
+    "bom": b'\xef\xbb\xbf{"keys":[]}',
+    "duplicates": b'{"keys":[1],"keys":[],"key":1,"key":{"id":1,"id":2,"key_value":"v"}}',
+    "trailing": b'{"keys":[]} {"keys":[]}',
+    "nul": b"\0",
+    "late": everywhere('"9999-12-31T23:59:59-01:00"'),
+    "early": everywhere('"0001-01-01T00:00:00+01:00"'),
+    "no_such_day": everywhere('"2023-02-29T00:00:00Z"'),
+    "leap_second": everywhere('"2016-12-31T23:59:60Z"'),
+    "late_device": dump(
+        {
+            "key": {
+                "id": 1,
+                "key_value": "v",
+                "hwids": [{"hwid": "a", "bound_at": "9999-12-31T23:59:59-01:00"}],
+            }
+        }
+    ),
+    "deep": b"[" * 100_000 + b"]" * 100_000,
+    "deep_and_cut": b"[" * 100_000,
+    "deep_objects": b'{"keys":' * 5000 + b"1" + b"}" * 5000,
+    "deep_config": b'{"keys":[],"config":' + b'{"a":' * 5000 + b"1" + b"}" * 5001,
+    "deep_elsewhere": b'{"keys":[],"x":' + b"[" * 5000 + b"]" * 5000 + b"}",
+}
+
+
+@pytest.mark.parametrize("name", NASTY)
+def test_nasty_bodies(name: str) -> None:
+    """Whatever a body does, it gives a value or our error, and never another exception."""
+    for reader in READERS:
+        outcome_of(reader, NASTY[name])
+    assert isinstance(_codec.read_error(NASTY[name]), str)
+
+
+def test_last_duplicate_counts() -> None:
+    """Of a name that comes twice the last counts, as for most readers."""
+    assert _codec.read_page(NASTY["duplicates"]) == KeyPage()
+    assert _codec.read_key(NASTY["duplicates"]).id == 2
+
+
+NAMES = [
+    *KEY["properties"],
+    *("keys", "key", "pagination", "page", "total", "totalPages", "folders", "name", "count"),
+    *("config", "deleted", "requested", "success", "message", "error", "hwid", "bound_at"),
+    *("discord_redemption", "redeemed_at", "detail", "title"),
+]
+leaves = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=6)
+    | dates
+    | st.sampled_from([10**400, -(10**30), 1e300, "\ud800", "0001-01-01T00:00:00+10:00", ""])
+)
+jsons = st.recursive(
+    leaves,
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(NAMES), inner, max_size=4)
+    ),
+    max_leaves=12,
+)
+answers = st.fixed_dictionaries(
+    {},
+    optional={
+        "keys": st.lists(valid_rows | jsons, max_size=3) | jsons,
+        "key": mixed_rows.map(lambda row: {**row, "discord_redemption": None}) | jsons,
+        "folders": st.lists(rows(component("KeyFolder")) | jsons, max_size=3) | jsons,
+        "pagination": jsons,
+        "deleted": leaves,
+        "config": jsons,
+    },
+)
+
+
+@given(answers | jsons)
+@settings(max_examples=200)
+def test_arbitrary_json(document: Any) -> None:
+    """Any JSON gives a value or our error; and so does what an error body says."""
+    body = dump(document)
+    for reader in READERS:
+        outcome_of(reader, body)
+    assert isinstance(_codec.read_error(body), str)
+
+
+@given(
+    st.binary(max_size=60)
+    | st.builds(
+        lambda body, at, damage: body[: at % len(body)] + damage + body[at % len(body) + 1 :],
+        answers.map(dump),
+        st.integers(0, 10_000),
+        st.binary(max_size=2) | st.sampled_from([b'"', b"]", b"{", b"null", b"\\ud800"]),
+    )
+)
+def test_arbitrary_bytes(body: bytes) -> None:
+    """Any bytes, and any damage to good ones, give a value or our error."""
+    for reader in READERS:
+        outcome_of(reader, body)
+    assert isinstance(_codec.read_error(body), str)
+
+
+def test_broken_json_is_transient() -> None:
+    """A body that is not JSON at all may be one that was cut short: worth another try."""
+    with pytest.raises(InvalidResponseError) as caught:
+        _codec.read_page(NASTY["cut"])
+    assert caught.value.transient
+    assert caught.value.outcome is Outcome.UNKNOWN
+    assert_clean(caught.value)
