@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from itertools import accumulate
 from operator import sub
 
@@ -68,8 +68,8 @@ class SeenIDs:
         first = ids[0] * sign
         if sign == 0 or (self._firsts and first <= self._last):
             return False
-        steps = _pack(map(sub, ids[1:], ids) if sign > 0 else map(sub, ids, ids[1:]))
-        if steps is None:
+        steps = _pack(ids[1:], ids) if sign > 0 else _pack(ids, ids[1:])
+        if 0 in steps:
             return False
         if self._steps and self._steps[-1] == steps:
             steps = self._steps[-1]  # IDs without gaps make the same page over and over
@@ -83,12 +83,10 @@ def _direction(ids: list[int]) -> int:
     return 0 if len(ids) < 2 else 1 if ids[0] < ids[1] else -1
 
 
-def _pack(steps: Iterable[int]) -> Sequence[int] | None:
-    """Pack steps into as few bytes as they fit in; None when one is not a step onwards."""
-    every = list(steps)
-    if every and min(every) <= 0:
-        return None
-    largest = max(every, default=0)
-    if largest < 2**8:
-        return bytes(every)
-    return array("H" if largest < 2**16 else "Q", every)
+def _pack(ids: list[int], before: list[int]) -> Sequence[int]:
+    """Pack the steps between IDs into as few bytes as they fit in; 0 stands for a step back."""
+    try:
+        return bytes(map(sub, ids, before))
+    except ValueError:  # one is negative, or does not fit
+        every = [max(0, step) for step in map(sub, ids, before)]
+        return array("H" if max(every) < 2**16 else "Q", every)

@@ -101,11 +101,12 @@ class Transport:
             "User-Agent": f"junkie_async/{__version__}",
         }
         self._body_headers = self._headers | {"Content-Type": "application/json"}
+        # `total` ends a drip of bytes as well as silence, so that `sock_read`, which costs a timer
+        # for each piece that comes, would add nothing.
         self._timeout = aiohttp.ClientTimeout(
             total=timeout,
             connect=min(timeout, _CONNECT_TIMEOUT),
             sock_connect=min(timeout, _CONNECT_TIMEOUT),
-            sock_read=timeout,
         )
         self._policy = retry
         self._budget = RetryBudget()

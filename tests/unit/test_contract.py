@@ -32,10 +32,12 @@ import junkie_async
 from junkie_async import (
     UNSET,
     ActionResult,
+    AuthenticationError,
     BulkDeleteResult,
     CreateReport,
     DeleteReport,
     InvalidRequestError,
+    InvalidResponseError,
     JunkieClient,
     Key,
     KeyBatch,
@@ -49,6 +51,7 @@ from junkie_async import (
     Outcome,
     Pagination,
     UpdateResult,
+    _wire,
 )
 
 from .conftest import CONTRACT
@@ -139,12 +142,15 @@ class Network(aioresponses):
 
     def _answer(self, _: URL, **__: Any) -> CallbackResult:
         answer = self.answers.popleft()
-        status = 200
-        if isinstance(answer, int):
+        status, headers = 200, {}
+        if isinstance(answer, tuple):
+            status, headers, answer = answer
+        elif isinstance(answer, int):
             status, answer = answer, {"error": "words"}
         return CallbackResult(
             status=status,
             body=answer if isinstance(answer, bytes) else json.dumps(answer).encode(),
+            headers=headers,
             response_class=Response,
         )
 
@@ -675,6 +681,18 @@ async def test_walk() -> None:
     assert all(sent.query["discord_id"] == str(10**17) for sent in network.sent)
 
 
+@pytest.mark.parametrize("big", [2**63 - 1, 2**63, 2**64, -(2**63), 10**30])
+async def test_ids_beyond_64_bits(big: int) -> None:
+    """However large an ID is, a walk gives its key, or says that the answer can't be used."""
+    async with service(page({"id": big, "key_value": "a"}, KEY)) as (keys, _):
+        found: Any
+        try:
+            found = [key.id for key in await keys.list().collect()]
+        except InvalidResponseError as error:
+            found = error.field
+    assert found == [big, 7] or (found == "keys[0].id" and abs(big) >= 2**63)
+
+
 REFUSED: dict[str, tuple[str, Use]] = {
     "bulk_delete_none": ("keys", lambda keys: keys.bulk_delete([])),
     "bulk_delete_1001": ("keys", lambda keys: keys.bulk_delete(range(1, 1002))),
@@ -746,3 +764,23 @@ async def test_errors_name_the_call() -> None:
             await keys.get(SECRET)
     assert str(caught.value) == "GET /keys/{keyId}: words [404]"
     assert caught.value.attempts == 1
+
+
+@pytest.mark.parametrize(
+    ("headers", "body"),
+    [({"Content-Encoding": "br"}, b"{}"), ({}, b"x" * (_wire.MAX_BODY + 1)), ({}, b"[]")],
+)
+async def test_unusable_answers_keep_their_status(headers: dict[str, str], body: bytes) -> None:
+    """Whatever makes an answer unusable, its error has the status that came with it."""
+    async with service((200, headers, body)) as (keys, _):
+        with pytest.raises(InvalidResponseError) as caught:
+            await keys.folders()
+    assert caught.value.status == 200
+    assert caught.value.path == "/keys/folders"
+
+
+async def test_a_refusal_is_one_in_any_coding() -> None:
+    """A status that says no says so even if the words that come with it can't be decoded."""
+    async with service((401, {"Content-Encoding": "br"}, b"{}")) as (keys, _):
+        with pytest.raises(AuthenticationError):
+            await keys.folders()

@@ -157,11 +157,7 @@ def test_survives_pickle_and_copy(error: JunkieError, protocol: int | None) -> N
     """Every error comes out of pickle, and of a copy, with all that it knew."""
     error = copy.copy(error)
     error.method, error.path, error.attempts, error.page = "GET", "/keys", 3, 9
-    twin = (
-        copy.deepcopy(error)
-        if protocol is None
-        else pickle.loads(pickle.dumps(error, protocol))
-    )
+    twin = copy.deepcopy(error) if protocol is None else pickle.loads(pickle.dumps(error, protocol))
     assert type(twin) is type(error)
     assert vars(twin) == vars(error)
     assert twin.args == error.args

@@ -37,7 +37,9 @@ FILES = sorted(path for path in ROOT.rglob("*.py"))
 
 LAYERS = {
     **dict.fromkeys(("_errors", "_models", "_version"), 0),
-    **dict.fromkeys(("_params", "_codec", "_converter", "_retry", "_throttle", "_seen", "_pager", "_batch"), 1),
+    **dict.fromkeys(
+        ("_params", "_codec", "_converter", "_retry", "_throttle", "_seen", "_pager", "_batch"), 1
+    ),
     "_wire": 2,
     "_transport": 3,
     "_keys": 4,

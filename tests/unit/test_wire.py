@@ -148,6 +148,7 @@ def test_html_pages(status: int, cls: type[APIError], body: bytes, kind: dict[st
         (b'{"error": "no such key"}', "no such key"),
         (b'{"message": "no such key"}', "no such key"),
         (b'{"message": "m", "error": "e"}', "e"),
+        (b'{"title": "t", "detail": "d", "message": "m"}', "m"),
         (b'{"title": "t", "detail": "d", "status": 404}', "d"),
         (b'{"type": "about:blank", "title": "Not Found"}', "Not Found"),
         (b'{"error": {"message": "deep", "code": 5}}', "deep"),

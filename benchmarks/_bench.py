@@ -1,0 +1,199 @@
+"""What the benchmarks share: a server in a process of its own, alternating rounds, verdicts.
+
+The server is the package's emulator. It runs in another process, so that its CPU is never counted
+as the client's; it listens on loopback and ends with the process that started it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import gc
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import aiohttp
+
+API_KEY = "benchmark"
+PROVIDER = 8969
+HEADERS = {"Authorization": f"Bearer {API_KEY}"}
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One measured figure and its limit.
+
+    Attributes:
+        name: What was measured.
+        ours: The client's figure, as shown.
+        other: What it is compared with, as shown.
+        value: What the limit is about: a ratio or a difference.
+        limit: The most that is allowed.
+        unit: The unit of these two.
+        samples: Every single measurement, by whose it is.
+    """
+
+    name: str
+    ours: str
+    other: str
+    value: float
+    limit: float
+    unit: str
+    samples: dict[str, list[float]]
+
+    @property
+    def passed(self) -> bool:
+        """Whether the limit was kept."""
+        return self.value <= self.limit
+
+
+def ratio(
+    name: str, ours: list[float], other: list[float], limit: float, *, scale: float = 1.0, unit: str
+) -> Figure:
+    """Compare two series, round by round: the value is the median of the rounds' ratios.
+
+    A machine's speed comes and goes in phases that are longer than a round, so that the two of a
+    round have more in common than the two medians, which are what is shown.
+
+    Args:
+        name: What was measured.
+        ours: The client's samples, one a round.
+        other: The samples that they are measured against.
+        limit: The most that ours may be, as a multiple of the other.
+        scale: What samples are multiplied by to be shown.
+        unit: The unit that they are shown in.
+    """
+
+    def shown(samples: list[float]) -> str:
+        low, middle, high = (f(samples) * scale for f in (min, statistics.median, max))
+        return f"{middle:.3f} {unit} ({low:.3f} to {high:.3f})"
+
+    value = statistics.median(mine / theirs for mine, theirs in zip(ours, other, strict=True))
+    samples = {"ours": ours, "other": other}
+    return Figure(name, shown(ours), shown(other), value, limit, "x", samples)
+
+
+def alternate(
+    rounds: int, ours: Callable[[], float], other: Callable[[], float]
+) -> tuple[list[float], list[float]]:
+    """Measure two things in turn, each first in every other round, so that noise hits both."""
+    samples: tuple[list[float], list[float]] = ([], [])
+    for number in range(rounds):
+        pair = [(ours, samples[0]), (other, samples[1])]
+        for measure, into in pair if number % 2 == 0 else reversed(pair):
+            gc.collect()
+            into.append(measure())
+    return samples
+
+
+def timed(job: Callable[[], Awaitable[None]], clock: Callable[[], float]) -> float:
+    """Run a job in an event loop of its own; by its clock, without the loop's start and end."""
+
+    async def run() -> float:
+        begin = clock()
+        await job()
+        return clock() - begin
+
+    return asyncio.run(run())
+
+
+@contextlib.contextmanager
+def server(*, keys: int = 0, latency: float = 0.0) -> Iterator[str]:
+    """Run an emulator in another process, for the length of a ``with``; gives its base URL.
+
+    Args:
+        keys: How many keys it has to begin with, with the IDs 1 to that.
+        latency: Seconds until an answer leaves.
+    """
+    command = [sys.executable, __file__, str(keys), str(latency)]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        try:
+            url = process.stdout.readline().strip()
+            if not url:
+                raise RuntimeError("the server process did not start; see its message above")
+            yield url
+        finally:
+            process.stdin.close()  # it waits for the end of its input
+
+
+async def _serve(keys: int, latency: float) -> None:
+    from junkie_async.emulator import Emulator
+
+    expiry = datetime.now(UTC) + timedelta(days=30)
+    async with Emulator(latency=latency) as emulator:
+        # Keys as a shop has them: with an expiry and an owner, every other one bound to a device.
+        await emulator.seed(
+            keys,
+            provider_id=PROVIDER,
+            service_id=20542,
+            validity_minutes=43_200,
+            expires_at=expiry,
+            discord_id=lambda index: str(10**17 + index),
+            hwid_limit=1,
+            hwids=lambda index: [f"{index:064x}"] if index % 2 else [],
+        )
+        print(emulator.url, flush=True)
+        await asyncio.to_thread(sys.stdin.read)
+
+
+def arguments(documentation: str | None) -> argparse.ArgumentParser:
+    """Make a parser with the options that every benchmark has."""
+    first = (documentation or "").partition("\n")[0]
+    parser = argparse.ArgumentParser(description=first)
+    parser.add_argument("--quick", action="store_true", help="a small run, to see that it works")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the results to FILE")
+    return parser
+
+
+def report(title: str, figures: Sequence[Figure], file: Path | None) -> int:
+    """Print the figures, and write them if asked to.
+
+    Returns:
+        The exit code: 1 if a limit is missed.
+    """
+    machine = {
+        "cores": os.cpu_count(),
+        "load": round(os.getloadavg()[0], 1) if hasattr(os, "getloadavg") else "unknown",
+        "system": f"{platform.system()} {platform.machine()}",
+        "python": platform.python_version(),
+        "aiohttp": aiohttp.__version__,
+    }
+    print(f"{title}\n{', '.join(f'{name} {value}' for name, value in machine.items())}\n")
+    rows = [("figure", "ours", "compared with", "result", "limit", "")]
+    rows += [
+        (
+            figure.name,
+            figure.ours,
+            figure.other,
+            f"{figure.value:.2f} {figure.unit}",
+            f"{figure.limit:.2f} {figure.unit}",
+            "pass" if figure.passed else "FAIL",
+        )
+        for figure in figures
+    ]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        print("  ".join(cells).rstrip())
+    if file is not None:
+        results = [asdict(figure) | {"passed": figure.passed} for figure in figures]
+        document = {"title": title, "machine": machine, "figures": results}
+        file.write_text(json.dumps(document, indent=2) + "\n", "utf-8")
+    return 0 if all(figure.passed for figure in figures) else 1
+
+
+if __name__ == "__main__":
+    asyncio.run(_serve(int(sys.argv[1]), float(sys.argv[2])))

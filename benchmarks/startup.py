@@ -1,0 +1,58 @@
+"""The time of ``python -c "import junkie_async"`` against ``python -c "import aiohttp"``.
+
+    pip install .
+    python benchmarks/startup.py [--quick] [--json FILE]
+
+Whole processes, in turn. Also checks that the import brings neither an extra's libraries nor
+cattrs, which only the first request needs.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+
+import _bench
+
+MAX_TIME_RATIO = 1.5
+MAX_UNWANTED = 0
+UNWANTED = ("cattrs", "jsonschema_rs", "junkie_async.emulator", "rich", "typer")
+ROUNDS = 31
+
+
+def python(code: str) -> float:
+    """Time a process that runs this code."""
+    begin = time.perf_counter()
+    subprocess.run([sys.executable, "-c", code], check=True)
+    return time.perf_counter() - begin
+
+
+def unwanted() -> _bench.Figure:
+    """Count the modules that the import should not have brought."""
+    code = f"import junkie_async, sys; print(*sys.modules.keys() & set({UNWANTED!r}))"
+    command = [sys.executable, "-c", code]
+    found = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.split()
+    return _bench.Figure(
+        name="modules that should not be loaded",
+        ours=", ".join(sorted(found)) or "none",
+        other=", ".join(UNWANTED),
+        value=len(found),
+        limit=MAX_UNWANTED,
+        unit="",
+        samples={},
+    )
+
+
+def main() -> int:
+    """Measure, print, and say by the exit code whether all limits are kept."""
+    options = _bench.arguments(__doc__).parse_args()
+    imports = [lambda: python("import junkie_async"), lambda: python("import aiohttp")]
+    _bench.alternate(1, *imports)  # the first run writes the byte code
+    samples = _bench.alternate(5 if options.quick else ROUNDS, *imports)
+    figure = _bench.ratio("whole process", *samples, MAX_TIME_RATIO, scale=1000, unit="ms")
+    return _bench.report("startup", [figure, unwanted()], options.json)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
