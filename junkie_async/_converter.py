@@ -165,7 +165,7 @@ def _row_hook(converter: cattrs.Converter, cls: type[Any]) -> Any:
 def _to_int(value: Any, _: Any) -> int:
     if type(value) is int:
         return value
-    if type(value) is float and value.is_integer():
+    if type(value) is float and value.is_integer() and abs(value) <= 2**53:  # exact up to there
         return int(value)
     raise _MismatchError("an integer", value)
 

@@ -325,7 +325,8 @@ async def _gather(pager: KeyPager) -> array[int]:
     ids = array("q")
     async with aclosing(pager.pages()) as pages:
         async for page in pages:
-            ids.extend(key.id for key in page.keys)
+            # No larger ID could be sent: the service might round it to that of another key.
+            ids.extend(params.integer("key.id", key.id) for key in page.keys)
     return ids
 
 

@@ -73,8 +73,11 @@ class SeenIDs:
             return False
         if self._steps and self._steps[-1] == steps:
             steps = self._steps[-1]  # IDs without gaps make the same page over and over
+        try:
+            self._firsts.append(first)
+        except OverflowError:  # no 64 bits hold it
+            return False
         self._sign, self._last = sign, ids[-1] * sign
-        self._firsts.append(first)
         self._steps.append(steps)
         return True
 
@@ -89,4 +92,4 @@ def _pack(ids: list[int], before: list[int]) -> Sequence[int]:
         return bytes(map(sub, ids, before))
     except ValueError:  # one is negative, or does not fit
         every = [max(0, step) for step in map(sub, ids, before)]
-        return array("H" if max(every) < 2**16 else "Q", every)
+        return array("H", every) if max(every) < 2**16 else every

@@ -213,7 +213,7 @@ class Transport:
 
     async def _exchange(
         self, session: aiohttp.ClientSession, call: Call[T], progress: _Progress
-    ) -> tuple[int, Mapping[str, str], bytes]:
+    ) -> tuple[int, Mapping[str, str], bytes | None]:
         async with session.request(
             call.method,
             URL(self._base_url + call.target, encoded=True),
@@ -230,11 +230,7 @@ class Transport:
             if 300 <= response.status < 400:
                 response.close()
                 return response.status, response.headers, b""
-            body = await _read_body(response)
-            encoding = response.headers.get("Content-Encoding", "")
-            if encoding:
-                body = _wire.inflate(body, encoding.strip().lower())
-            return response.status, response.headers, body
+            return response.status, response.headers, await _read_body(response)
 
     def _session(self, call: Call[T]) -> aiohttp.ClientSession:
         """Give the session for the call's class, opened in the running loop at the first call."""
@@ -274,14 +270,14 @@ def _open(*, once: bool) -> aiohttp.ClientSession:
     )
 
 
-async def _read_body(response: aiohttp.ClientResponse) -> bytes:
-    """Read the whole body as it came, within the cap."""
+async def _read_body(response: aiohttp.ClientResponse) -> bytes | None:
+    """Read the whole body as it came; None, with the connection closed, if it is over the cap."""
     content, chunks, size = response.content, [], 0
     while chunk := await content.readany():
         size += len(chunk)
         if size > _wire.MAX_BODY:
             response.close()
-            raise _wire.too_large()
+            return None
         chunks.append(chunk)
     return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 

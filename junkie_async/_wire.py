@@ -159,34 +159,49 @@ def inflate(body: bytes, encoding: str) -> bytes:
     if inflated is None:
         raise InvalidResponseError("the answer is not the gzip stream that it says", transient=True)
     if len(inflated) > MAX_BODY:
-        raise too_large()
+        raise _too_large()
     if not stream.eof:
         raise InvalidResponseError("the answer's gzip stream was cut short", transient=True)
     return inflated
 
 
-def too_large() -> InvalidResponseError:
-    """The error for a body over the cap."""
+def _too_large() -> InvalidResponseError:
     return InvalidResponseError(f"the answer is larger than {MAX_BODY} bytes")
 
 
-def read_answer(call: Call[T], status: int, headers: Mapping[str, str], body: bytes) -> T:
+def read_answer(call: Call[T], status: int, headers: Mapping[str, str], raw: bytes | None) -> T:
     """Turn an answer into the call's value.
+
+    Args:
+        call: The call that it answers.
+        status: Its HTTP status.
+        headers: Its headers, in a mapping that takes names in any case.
+        raw: Its body as it came, or None where that went beyond `MAX_BODY`.
 
     Raises:
         InvalidResponseError: A 2xx that can't be read, or a redirect.
         APIError: Any other status, by its class.
     """
-    if not 200 <= status < 300:
-        raise _refusal(status, headers, body)
+    body = b""
     try:
-        return call.read(body)
+        body = _whole(headers, raw)
+        if 200 <= status < 300:
+            return call.read(body)
     except InvalidResponseError as error:
         invalid = error
+    if not 200 <= status < 300:  # it says no, even where its words can't be read
+        raise _refusal(status, headers, body)
     invalid.status = status
     if invalid.transient and _is_html(headers, body):
         invalid.args = ("an HTML page came instead of JSON",)
     raise invalid
+
+
+def _whole(headers: Mapping[str, str], raw: bytes | None) -> bytes:
+    if raw is None:
+        raise _too_large()
+    encoding = headers.get("Content-Encoding", "")
+    return inflate(raw, encoding.strip().lower()) if encoding else raw
 
 
 _CLASSES: dict[int, type[APIError]] = {

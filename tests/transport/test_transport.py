@@ -157,7 +157,7 @@ async def test_time_out_of_a_repeatable_call(server: FaultServer, operation: Ope
     """A call without an answer ends in a time-out that tells what was called, how often."""
     server.script.extend([hangs, hangs])
     retry = RetryPolicy(attempts=2, wait_initial=0, wait_jitter=0)
-    async with JunkieClient("secret", base_url=server.url, timeout=0.05, retry=retry) as client:
+    async with JunkieClient("secret", base_url=server.url, timeout=0.4, retry=retry) as client:
         with pytest.raises(RequestTimeoutError) as caught:
             await operation(client)
     assert (caught.value.method, caught.value.attempts) == (server.requests[0].method, 2)
@@ -169,7 +169,7 @@ async def test_time_out_of_a_repeatable_call(server: FaultServer, operation: Ope
 async def test_time_out_of_a_once_call(server: FaultServer, operation: Operation) -> None:
     """A create without an answer is not repeated: it may well have been carried out."""
     server.script.append(hangs)
-    async with JunkieClient("secret", base_url=server.url, timeout=0.05) as client:
+    async with JunkieClient("secret", base_url=server.url, timeout=0.4) as client:
         with pytest.raises(OutcomeUnknownError) as caught:
             await operation(client)
     assert isinstance(caught.value.__cause__, RequestTimeoutError)

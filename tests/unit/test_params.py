@@ -461,8 +461,11 @@ SECRET = "JNK-8F2C-77A1-93BD-0E4F-SECRET"
 
 @pytest.mark.parametrize(
     "value",
-    [SECRET, SECRET + "\n", SECRET.encode(), [SECRET], (SECRET,), {SECRET: 1}],
-    ids=["string", "line", "bytes", "list", "tuple", "dict"],
+    [
+        *(SECRET, SECRET + "\n", SECRET.encode(), [SECRET], (SECRET,), {SECRET: 1}),
+        *(Key(id=0, key_value=SECRET), [Key(id=0, key_value=SECRET)]),
+    ],
+    ids=["string", "line", "bytes", "list", "tuple", "dict", "key", "keys"],
 )
 @pytest.mark.parametrize(
     "name", ["integer", "seconds", "moment", "reference", "_boolean", "_status"]
@@ -470,7 +473,7 @@ SECRET = "JNK-8F2C-77A1-93BD-0E4F-SECRET"
 def test_refusals_mask_key_values(name: str, value: Any) -> None:
     """A key value that was put in the wrong place does not end up in a log."""
     if (name, value) == ("reference", SECRET):
-        value = [Key(id=1, key_value=SECRET), SECRET]
+        value = {SECRET}  # the string itself is a good reference
     with pytest.raises(InvalidRequestError) as caught:
         getattr(_params, name)("field", value)
     assert SECRET[6:-6] not in f"{caught.value!r} {caught.value}"
