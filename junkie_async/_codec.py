@@ -7,6 +7,7 @@ again, row by row.
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
@@ -16,7 +17,6 @@ import msgspec
 from ._converter import ValueRow, in_utc, kind, structure, unstructure, wrong_shape
 from ._errors import InvalidResponseError, Outcome
 from ._models import (
-    HWID,
     ActionResult,
     BulkDeleteResult,
     Key,
@@ -80,6 +80,11 @@ class _BulkDeleteAnswer:
 def encode(body: object) -> bytes:
     """Turn a request's attrs values into JSON; fields that were left out stay out."""
     return msgspec.json.encode(unstructure(body))
+
+
+def encode_plain(body: Mapping[str, Sequence[int | str]]) -> bytes:
+    """Turn plain data into JSON."""
+    return msgspec.json.encode(body)
 
 
 def read_page(body: bytes) -> KeyPage:
@@ -168,14 +173,12 @@ def _all_in_utc(keys: tuple[K, ...]) -> tuple[K, ...]:
             (created is not None and created.tzinfo is not UTC)
             or (expires is not None and expires.tzinfo is not UTC)
             or (used is not None and used.tzinfo is not UTC)
-            or (key.hwids and not all(map(_bound_in_utc, key.hwids)))
         ):
             return tuple(map(_in_utc, keys))
+        for hwid in key.hwids:
+            if hwid.bound_at is not None and hwid.bound_at.tzinfo is not UTC:
+                return tuple(map(_in_utc, keys))
     return keys
-
-
-def _bound_in_utc(hwid: HWID) -> bool:
-    return hwid.bound_at is None or hwid.bound_at.tzinfo is UTC
 
 
 def _utc(at: datetime | None) -> datetime | None:

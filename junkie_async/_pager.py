@@ -63,6 +63,7 @@ class KeyPager:
             async for page in pages:
                 for key in page.keys:
                     yield key
+                del page  # or it would live on until the next one is there
 
     async def first(self) -> Key | None:
         """Fetch the first key alone; None when there is none."""
@@ -130,6 +131,7 @@ class KeyPager:
                     if fruitless > _FRUITLESS:
                         raise _broken("the list goes on and on without a new key", number)
                 yield page
+                del page
                 if number >= last and not ahead:
                     return
                 number += 1

@@ -147,13 +147,13 @@ def picture(value: object) -> str:
 
 def integer(name: str, value: Any, low: int = -MAX_INTEGER, high: int = MAX_INTEGER) -> int:
     """Check an integer; whatever has ``__index__`` will do, but a bool won't."""
+    number = value if type(value) is int else _index(value)
+    if number is not None and low <= number <= high:
+        return number
     limit = f"an integer from {low} to {high}"
-    number = _index(value)
     if number is None:
         raise InvalidRequestError(name, f"{picture(value)} ({type(value).__name__})", limit)
-    if not low <= number <= high:
-        raise InvalidRequestError(name, picture(number), limit)
-    return number
+    raise InvalidRequestError(name, picture(number), limit)
 
 
 def _index(value: Any) -> int | None:
@@ -214,6 +214,8 @@ def reference(name: str, value: Any) -> int | str:
 
     ``.`` and ``..`` are refused: in a path they would lead to another resource.
     """
+    if type(value) is int and 0 < value <= MAX_INTEGER:  # a million times in a large job
+        return value
     if isinstance(value, Key):
         return integer(f"{name}.id", value.id, 1)
     if not isinstance(value, str):

@@ -115,7 +115,7 @@ def bulk_delete(keys: Sequence[int | str]) -> Call[BulkDeleteResult]:
     """``POST /keys/bulk-delete``: repeatable, since what is gone stays gone."""
     path = "/keys/bulk-delete"
     read = functools.partial(_codec.read_bulk_delete, requested=len(keys))
-    return Call("POST", path, path, read, _codec.encode({"keys": keys}))
+    return Call("POST", path, path, read, _codec.encode_plain({"keys": keys}))
 
 
 def list_folders() -> Call[list[KeyFolder]]:

@@ -332,8 +332,8 @@ class Store:
     def _ensure_folder(self, folder_id: int | None) -> None:
         if folder_id is not None:
             self._db.execute(
-                "INSERT OR IGNORE INTO folders VALUES (?1, 'Folder ' || ?1, ?2)",
-                (folder_id, self._now()),
+                "INSERT OR IGNORE INTO folders VALUES (:id, 'Folder ' || :id, :now)",
+                {"id": folder_id, "now": self._now()},
             )
 
     def _new_columns(self, fields: Mapping[str, Any]) -> dict[str, Any]:
