@@ -233,8 +233,13 @@ class CreateJob(Job[int, KeyBatch, CreateReport]):
     async def _call(self, chunk: int) -> KeyBatch:
         try:
             batch = await self._create(chunk)
-        except (OutcomeUnknownError, asyncio.CancelledError):
-            self._unknown += chunk  # cancelled in flight: it may have been carried out
+        except asyncio.CancelledError:
+            self._unknown += chunk  # in flight, so it may have been carried out
+            raise
+        except OutcomeUnknownError as error:
+            readable = getattr(error.__cause__, "rows", ())  # of an answer with a bad row in it
+            self._keys += readable
+            self._unknown += chunk - len(readable)
             raise
         self._keys += batch.keys
         if len(batch.keys) != chunk and self._runner is not None:

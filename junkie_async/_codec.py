@@ -122,7 +122,7 @@ def read_folders(body: bytes) -> list[KeyFolder]:
 
 def read_batch(body: bytes) -> KeyBatch:
     """Read the answer of ``POST /keys/batch``: strings, or objects with a ``key_value``."""
-    answer = _read(body, _BatchAnswer)
+    answer = _strictly(body, _BatchAnswer) or _lenient_batch(_document(body))
     keys = tuple(row if isinstance(row, str) else row.key_value for row in answer.keys)
     count = len(keys) if answer.count is None else answer.count
     return KeyBatch(keys=keys, count=count, config=answer.config or {})
@@ -229,19 +229,36 @@ def _lenient_page(document: Any) -> _PageAnswer:
         rows = []
     if not isinstance(rows, list):
         raise wrong_shape(f"keys must be a list, not {kind(rows)}", "keys")
+    keys = _good_rows(rows, Key)
     return _PageAnswer(
-        keys=_good_rows(rows),
-        pagination=None if at is None else structure(at, _Pagination, "pagination"),
+        keys=keys, pagination=None if at is None else _beside(keys, at, _Pagination, "pagination")
     )
 
 
-def _good_rows(rows: list[Any]) -> tuple[Key, ...]:
-    """Read a page's rows one by one, so that a bad one does not take the others with it."""
-    good: list[Key] = []
+def _lenient_batch(document: Any) -> _BatchAnswer:
+    rows = document.get("keys") if isinstance(document, dict) else None
+    if not isinstance(rows, list):
+        raise wrong_shape(f"keys must be a list of key values, not {kind(rows)}", "keys")
+    keys = _good_rows(rows, str | ValueRow)
+    return attrs.evolve(_beside(keys, document | {"keys": []}, _BatchAnswer), keys=keys)
+
+
+def _beside(rows: tuple[Any, ...], document: Any, shape: type[T], where: str = "") -> T:
+    """Read what comes beside the rows; its error has them."""
+    try:
+        return structure(document, shape, where)
+    except InvalidResponseError as error:
+        error.rows = rows
+        raise
+
+
+def _good_rows(rows: list[Any], shape: Any) -> tuple[Any, ...]:
+    """Read rows one by one, so that a bad one does not take the others with it."""
+    good: list[Any] = []
     bad: list[tuple[int, InvalidResponseError]] = []
     for index, row in enumerate(rows):
         try:
-            good.append(structure(row, Key, f"keys[{index}]"))
+            good.append(structure(row, shape, f"keys[{index}]"))
         except InvalidResponseError as error:
             bad.append((index, error))
     if not bad:
@@ -253,5 +270,5 @@ def _good_rows(rows: list[Any]) -> tuple[Key, ...]:
         outcome=Outcome.EXECUTED,
         field=first.field,
         row=index,
-        rows=_all_in_utc(tuple(good)),
+        rows=tuple(good),
     )

@@ -146,7 +146,8 @@ class InvalidResponseError(JunkieError):
         status: The answer's HTTP status, or None when the answers are wrong taken together.
         field: The field that could not be read (``keys[3].created_at``), or None.
         row: The index (from 0) of the first row that could not be read, or None.
-        rows: What could be read of the answer: the good rows of a page.
+        rows: What could be read of the answer: the good rows of a page (`Key`s), or the good key
+            values of a batch.
     """
 
     outcome = Outcome.UNKNOWN

@@ -45,7 +45,8 @@ class KeyStatus(enum.StrEnum):
 
 def mask(value: str) -> str:
     """Show enough of a secret to recognise it, and too little to use it."""
-    return f"{value[:4]}…{value[-4:]}" if len(value) >= 16 else "…"
+    ends = [ascii(end)[1:-1] for end in (value[:4], value[-4:])]  # no line break reaches a log
+    return "…".join(ends) if len(value) >= 16 else "…"
 
 
 def _mask_all(values: tuple[str, ...]) -> str:

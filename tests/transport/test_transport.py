@@ -18,6 +18,7 @@ from junkie_async import (
     APIError,
     AuthenticationError,
     BadRequestError,
+    BatchError,
     ClientClosedError,
     ConflictError,
     ConnectError,
@@ -313,6 +314,18 @@ async def test_a_create_with_an_unreadable_answer_was_carried_out(
         await operation(client)
     assert caught.value.outcome is Outcome.EXECUTED
     assert isinstance(caught.value.__cause__, InvalidResponseError)
+
+
+async def test_a_bad_row_does_not_take_a_batch_with_it(
+    server: FaultServer, client: JunkieClient
+) -> None:
+    """Of a created batch every readable key value reaches the caller."""
+    values = ["JNK-1", {"key_value": "JNK-2"}, 5, {"key_value": "JNK-4"}]
+    server.script.append(answers(201, {"keys": values, "count": "four"}))
+    with pytest.raises(BatchError) as caught:
+        await client.keys.create_many(4, provider_id=1)
+    report = caught.value.report
+    assert (report.keys, report.unknown, report.failed) == (("JNK-1", "JNK-2", "JNK-4"), 1, 0)
 
 
 async def test_good_json_under_a_wrong_content_type_is_accepted(

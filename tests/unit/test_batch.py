@@ -146,6 +146,21 @@ async def test_an_open_outcome_is_reported_as_such(service: Service) -> None:
     assert (report.created, report.unknown, report.failed) == (100, 100, 50)
 
 
+async def test_what_an_unreadable_answer_tells_is_kept(service: Service) -> None:
+    """The good key values of an answer with a bad one are in the report; the bad one is unknown."""
+
+    async def garbled(amount: int) -> KeyBatch:
+        rows = tuple(f"K{at}" for at in range(amount - 1))
+        cause = InvalidResponseError("keys[99] must be a key value", rows=rows)
+        raise OutcomeUnknownError("sent") from cause
+
+    with pytest.raises(BatchError) as caught:
+        await CreateJob(300, garbled, concurrency=1)
+    report = caught.value.report
+    assert report.keys == tuple(f"K{at}" for at in range(99))
+    assert (report.unknown, report.failed) == (1, 200)
+
+
 async def test_fewer_keys_than_asked_for_end_the_job(service: Service) -> None:
     """A service that grants fewer keys is an error; those that it made are kept and given."""
 
