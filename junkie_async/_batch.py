@@ -111,6 +111,13 @@ class Runner(Generic[ChunkT, ResultT]):
             return await anext(self._source)
         except StopAsyncIteration:
             self._stopped = True
+        except asyncio.CancelledError:
+            me = asyncio.current_task()
+            if me is None or me.cancelling():
+                raise
+            # Nobody cancelled us: the iterable awaits something that was cancelled.
+            self.failure = self.failure or RuntimeError("the iterable of keys was cancelled")
+            self._stopped = True
         except Exception as error:  # the caller's own iterable may raise anything
             self.failure = self.failure or error
             self._stopped = True
@@ -141,8 +148,10 @@ class Job(abc.ABC, Generic[ChunkT, ResultT, ReportT]):
     ``await`` it for its report, or ``async for`` over its results as they come; nothing is sent
     before. At most ``concurrency`` calls are in flight, and a reader that falls behind holds the
     job back. When a call fails for good, no new one starts, those in flight finish, and
-    `BatchError` carries the report. Cancelling the reader, or leaving its loop, does the same: the
-    calls in flight have 10 seconds to finish. `report` says at any time how far the job has come.
+    `BatchError` carries the report. Cancelling the reader does the same: the calls in flight have
+    10 seconds to finish. So does leaving its loop, as long as the client stays open; to wait for
+    them there, loop within ``async with contextlib.aclosing(aiter(job))``. `report` says at any
+    time how far the job has come.
     """
 
     def __init__(self, *, concurrency: int, on_progress: OnProgress | None) -> None:

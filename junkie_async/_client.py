@@ -113,7 +113,8 @@ def _check_key(api_key: str | None) -> str:
 def _check_url(written: str) -> str:
     try:
         url = URL(written)
-    except (ValueError, TypeError):
+        (url.raw_host or "").encode("idna")  # labels of 1 to 63 letters
+    except (ValueError, TypeError):  # UnicodeError is a ValueError
         url = None
     if url is None or url.scheme not in ("http", "https") or not url.host:
         raise ConfigurationError("the base URL must be one of http or https, with a host")

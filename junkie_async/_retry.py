@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Final
 
 import attrs
@@ -45,13 +46,16 @@ class RetryPolicy:
     retry_after_cap: float = attrs.field(default=120.0, validator=_seconds)
     deadline: float = attrs.field(default=180.0, validator=_seconds)
 
-    def decide(self, error: JunkieError, *, once: bool, attempt: int) -> bool | float:
+    def decide(
+        self, error: JunkieError, *, once: bool, attempt: int, left: float = math.inf
+    ) -> bool | float:
         """Say whether the call is sent again.
 
         Args:
             error: How its latest attempt ended.
             once: Whether a repetition could do harm.
             attempt: The number of that attempt, from 1.
+            left: Seconds left in which another attempt may begin.
 
         Returns:
             False for no, True for yes after the usual wait, or the seconds to wait.
@@ -63,8 +67,11 @@ class RetryPolicy:
         if isinstance(error, InvalidResponseError) and attempt > 1:
             return False  # HTML or broken JSON twice is what the service has to say
         if isinstance(error, APIError) and error.retry_after is not None:
-            return error.retry_after if error.retry_after <= self.retry_after_cap else False
-        return True
+            return (
+                error.retry_after if error.retry_after <= min(self.retry_after_cap, left) else False
+            )
+        longest = self.wait_initial * 2.0 ** (attempt - 1) + self.wait_jitter
+        return min(longest, self.wait_max) <= left
 
 
 class RetryBudget:

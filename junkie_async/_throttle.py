@@ -47,7 +47,7 @@ class Throttle:
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._turns = asyncio.Semaphore(integer("max_in_flight", max_in_flight, 1, 10_000))
-        self._rate = AsyncLimiter(rate_limit.requests, rate_limit.per) if rate_limit else None
+        self._rate = _limiter(rate_limit) if rate_limit else None
         self._clock = clock
         self._sleep = sleep
         self._resume = 0.0
@@ -70,11 +70,23 @@ class Throttle:
         self._resume = max(self._resume, self._clock() + wait)
 
     async def _wait(self) -> None:
+        await self._rest()
+        if self._rate is not None:
+            await self._rate.acquire()
+            while self._resume:  # a pause began while we queued
+                await self._rest()
+                await self._rate.acquire()
+
+    async def _rest(self) -> None:
         while self._resume:
             left = self._resume - self._clock()
             if left <= 0:
                 self._resume = 0.0
             else:
                 await self._sleep(left)
-        if self._rate is not None:
-            await self._rate.acquire()
+
+
+def _limiter(limit: RateLimit) -> AsyncLimiter:
+    """Make aiolimiter's bucket, which must hold one whole request at the least."""
+    scale = max(1.0, 1.0 / limit.requests)
+    return AsyncLimiter(limit.requests * scale, limit.per * scale)

@@ -105,8 +105,9 @@ class Transport:
         # for each piece that comes, would add nothing.
         self._timeout = aiohttp.ClientTimeout(
             total=timeout,
-            connect=min(timeout, _CONNECT_TIMEOUT),
-            sock_connect=min(timeout, _CONNECT_TIMEOUT),
+            # Sooner than `total`, even when aiohttp rounds to whole seconds: nothing was sent yet.
+            connect=min(timeout / 2, _CONNECT_TIMEOUT),
+            sock_connect=min(timeout / 2, _CONNECT_TIMEOUT),
         )
         self._policy = retry
         self._budget = RetryBudget()
@@ -125,11 +126,9 @@ class Transport:
     async def close(self) -> None:
         """Close the connections, but never a session that was given. May be called again."""
         self._closed = True
-        opened = (self._repeatable, self._once)
-        self._repeatable = self._once = self._given
-        for session in opened:
+        for session in (self._repeatable, self._once):
             if session is not None and session is not self._given:
-                await session.close()
+                await session.close()  # kept until then, for a second close after a cancelled one
 
     async def send(self, call: Call[T]) -> T:
         """Send a call, again where that can do no harm, and give its value.
@@ -145,7 +144,7 @@ class Transport:
             self._budget.earn()
             return value
         # Out here no error hangs on another, and stamina's loop costs nothing on the usual way.
-        decision = self._decide(call, failure, 1)
+        decision = self._decide(call, failure, 1, self._policy.deadline)
         if decision is False:
             raise _ending(call, failure, 1)
         return await self._again(call, failure, decision)
@@ -157,9 +156,10 @@ class Transport:
         def decide(error: Exception) -> bool | float:
             if not isinstance(error, JunkieError):
                 return False
-            again = decision if error is first else self._decide(call, error, len(failures))
-            wait = self._policy.wait_max if again is True else float(again)
-            return again if time.monotonic() + wait < deadline else False
+            if error is first:
+                return decision
+            left = deadline - time.monotonic()
+            return self._decide(call, error, len(failures), left)
 
         try:
             async for attempt in stamina.retry_context(
@@ -184,11 +184,13 @@ class Transport:
             last = error
         if _is_gone(call, failures):
             return call.read(b"")
+        if last.outcome is Outcome.NOT_EXECUTED and _may_have_acted(failures):
+            last.outcome = Outcome.UNKNOWN
         raise _ending(call, last, len(failures))
 
-    def _decide(self, call: Call[T], error: JunkieError, attempt: int) -> bool | float:
+    def _decide(self, call: Call[T], error: JunkieError, attempt: int, left: float) -> bool | float:
         """Ask the policy and the budget; let the whole client wait where the service said so."""
-        again = self._policy.decide(error, once=call.once, attempt=attempt)
+        again = self._policy.decide(error, once=call.once, attempt=attempt, left=left)
         if isinstance(error, RateLimitError) or (isinstance(error, APIError) and error.challenge):
             asked = error.retry_after
             wait = self._policy.wait_initial if asked is None else asked
@@ -197,10 +199,11 @@ class Transport:
         return again if again is not False and self._budget.take() else False
 
     async def _attempt(self, call: Call[T]) -> T:
-        session = self._session(call)
-        progress = _Progress(traced=call.once and session is not self._given)
+        self._session(call)  # a closed client says so at once, not when its turn comes
         failure: JunkieError | None = None
         async with self._throttle:
+            session = self._session(call)
+            progress = _Progress(traced=call.once and session is not self._given)
             try:
                 status, headers, body = await self._exchange(session, call, progress)
             except _LostError as lost:
@@ -309,15 +312,19 @@ def _translate(error: Exception, sent: bool | None) -> JunkieError:
 
 def _is_gone(call: Call[T], failures: list[JunkieError]) -> bool:
     """Whether a DELETE was carried out by an attempt whose answer was lost."""
-    *earlier, last = failures
-    lost = any(error.outcome is not Outcome.NOT_EXECUTED for error in earlier)
-    return call.method == "DELETE" and isinstance(last, NotFoundError) and lost
+    gone = call.method == "DELETE" and isinstance(failures[-1], NotFoundError)
+    return gone and _may_have_acted(failures)
+
+
+def _may_have_acted(failures: list[JunkieError]) -> bool:
+    """Whether an attempt before the last one may have been carried out."""
+    return any(error.outcome is not Outcome.NOT_EXECUTED for error in failures[:-1])
 
 
 def _ending(call: Call[T], error: JunkieError, attempts: int) -> JunkieError:
     """Say what a call's last failure means for its caller, and which call it was."""
     error.method, error.path = call.method, call.path
-    error.attempts = 0 if isinstance(error, ClientClosedError) else attempts
+    error.attempts = attempts - 1 if isinstance(error, ClientClosedError) else attempts
     error.__cause__ = error.__context__ = None
     if not call.once or error.outcome is Outcome.NOT_EXECUTED:
         return error

@@ -45,6 +45,8 @@ def test_bad_api_keys_are_refused_and_not_shown(api_key: str) -> None:
         "https://api.jnkie.com/?x=1",
         "https://",
         "not a url",
+        "https://a..b",
+        f"https://{'a' * 64}.example",
         "http://[::1",
     ],
 )

@@ -39,6 +39,7 @@ from junkie_async import (
 from .conftest import AT_ONCE
 from .server import (
     ANSWERS,
+    Exchange,
     Fault,
     FaultServer,
     answers,
@@ -481,6 +482,49 @@ def test_a_client_belongs_to_one_event_loop() -> None:
     asyncio.run(call(ConnectError, "no connection"))
     asyncio.run(call(ClientClosedError, "another event loop"))
     asyncio.run(client.close())
+
+
+@pytest.mark.parametrize("given", [False, True])
+async def test_closing_reaches_those_who_wait_for_their_turn(
+    server: FaultServer, given: bool
+) -> None:
+    """A call that has no turn yet when the client is closed is not sent any more."""
+    server.script.append(hangs)
+    async with aiohttp.ClientSession() as session:
+        client = JunkieClient(
+            "secret",
+            base_url=server.url,
+            max_in_flight=1,
+            retry=RetryPolicy(attempts=1),
+            session=session if given else None,
+        )
+        calls = [asyncio.create_task(client.keys.get(1)) for _ in range(3)]
+        while not server.requests:
+            await asyncio.sleep(0)
+        await client.close()
+        calls[0].cancel()
+        ended = await asyncio.gather(*calls, return_exceptions=True)
+    assert [type(error) for error in ended[1:]] == [ClientClosedError] * 2
+    assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("last", [answers(401), drops, None], ids=["401", "lost", "closed"])
+async def test_an_earlier_attempt_that_may_have_acted_is_not_forgotten(
+    server: FaultServer, client: JunkieClient, last: Fault | None
+) -> None:
+    """NOT_EXECUTED is only said when no attempt of the call can have been carried out."""
+
+    async def closes_client(exchange: Exchange) -> None:
+        exchange.commit()
+        await client.close()
+        exchange.reset()
+
+    first = commits_and_drops if last else closes_client
+    server.script.extend([first, *([last] * (2 if last is drops else 1) if last else [])])
+    with pytest.raises(JunkieError) as caught:
+        await client.keys.update(1, key_name="x")
+    assert caught.value.outcome is Outcome.UNKNOWN
+    assert caught.value.attempts == len(server.requests)
 
 
 async def test_a_given_session_is_used_and_left_open(server: FaultServer) -> None:

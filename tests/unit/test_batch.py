@@ -328,6 +328,20 @@ async def test_a_source_that_raises_ends_the_job_with_a_report(service: Service)
     assert (report.requested, report.deleted, report.failed) == (1500, 1000, 500)
 
 
+async def test_a_source_that_was_cancelled_is_no_success(service: Service) -> None:
+    """An iterable that awaits a cancelled task has not given all its keys: the job says so."""
+
+    async def source() -> AsyncIterator[int]:
+        for key_id in range(1, 1501):
+            yield key_id
+        raise asyncio.CancelledError
+
+    with pytest.raises(BatchError) as caught:
+        await DeleteJob(source(), service.delete, concurrency=2)
+    report = caught.value.report
+    assert (report.requested, report.deleted, report.failed) == (1500, 1000, 500)
+
+
 @pytest.mark.parametrize("keys", [[1, True], [1, ".."], {0: 1}, (1, 2.0)])
 async def test_a_collection_is_checked_before_anything_is_sent(
     service: Service, keys: list[int]

@@ -53,6 +53,16 @@ def test_attempts_are_counted() -> None:
     assert RetryPolicy(attempts=1).decide(lost, once=False, attempt=1) is False
 
 
+def test_the_deadline() -> None:
+    """What could not begin in time is not tried: judged by the wait that is due, not the longest."""
+    lost = TransportError("lost")
+    asked = RateLimitError("429", outcome=Outcome.NOT_EXECUTED, retry_after=2.0)
+    assert POLICY.decide(lost, once=False, attempt=1, left=1.0) is True
+    assert POLICY.decide(lost, once=False, attempt=1, left=0.5) is False
+    assert POLICY.decide(asked, once=True, attempt=1, left=2.0) == 2.0
+    assert POLICY.decide(asked, once=True, attempt=1, left=1.9) is False
+
+
 @pytest.mark.parametrize(
     ("field", "value"),
     [("attempts", 0), ("attempts", 101), ("wait_max", -1.0), ("deadline", float("nan"))],

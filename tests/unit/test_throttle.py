@@ -98,6 +98,31 @@ async def test_the_rate_limit_lets_a_burst_through_and_then_waits() -> None:
             await turn()
 
 
+async def test_less_than_one_request_a_second() -> None:
+    """A rate below one is a rate too: the first request goes at once, the next one waits."""
+    throttle = Throttle(100, RateLimit(0.5, per=100.0))
+    async with throttle:
+        pass
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.01), throttle:
+            pass
+
+
+async def test_a_pause_holds_those_who_queue_for_their_rate() -> None:
+    """A 429 that comes while others wait for the rate limit holds them too."""
+    clock = Clock()
+    throttle = Throttle(100, RateLimit(1, per=0.02), clock=clock, sleep=clock.sleep)
+    began: list[float] = []
+
+    async def work() -> None:
+        async with throttle:
+            began.append(clock.now)
+            throttle.pause(5.0)
+
+    await asyncio.gather(*(work() for _ in range(4)))
+    assert began == [100.0, 105.0, 110.0, 115.0]
+
+
 @pytest.mark.parametrize(
     ("make", "field"),
     [
