@@ -54,7 +54,7 @@ def test_attempts_are_counted() -> None:
 
 
 def test_the_deadline() -> None:
-    """What could not begin in time is not tried: judged by the wait that is due, not the longest."""
+    """What could not begin in time is not tried; it is the wait that is due that counts."""
     lost = TransportError("lost")
     asked = RateLimitError("429", outcome=Outcome.NOT_EXECUTED, retry_after=2.0)
     assert POLICY.decide(lost, once=False, attempt=1, left=1.0) is True
