@@ -99,7 +99,6 @@ class Runner(Generic[ChunkT, ResultT]):
             try:
                 self._done.put_nowait(await self._call(chunk))
             except Exception as error:
-                self._idle.discard(me)
                 self.stop(error)
                 return
             self._idle.add(me)

@@ -1,7 +1,7 @@
-"""JSON to models and back: the only file that decodes or encodes.
+"""JSON to models and back: no other file of the client reads or writes JSON.
 
-msgspec reads a body straight into the models, in C. Only when it refuses does cattrs read the body
-again, row by row.
+msgspec reads a body straight into the models, in C. Only when it refuses does cattrs (in
+`_converter`) read the body again, row by row.
 """
 
 from __future__ import annotations

@@ -370,8 +370,3 @@ def check(request: type[RequestT], call: str, fields: Mapping[str, Any]) -> Requ
     if unknown := fields.keys() - known.keys():
         raise TypeError(f"{call}() got an unexpected keyword argument {min(unknown)!r}")
     return request(**fields)
-
-
-def masked(value: int | str) -> str:
-    """Name a key in a message: an ID plainly, a key value masked."""
-    return mask(value) if isinstance(value, str) else str(value)
