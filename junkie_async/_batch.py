@@ -39,6 +39,9 @@ ReportT = TypeVar("ReportT")
 OnProgress: TypeAlias = Callable[[int, int | None], object]
 """Called with the keys done so far, and how many there are in all, or None if that is not known."""
 
+OnFlight: TypeAlias = Callable[[bool], None]
+"""Told True when a call may be carried out from now on, and False when it can't have been."""
+
 GRACE = 10.0
 """Seconds that calls in flight may still take once a job is cancelled."""
 
@@ -46,14 +49,15 @@ GRACE = 10.0
 class Runner(Generic[ChunkT, ResultT]):
     """Makes a call for each chunk of a source, at most ``concurrency`` at once.
 
-    After the first failure no new call starts and those in flight finish. The source is pulled
-    lazily, by one worker at a time; results wait for the reader, who so holds the workers back.
+    After the first failure no new call starts, those in flight finish, and those that still wait
+    for their turn, or to be sent again, are dropped. The source is pulled lazily, by one worker at
+    a time; results wait for the reader, who so holds the workers back.
     """
 
     def __init__(
         self,
         source: AsyncIterator[ChunkT],
-        call: Callable[[ChunkT], Awaitable[ResultT]],
+        call: Callable[[ChunkT, OnFlight], Awaitable[ResultT]],
         concurrency: int,
     ) -> None:
         self.failure: Exception | None = None
@@ -89,15 +93,20 @@ class Runner(Generic[ChunkT, ResultT]):
     async def _work(self) -> None:
         me = asyncio.current_task()
         assert me is not None
+
+        def on_flight(begun: bool) -> None:
+            (self._idle.discard if begun else self._idle.add)(me)
+            if self._stopped and not begun:
+                me.cancel()
+
         while not self._stopped:
             await self._room.acquire()
             async with self._turn:
                 chunk = await self._pull()
             if chunk is None:
                 return
-            self._idle.discard(me)
             try:
-                self._done.put_nowait(await self._call(chunk))
+                self._done.put_nowait(await self._call(chunk, on_flight))
             except Exception as error:
                 self.stop(error)
                 return
@@ -146,11 +155,12 @@ class Job(abc.ABC, Generic[ChunkT, ResultT, ReportT]):
 
     ``await`` it for its report, or ``async for`` over its results as they come; nothing is sent
     before. At most ``concurrency`` calls are in flight, and a reader that falls behind holds the
-    job back. When a call fails for good, no new one starts, those in flight finish, and
-    `BatchError` carries the report. Cancelling the reader does the same: the calls in flight have
-    10 seconds to finish. So does leaving its loop, as long as the client stays open; to wait for
-    them there, loop within ``async with contextlib.aclosing(aiter(job))``. `report` says at any
-    time how far the job has come.
+    job back. They wait for their turns as long as it takes. When a call fails for good, no new one
+    starts, those in flight finish, and `BatchError` carries the report. Cancelling the reader does
+    the same: the calls in flight have 10 seconds to finish. So does leaving its loop, as long as
+    the client stays open; to wait for them there, loop within
+    ``async with contextlib.aclosing(aiter(job))``. `report` says at any time how far the job has
+    come.
     """
 
     def __init__(self, *, concurrency: int, on_progress: OnProgress | None) -> None:
@@ -168,8 +178,8 @@ class Job(abc.ABC, Generic[ChunkT, ResultT, ReportT]):
         """Give what each call is to do, lazily."""
 
     @abc.abstractmethod
-    async def _call(self, chunk: ChunkT) -> ResultT:
-        """Make a call and count what came of it."""
+    async def _call(self, chunk: ChunkT, on_flight: OnFlight) -> ResultT:
+        """Make a call, tell when it is in flight, and count what came of it."""
 
     @abc.abstractmethod
     def _progress(self) -> tuple[int, int | None]:
@@ -212,7 +222,7 @@ class CreateJob(Job[int, KeyBatch, CreateReport]):
     def __init__(
         self,
         amount: int,
-        create: Callable[[int], Awaitable[KeyBatch]],
+        create: Callable[[int, OnFlight], Awaitable[KeyBatch]],
         *,
         concurrency: int,
         on_progress: OnProgress | None = None,
@@ -238,11 +248,18 @@ class CreateJob(Job[int, KeyBatch, CreateReport]):
         for begin in range(0, self._amount, MAX_BATCH):
             yield min(MAX_BATCH, self._amount - begin)
 
-    async def _call(self, chunk: int) -> KeyBatch:
+    async def _call(self, chunk: int, on_flight: OnFlight) -> KeyBatch:
+        in_flight = False
+
+        def note(begun: bool) -> None:
+            nonlocal in_flight
+            in_flight = begun
+            on_flight(begun)
+
         try:
-            batch = await self._create(chunk)
+            batch = await self._create(chunk, note)
         except asyncio.CancelledError:
-            self._unknown += chunk  # in flight, so it may have been carried out
+            self._unknown += chunk if in_flight else 0
             raise
         except OutcomeUnknownError as error:
             readable = getattr(error.__cause__, "rows", ())  # of an answer with a bad row in it
@@ -271,7 +288,7 @@ class DeleteJob(Job[list[int | str], BulkDeleteResult, DeleteReport]):
     def __init__(
         self,
         keys: Iterable[KeyRef] | AsyncIterable[KeyRef],
-        delete: Callable[[list[int | str]], Awaitable[BulkDeleteResult]],
+        delete: Callable[[list[int | str], OnFlight], Awaitable[BulkDeleteResult]],
         *,
         concurrency: int,
         on_progress: OnProgress | None = None,
@@ -312,8 +329,8 @@ class DeleteJob(Job[list[int | str], BulkDeleteResult, DeleteReport]):
         if chunk:
             yield list(chunk)
 
-    async def _call(self, chunk: list[int | str]) -> BulkDeleteResult:
-        result = await self._delete(chunk)
+    async def _call(self, chunk: list[int | str], on_flight: OnFlight) -> BulkDeleteResult:
+        result = await self._delete(chunk, on_flight)
         deleted = min(result.deleted, len(chunk))
         self._deleted += deleted
         self._missing += len(chunk) - deleted

@@ -14,6 +14,7 @@ from ._errors import ConfigurationError
 from ._keys import Keys
 from ._params import seconds
 from ._retry import RetryPolicy
+from ._sender import Sender
 from ._throttle import RateLimit
 from ._transport import Transport
 
@@ -54,16 +55,21 @@ class JunkieClient:
         session: aiohttp.ClientSession | None = None,
     ) -> None:
         self._base_url = _check_url(base_url or os.environ.get("JUNKIE_BASE_URL") or BASE_URL)
-        self._transport = Transport(
+        checked = _check_key(api_key or os.environ.get("JUNKIE_API_KEY"))
+        transport = Transport(
             base_url=self._base_url,
-            api_key=_check_key(api_key or os.environ.get("JUNKIE_API_KEY")),
+            api_key=checked,
             timeout=seconds("timeout", timeout),
+            session=session,
+        )
+        self._sender = Sender(
+            transport,
+            api_key=checked,
             retry=retry,
             max_in_flight=max_in_flight,
             rate_limit=rate_limit,
-            session=session,
         )
-        self._keys = Keys(self._transport)
+        self._keys = Keys(self._sender)
 
     @property
     def keys(self) -> Keys:
@@ -78,11 +84,11 @@ class JunkieClient:
     @property
     def closed(self) -> bool:
         """Whether `close` was called."""
-        return self._transport.closed
+        return self._sender.closed
 
     async def close(self) -> None:
         """Close the client's connections. May be called again."""
-        await self._transport.close()
+        await self._sender.close()
 
     async def __aenter__(self) -> Self:
         return self

@@ -82,7 +82,7 @@ def encode(body: object) -> bytes:
     return msgspec.json.encode(unstructure(body))
 
 
-def encode_plain(body: Mapping[str, Sequence[int | str]]) -> bytes:
+def encode_plain(body: Mapping[str, Sequence[int | str]] | str) -> bytes:
     """Turn plain data into JSON."""
     return msgspec.json.encode(body)
 

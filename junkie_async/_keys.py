@@ -11,7 +11,7 @@ import attrs
 
 from . import _params as params
 from . import _wire as wire
-from ._batch import CreateJob, DeleteJob, OnProgress
+from ._batch import CreateJob, DeleteJob, OnFlight, OnProgress
 from ._errors import InvalidRequestError, NotFoundError
 from ._models import (
     UNSET,
@@ -28,9 +28,11 @@ from ._models import (
 )
 from ._pager import KeyPager
 from ._params import BatchFields, CreateFields, Filters, UpdateFields
-from ._transport import Transport
+from ._sender import Sender
 
-KeyFolders: TypeAlias = list[KeyFolder]  # in the class below, `list` is the method
+# In the class below, `list` is the method.
+KeyFolders: TypeAlias = list[KeyFolder]
+_References: TypeAlias = list[int | str]
 
 
 class Keys:
@@ -41,8 +43,8 @@ class Keys:
     other `JunkieError` after; what the methods list under "Raises" is what callers usually handle.
     """
 
-    def __init__(self, transport: Transport) -> None:
-        self._send = transport.send
+    def __init__(self, sender: Sender) -> None:
+        self._send = sender.send
 
     def list(
         self,
@@ -68,7 +70,7 @@ class Keys:
         query = params.check(params.ListFilters, "list", given).query()
 
         async def fetch(page: int, limit: int) -> KeyPage:
-            return await self._send(wire.list_keys(query, page, limit))
+            return await self._send(wire.list_keys(query, page, limit), patient=True)
 
         return KeyPager(fetch, page=page, limit=limit, prefetch=prefetch)
 
@@ -162,8 +164,9 @@ class Keys:
         given = {"provider_id": provider_id, "amount": 1, **fields}
         request = params.check(params.CreateBatch, "create_many", given)
 
-        async def create(count: int) -> KeyBatch:
-            return await self._send(wire.create_batch(attrs.evolve(request, amount=count)))
+        async def create(count: int, on_flight: OnFlight) -> KeyBatch:
+            call = wire.create_batch(attrs.evolve(request, amount=count))
+            return await self._send(call, patient=True, on_flight=on_flight)
 
         return CreateJob(amount, create, concurrency=concurrency, on_progress=on_progress)
 
@@ -255,9 +258,13 @@ class Keys:
         Raises:
             BatchError: From the job: a call failed for good, or the iterable did.
         """
+
+        async def delete(chunk: _References, on_flight: OnFlight) -> BulkDeleteResult:
+            return await self._send(wire.bulk_delete(chunk), patient=True, on_flight=on_flight)
+
         return DeleteJob(
             _gathered(keys) if isinstance(keys, KeyPager) else keys,
-            lambda chunk: self._send(wire.bulk_delete(chunk)),
+            delete,
             concurrency=concurrency,
             on_progress=on_progress,
         )

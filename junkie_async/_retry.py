@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import math
+import random
 from typing import Final
 
 import attrs
 
-from ._errors import APIError, InvalidResponseError, JunkieError, Outcome
+from ._errors import APIError, InvalidResponseError, JunkieError, Outcome, RequestTimeoutError
 from ._params import integer, seconds
 
 _CAPACITY: Final = 500
 _COST: Final = 5
-"""Botocore's standard mode: 100 retries to begin with, and each success earns a bit back."""
+_COST_OF_TIMEOUT: Final = 10
+"""Botocore's standard mode: 100 retries to begin with, 50 after time-outs, and each success earns a
+bit back (``botocore.retries.standard.RetryQuotaChecker``)."""
 
 
 def _seconds(_: object, field: attrs.Attribute[float], value: float) -> None:
@@ -33,7 +36,9 @@ class RetryPolicy:
         wait_max: Seconds that a wait grows to at most; a ``Retry-After`` may ask for more.
         wait_jitter: Up to so many random seconds are added to each wait.
         retry_after_cap: A ``Retry-After`` of more seconds than this raises at once.
-        deadline: Seconds after the first failure in which further attempts may begin.
+        deadline: Seconds for a call in all: waiting for its turn, its attempts, and the waits in
+            between. Walks and jobs wait for their turns as long as it takes: for each of their
+            calls it counts from the first failure.
 
     Raises:
         InvalidRequestError: A value is out of its limits.
@@ -70,8 +75,15 @@ class RetryPolicy:
             return (
                 error.retry_after if error.retry_after <= min(self.retry_after_cap, left) else False
             )
-        longest = self.wait_initial * 2.0 ** (attempt - 1) + self.wait_jitter
-        return min(longest, self.wait_max) <= left
+        return self._longest(attempt - 1) <= left
+
+    def back_off(self, refusals: int) -> float:
+        """Give the seconds to pause after so many refusals (from 0) that told none."""
+        shortest = min(self.wait_initial * 2.0 ** min(refusals, 60), self.wait_max)
+        return random.uniform(shortest, self._longest(refusals))  # noqa: S311 - no secret
+
+    def _longest(self, waits: int) -> float:
+        return min(self.wait_initial * 2.0 ** min(waits, 60) + self.wait_jitter, self.wait_max)
 
 
 class RetryBudget:
@@ -80,11 +92,12 @@ class RetryBudget:
     def __init__(self) -> None:
         self._tokens = _CAPACITY
 
-    def take(self) -> bool:
-        """Pay for a retry; False when the bucket is empty."""
-        if self._tokens < _COST:
+    def take(self, error: JunkieError) -> bool:
+        """Pay for a retry after such a failure; False when the bucket can't."""
+        cost = _COST_OF_TIMEOUT if isinstance(error, RequestTimeoutError) else _COST
+        if self._tokens < cost:
             return False
-        self._tokens -= _COST
+        self._tokens -= cost
         return True
 
     def earn(self, *, retried: bool = False) -> None:

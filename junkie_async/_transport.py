@@ -1,43 +1,29 @@
-"""From a call to its value over HTTP: a turn, the request, the answer, and again if need be.
-
-The only file that knows `aiohttp.ClientSession`.
-"""
+"""One attempt of a call over HTTP. The only file that knows `aiohttp.ClientSession`."""
 
 from __future__ import annotations
 
-import asyncio
-import logging
-import time
+import math
 from collections.abc import Mapping
-from typing import TypeVar
+from typing import TypeAlias
 
 import aiohttp
-import stamina
 from aiohttp.http_exceptions import HttpProcessingError
 from yarl import URL
 
-from . import _wire
+from ._answer import MAX_BODY
 from ._errors import (
-    APIError,
     ClientClosedError,
+    ConfigurationError,
     ConnectError,
     JunkieError,
-    NotFoundError,
-    Outcome,
-    OutcomeUnknownError,
-    RateLimitError,
     RequestTimeoutError,
     TransportError,
 )
-from ._retry import RetryBudget, RetryPolicy
-from ._throttle import RateLimit, Throttle
 from ._version import __version__
 from ._wire import Call
 
-T = TypeVar("T")
-
-# Unless the application asks for stamina's log, a retry is no reason to write to its stderr.
-logging.getLogger("stamina").addHandler(logging.NullHandler())
+Answer: TypeAlias = tuple[int, Mapping[str, str], bytes | None]
+"""Status, headers (names in any case), and the body as it came; None where that is too large."""
 
 _KEEPALIVE = 15.0
 # A server that closes an idle connection just as we send makes the outcome unknown. Calls that
@@ -65,33 +51,32 @@ async def _no_hidden_resend(
     raise _LostError(lost)
 
 
-class _Progress:
-    """How far a request came. ``sent`` stays None where no trace looks."""
+class Progress:
+    """How far a request came: whether it was sent, or None where that is not known."""
 
     __slots__ = ("sent",)
 
-    def __init__(self, *, traced: bool) -> None:
-        self.sent: bool | None = False if traced else None
+    def __init__(self) -> None:
+        self.sent: bool | None = None
 
 
 async def _note_sent(_: object, context: object, __: object) -> None:
-    progress: _Progress = context.trace_request_ctx  # type: ignore[attr-defined]  # ours, see _exchange
+    progress: Progress = context.trace_request_ctx  # type: ignore[attr-defined]  # ours, see _exchange
     progress.sent = True
 
 
 class Transport:
-    """Sends calls. Belongs to the event loop that first uses it."""
+    """Connections to the service, which belong to the event loop of the first attempt.
+
+    Args:
+        base_url: Where the service is, without a slash at the end.
+        api_key: Sent as a bearer token.
+        timeout: Seconds for an attempt.
+        session: A session to use instead of its own two, or None.
+    """
 
     def __init__(
-        self,
-        *,
-        base_url: str,
-        api_key: str,
-        timeout: float,
-        retry: RetryPolicy,
-        max_in_flight: int,
-        rate_limit: RateLimit | None,
-        session: aiohttp.ClientSession | None,
+        self, *, base_url: str, api_key: str, timeout: float, session: aiohttp.ClientSession | None
     ) -> None:
         self._base_url = base_url
         self._headers = {
@@ -101,128 +86,52 @@ class Transport:
             "User-Agent": f"junkie_async/{__version__}",
         }
         self._body_headers = self._headers | {"Content-Type": "application/json"}
-        # `total` ends a drip of bytes as well as silence, so that `sock_read`, which costs a timer
-        # for each piece that comes, would add nothing.
-        self._timeout = aiohttp.ClientTimeout(
-            total=timeout,
-            # Sooner than `total`, even when aiohttp rounds to whole seconds: nothing was sent yet.
-            connect=min(timeout / 2, _CONNECT_TIMEOUT),
-            sock_connect=min(timeout / 2, _CONNECT_TIMEOUT),
-        )
-        self._policy = retry
-        self._budget = RetryBudget()
-        self._throttle = Throttle(max_in_flight, rate_limit)
+        self._longest = timeout
+        self._timeout = _time_out(timeout)
         self._given = session
-        self._loop: asyncio.AbstractEventLoop | None = None
         self._repeatable: aiohttp.ClientSession | None = session
         self._once: aiohttp.ClientSession | None = session
-        self._closed = False
-
-    @property
-    def closed(self) -> bool:
-        """Whether `close` was called."""
-        return self._closed
 
     async def close(self) -> None:
         """Close the connections, but never a session that was given. May be called again."""
-        self._closed = True
         for session in (self._repeatable, self._once):
             if session is not None and session is not self._given:
                 await session.close()  # kept until then, for a second close after a cancelled one
 
-    async def send(self, call: Call[T]) -> T:
-        """Send a call, again where that can do no harm, and give its value.
+    async def attempt(self, call: Call[object], progress: Progress, left: float) -> Answer:
+        """Send one request and read its answer as it comes.
+
+        Args:
+            call: What to send.
+            progress: Told how far it comes, also when it is cancelled.
+            left: Seconds that it may take, if that is less than the time-out.
 
         Raises:
-            JunkieError: The class that says what happened.
+            TransportError: No complete answer came.
+            ConfigurationError: The given session can't be used.
+            ClientClosedError: The given session is closed.
         """
+        session = self._session(call)
+        progress.sent = False if call.once and session is not self._given else None
         try:
-            value = await self._attempt(call)
-        except JunkieError as error:
-            failure = error
-        else:
-            self._budget.earn()
-            return value
-        # Out here no error hangs on another, and stamina's loop costs nothing on the usual way.
-        decision = self._decide(call, failure, 1, self._policy.deadline)
-        if decision is False:
-            raise _ending(call, failure, 1)
-        return await self._again(call, failure, decision)
-
-    async def _again(self, call: Call[T], first: JunkieError, decision: bool | float) -> T:
-        failures = [first]
-        deadline = time.monotonic() + self._policy.deadline
-
-        def decide(error: Exception) -> bool | float:
-            if not isinstance(error, JunkieError):
-                return False
-            if error is first:
-                return decision
-            left = deadline - time.monotonic()
-            return self._decide(call, error, len(failures), left)
-
-        try:
-            async for attempt in stamina.retry_context(
-                on=decide,
-                attempts=None,
-                timeout=None,
-                wait_initial=self._policy.wait_initial,
-                wait_max=self._policy.wait_max,
-                wait_jitter=self._policy.wait_jitter,
-            ):
-                with attempt:
-                    if attempt.num == 1:
-                        raise first
-                    try:
-                        value = await self._attempt(call)
-                    except JunkieError as error:
-                        failures.append(error)
-                        raise
-                    self._budget.earn(retried=True)
-                    return value
-        except JunkieError as error:
-            last = error
-        if _is_gone(call, failures):
-            return call.read(b"")
-        if last.outcome is Outcome.NOT_EXECUTED and _may_have_acted(failures):
-            last.outcome = Outcome.UNKNOWN
-        raise _ending(call, last, len(failures))
-
-    def _decide(self, call: Call[T], error: JunkieError, attempt: int, left: float) -> bool | float:
-        """Ask the policy and the budget; let the whole client wait where the service said so."""
-        again = self._policy.decide(error, once=call.once, attempt=attempt, left=left)
-        if isinstance(error, RateLimitError) or (isinstance(error, APIError) and error.challenge):
-            asked = error.retry_after
-            wait = self._policy.wait_initial if asked is None else asked
-            if wait <= self._policy.retry_after_cap:  # beyond it, each call is to raise at once
-                self._throttle.pause(wait)
-        return again if again is not False and self._budget.take() else False
-
-    async def _attempt(self, call: Call[T]) -> T:
-        self._session(call)  # a closed client says so at once, not when its turn comes
-        failure: JunkieError | None = None
-        async with self._throttle:
-            session = self._session(call)
-            progress = _Progress(traced=call.once and session is not self._given)
-            try:
-                status, headers, body = await self._exchange(session, call, progress)
-            except _LostError as lost:
-                failure = _translate(lost.error, progress.sent)
-            except (aiohttp.ClientError, HttpProcessingError, OSError) as error:
-                failure = _translate(error, progress.sent)
-        if failure is not None:
-            raise failure
-        return _wire.read_answer(call, status, headers, body)
+            return await self._exchange(session, call, progress, left)
+        except _LostError as lost:
+            failure = _translate(lost.error, progress.sent)
+        except (aiohttp.ClientError, HttpProcessingError, OSError) as error:
+            failure = _translate(error, progress.sent)
+        except ValueError:  # aiohttp's, about two credentials for one request
+            failure = ConfigurationError("the given session has credentials of its own (auth=)")
+        raise failure  # out here, where no error of aiohttp's hangs on it
 
     async def _exchange(
-        self, session: aiohttp.ClientSession, call: Call[T], progress: _Progress
-    ) -> tuple[int, Mapping[str, str], bytes | None]:
+        self, session: aiohttp.ClientSession, call: Call[object], progress: Progress, left: float
+    ) -> Answer:
         async with session.request(
             call.method,
             URL(self._base_url + call.target, encoded=True),
             data=call.body,
             headers=self._headers if call.body is None else self._body_headers,
-            timeout=self._timeout,
+            timeout=self._timeout if left >= self._longest else _time_out(max(left, 0.001)),
             allow_redirects=False,
             raise_for_status=False,
             auto_decompress=False,
@@ -235,15 +144,8 @@ class Transport:
                 return response.status, response.headers, b""
             return response.status, response.headers, await _read_body(response)
 
-    def _session(self, call: Call[T]) -> aiohttp.ClientSession:
-        """Give the session for the call's class, opened in the running loop at the first call."""
-        loop = asyncio.get_running_loop()
-        if self._closed:
-            raise ClientClosedError("the client is closed")
-        if self._loop is None:
-            self._loop = loop
-        if self._loop is not loop:
-            raise ClientClosedError("the client belongs to another event loop; make one per loop")
+    def _session(self, call: Call[object]) -> aiohttp.ClientSession:
+        """Give the session for the call's class, opened by its first call."""
         session = self._once if call.once else self._repeatable
         if session is None:
             session = _open(once=call.once)
@@ -273,12 +175,24 @@ def _open(*, once: bool) -> aiohttp.ClientSession:
     )
 
 
+def _time_out(total: float) -> aiohttp.ClientTimeout:
+    """Limit one attempt.
+
+    `total` ends a drip of bytes as well as silence, so that `sock_read`, which costs a timer for
+    each piece that comes, would add nothing. To connect takes less: nothing is sent until then.
+    """
+    connect = min(total / 2, _CONNECT_TIMEOUT)
+    return aiohttp.ClientTimeout(
+        total=total, connect=connect, sock_connect=connect, ceil_threshold=math.inf
+    )
+
+
 async def _read_body(response: aiohttp.ClientResponse) -> bytes | None:
     """Read the whole body as it came; None, with the connection closed, if it is over the cap."""
     content, chunks, size = response.content, [], 0
     while chunk := await content.readany():
         size += len(chunk)
-        if size > _wire.MAX_BODY:
+        if size > MAX_BODY:
             response.close()
             return None
         chunks.append(chunk)
@@ -295,6 +209,8 @@ _REFUSED = (
 def _translate(error: Exception, sent: bool | None) -> JunkieError:
     """Name aiohttp's error in our words; ``sent`` says whether the request may have left."""
     reason = getattr(error, "strerror", None) or type(error).__name__
+    if isinstance(error, aiohttp.InvalidURL):
+        return ConfigurationError("the base URL can't be used")
     if isinstance(error, _REFUSED):
         return ConnectError(f"the TLS handshake failed: {reason}", transient=False)
     if isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError):
@@ -308,29 +224,3 @@ def _translate(error: Exception, sent: bool | None) -> JunkieError:
     if isinstance(error, aiohttp.ClientResponseError):
         return TransportError("the answer was not HTTP")
     return TransportError(f"the connection was lost: {reason}")
-
-
-def _is_gone(call: Call[T], failures: list[JunkieError]) -> bool:
-    """Whether a DELETE was carried out by an attempt whose answer was lost."""
-    gone = call.method == "DELETE" and isinstance(failures[-1], NotFoundError)
-    return gone and _may_have_acted(failures)
-
-
-def _may_have_acted(failures: list[JunkieError]) -> bool:
-    """Whether an attempt before the last one may have been carried out."""
-    return any(error.outcome is not Outcome.NOT_EXECUTED for error in failures[:-1])
-
-
-def _ending(call: Call[T], error: JunkieError, attempts: int) -> JunkieError:
-    """Say what a call's last failure means for its caller, and which call it was."""
-    error.method, error.path = call.method, call.path
-    error.attempts = attempts - 1 if isinstance(error, ClientClosedError) else attempts
-    error.__cause__ = error.__context__ = None
-    if not call.once or error.outcome is Outcome.NOT_EXECUTED:
-        return error
-    unknown = OutcomeUnknownError(
-        f"sent, and what became of it is not known: {error.message}", outcome=error.outcome
-    )
-    unknown.method, unknown.path, unknown.attempts = call.method, call.path, attempts
-    unknown.__cause__ = error
-    return unknown

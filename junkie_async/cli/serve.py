@@ -37,6 +37,10 @@ def serve(
         float | None,
         typer.Option(help="Requests a second that are let in; the rest get a 429.  [default: all]"),
     ] = None,
+    rate_limit_burst: Annotated[
+        float | None,
+        typer.Option(help="Requests that are let in at once.  [default: a second's worth]"),
+    ] = None,
     host: Annotated[str, typer.Option(help="Loopback address to listen on.")] = "127.0.0.1",
     oldest_first: Annotated[
         bool, typer.Option("--oldest-first", help="List the oldest keys first.")
@@ -44,6 +48,25 @@ def serve(
     rate_limit_headers: Annotated[
         bool, typer.Option("--rate-limit-headers", help="Tell the rate limit in every answer.")
     ] = False,
+    error_rate: Annotated[
+        float, typer.Option(min=0, max=1, help="Share of requests that get a 503 and nothing else.")
+    ] = 0.0,
+    drop_before_rate: Annotated[
+        float, typer.Option(min=0, max=1, help="Share that are cut off before they do anything.")
+    ] = 0.0,
+    drop_after_rate: Annotated[
+        float, typer.Option(min=0, max=1, help="Share that are carried out, then cut off.")
+    ] = 0.0,
+    throttle_rate: Annotated[
+        float, typer.Option(min=0, max=1, help="Share that get a 429, whatever the rate limit.")
+    ] = 0.0,
+    jitter: Annotated[
+        float, typer.Option(min=0, help="Seconds that it takes longer at most, by chance.")
+    ] = 0.0,
+    fault_seed: Annotated[
+        int | None,
+        typer.Option(help="Number by which faults repeat in the next run.  [default: chance]"),
+    ] = None,
 ) -> None:
     """Run a local Junkie key service until Ctrl-C.
 
@@ -51,6 +74,8 @@ def serve(
     lines that it prints first begin with `export` where a shell should run them.
     """
     emulator_type = load_emulator()
+    from ..emulator import Faults  # not before the line above, which says what is missing
+
     try:
         emulator = emulator_type(
             db or ":memory:",
@@ -58,8 +83,17 @@ def serve(
             port=port,
             latency=latency,
             rate_limit=rate_limit,
+            rate_limit_burst=rate_limit_burst,
             rate_limit_headers=rate_limit_headers,
             newest_first=not oldest_first,
+            faults=Faults(
+                error_rate=error_rate,
+                drop_before_rate=drop_before_rate,
+                drop_after_rate=drop_after_rate,
+                throttle_rate=throttle_rate,
+                latency=(0.0, jitter),
+                seed=fault_seed,
+            ),
         )
     except ValueError as error:
         fail(str(error))

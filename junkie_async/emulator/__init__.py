@@ -3,6 +3,7 @@
 It needs the extra: ``pip install "junkie_async[emulator]"``.
 """
 
+from .faults import Faults
 from .server import Emulator
 
-__all__ = ["Emulator"]
+__all__ = ["Emulator", "Faults"]

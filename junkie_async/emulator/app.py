@@ -1,4 +1,4 @@
-"""HTTP: who may ask, how often and when the answer leaves; every answer is JSON."""
+"""HTTP: who may ask, how often, when the answer leaves and what goes wrong; answers are JSON."""
 
 import asyncio
 import json
@@ -10,8 +10,9 @@ from collections.abc import Awaitable, Callable, Collection
 from aiohttp import web
 
 from .contract import BadRequestError, Operation, operations
+from .faults import NO_FAULT, Fault, Faults, Injector
 from .operations import HANDLERS, Answer, Call
-from .ratelimit import RateLimiter
+from .ratelimit import RateLimiter, checked_burst
 from .store import Store
 
 PREFIX = "/api/v2"
@@ -42,6 +43,12 @@ def _error(status: int, message: str, **headers: str) -> web.Response:
     return _json_response(json.dumps({"error": message}), status, named)
 
 
+def _hang_up(request: web.Request) -> web.Response:
+    if request.transport is not None:  # the client may have been first
+        request.transport.abort()
+    return web.Response()  # aiohttp wants one; there is nobody to get it
+
+
 def _from_http(error: web.HTTPException) -> web.Response:
     if isinstance(error, web.HTTPMethodNotAllowed):
         return _error(405, "Method not allowed", Allow=", ".join(sorted(error.allowed_methods)))
@@ -58,8 +65,9 @@ class Service:
 
     Attributes:
         requests: How many requests were answered.
-        calls: How many of them went to each operation, by operationId, whatever came of it.
+        calls: How many requests went to each operation, by operationId, whatever came of it.
         statuses: How many answers had each status.
+        faults_injected: How many faults of each kind were made.
     """
 
     def __init__(
@@ -70,9 +78,12 @@ class Service:
         self._rate_limit_headers = rate_limit_headers
         self._latency = 0.0
         self._limiter: RateLimiter | None = None
+        self._burst: float | None = None
+        self._injector: Injector | None = None
         self.requests = 0
         self.calls: Counter[str] = Counter()
         self.statuses: Counter[int] = Counter()
+        self.faults_injected: Counter[str] = Counter()
 
     @property
     def latency(self) -> float:
@@ -92,14 +103,34 @@ class Service:
 
     @rate_limit.setter
     def rate_limit(self, rate: float | None) -> None:
-        self._limiter = None if rate is None else RateLimiter(rate)
+        self._limiter = None if rate is None else RateLimiter(rate, self._burst)
+
+    @property
+    def rate_limit_burst(self) -> float | None:
+        """How many requests are admitted at once; None is a second's worth, at least 1."""
+        return self._burst
+
+    @rate_limit_burst.setter
+    def rate_limit_burst(self, burst: float | None) -> None:
+        self._burst = None if burst is None else checked_burst(burst)
+        self.rate_limit = self.rate_limit  # a new bucket
+
+    @property
+    def faults(self) -> Faults | None:
+        """What goes wrong on purpose; None is nothing."""
+        return self._injector.faults if self._injector else None
+
+    @faults.setter
+    def faults(self, faults: Faults | None) -> None:
+        self._injector = None if faults is None else Injector(faults)
 
     def application(self) -> web.Application:
         """Return the application; its routes are those of the contract."""
         app = web.Application(middlewares=[self._front], client_max_size=_MAX_BODY)
         for operation in operations():  # aiohttp tries paths without placeholders first
             path = PREFIX + operation.path
-            app.router.add_route(operation.method, path, self._handler(operation))
+            handler, name = self._handler(operation), operation.operation_id
+            app.router.add_route(operation.method, path, handler, name=name)
         return app
 
     def _handler(self, operation: Operation) -> Handler:
@@ -126,12 +157,36 @@ class Service:
     async def _front(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         loop = asyncio.get_running_loop()
         leaves_at = loop.time() + self._latency
-        response = await self._limited(request, handler)
-        if (wait := leaves_at - loop.time()) > 0:
+        fault = self._fault(request)
+        response = await self._unless(fault, request, handler)
+        if (wait := max(0, leaves_at - loop.time()) + fault.latency) > 0:
             await asyncio.sleep(wait)
+        if response is None:
+            return _hang_up(request)
         self.requests += 1
         self.statuses[response.status] += 1
         return response
+
+    def _fault(self, request: web.Request) -> Fault:
+        if self._injector is None:
+            return NO_FAULT
+        fault = self._injector.draw(request.match_info.route.name)
+        if fault.kind:
+            self.faults_injected[fault.kind] += 1
+        if fault.latency:
+            self.faults_injected["latency"] += 1
+        return fault
+
+    async def _unless(
+        self, fault: Fault, request: web.Request, handler: Handler
+    ) -> web.StreamResponse | None:
+        if fault.status:
+            wait = {} if fault.retry_after is None else {"Retry_After": str(fault.retry_after)}
+            return _error(fault.status, "Injected fault", **wait)
+        if fault.kind == "drop_before":
+            return None
+        response = await self._limited(request, handler)
+        return None if fault.kind == "drop_after" else response
 
     async def _limited(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         verdict = self._limiter.admit() if self._limiter else None

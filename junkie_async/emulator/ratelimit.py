@@ -1,26 +1,24 @@
-"""How many requests a second are let in: the generic cell rate algorithm, without I/O."""
+"""How many requests a second are let in: a token bucket, without I/O."""
 
 import math
 import time
-from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
-_ROUNDING = 1e-9  # a caller exactly on pace must not be refused for the last bit of a float
+_SLACK = 1e-4  # requests beyond the burst, so that rounding refuses nobody who is exactly on pace
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(NamedTuple):
     """What the limiter says of one request.
 
     Attributes:
         admitted: Whether it may pass.
         retry_after: Whole seconds, rounded up and at least 1, until one like it would pass;
             0 when admitted. HTTP has no smaller unit.
-        limit: Requests admitted in a window; the window is a second, or for rates below one
-            a second the time between two requests.
-        remaining: How many of `limit` the last window leaves; 0 when refused.
-        reset: Whole seconds, rounded up, until the window has room for another; 0 when unused.
+        limit: Requests that a full bucket holds, rounded down.
+        remaining: How many requests would pass now, one after the other.
+        reset: Whole seconds, rounded up and at least 1, until `remaining` is `limit` again if
+            nothing is asked meanwhile.
     """
 
     admitted: bool
@@ -31,7 +29,13 @@ class Verdict:
 
     @property
     def headers(self) -> dict[str, str]:
-        """The fields of draft-ietf-httpapi-ratelimit-headers-03."""
+        """The fields of draft-ietf-httpapi-ratelimit-headers-03.
+
+        There the quota "resets" after ``RateLimit-Reset`` seconds: the whole of it, so not just
+        the next request. Whoever spreads the remaining requests over that time is slower than
+        the rate with a bucket less than half full, faster with one more than half full, and is
+        never refused. ``Retry-After``, which takes precedence, comes earlier in a deep bucket.
+        """
         return {
             "RateLimit-Limit": str(self.limit),
             "RateLimit-Remaining": str(self.remaining),
@@ -40,43 +44,59 @@ class Verdict:
 
 
 class RateLimiter:
-    """Admits `rate` requests a second, evenly, with a burst of a tenth of a second's worth.
+    """Admits `burst` requests at once, and `rate` a second in the long run.
 
-    The burst is at least one request, so any second sees at most ``rate + max(1, rate / 10)``.
+    The bucket begins full, so any second sees at most ``burst + rate`` requests.
 
     Args:
-        rate: Requests per second, finite and above 0.
+        rate: Requests that the bucket gains per second, finite and above 0.
+        burst: Requests that it holds, finite and from 1; None is a second's worth, at least 1.
         clock: Seconds that never go back; `time.monotonic` unless given.
 
     Raises:
-        ValueError: The rate is not a finite number above 0.
+        ValueError: A number is out of its range.
     """
 
-    def __init__(self, rate: float, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        rate: float,
+        burst: float | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         if not (rate > 0 and math.isfinite(rate)):
             raise ValueError(f"rate_limit must be a finite number above 0, not {rate!r}")
         self.rate = rate
+        self._capacity = (max(1.0, rate) if burst is None else checked_burst(burst)) + _SLACK
+        self._limit = int(self._capacity)
         self._clock = clock
-        self._interval = 1 / rate
-        self._tolerance = (max(1, int(rate / 10)) - 1) * self._interval
-        self._due = -math.inf  # when the next request would come, were they evenly spaced
-        self._limit = max(1, int(rate))
-        self._window = max(1.0, self._interval)
-        self._recent: deque[float] = deque()
+        self._tokens = self._capacity
+        self._filled_at = clock()
 
     def admit(self) -> Verdict:
         """Judge a request that comes now; an admitted one is counted."""
         now = self._clock()
-        wait = self._due - self._tolerance - now
-        admitted = wait <= _ROUNDING
+        gained = (now - self._filled_at) * self.rate
+        self._tokens = min(self._capacity, self._tokens + gained)
+        self._filled_at = now
+        admitted = self._tokens >= 1
         if admitted:
-            self._due = max(self._due, now) + self._interval
-            self._recent.append(now)
-        return self._verdict(now, 0 if admitted else max(1, math.ceil(wait)))
+            self._tokens -= 1
+        wait = 0 if admitted else self._seconds_until(1)
+        return Verdict(
+            admitted, wait, self._limit, int(self._tokens), self._seconds_until(self._limit)
+        )
 
-    def _verdict(self, now: float, retry_after: int) -> Verdict:
-        while self._recent and self._recent[0] <= now - self._window:
-            self._recent.popleft()
-        free = 0 if retry_after else max(0, self._limit - len(self._recent))
-        reset = math.ceil(self._recent[0] + self._window - now) if self._recent else 0
-        return Verdict(not retry_after, retry_after, self._limit, free, max(reset, retry_after))
+    def _seconds_until(self, tokens: int) -> int:
+        # Half of the slack keeps rounding from breaking the promise, half from raising it.
+        return math.ceil((tokens + _SLACK / 2 - self._tokens) / self.rate)
+
+
+def checked_burst(burst: float) -> float:
+    """Return a burst that a limiter takes.
+
+    Raises:
+        ValueError: It is not a finite number from 1.
+    """
+    if not (burst >= 1 and math.isfinite(burst)):
+        raise ValueError(f"rate_limit_burst must be a finite number from 1, not {burst!r}")
+    return burst

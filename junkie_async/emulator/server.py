@@ -13,6 +13,7 @@ from typing import Any, ParamSpec, Self, TypeVar
 from aiohttp import web
 
 from .app import PREFIX, Service
+from .faults import Faults
 from .operations import Answer, Call
 from .store import KeyRef, Store
 
@@ -58,13 +59,17 @@ class Emulator:
         port: The port; 0 takes a free one, anew at every start.
         latency: The least time between a request's coming and its answer's leaving, in seconds.
             It can be set while the emulator runs.
-        rate_limit: How many requests a second are admitted, above 0; None admits all. A burst
-            may have a tenth of a second's worth, at least one request. A refusal is a 429 with
-            ``Retry-After`` in whole seconds, rounded up, so at least 1. It can be set while the
-            emulator runs.
-        rate_limit_headers: Whether every answer has ``RateLimit-Limit`` (requests a second),
-            ``RateLimit-Remaining`` (what the last second leaves of it) and ``RateLimit-Reset``
-            (in seconds).
+        rate_limit: How many requests a second are admitted in the long run, above 0; None admits
+            all. A refusal is a 429 with ``Retry-After`` in whole seconds, rounded up, so at least
+            1. It can be set while the emulator runs.
+        rate_limit_burst: How many requests are admitted at once after a rest, from 1; None is a
+            second's worth, at least 1. It can be set while the emulator runs.
+        rate_limit_headers: Whether every answer, but for those of `faults`, has
+            ``RateLimit-Limit`` (the burst), ``RateLimit-Remaining`` (how much of it is left) and
+            ``RateLimit-Reset`` (whole seconds, rounded up, until all of it is there again, if
+            nothing is asked meanwhile).
+        faults: What goes wrong on purpose, as it would in a proxy in front of all the rest; None
+            is nothing. It can be set while the emulator runs.
         newest_first: Whether listings begin with the newest key, or with the oldest.
         api_keys: The API keys that are accepted; None accepts any that is not empty.
 
@@ -80,7 +85,9 @@ class Emulator:
         port: int = 0,
         latency: float = 0.0,
         rate_limit: float | None = None,
+        rate_limit_burst: float | None = None,
         rate_limit_headers: bool = False,
+        faults: Faults | None = None,
         newest_first: bool = True,
         api_keys: Collection[str] | None = None,
     ) -> None:
@@ -93,6 +100,8 @@ class Emulator:
         )
         self.latency = latency
         self.rate_limit = rate_limit
+        self.rate_limit_burst = rate_limit_burst
+        self.faults = faults
         self._thread: ThreadPoolExecutor | None = None
         self._store: Store | None = None
         self._runner: web.AppRunner | None = None
@@ -111,7 +120,10 @@ class Emulator:
 
     @property
     def requests(self) -> int:
-        """How many requests were answered, refusals and errors included."""
+        """How many requests were answered, refusals and errors included, also those of `faults`.
+
+        A request whose connection a fault broke was not answered.
+        """
         return self._service.requests
 
     @property
@@ -119,14 +131,23 @@ class Emulator:
         """How many requests each operation got, by operationId such as ``listKeys``.
 
         Those that were refused for their contents or their API key count, those refused by the
-        rate limit don't.
+        rate limit and those that `faults` kept from being carried out don't.
         """
         return self._service.calls
 
     @property
     def statuses(self) -> Counter[int]:
-        """How many answers had each HTTP status."""
+        """How many answers had each HTTP status; they add up to `requests`."""
         return self._service.statuses
+
+    @property
+    def faults_injected(self) -> Counter[str]:
+        """How many faults were made: ``error``, ``drop_before``, ``drop_after``, ``throttle``.
+
+        Each 429 of a burst is one. ``latency`` counts the requests that were delayed, whatever
+        else befell them.
+        """
+        return self._service.faults_injected
 
     @property
     def latency(self) -> float:
@@ -145,6 +166,30 @@ class Emulator:
     @rate_limit.setter
     def rate_limit(self, rate: float | None) -> None:
         self._service.rate_limit = rate
+
+    @property
+    def rate_limit_burst(self) -> float | None:
+        """How many requests are admitted at once, finite and from 1; None is a second's worth.
+
+        Setting it, or `rate_limit`, allows a whole burst anew.
+        """
+        return self._service.rate_limit_burst
+
+    @rate_limit_burst.setter
+    def rate_limit_burst(self, burst: float | None) -> None:
+        self._service.rate_limit_burst = burst
+
+    @property
+    def faults(self) -> Faults | None:
+        """What goes wrong on purpose; None is nothing.
+
+        Setting it, even to the same, begins its seed and its bursts anew.
+        """
+        return self._service.faults
+
+    @faults.setter
+    def faults(self, faults: Faults | None) -> None:
+        self._service.faults = faults
 
     async def start(self) -> None:
         """Open the store and listen.

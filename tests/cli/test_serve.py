@@ -5,11 +5,13 @@ import socket
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
+import aiohttp
 import pytest
 from typer.testing import CliRunner
 
-from junkie_async import JunkieClient, RateLimitError, RetryPolicy
+from junkie_async import JunkieClient
 from junkie_async.cli import app
 from junkie_async.emulator import Emulator
 
@@ -55,16 +57,47 @@ async def test_its_options_reach_the_emulator(tmp_path: Path) -> None:
         await emulator.seed(3)
     options = ["--oldest-first", "--latency=0.05", "--rate-limit=0.01", "--rate-limit-headers"]
     with serving("--port", "0", "--db", "keys.db", *options, cwd=tmp_path) as server:
-        once = RetryPolicy(attempts=1)
-        async with JunkieClient("any", base_url=server.url, retry=once) as junkie:
-            started = time.perf_counter()
-            page = await junkie.keys.list()
-            assert time.perf_counter() - started >= 0.05
-            assert [key.id for key in page.keys] == [1, 2, 3]
-            with pytest.raises(RateLimitError) as caught:
-                await junkie.keys.list()
+        started = time.perf_counter()
+        status, _, body = await _ask(server.url)
+        assert time.perf_counter() - started >= 0.05
+        assert status == 200
+        assert [key["id"] for key in body["keys"]] == [1, 2, 3]
+        status, headers, _ = await _ask(server.url)
         server.stop()
-    assert "ratelimit-remaining" in caught.value.headers
+    assert status == 429
+    assert headers["RateLimit-Remaining"] == "0"
+
+
+async def test_a_burst_and_faults_reach_the_emulator(tmp_path: Path) -> None:
+    """A burst beyond a second's worth, and after it a share of errors that a seed repeats."""
+    runs = []
+    for _ in range(2):
+        options = ["--rate-limit=0.01", "--rate-limit-burst=50", "--jitter=0.001"]
+        options += ["--error-rate=0.3", "--throttle-rate=0.2", "--fault-seed=1"]
+        with serving("--port", "0", *options, cwd=tmp_path) as server:
+            runs.append([(await _ask(server.url))[0] for _ in range(40)])
+            server.stop()
+    assert runs[0] == runs[1]
+    assert set(runs[0]) == {200, 429, 503}
+    assert runs[0].count(200) > 10
+
+
+@pytest.mark.parametrize(("option", "keys"), [("--drop-before-rate", 0), ("--drop-after-rate", 1)])
+async def test_a_drop_reaches_the_emulator(tmp_path: Path, option: str, keys: int) -> None:
+    """The connection breaks before a key is created, or after."""
+    with serving("--port", "0", option, "1", cwd=tmp_path) as server:
+        with pytest.raises((aiohttp.ServerDisconnectedError, aiohttp.ClientOSError)):
+            await _ask(server.url, "POST", json={"provider_id": 1})
+        ended = server.stop()
+    assert (ended.code, ended.err) == (0, "")
+    assert ended.out == f"Stopped: 0 requests answered, {keys} keys forgotten.\n"
+
+
+async def _ask(url: str, method: str = "GET", **options: Any) -> tuple[int, Any, Any]:
+    """Ask without the client, which is patient and paces itself."""
+    headers = {"Authorization": "Bearer any"}
+    async with aiohttp.request(method, f"{url}/keys", headers=headers, **options) as response:
+        return response.status, response.headers, await response.json()
 
 
 def test_a_taken_port_is_one_line(tmp_path: Path) -> None:
@@ -111,6 +144,13 @@ def test_a_file_in_use_is_one_line(tmp_path: Path) -> None:
         ["--latency", "inf"],
         ["--rate-limit", "0"],
         ["--rate-limit", "nan"],
+        ["--rate-limit-burst", "0.5"],
+        ["--error-rate", "1.5"],
+        ["--error-rate", "0.6", "--throttle-rate", "0.6"],
+        ["--drop-before-rate", "nan"],
+        ["--drop-after-rate", "-1"],
+        ["--jitter", "inf"],
+        ["--fault-seed", "x"],
         ["--db", "nowhere/keys.db"],
     ],
 )

@@ -388,6 +388,30 @@ async def test_rate_limit_headers_come_with_every_answer(session: aiohttp.Client
     ]
 
 
+async def test_a_burst_can_be_set_while_it_runs(emulator: Emulator, api: Api) -> None:
+    """With the rate limit or before it; either begins with a full bucket."""
+    emulator.rate_limit_burst = 3
+    for rate in (0.01, 0.02):
+        emulator.rate_limit = rate
+        assert [(await api("GET", "/keys")).status for _ in range(4)] == [200, 200, 200, 429]
+    emulator.rate_limit_burst = None
+    assert emulator.rate_limit_burst is None
+    assert [(await api("GET", "/keys")).status for _ in range(2)] == [200, 429]
+    assert emulator.rate_limit == 0.02
+
+
+async def test_a_bad_limit_is_refused_and_the_old_one_kept() -> None:
+    """At once, and while it runs, with a rate limit or without."""
+    with pytest.raises(ValueError, match="rate_limit_burst"):
+        Emulator(rate_limit_burst=0)
+    emulator = Emulator(rate_limit=5, rate_limit_burst=10)
+    with pytest.raises(ValueError, match="rate_limit_burst"):
+        emulator.rate_limit_burst = 0.5
+    with pytest.raises(ValueError, match="rate_limit"):
+        emulator.rate_limit = 0
+    assert (emulator.rate_limit, emulator.rate_limit_burst) == (5, 10)
+
+
 @pytest.mark.parametrize("target", ["?key=%ED%A0%80", "?key=%FF", "?key=%00", "/%FF", "/%00"])
 async def test_odd_bytes_in_the_address_never_break_it(raw: Any, target: str) -> None:
     """Lone surrogates, what is not UTF-8, and NUL."""

@@ -3,8 +3,10 @@
 import math
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from junkie_async.emulator.ratelimit import RateLimiter
+from junkie_async.emulator.ratelimit import RateLimiter, Verdict
 
 
 class _Time:
@@ -21,64 +23,151 @@ def time() -> _Time:
     return _Time()
 
 
-def _admitted(limiter: RateLimiter, attempts: int) -> int:
-    return sum(limiter.admit().admitted for _ in range(attempts))
+def _run_dry(limiter: RateLimiter) -> Verdict:
+    while (verdict := limiter.admit()).admitted:
+        pass
+    return verdict
 
 
-@pytest.mark.parametrize(("rate", "burst"), [(0.5, 1), (1, 1), (10, 1), (50, 5), (1000, 100)])
-def test_a_burst_is_a_tenth_of_a_second_and_at_least_one(
-    time: _Time, rate: float, burst: int
+@pytest.mark.parametrize(
+    ("rate", "burst", "size"),
+    [
+        (0.5, None, 1),
+        (1, None, 1),
+        (2.5, None, 2),
+        (50, None, 50),
+        (0.5, 3, 3),
+        (50, 1, 1),
+        (50, 7.9, 7),
+        (50, 500, 500),
+    ],
+)
+def test_a_burst_is_a_second_and_at_least_one(
+    time: _Time, rate: float, burst: float | None, size: int
 ) -> None:
-    """At one moment no more pass."""
-    assert _admitted(RateLimiter(rate, time), burst * 2 + 5) == burst
+    """Unless it is given; at one moment no more pass, and what remains is told truly."""
+    limiter = RateLimiter(rate, burst, time)
+    remaining = [limiter.admit().remaining for _ in range(size)]
+    assert remaining == list(reversed(range(size)))
+    verdict = limiter.admit()
+    assert (verdict.admitted, verdict.limit, verdict.remaining) == (False, size, 0)
 
 
-@pytest.mark.parametrize("rate", [0.5, 3, 7, 10, 100, 333])
-def test_the_exact_pace_is_never_refused(time: _Time, rate: float) -> None:
-    """Rounding of floats refuses nobody."""
-    limiter = RateLimiter(rate, time)
-    for step in range(1000):
-        time.now = 1000.0 + step / rate
+@pytest.mark.parametrize("began", [0.0, 1000.0, 1e8])
+@pytest.mark.parametrize("burst", [1, 2.5, None])
+@pytest.mark.parametrize("rate", [0.5, 3, 7, 10, 49, 100, 333, 1000])
+def test_the_exact_pace_is_never_refused(
+    time: _Time, rate: float, burst: float | None, began: float
+) -> None:
+    """Rounding of floats refuses nobody, not after a burst either nor after years of uptime."""
+    time.now = began
+    limiter = RateLimiter(rate, burst, time)
+    _run_dry(limiter)
+    for step in range(1, 10_000):
+        time.now = began + step / rate
         assert limiter.admit().admitted
 
 
 def test_any_second_sees_at_most_the_rate_and_one_burst(time: _Time) -> None:
     """However hard it is pushed, and over ten seconds the rate is reached."""
-    limiter, passed = RateLimiter(100, time), []
+    limiter, passed = RateLimiter(100, 20, time), []
     for _ in range(20_000):
         if limiter.admit().admitted:
             passed.append(time.now)
         time.now += 0.0005
-    assert max(sum(at <= other < at + 1 for other in passed) for at in passed) <= 110
-    assert 1000 <= len(passed) <= 1010
+    assert max(sum(at <= other < at + 1 for other in passed) for at in passed) <= 120
+    assert 1010 <= len(passed) <= 1020
 
 
-@pytest.mark.parametrize(("rate", "seconds"), [(100, 1), (0.5, 2), (0.1, 10)])
+@pytest.mark.parametrize(
+    ("rate", "burst", "seconds"), [(100, 5, 1), (0.5, 1, 2), (0.1, 1, 10), (0.1, 9, 10)]
+)
 def test_a_refusal_tells_whole_seconds_after_which_it_passes(
-    time: _Time, rate: float, seconds: int
+    time: _Time, rate: float, burst: float, seconds: int
 ) -> None:
     """They are rounded up, so at least one."""
-    limiter = RateLimiter(rate, time)
-    while (verdict := limiter.admit()).admitted:
-        pass
-    assert verdict.retry_after == seconds
-    time.now += verdict.retry_after
+    limiter = RateLimiter(rate, burst, time)
+    assert _run_dry(limiter).retry_after == seconds
+    time.now += seconds
     assert limiter.admit().admitted
 
 
-def test_the_headers_tell_of_the_last_second(time: _Time) -> None:
-    """Limit, what is left of it, and when there is room again."""
-    limiter = RateLimiter(20, time)
+def test_the_headers_tell_of_the_bucket(time: _Time) -> None:
+    """What it holds, what is left in it, and when it is full again."""
+    limiter = RateLimiter(20, 60, time)
     names = ("RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset")
-    verdicts = [limiter.admit() for _ in range(3)]
+    verdicts = [limiter.admit() for _ in range(61)]
     seen = [tuple(verdict.headers[name] for name in names) for verdict in verdicts]
-    assert seen == [("20", "19", "1"), ("20", "18", "1"), ("20", "0", "1")]
-    time.now += 1.5
-    assert limiter.admit().headers["RateLimit-Remaining"] == "19"
+    assert seen[:2] == [("60", "59", "1"), ("60", "58", "1")]
+    assert seen[-2:] == [("60", "0", "3"), ("60", "0", "3")]
+    time.now += 3
+    assert limiter.admit().remaining == 59
+
+
+RATES = st.floats(0.01, 5000)
+BURSTS = st.none() | st.floats(1, 20_000)
+
+
+@given(RATES, BURSTS, st.lists(st.floats(0, 100), max_size=20))
+def test_what_a_verdict_promises_is_kept(
+    rate: float, burst: float | None, pauses: list[float]
+) -> None:
+    """A wait of `retry_after` admits one, a wait of `reset` a whole burst, whatever was before."""
+    time = _Time()
+    limiter = RateLimiter(rate, burst, time)
+    for pause in pauses:
+        verdict = limiter.admit()
+        time.now += pause if verdict.admitted else verdict.retry_after
+        assert verdict.admitted or limiter.admit().admitted
+    verdict = limiter.admit()
+    assert verdict.reset >= verdict.retry_after
+    time.now += verdict.reset
+    assert limiter.admit().remaining == verdict.limit - 1
+
+
+@pytest.mark.parametrize("rate", [0.1, 0.5, 1, 3, 10, 33.3, 100, 1000])
+@pytest.mark.parametrize("seconds_worth", [0.01, 0.1, 0.5, 1, 2.5, 30])
+@pytest.mark.parametrize("spent", [0, 0.3, 0.9, 1])
+def test_who_spreads_the_remaining_over_the_reset_is_never_refused(
+    time: _Time, rate: float, seconds_worth: float, spent: float
+) -> None:
+    """Window by window, from any level of the bucket, until a pace is found."""
+    limiter = RateLimiter(rate, max(1, rate * seconds_worth), time)
+    verdict = limiter.admit()
+    for _ in range(int(verdict.remaining * spent)):
+        verdict = limiter.admit()
+    for _ in range(20):
+        began, remaining, reset = time.now, max(1, verdict.remaining), verdict.reset
+        for step in range(1, min(remaining, 200) + 1):
+            time.now = began + step * reset / remaining
+            verdict = limiter.admit()
+            assert verdict.admitted
+
+
+@pytest.mark.parametrize("rate", [0.1, 1, 10, 100, 1000])
+@pytest.mark.parametrize("seconds_worth", [0.05, 1, 10])
+def test_who_paces_each_request_by_the_last_answer_is_never_refused(
+    time: _Time, rate: float, seconds_worth: float
+) -> None:
+    """Nor is such a client slower than half the rate, where the bucket holds two seconds."""
+    limiter = RateLimiter(rate, max(1, rate * seconds_worth), time)
+    for _ in range(2000):
+        verdict = limiter.admit()
+        assert verdict.admitted
+        time.now += verdict.reset / max(1, verdict.remaining)
+    if seconds_worth >= 2:
+        assert 2000 / (time.now - 1000) >= rate / 2
 
 
 @pytest.mark.parametrize("rate", [0, -1, math.inf, math.nan])
 def test_the_rate_must_be_a_finite_number_above_zero(rate: float) -> None:
     """Anything else is refused at once."""
-    with pytest.raises(ValueError, match="rate_limit"):
+    with pytest.raises(ValueError, match="rate_limit must be a finite number above 0, not"):
         RateLimiter(rate)
+
+
+@pytest.mark.parametrize("burst", [0, 0.99, -1, math.inf, math.nan])
+def test_the_burst_must_be_a_finite_number_from_one(burst: float) -> None:
+    """With less, nothing would ever pass."""
+    with pytest.raises(ValueError, match="rate_limit_burst must be a finite number from 1, not"):
+        RateLimiter(1, burst)

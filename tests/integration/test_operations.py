@@ -207,7 +207,7 @@ async def test_the_service_has_the_last_word(emulator: Emulator, junkie: JunkieC
     """What the client lets pass and the service refuses keeps the service's words."""
     with pytest.raises(BadRequestError, match="service_id"):
         # No minimum for it in the contract of POST /keys, but 64 bits are the emulator's.
-        await junkie._transport.send(_too_large())
+        await junkie._sender.send(_too_large())
 
 
 def _too_large() -> _wire.Call[Key]:

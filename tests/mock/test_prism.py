@@ -9,7 +9,7 @@ import aiohttp
 import pytest
 
 from junkie_async import BadRequestError, JunkieClient, KeyStatus, NotFoundError, UpdateResult
-from junkie_async._transport import Transport
+from junkie_async._sender import Sender
 from junkie_async._wire import Call
 
 from .traffic import Contract, Traffic, fields, parameters
@@ -296,10 +296,10 @@ class TestRefusals:
 
     async def test_the_client_tells(self, client: JunkieClient, traffic: Traffic) -> None:
         """A refusal is one request and a `BadRequestError` that says where it hurts."""
-        transport: Transport = client._transport
+        sender: Sender = client._sender
         call: Call[bytes] = Call("POST", "/keys", "/keys", bytes, b"{}", once=True)
         with pytest.raises(BadRequestError) as caught:
-            await transport.send(call)
+            await sender.send(call)
         assert caught.value.status == 422
         assert "request is not valid" in caught.value.message
         assert "provider_id" in (caught.value.body or "")

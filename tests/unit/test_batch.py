@@ -18,10 +18,16 @@ from junkie_async import (
     InvalidResponseError,
     Key,
     KeyBatch,
+    Outcome,
     OutcomeUnknownError,
     ServerError,
     _batch,
 )
+from junkie_async._batch import OnFlight
+
+
+def nobody(_: bool) -> None:
+    """Hear that a call is in flight, and do nothing."""
 
 
 class Service:
@@ -35,8 +41,9 @@ class Service:
         self.before: Callable[[int], None] = lambda call: None
         self.gate: asyncio.Event | None = None
 
-    async def create(self, amount: int) -> KeyBatch:
+    async def create(self, amount: int, on_flight: OnFlight = nobody) -> KeyBatch:
         """Make so many keys."""
+        on_flight(True)
         self.calls.append(amount)
         number = len(self.calls)
         self.under_way += 1
@@ -50,8 +57,9 @@ class Service:
         finally:
             self.under_way -= 1
 
-    async def delete(self, keys: list[int | str]) -> BulkDeleteResult:
+    async def delete(self, keys: list[int | str], on_flight: OnFlight = nobody) -> BulkDeleteResult:
         """Delete those that are not negative."""
+        on_flight(True)
         self.deleted.append(keys)
         self.under_way += 1
         self.most = max(self.most, self.under_way)
@@ -149,7 +157,7 @@ async def test_an_open_outcome_is_reported_as_such(service: Service) -> None:
 async def test_what_an_unreadable_answer_tells_is_kept(service: Service) -> None:
     """The good key values of an answer with a bad one are in the report; the bad one is unknown."""
 
-    async def garbled(amount: int) -> KeyBatch:
+    async def garbled(amount: int, _: OnFlight) -> KeyBatch:
         rows = tuple(f"K{at}" for at in range(amount - 1))
         cause = InvalidResponseError("keys[99] must be a key value", rows=rows)
         raise OutcomeUnknownError("sent") from cause
@@ -164,7 +172,7 @@ async def test_what_an_unreadable_answer_tells_is_kept(service: Service) -> None
 async def test_fewer_keys_than_asked_for_end_the_job(service: Service) -> None:
     """A service that grants fewer keys is an error; those that it made are kept and given."""
 
-    async def stingy(amount: int) -> KeyBatch:
+    async def stingy(amount: int, _: OnFlight) -> KeyBatch:
         return KeyBatch(keys=tuple((await service.create(amount - 1)).keys), count=amount)
 
     got: list[str] = []
@@ -357,3 +365,48 @@ async def test_what_is_no_iterable_of_keys(service: Service, keys: list[int]) ->
     """A single key value is not taken for a list of letters."""
     with pytest.raises(InvalidRequestError, match="keys must be an iterable"):
         DeleteJob(keys, service.delete, concurrency=1)
+
+
+async def test_calls_that_wait_for_their_turn_are_dropped_with_the_job(service: Service) -> None:
+    """A cancelled job finishes what is in flight; what waits is neither sent nor unknown."""
+    turns, finished = asyncio.Semaphore(2), asyncio.Event()
+
+    async def create(amount: int, on_flight: OnFlight) -> KeyBatch:
+        async with turns:
+            on_flight(True)
+            await finished.wait()
+            return await service.create(amount)
+
+    job = CreateJob(1000, create, concurrency=5)
+    reader = asyncio.ensure_future(job)
+    while not turns.locked():
+        await asyncio.sleep(0)
+    reader.cancel()
+    await asyncio.sleep(0)
+    finished.set()
+    with pytest.raises(asyncio.CancelledError):
+        await reader
+    assert service.calls == [100, 100]
+    assert (job.report.created, job.report.unknown, job.report.failed) == (200, 0, 800)
+
+
+async def test_a_refused_call_is_not_sent_again_for_a_job_that_has_ended(service: Service) -> None:
+    """A call that was refused, and waits to be sent again, is dropped when another one fails."""
+    fails = asyncio.Event()
+
+    async def create(amount: int, on_flight: OnFlight) -> KeyBatch:
+        on_flight(True)
+        if amount < 100:
+            await fails.wait()
+            raise ServerError("broken", outcome=Outcome.NOT_EXECUTED)
+        await asyncio.sleep(0)
+        on_flight(False)  # a 429: not carried out
+        fails.set()
+        await asyncio.sleep(60)
+        return await service.create(amount)
+
+    with pytest.raises(BatchError) as caught:
+        await CreateJob(150, create, concurrency=2)
+    report = caught.value.report
+    assert (report.created, report.unknown, report.failed) == (0, 0, 150)
+    assert not service.calls

@@ -261,6 +261,8 @@ def specimen(cls: type[Any]) -> Exception:
 
 def expected(error: Exception, *, sent: bool | None) -> type[JunkieError]:
     """Name the class that FAULTS.md asks for."""
+    if isinstance(error, aiohttp.InvalidURL):
+        return ConfigurationError
     if isinstance(error, UNCONNECTED) or sent is False:
         return ConnectError
     return RequestTimeoutError if isinstance(error, TimeoutError) else TransportError
@@ -273,9 +275,9 @@ def test_translate(cls: type[Exception], *, sent: bool | None) -> None:
     error = specimen(cls)
     ours = _translate(error, sent)
     assert type(ours) is expected(error, sent=sent)
-    certain = isinstance(ours, ConnectError)
+    certain = isinstance(ours, ConnectError | ConfigurationError)
     assert ours.outcome is (Outcome.NOT_EXECUTED if certain else Outcome.UNKNOWN)
-    assert ours.transient is not isinstance(error, TLS)
+    assert ours.transient is not isinstance(error, (*TLS, aiohttp.InvalidURL))
     assert ours.message
     assert not re.search(r"t0ken|secret|Authorization", f"{ours!r} {ours}", re.IGNORECASE)
     assert (ours.__cause__, ours.__context__) == (None, None)

@@ -12,6 +12,7 @@ from junkie_async import (
     JunkieError,
     Outcome,
     RateLimitError,
+    RequestTimeoutError,
     RetryPolicy,
     ServerError,
     TransportError,
@@ -76,14 +77,31 @@ def test_limits(field: str, value: float) -> None:
 
 def test_the_budget_runs_out_and_refills() -> None:
     """A hundred retries to begin with; successes earn more, never more than that."""
-    budget = RetryBudget()
-    assert [budget.take() for _ in range(101)] == [True] * 100 + [False]
+    budget, lost = RetryBudget(), TransportError("lost")
+    assert [budget.take(lost) for _ in range(101)] == [True] * 100 + [False]
     for _ in range(5):
-        assert not budget.take()
+        assert not budget.take(lost)
         budget.earn()
-    assert [budget.take(), budget.take()] == [True, False]
+    assert [budget.take(lost), budget.take(lost)] == [True, False]
     budget.earn(retried=True)
-    assert [budget.take(), budget.take()] == [True, False]
+    assert [budget.take(lost), budget.take(lost)] == [True, False]
     for _ in range(10_000):
         budget.earn()
-    assert [budget.take() for _ in range(101)] == [True] * 100 + [False]
+    assert [budget.take(lost) for _ in range(101)] == [True] * 100 + [False]
+
+
+def test_a_time_out_costs_twice() -> None:
+    """A service that does not answer is spared the most: fifty retries, then none."""
+    budget = RetryBudget()
+    assert [budget.take(RequestTimeoutError("late")) for _ in range(51)] == [True] * 50 + [False]
+
+
+@pytest.mark.parametrize(
+    ("refusals", "least", "most"),
+    [(0, 0.25, 0.75), (3, 2.0, 2.5), (5, 8.0, 8.0), (10**6, 8.0, 8.0)],
+)
+def test_pauses_that_nobody_told_back_off(refusals: int, least: float, most: float) -> None:
+    """They grow twofold, with jitter, up to the longest wait."""
+    pauses = [POLICY.back_off(refusals) for _ in range(100)]
+    assert least <= min(pauses) <= max(pauses) <= most
+    assert len(set(pauses)) > 1 or least == most

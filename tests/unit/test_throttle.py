@@ -1,126 +1,338 @@
-"""Turns and pauses, on a clock of the test's own."""
+"""Turns, pauses, ceilings and rates, on a clock that leaps."""
 
 from __future__ import annotations
 
 import asyncio
+import itertools
+import random
+from collections.abc import Awaitable, Callable
 
 import pytest
 
-from junkie_async import InvalidRequestError, RateLimit
-from junkie_async._throttle import Throttle
+from junkie_async import (
+    ClientClosedError,
+    InvalidRequestError,
+    Outcome,
+    RateLimit,
+    RateLimitError,
+    RequestTimeoutError,
+)
+from junkie_async._throttle import Allowance, Throttle
+
+from .clock import run
 
 
-class Clock:
-    """Time that passes when somebody sleeps."""
-
-    def __init__(self) -> None:
-        self.now = 100.0
-
-    def __call__(self) -> float:
-        """Tell the time."""
-        return self.now
-
-    async def sleep(self, seconds: float) -> None:
-        """Let time pass."""
-        self.now += seconds
-        await asyncio.sleep(0)
+def now() -> float:
+    """Tell the loop's time to the microsecond; a test begins at 1000."""
+    return round(asyncio.get_running_loop().time(), 6)
 
 
-async def test_no_more_turns_than_the_ceiling() -> None:
-    """The third task waits until one of the first two is done."""
-    throttle, most, under_way = Throttle(2), 0, 0
-
-    async def work() -> None:
-        nonlocal most, under_way
-        async with throttle:
-            under_way += 1
-            most = max(most, under_way)
-            await asyncio.sleep(0)
-            under_way -= 1
-
-    await asyncio.gather(*(work() for _ in range(10)))
-    assert (most, under_way) == (2, 0)
+async def turn(throttle: Throttle, took: float = 0.0) -> float:
+    """Take a turn for so many seconds; tell when it began."""
+    await throttle.acquire()
+    try:
+        begin = now()
+        await asyncio.sleep(took)
+        return begin
+    finally:
+        throttle.release()
 
 
-async def test_a_pause_holds_everyone_until_it_ends() -> None:
-    """After a pause of 5 s no turn is given before; a shorter one does not cut it short."""
-    clock = Clock()
-    throttle = Throttle(4, clock=clock, sleep=clock.sleep)
-    throttle.pause(5.0)
-    throttle.pause(1.0)
-    began = []
-
-    async def work() -> None:
-        async with throttle:
-            began.append(clock.now)
-
-    await asyncio.gather(*(work() for _ in range(4)))
-    assert min(began) >= 105.0
-    async with throttle:
-        assert clock.now == max(began)
+async def turns(throttle: Throttle, amount: int, took: float = 0.0) -> list[float]:
+    """Take so many turns at once; tell when they began, counted from now, in order."""
+    begin = now()
+    return sorted(
+        round(at - begin, 6)
+        for at in await asyncio.gather(*(turn(throttle, took) for _ in range(amount)))
+    )
 
 
-async def test_a_cancelled_waiter_gives_its_turn_back() -> None:
-    """A task that is cancelled while it waits, in the queue or in a pause, strands nobody."""
-    clock = Clock()
+def test_no_more_turns_than_the_ceiling() -> None:
+    """With two turns of a second each, ten tasks need five seconds."""
 
-    async def for_ever(_: float) -> None:
-        await asyncio.Event().wait()
+    async def main() -> None:
+        assert await turns(Throttle(2), 10, 1.0) == [0, 0, 1, 1, 2, 2, 3, 3, 4, 4]
 
-    throttle = Throttle(1, clock=clock, sleep=for_ever)
-    throttle.pause(5.0)
-
-    async def work() -> None:
-        async with throttle:
-            pass
-
-    tasks = [asyncio.create_task(work()) for _ in range(5)]
-    await asyncio.sleep(0)
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
-    clock.now += 10.0
-    async with asyncio.timeout(5), throttle:
-        pass
+    run(main())
 
 
-async def test_the_rate_limit_lets_a_burst_through_and_then_waits() -> None:
-    """Ten turns at once are one burst; the eleventh would wait."""
-    throttle = Throttle(100, RateLimit(10, per=3600.0))
+def test_after_a_pause_turns_are_spread_out() -> None:
+    """Everybody waits until the told moment, and then they don't come all at once."""
 
-    async def turn() -> None:
-        async with throttle:
-            pass
+    async def main() -> None:
+        throttle = Throttle(8)
+        await throttle.acquire()
+        throttle.refused(now(), 5.0, sent=now())
+        throttle.refused(now(), 1.0, sent=now())  # does not cut it short
+        throttle.release()
+        began = await turns(throttle, 6)
+        assert began[0] == pytest.approx(5.0, abs=0.01)
+        gaps = [after - before for before, after in itertools.pairwise(began)]
+        assert all(0.05 < gap < 5.0 for gap in gaps)
 
-    await asyncio.gather(*(turn() for _ in range(10)))
-    with pytest.raises(TimeoutError):
-        async with asyncio.timeout(0.01):
-            await turn()
-
-
-async def test_less_than_one_request_a_second() -> None:
-    """A rate below one is a rate too: the first request goes at once, the next one waits."""
-    throttle = Throttle(100, RateLimit(0.5, per=100.0))
-    async with throttle:
-        pass
-    with pytest.raises(TimeoutError):
-        async with asyncio.timeout(0.01), throttle:
-            pass
+    run(main())
 
 
-async def test_a_pause_holds_those_who_queue_for_their_rate() -> None:
-    """A 429 that comes while others wait for the rate limit holds them too."""
-    clock = Clock()
-    throttle = Throttle(100, RateLimit(1, per=0.02), clock=clock, sleep=clock.sleep)
-    began: list[float] = []
+def test_the_ceiling_halves_and_recovers_step_by_step() -> None:
+    """A refusal halves what is in flight; a round of good answers lets one more through."""
 
-    async def work() -> None:
-        async with throttle:
-            began.append(clock.now)
-            throttle.pause(5.0)
+    async def main() -> None:
+        throttle = Throttle(16)
+        for _ in range(12):
+            await throttle.acquire()
+        sent = now()
+        await asyncio.sleep(0.1)
+        for _ in range(12):  # all that was under way is refused: one refusal, not twelve
+            throttle.refused(now(), 1.0, sent=sent)
+        assert throttle.ceiling == 6
+        for _ in range(12):
+            throttle.release()
+        steps = []
+        for _ in range(6 + 7 + 8):
+            throttle.admitted(now(), None)
+            steps.append(throttle.ceiling)
+        assert steps == [6] * 5 + [7] * 7 + [8] * 8 + [9]
+        for _ in range(1000):
+            throttle.admitted(now(), None)
+        assert throttle.ceiling == 16
 
-    await asyncio.gather(*(work() for _ in range(4)))
-    assert began == [100.0, 105.0, 110.0, 115.0]
+    run(main())
+
+
+def test_a_halved_ceiling_holds() -> None:
+    """After a refusal no more turns are out than the ceiling says."""
+
+    async def main() -> None:
+        throttle, out, most = Throttle(16), 0, 0
+        for _ in range(8):
+            await throttle.acquire()
+        throttle.refused(now(), 0.0, sent=now())
+        for _ in range(8):
+            throttle.release()
+
+        async def work() -> None:
+            nonlocal out, most
+            await throttle.acquire()
+            out += 1
+            most = max(most, out)
+            await asyncio.sleep(5)
+            out -= 1
+            throttle.release()
+
+        await asyncio.gather(*(work() for _ in range(20)))
+        assert (most, throttle.ceiling) == (4, 4)
+
+    run(main())
+
+
+def test_refusals_without_a_word_back_off() -> None:
+    """The pause grows with each refusal in a row, and a good answer makes it short again."""
+
+    async def main() -> None:
+        throttle = Throttle(4, back_off=lambda refusals: 2.0**refusals)
+        waits = []
+        for _ in range(3):
+            begin = now()
+            await throttle.acquire()
+            waits.append(now() - begin)
+            throttle.refused(now(), None, sent=now(), slower=False)
+            throttle.release()
+        assert waits == pytest.approx([0, 1, 2])
+        begin = await turn(throttle)
+        throttle.admitted(now(), None)
+        throttle.refused(now(), None, sent=now(), slower=False)
+        assert (await turn(throttle)) - begin == pytest.approx(1.0)
+
+    run(main())
+
+
+def test_a_wait_beyond_the_longest_is_no_pause() -> None:
+    """Then each call is to hear of it itself, at once."""
+
+    async def main() -> None:
+        throttle = Throttle(4, longest=10.0)
+        throttle.refused(now(), 10.1, sent=now())
+        assert await turns(throttle, 4) == [0, 0, 0, 0]
+
+    run(main())
+
+
+def test_nobody_waits_past_a_deadline() -> None:
+    """If the pause is known to outlast it, at once; if turns just don't come, when it is there."""
+
+    async def main() -> None:
+        throttle = Throttle(1)
+        await throttle.acquire()
+        with pytest.raises(RequestTimeoutError) as late:
+            await throttle.acquire(now() + 3)
+        assert (now(), late.value.outcome) == (1003, Outcome.NOT_EXECUTED)
+        throttle.refused(now(), 60.0, sent=now())
+        throttle.release()
+        with pytest.raises(RateLimitError) as refused:
+            await throttle.acquire(now() + 59)
+        assert (now(), refused.value.outcome) == (1003, Outcome.NOT_EXECUTED)
+        assert refused.value.retry_after == pytest.approx(60, abs=0.1)
+        assert not refused.value.transient
+        await throttle.acquire(now() + 61)
+        assert now() == pytest.approx(1063, abs=0.1)
+
+    run(main())
+
+
+async def _for_a_turn() -> Throttle:
+    throttle = Throttle(1)
+    await throttle.acquire()
+    return throttle
+
+
+async def _in_a_pause() -> Throttle:
+    throttle = Throttle(3)
+    throttle.refused(now(), 60.0, sent=now(), slower=False)
+    return throttle
+
+
+async def _for_the_rate() -> Throttle:
+    throttle = Throttle(3, RateLimit(1, per=100.0))
+    await turn(throttle)
+    return throttle
+
+
+@pytest.mark.parametrize("waiting", [_for_a_turn, _in_a_pause, _for_the_rate])
+def test_closing_reaches_all_who_wait(waiting: Callable[[], Awaitable[Throttle]]) -> None:
+    """Whatever they wait for; and those who come later are turned away too."""
+
+    async def main() -> None:
+        throttle = await waiting()
+        calls = [asyncio.create_task(throttle.acquire()) for _ in range(5)]
+        await asyncio.sleep(1)
+        assert not any(call.done() for call in calls)
+        throttle.close()
+        ended = await asyncio.gather(*calls, return_exceptions=True)
+        assert [type(error) for error in ended] == [ClientClosedError] * 5
+        assert now() == 1001
+        with pytest.raises(ClientClosedError):
+            await throttle.acquire()
+
+    run(main())
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_cancelled_waiters_strand_nobody(seed: int) -> None:
+    """Tasks that are cancelled at any moment, in any state, give back all that they held."""
+
+    async def main() -> None:
+        dice = random.Random(seed)
+        throttle = Throttle(3, RateLimit(20) if seed % 2 else None)
+
+        async def work() -> None:
+            await throttle.acquire()
+            try:
+                sent = now()
+                await asyncio.sleep(dice.choice([0, 0.01, 0.2]))
+                if dice.random() < 0.1:
+                    throttle.refused(now(), dice.choice([0.0, 0.5, None]), sent=sent)
+                else:
+                    throttle.admitted(now(), None)
+            finally:
+                throttle.release()
+
+        for _ in range(60):
+            tasks = [asyncio.create_task(work()) for _ in range(8)]
+            for task in dice.sample(tasks, 5):
+                await asyncio.sleep(dice.choice([0, 0, 0.005, 0.05, 0.3]))
+                task.cancel()
+            async with asyncio.timeout(600):
+                await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.sleep(600)
+        async with asyncio.timeout(600):
+            assert len(await turns(throttle, 30)) == 30
+
+    run(main())
+
+
+def test_the_rate_limit_lets_a_burst_through_and_then_waits() -> None:
+    """Ten turns at once are one burst; after that they come at the rate."""
+
+    async def main() -> None:
+        began = await turns(Throttle(100, RateLimit(10, per=5.0)), 20)
+        assert began[:10] == [0.0] * 10
+        assert began[10:] == pytest.approx([0.5 * (1 + at) for at in range(10)])
+
+    run(main())
+
+
+def test_less_than_one_request_a_second() -> None:
+    """A rate below one is a rate too: the first request goes at once, the next ones wait."""
+
+    async def main() -> None:
+        began = await turns(Throttle(100, RateLimit(0.5, per=100.0)), 3)
+        assert began == pytest.approx([0.0, 200.0, 400.0])
+
+    run(main())
+
+
+def test_a_pause_holds_those_who_queue_for_their_rate() -> None:
+    """A refusal that comes while others wait for our own rate limit holds them too."""
+
+    async def main() -> None:
+        throttle = Throttle(100, RateLimit(1, per=2.0))
+        await turn(throttle)
+        waiter = asyncio.create_task(turn(throttle))
+        await asyncio.sleep(1)
+        throttle.refused(now(), 30.0, sent=now(), slower=False)
+        assert await waiter == pytest.approx(1031)
+
+    run(main())
+
+
+def test_what_remains_is_spread_before_it_is_used_up() -> None:
+    """Where the service states that little is left, the rest lasts until there is more."""
+
+    async def main() -> None:
+        throttle = Throttle(10)
+        await turn(throttle)
+        throttle.admitted(now(), Allowance(remaining=50, reset=10, limit=100))
+        assert await turns(throttle, 5) == [0] * 5  # there is plenty
+        throttle.admitted(now(), Allowance(remaining=5, reset=10, limit=100))
+        began = await turns(throttle, 5)
+        assert began[-1] <= 10
+        assert min(after - before for before, after in itertools.pairwise(began)) >= 0.9
+
+    run(main())
+
+
+def test_what_is_used_up_is_waited_for() -> None:
+    """With nothing left nothing is sent until the reset, or not at all if that is too far."""
+
+    async def main() -> None:
+        throttle = Throttle(10, longest=60.0)
+        throttle.admitted(now(), Allowance(remaining=0, reset=30, limit=100))
+        assert await turn(throttle) == 1030
+        assert await turns(throttle, 10) == [0] * 10  # all is there again
+        throttle.admitted(now(), Allowance(remaining=0, reset=61, limit=None))
+        with pytest.raises(RateLimitError) as caught:
+            await turn(throttle)
+        assert caught.value.retry_after == pytest.approx(61)
+
+    run(main())
+
+
+def test_fresh_news_end_a_wait() -> None:
+    """An answer that says that there is more again lets those through who wait for the reset."""
+
+    async def main() -> None:
+        throttle = Throttle(10)
+        throttle.admitted(now(), Allowance(remaining=3, reset=60, limit=100))
+        for _ in range(3):
+            await throttle.acquire()
+        waiter = asyncio.create_task(turn(throttle))
+        await asyncio.sleep(50)
+        assert not waiter.done()
+        throttle.admitted(now(), Allowance(remaining=90, reset=60, limit=100))
+        throttle.release()
+        assert await waiter == pytest.approx(now())
+
+    run(main())
 
 
 @pytest.mark.parametrize(
@@ -132,7 +344,7 @@ async def test_a_pause_holds_those_who_queue_for_their_rate() -> None:
         (lambda: Throttle(2.5), "max_in_flight"),  # type: ignore[arg-type]
     ],
 )
-async def test_limits(make: type, field: str) -> None:
+def test_limits(make: Callable[[], object], field: str) -> None:
     """Numbers are checked where they are given."""
     with pytest.raises(InvalidRequestError) as caught:
         make()

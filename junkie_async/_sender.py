@@ -1,0 +1,292 @@
+"""A call on its way from its turn to its value: attempts, and more of them if need be."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import time
+from collections.abc import Mapping
+from typing import Generic, NoReturn, TypeVar
+
+import attrs
+import stamina
+
+from . import _answer
+from ._batch import OnFlight
+from ._errors import (
+    APIError,
+    ClientClosedError,
+    JunkieError,
+    NotFoundError,
+    Outcome,
+    OutcomeUnknownError,
+    RateLimitError,
+)
+from ._retry import RetryBudget, RetryPolicy
+from ._secrets import redact
+from ._throttle import RateLimit, Throttle, wake
+from ._transport import Answer, Progress, Transport
+from ._wire import Call
+
+T = TypeVar("T")
+
+_log = logging.getLogger("junkie_async")
+_log.addHandler(logging.NullHandler())
+# Unless the application asks for stamina's log, a retry is no reason to write to its stderr.
+logging.getLogger("stamina").addHandler(logging.NullHandler())
+
+
+@attrs.define(eq=False)
+class _Errand(Generic[T]):
+    """A call on its way.
+
+    Attributes:
+        call: What is to be done.
+        deadline: When it must be over, on the event loop's clock.
+        on_flight: Told when an attempt begins, and when it is over and can't have acted.
+        attempts: How many requests were sent for it.
+    """
+
+    call: Call[T]
+    deadline: float
+    on_flight: OnFlight | None
+    attempts: int = 0
+
+    def tell(self, *, in_flight: bool) -> None:
+        """Tell whoever wants to know whether the call may be carried out just now."""
+        if self.on_flight is not None:
+            self.on_flight(in_flight)
+
+    def failed(self, error: JunkieError) -> None:
+        """Tell that an attempt is over, if it can't have acted."""
+        if error.outcome is Outcome.NOT_EXECUTED:
+            self.tell(in_flight=False)
+
+
+class Sender:
+    """Sends calls over a transport, in the event loop of the first one.
+
+    Args:
+        transport: Makes single attempts.
+        api_key: What no error may show.
+        retry: Whether, and when, a failed call is sent again.
+        max_in_flight: Attempts under way at once, 1 to 10,000.
+        rate_limit: A rate of our own, or None.
+    """
+
+    def __init__(
+        self,
+        transport: Transport,
+        *,
+        api_key: str,
+        retry: RetryPolicy,
+        max_in_flight: int,
+        rate_limit: RateLimit | None,
+    ) -> None:
+        self._transport = transport
+        self._api_key = api_key
+        self._policy = retry
+        self._budget = RetryBudget()
+        self._throttle = Throttle(
+            max_in_flight, rate_limit, longest=retry.retry_after_cap, back_off=retry.back_off
+        )
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._resting: set[asyncio.Timeout] = set()
+        self._closed = False
+
+    @property
+    def closed(self) -> bool:
+        """Whether `close` was called."""
+        return self._closed
+
+    async def close(self) -> None:
+        """Turn away all who wait, and close the connections. May be called again."""
+        self._closed = True
+        self._throttle.close()
+        for scope in self._resting:
+            wake(scope)
+        await self._transport.close()
+
+    async def send(
+        self, call: Call[T], *, patient: bool = False, on_flight: OnFlight | None = None
+    ) -> T:
+        """Send a call, again where that can do no harm, and give its value.
+
+        Args:
+            call: What is to be done.
+            patient: Whether it waits for its turn as long as it takes, as a part of something
+                large that would rather be late than fail.
+            on_flight: Told when an attempt begins, and when it is over and can't have acted.
+
+        Raises:
+            JunkieError: The class that says what happened.
+        """
+        loop = self._enter()  # a closed client says so at once, not when its turn comes
+        deadline = math.inf if patient else loop.time() + self._policy.deadline
+        errand = _Errand(call, deadline, on_flight)
+        try:
+            value = await self._attempt(errand)
+        except JunkieError as error:
+            failure = error
+        else:
+            self._budget.earn()
+            return value
+        # Out here no error hangs on another, and stamina's loop costs nothing on the usual way.
+        errand.deadline = min(errand.deadline, loop.time() + self._policy.deadline)
+        decision = self._decide(errand, failure)
+        if decision is False:
+            raise _ending(errand, failure)
+        return await self._again(errand, failure, decision)
+
+    async def _again(self, errand: _Errand[T], first: JunkieError, decision: bool | float) -> T:
+        failures = [first]
+
+        def hook(error: Exception) -> bool | float:
+            if not isinstance(error, JunkieError):
+                return False
+            return decision if error is first else self._decide(errand, error)
+
+        last: JunkieError = ClientClosedError("the client was closed while the call waited")
+        rest = asyncio.timeout(None)  # nothing but `close` ends it
+        try:
+            async with rest:
+                async for attempt in stamina.retry_context(
+                    on=hook,
+                    attempts=None,
+                    timeout=None,
+                    wait_initial=self._policy.wait_initial,
+                    wait_max=self._policy.wait_max,
+                    wait_jitter=self._policy.wait_jitter,
+                ):
+                    self._resting.discard(rest)
+                    with attempt:
+                        if attempt.num == 1:
+                            self._resting.add(rest)
+                            raise first
+                        try:
+                            value = await self._attempt(errand)
+                        except JunkieError as error:
+                            failures.append(error)
+                            self._resting.add(rest)
+                            raise
+                        self._budget.earn(retried=True)
+                        return value
+        except JunkieError as error:
+            last = error
+        except TimeoutError:
+            failures.append(last)
+        finally:
+            self._resting.discard(rest)
+        if _is_gone(errand.call, failures):
+            return errand.call.read(b"")
+        if last.outcome is Outcome.NOT_EXECUTED and _may_have_acted(failures):
+            last.outcome = Outcome.UNKNOWN
+        raise _ending(errand, last)
+
+    def _decide(self, errand: _Errand[T], error: JunkieError) -> bool | float:
+        """Ask the policy and the budget whether, and after how many seconds, to send again."""
+        left = errand.deadline - asyncio.get_running_loop().time()
+        again = self._policy.decide(
+            error, once=errand.call.once, attempt=errand.attempts, left=left
+        )
+        if again is False or left <= 0 or not self._budget.take(error):
+            return False
+        return 0.0 if isinstance(error, RateLimitError) else again  # the throttle has us wait
+
+    async def _attempt(self, errand: _Errand[T]) -> T:
+        await self._throttle.acquire(errand.deadline)
+        try:
+            return await self._in_turn(errand)
+        finally:
+            self._throttle.release()
+
+    async def _in_turn(self, errand: _Errand[T]) -> T:
+        begin = self._enter().time()
+        status, headers, raw = await self._exchange(errand, errand.deadline - begin)
+        failure: JunkieError | None = None
+        try:
+            value = _answer.read(errand.call, status, headers, raw)
+        except JunkieError as error:
+            failure = error
+        self._learn(failure, headers, begin)
+        if failure is None:
+            return value
+        redact(errand.call, failure, self._api_key)
+        errand.failed(failure)
+        raise failure
+
+    async def _exchange(self, errand: _Errand[T], left: float) -> Answer:
+        """Make the attempt, and note it."""
+        begin, progress, ended = time.monotonic(), Progress(), "cancelled"
+        errand.attempts += 1
+        errand.tell(in_flight=True)
+        try:
+            answer = await self._transport.attempt(errand.call, progress, left)
+            ended = str(answer[0])
+            return answer
+        except JunkieError as error:
+            ended = type(error).__name__
+            errand.failed(error)
+            raise
+        except asyncio.CancelledError:
+            if progress.sent is False:
+                errand.tell(in_flight=False)
+            raise
+        finally:
+            if _log.isEnabledFor(logging.DEBUG):
+                _note(errand, ended, time.monotonic() - begin)
+
+    def _learn(self, failure: JunkieError | None, headers: Mapping[str, str], begin: float) -> None:
+        """Let the whole client slow down where an answer asks for it."""
+        now = asyncio.get_running_loop().time()
+        too_many = isinstance(failure, RateLimitError)
+        if isinstance(failure, APIError) and (too_many or failure.challenge):
+            self._throttle.refused(now, failure.retry_after, sent=begin, slower=too_many)
+        else:
+            self._throttle.admitted(now, _answer.allowance(headers))
+
+    def _enter(self) -> asyncio.AbstractEventLoop:
+        """Give the running loop, which the first call made the client's own."""
+        loop = asyncio.get_running_loop()
+        if self._closed:
+            raise ClientClosedError("the client is closed")
+        if self._loop is None:
+            self._loop = loop
+        if self._loop is not loop:
+            raise ClientClosedError("the client belongs to another event loop; make one per loop")
+        return loop
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a client can't be pickled: it holds the API key, and connections")
+
+
+def _is_gone(call: Call[T], failures: list[JunkieError]) -> bool:
+    """Whether a DELETE was carried out by an attempt whose answer was lost."""
+    gone = call.method == "DELETE" and isinstance(failures[-1], NotFoundError)
+    return gone and _may_have_acted(failures)
+
+
+def _may_have_acted(failures: list[JunkieError]) -> bool:
+    """Whether an attempt before the last one may have been carried out."""
+    return any(error.outcome is not Outcome.NOT_EXECUTED for error in failures[:-1])
+
+
+def _note(errand: _Errand[T], ended: str, took: float) -> None:
+    line = "%s %s: %s, attempt %d, %.1f ms"
+    _log.debug(line, errand.call.method, errand.call.path, ended, errand.attempts, took * 1e3)
+
+
+def _ending(errand: _Errand[T], error: JunkieError) -> JunkieError:
+    """Say what a call's last failure means for its caller, and which call it was."""
+    call = errand.call
+    error.method, error.path, error.attempts = call.method, call.path, errand.attempts
+    error.__cause__ = error.__context__ = None
+    if not call.once or error.outcome is Outcome.NOT_EXECUTED:
+        return error
+    unknown = OutcomeUnknownError(
+        f"sent, and what became of it is not known: {error.message}", outcome=error.outcome
+    )
+    unknown.method, unknown.path, unknown.attempts = call.method, call.path, errand.attempts
+    unknown.__cause__ = error
+    return unknown

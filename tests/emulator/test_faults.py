@@ -1,0 +1,353 @@
+"""Faults on purpose: drawn without I/O, and made over real connections."""
+
+import asyncio
+import contextlib
+import logging
+import math
+from collections import Counter
+from typing import Any
+
+import aiohttp
+import attrs
+import pytest
+import yarl
+
+from junkie_async.emulator import Emulator, Faults
+from junkie_async.emulator.contract import operations
+from junkie_async.emulator.faults import NO_FAULT, Fault, Injector
+
+from .conftest import Api
+
+LOST = (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError)
+
+
+def _always(kind: str, **options: Any) -> Faults:
+    options[f"{kind}_rate"] = 1
+    return Faults(**options)
+
+
+def _draws(faults: Faults) -> list[Fault]:
+    injector = Injector(faults)
+    return [injector.draw("getKey") for _ in range(4000)]
+
+
+# --- drawn ----------------------------------------------------------------------------------------
+
+
+def test_nothing_goes_wrong_unless_asked() -> None:
+    """The defaults are harmless, by chance or by seed."""
+    assert set(_draws(Faults()) + _draws(Faults(seed=1))) == {NO_FAULT}
+
+
+def test_each_fault_has_its_share() -> None:
+    """And the rest has none."""
+    draws = _draws(
+        Faults(
+            error_rate=0.1, drop_before_rate=0.2, drop_after_rate=0.3, throttle_rate=0.05, seed=7
+        )
+    )
+    shares = {kind: n / len(draws) for kind, n in Counter(one.kind for one in draws).items()}
+    assert shares == pytest.approx(
+        {"error": 0.1, "drop_before": 0.2, "drop_after": 0.3, "throttle": 0.05, None: 0.35},
+        abs=0.03,
+    )
+
+
+@pytest.mark.parametrize("kind", ["error", "drop_before", "drop_after", "throttle"])
+def test_a_share_of_one_is_every_request(kind: str) -> None:
+    """Chance has no say any more."""
+    assert {one.kind for one in _draws(_always(kind))} == {kind}
+
+
+def test_rates_may_add_up_to_one() -> None:
+    """Also where a plain sum of floats is more."""
+    draws = _draws(Faults(error_rate=0.33, drop_before_rate=0.56, throttle_rate=0.11))
+    assert {one.kind for one in draws} == {"error", "drop_before", "throttle"}
+
+
+def test_an_error_has_one_of_the_statuses() -> None:
+    """Each as often as the others."""
+    statuses = Counter(
+        one.status for one in _draws(Faults(error_rate=1, error_status=[500, 502], seed=3))
+    )
+    assert statuses == {500: pytest.approx(2000, abs=150), 502: pytest.approx(2000, abs=150)}
+
+
+def test_throttling_comes_in_bursts() -> None:
+    """Each of that many in a row, with one wait."""
+    draws = _draws(Faults(throttle_rate=0.05, throttle_burst=3, retry_after=7, seed=5))
+    refused = "".join("x" if one == Fault("throttle", 429, 7) else "." for one in draws)
+    runs = {len(run) for run in refused.split(".") if run}
+    assert {3} <= runs <= {3, 6, 9, 12}
+    assert refused.count("x") / len(draws) == pytest.approx(0.15 / 1.1, abs=0.03)
+
+
+@pytest.mark.parametrize("latency", [0.25, (0.1, 0.4)])
+def test_the_latency_lies_between_its_bounds(latency: Any) -> None:
+    """Evenly, and with every other fault as well."""
+    seconds = [one.latency for one in _draws(Faults(error_rate=0.5, latency=latency, seed=1))]
+    least, most = latency if isinstance(latency, tuple) else (latency, latency)
+    assert least <= min(seconds) <= max(seconds) <= most
+    assert sum(seconds) / len(seconds) == pytest.approx(0.25, abs=0.01)
+
+
+def test_a_seed_repeats_the_faults() -> None:
+    """Another seed, and no seed, give others."""
+    faults = Faults(error_rate=0.2, drop_after_rate=0.2, error_status=(500, 503))
+    one, two = attrs.evolve(faults, seed=1), attrs.evolve(faults, seed=2)
+    assert _draws(one) == _draws(one)
+    assert _draws(one) != _draws(two)
+    assert _draws(faults) != _draws(faults)
+
+
+def test_statuses_and_latency_move_no_fault() -> None:
+    """The same requests fail with one seed, however they fail and however long they take."""
+    plain = Faults(error_rate=0.2, seed=1)
+    other = attrs.evolve(plain, error_status=(500, 503), latency=(0, 1))
+    assert [one.kind for one in _draws(plain)] == [one.kind for one in _draws(other)]
+
+
+def test_only_the_given_operations_fail() -> None:
+    """Others pass and cost no draw; without any given, everything fails."""
+    faults = Faults(error_rate=0.5, operations=["createKey", "deleteKey"], seed=1)
+    alone, among = Injector(faults), Injector(faults)
+    for _ in range(100):
+        assert (among.draw("getKey"), among.draw(None)) == (NO_FAULT, NO_FAULT)
+        assert among.draw("createKey") == alone.draw("createKey")
+    assert Injector(Faults(error_rate=1)).draw(None).kind == "error"
+    assert Faults(operations="createKey") == Faults(operations={"createKey"})
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"error_rate": 1.1}, "error_rate must be a number from 0 to 1, not 1.1"),
+        ({"drop_before_rate": -0.1}, "drop_before_rate must be a number from 0 to 1, not -0.1"),
+        ({"drop_after_rate": math.nan}, "drop_after_rate must be a number from 0 to 1, not nan"),
+        ({"throttle_rate": math.inf}, "throttle_rate must be a number from 0 to 1, not inf"),
+        (
+            {"error_rate": 0.5, "throttle_rate": 0.75},
+            "drop_before_rate + drop_after_rate + throttle_rate must be at most 1, not 1.25",
+        ),
+        ({"error_status": 399}, "error_status must be one or several statuses from 400 to 599"),
+        ({"error_status": [500, 600]}, "error_status must be one or several statuses"),
+        ({"error_status": ()}, "error_status must be one or several statuses"),
+        ({"throttle_burst": 0}, "throttle_burst must be a whole number from 1, not 0"),
+        ({"throttle_burst": 1.5}, "throttle_burst must be a whole number from 1, not 1.5"),
+        ({"retry_after": -1}, "retry_after must be a whole number of seconds from 0, or None"),
+        ({"retry_after": 0.5}, "retry_after must be a whole number of seconds from 0, or None"),
+        ({"latency": -1}, "latency must be a finite number of seconds from 0, or a pair"),
+        ({"latency": math.inf}, "latency must be a finite number of seconds from 0"),
+        ({"latency": (0, math.nan)}, "latency must be a finite number of seconds from 0"),
+        ({"latency": (2, 1)}, "latency must be a finite number of seconds from 0"),
+        ({"latency": (1, 2, 3)}, "latency must be a finite number of seconds from 0"),
+        ({"operations": ["createKeys"]}, "operations must be operationIds of the contract"),
+        ({"operations": "createKeys"}, "operations must be operationIds of the contract"),
+    ],
+)
+def test_bad_values_are_refused(options: dict[str, Any], message: str) -> None:
+    """The field, the value and the limit are named."""
+    with pytest.raises(ValueError, match="must be") as caught:
+        Faults(**options)
+    assert message in str(caught.value)
+
+
+def test_faults_are_values() -> None:
+    """They compare, can't be changed, and give a changed copy."""
+    names = [operation.operation_id for operation in operations()]
+    faults = Faults(error_rate=0.5, error_status=500, latency=1, operations=names)
+    assert attrs.evolve(faults, seed=1) == Faults(
+        error_rate=0.5, error_status=(500,), latency=(1, 1), operations=set(names), seed=1
+    )
+    with pytest.raises(attrs.exceptions.FrozenInstanceError):
+        faults.error_rate = 1  # type: ignore[misc]
+
+
+# --- made -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture(autouse=True)
+def _quiet(caplog: pytest.LogCaptureFixture) -> Any:
+    """No fault leaves a word in the log, be it of the emulator, of aiohttp or of asyncio."""
+    yield
+    assert [one for one in caplog.get_records("call") if one.levelno >= logging.WARNING] == []
+
+
+async def test_an_error_is_answered_and_nothing_done(emulator: Emulator, api: Api) -> None:
+    """It counts as an answer, but not as a call."""
+    emulator.faults = Faults(error_rate=1, error_status=502)
+    reply = await api("POST", "/keys", {"provider_id": 1})
+    assert (reply.status, reply.body) == (502, {"error": "Injected fault"})
+    assert "Retry-After" not in reply.headers
+    assert await emulator.count() == 0
+    assert (emulator.requests, emulator.statuses, emulator.calls) == (1, {502: 1}, {})
+    assert emulator.faults_injected == {"error": 1}
+
+
+async def test_a_drop_before_does_nothing(emulator: Emulator, api: Api) -> None:
+    """It counts neither as an answer nor as a call."""
+    emulator.faults = Faults(drop_before_rate=1)
+    with pytest.raises(LOST):
+        await api.create()
+    assert await emulator.count() == 0
+    assert (emulator.requests, emulator.statuses, emulator.calls) == (0, {}, {})
+    assert emulator.faults_injected == {"drop_before": 1}
+
+
+async def test_a_drop_after_is_carried_out(emulator: Emulator, api: Api) -> None:
+    """It counts as a call, but not as an answer."""
+    emulator.faults = Faults(drop_after_rate=1)
+    with pytest.raises(LOST):
+        await api.create()
+    assert await emulator.count() == 1
+    assert (emulator.requests, emulator.statuses, emulator.calls) == (0, {}, {"createKey": 1})
+    assert emulator.faults_injected == {"drop_after": 1}
+
+
+@pytest.mark.parametrize("retry_after", [0, 3, None])
+async def test_throttling_answers_429(
+    emulator: Emulator, api: Api, retry_after: int | None
+) -> None:
+    """With the header that was asked for, or without one; nothing is done."""
+    emulator.faults = Faults(throttle_rate=1, retry_after=retry_after)
+    reply = await api("POST", "/keys", {"provider_id": 1})
+    assert (reply.status, reply.body) == (429, {"error": "Injected fault"})
+    sent = reply.headers.get("Retry-After")
+    assert sent == (None if retry_after is None else str(retry_after))
+    assert await emulator.count() == 0
+    assert (emulator.requests, emulator.statuses, emulator.calls) == (1, {429: 1}, {})
+    assert emulator.faults_injected == {"throttle": 1}
+
+
+async def test_the_latency_comes_on_top(emulator: Emulator, api: Api) -> None:
+    """Of the emulator's own; errors and breaks are late too."""
+    loop = asyncio.get_running_loop()
+    emulator.latency = 0.02
+    for kind in ("error", "drop_before", "drop_after", "throttle"):
+        emulator.faults = _always(kind, latency=(0.03, 0.04))
+        before = loop.time()
+        with contextlib.suppress(*LOST):
+            await api("POST", "/keys", {"provider_id": 1})
+        assert loop.time() - before >= 0.05
+    emulator.faults = Faults(latency=0.001)
+    assert len(await api.ids()) == 1
+    assert emulator.faults_injected["latency"] == 5
+
+
+@pytest.mark.parametrize("kind", ["drop_before", "drop_after"])
+@pytest.mark.parametrize("latency", [0, 0.005])
+async def test_a_dropped_connection_ends_without_a_byte(
+    emulator: Emulator, kind: str, latency: float
+) -> None:
+    """Also one that has answered before, and with more requests waiting on it."""
+    url = yarl.URL(emulator.url)
+    reader, writer = await asyncio.open_connection(url.host, url.port)
+    request = b"GET /api/v2/keys HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer x\r\n\r\n"
+    writer.write(request)
+    head = await reader.readuntil(b"\r\n\r\n")
+    await reader.readexactly(int(head.lower().split(b"content-length: ")[1].split(b"\r\n")[0]))
+    emulator.faults = _always(kind, latency=latency)
+    writer.write(request * 3)
+    async with asyncio.timeout(5):
+        with contextlib.suppress(ConnectionResetError):
+            assert await reader.read() == b""
+    writer.close()
+    assert emulator.faults_injected[kind] == 1
+    assert emulator.requests == 1
+
+
+async def test_a_drop_in_the_middle_of_a_body(emulator: Emulator, api: Api) -> None:
+    """What is still being sent is not waited for."""
+    emulator.faults = Faults(drop_before_rate=1)
+    never = asyncio.Event()
+
+    async def body() -> Any:
+        yield b'{"provider_id"'
+        await never.wait()
+
+    async with asyncio.timeout(5):
+        with pytest.raises(LOST):
+            await api("POST", "/keys", data=body(), headers={"Content-Type": "application/json"})
+
+
+@pytest.mark.parametrize("kind", ["drop_before", "drop_after", "error", "throttle"])
+async def test_a_client_that_goes_away_first_does_no_harm(
+    emulator: Emulator, api: Api, kind: str
+) -> None:
+    """The break finds no connection to break, the error nobody to tell."""
+    emulator.faults = _always(kind, latency=0.02)
+    url = yarl.URL(emulator.url)
+    _, writer = await asyncio.open_connection(url.host, url.port)
+    writer.write(b"GET /api/v2/keys HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer x\r\n\r\n")
+    while not emulator.faults_injected:
+        await asyncio.sleep(0)
+    writer.transport.abort()
+    with contextlib.suppress(*LOST):
+        await api("POST", "/keys", {"provider_id": 1})  # comes later, so it is over later
+    assert emulator.faults_injected == {kind: 2, "latency": 2}
+
+
+async def test_many_drops_leave_a_working_service(emulator: Emulator, api: Api) -> None:
+    """Half of the connections break, beside each other; what was committed is what was counted."""
+    emulator.faults = Faults(drop_before_rate=0.25, drop_after_rate=0.25, seed=1)
+    creations = [api("POST", "/keys", {"provider_id": 1}) for _ in range(200)]
+    results = await asyncio.gather(*creations, return_exceptions=True)
+    lost = [one for one in results if isinstance(one, BaseException)]
+    assert all(isinstance(one, LOST) for one in lost)
+    injected = emulator.faults_injected
+    assert len(lost) == injected["drop_before"] + injected["drop_after"] > 50
+    assert await emulator.count() == emulator.calls["createKey"] == 200 - injected["drop_before"]
+    assert emulator.requests == emulator.statuses[201] == 200 - len(lost)
+    emulator.faults = None
+    assert (await api("GET", "/keys")).status == 200
+
+
+async def test_faults_repeat_by_their_seed(session: aiohttp.ClientSession) -> None:
+    """The same requests to two emulators, or to one whose faults are set again, fail alike."""
+    faults = Faults(error_rate=0.4, error_status=(500, 502, 503), seed=11)
+    runs = []
+    for _ in range(2):
+        async with Emulator(faults=faults) as emulator:
+            api = Api(session, emulator.url)
+            for _ in range(2):
+                runs.append([(await api("GET", "/keys")).status for _ in range(20)])
+                emulator.faults = faults
+    assert runs == [runs[0]] * 4
+    assert set(runs[0]) == {200, 500, 502, 503}
+
+
+async def test_faults_are_for_the_given_operations(emulator: Emulator, api: Api) -> None:
+    """By their names in the contract; else everything fails, also what isn't there."""
+    emulator.faults = Faults(error_rate=1, operations="createKeyBatch")
+    batch = await api("POST", "/keys/batch", {"provider_id": 1, "amount": 1})
+    others = [await api("GET", "/keys/folders"), await api("GET", "/keys/99")]
+    assert [one.status for one in (batch, *others)] == [503, 200, 404]
+    emulator.faults = Faults(error_rate=1)
+    assert [(await api("GET", path)).status for path in ("/keys", "/nothing")] == [503, 503]
+
+
+async def test_faults_can_be_set_and_lifted(emulator: Emulator, api: Api) -> None:
+    """While it runs; the counters go on."""
+    assert emulator.faults is None
+    statuses = []
+    for faults in (Faults(error_rate=1), Faults(throttle_rate=1), None, Faults(error_rate=1)):
+        emulator.faults = faults
+        assert emulator.faults is faults
+        statuses.append((await api("GET", "/keys")).status)
+    assert statuses == [503, 429, 200, 503]
+    assert emulator.faults_injected == {"error": 2, "throttle": 1}
+
+
+async def test_faults_are_in_front_of_the_rest(session: aiohttp.ClientSession) -> None:
+    """They ask for no API key, take nothing of the rate limit and tell nothing of it."""
+    async with Emulator(rate_limit=0.01, rate_limit_headers=True) as emulator:
+        emulator.faults = Faults(throttle_rate=1)
+        api = Api(session, emulator.url)
+        for _ in range(3):
+            reply = await api("GET", "/keys", headers={"Authorization": ""})
+            assert (reply.status, "RateLimit-Limit" in reply.headers) == (429, False)
+        emulator.faults = Faults(drop_after_rate=1)
+        with pytest.raises(LOST):
+            await api("GET", "/keys")
+        emulator.faults = None
+        assert (await api("GET", "/keys")).status == 429

@@ -1,0 +1,224 @@
+"""How well the throttle finds a limit that nobody told: simulated jobs on a clock that leaps.
+
+The limiters are the emulator's token bucket and the two windows that services count by.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import random
+from collections import deque
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
+import attrs
+import pytest
+
+from junkie_async import ServerError, _answer, _wire
+from junkie_async._retry import RetryPolicy
+from junkie_async._sender import Sender
+from junkie_async._throttle import Throttle
+from junkie_async._transport import Transport
+from junkie_async.emulator.ratelimit import RateLimiter
+
+from .clock import run
+
+
+class Limiter(Protocol):
+    """Says 0 to admit a request, or whole seconds to wait."""
+
+    def admit(self, now: float) -> int:
+        """Judge a request."""
+
+    def headers(self) -> Mapping[str, str]:
+        """State the limit after that request."""
+
+
+class Bucket:
+    """The emulator's limiter."""
+
+    def __init__(self, rate: float, burst: float | None = None) -> None:
+        self._now = 0.0
+        self._limiter = RateLimiter(rate, burst, clock=lambda: self._now)
+
+    def admit(self, now: float) -> int:
+        """Judge a request."""
+        self._now = now
+        self._verdict = self._limiter.admit()
+        return self._verdict.retry_after
+
+    def headers(self) -> Mapping[str, str]:
+        """State the limit after that request."""
+        return self._verdict.headers
+
+
+class SlidingWindow:
+    """At most so many requests in any window of so many seconds."""
+
+    def __init__(self, requests: int, window: float) -> None:
+        self._requests, self._window = requests, window
+        self._recent: deque[float] = deque()
+        self._now = 0.0
+
+    def admit(self, now: float) -> int:
+        """Judge a request."""
+        self._now = now
+        while self._recent and self._recent[0] <= now - self._window:
+            self._recent.popleft()
+        if len(self._recent) < self._requests:
+            self._recent.append(now)
+            return 0
+        return max(1, math.ceil(self._recent[0] + self._window - now))
+
+    def headers(self) -> Mapping[str, str]:
+        """State the limit after that request."""
+        return {
+            "X-RateLimit-Limit": str(self._requests),
+            "X-RateLimit-Remaining": str(self._requests - len(self._recent)),
+            "X-RateLimit-Reset": str(math.ceil(self._recent[0] + self._window - self._now)),
+        }
+
+
+@attrs.define
+class Job:
+    """A job of so many calls by eight workers, over a connection of so much latency."""
+
+    limiter: Limiter
+    latency: float
+    stated: bool
+    calls: int = 1000
+    sent: int = 0
+    refused: int = 0
+    begun: int = 0
+
+    async def run(self) -> float:
+        """Give the seconds that it took."""
+        loop, throttle = asyncio.get_running_loop(), Throttle(16)
+        begin = loop.time()
+        await asyncio.gather(*(self._work(throttle) for _ in range(8)))
+        return loop.time() - begin
+
+    async def _work(self, throttle: Throttle) -> None:
+        while self.begun < self.calls:
+            self.begun += 1
+            while not await self._attempt(throttle):
+                pass
+
+    async def _attempt(self, throttle: Throttle) -> bool:
+        loop = asyncio.get_running_loop()
+        await throttle.acquire()
+        try:
+            sent = loop.time()
+            await asyncio.sleep(self.latency * random.Random(self.sent).uniform(0.4, 0.6))
+            wait, headers = self.limiter.admit(loop.time()), self.limiter.headers()
+            self.sent += 1
+            await asyncio.sleep(self.latency / 2)
+            if wait:
+                self.refused += 1
+                throttle.refused(loop.time(), float(wait), sent=sent)
+            else:
+                throttle.admitted(loop.time(), _answer.allowance(headers) if self.stated else None)
+            return not wait
+        finally:
+            throttle.release()
+
+
+@pytest.mark.parametrize("latency", [0.01, 0.05])
+@pytest.mark.parametrize(
+    ("limiter", "ideal", "most_time", "most_refused"),
+    [
+        (lambda: Bucket(100), 10.0, 1.1, 0.015),
+        (lambda: Bucket(100, 300), 10.0, 1.0, 0.015),
+        (lambda: Bucket(100, 10), 10.0, 1.6, 0.015),
+        (lambda: Bucket(10), 100.0, 1.1, 0.025),
+        (lambda: SlidingWindow(100, 1), 10.0, 1.8, 0.025),
+        (lambda: SlidingWindow(600, 60), 100.0, 1.1, 0.015),
+    ],
+    ids=["100/s", "deep bucket", "shallow bucket", "10/s", "window of 1 s", "window of 60 s"],
+)
+def test_a_limit_that_nobody_told_is_found(
+    limiter: Callable[[], Limiter],
+    ideal: float,
+    most_time: float,
+    most_refused: float,
+    latency: float,
+) -> None:
+    """With no more than ``Retry-After`` a job soon runs near the limit, with few refusals."""
+    job = Job(limiter(), latency, stated=False)
+    assert run(job.run()) <= ideal * most_time
+    assert 0 < job.refused <= job.sent * most_refused
+
+
+@pytest.mark.parametrize("latency", [0.01, 0.05])
+@pytest.mark.parametrize(
+    ("limiter", "ideal"),
+    [(lambda: Bucket(100), 10.0), (lambda: SlidingWindow(100, 1), 10.0), (lambda: Bucket(10), 100)],
+    ids=["100/s", "window", "10/s"],
+)
+def test_a_limit_that_is_stated_is_hardly_ever_hit(
+    limiter: Callable[[], Limiter], ideal: float, latency: float
+) -> None:
+    """With budget headers the job slows down before it is refused."""
+    job = Job(limiter(), latency, stated=True)
+    assert run(job.run()) <= ideal * 1.3
+    assert job.refused <= job.sent * 0.01
+
+
+def test_a_limit_that_was_lifted_is_forgotten() -> None:
+    """Minutes after a refusal the client is as fast as ever."""
+
+    async def main() -> float:
+        loop, throttle = asyncio.get_running_loop(), Throttle(16)
+        throttle.refused(loop.time(), 1.0, sent=loop.time())
+        job = Job(Bucket(10_000), 0.01, stated=False)
+        for _ in range(2):
+            await job._attempt(throttle)
+        await asyncio.sleep(300)
+        begin = loop.time()
+        await asyncio.gather(*(job._attempt(throttle) for _ in range(100)))
+        return loop.time() - begin
+
+    assert run(main()) < 0.5
+
+
+class Outage(Transport):
+    """A transport whose service fails each request after so many seconds."""
+
+    took = 0.0
+    requests = 0
+
+    async def _exchange(self, *_: object) -> tuple[int, Mapping[str, str], bytes | None]:
+        self.requests += 1
+        await asyncio.sleep(self.took)
+        return 500, {}, b""
+
+
+@pytest.mark.parametrize("took", [0.1, 0.5, 1.0])
+def test_an_outage_does_not_multiply_the_load(took: float) -> None:
+    """Over a minute of 16 busy tasks there are at most half as many requests again as calls."""
+
+    async def main() -> tuple[int, int]:
+        transport = Outage(
+            base_url="http://127.0.0.1", api_key="secret", timeout=30.0, session=None
+        )
+        transport.took = took
+        sender = Sender(
+            transport, api_key="secret", retry=RetryPolicy(), max_in_flight=16, rate_limit=None
+        )
+        loop, calls = asyncio.get_running_loop(), 0
+        end = loop.time() + 60
+
+        async def busy() -> None:
+            nonlocal calls
+            while loop.time() < end:
+                calls += 1
+                with pytest.raises(ServerError):
+                    await sender.send(_wire.list_folders())
+
+        await asyncio.gather(*(busy() for _ in range(16)))
+        await sender.close()
+        return calls, transport.requests
+
+    calls, requests = run(main())
+    assert calls < requests <= 1.5 * calls
