@@ -10,7 +10,7 @@ import aiohttp
 from aiohttp.http_exceptions import HttpProcessingError
 from yarl import URL
 
-from ._answer import MAX_BODY
+from . import _answer
 from ._errors import (
     ClientClosedError,
     ConfigurationError,
@@ -192,7 +192,7 @@ async def _read_body(response: aiohttp.ClientResponse) -> bytes | None:
     content, chunks, size = response.content, [], 0
     while chunk := await content.readany():
         size += len(chunk)
-        if size > MAX_BODY:
+        if size > _answer.MAX_BODY:
             response.close()
             return None
         chunks.append(chunk)

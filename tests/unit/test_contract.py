@@ -51,7 +51,7 @@ from junkie_async import (
     Outcome,
     Pagination,
     UpdateResult,
-    _wire,
+    _answer,
 )
 
 from .conftest import CONTRACT
@@ -773,7 +773,7 @@ async def test_unusable_answers_keep_their_status(
     headers: dict[str, str], body: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whatever makes an answer unusable, its error has the status that came with it."""
-    monkeypatch.setattr(_wire, "MAX_BODY", 100)
+    monkeypatch.setattr(_answer, "MAX_BODY", 100)
     async with service((200, headers, body)) as (keys, _):
         with pytest.raises(InvalidResponseError) as caught:
             await keys.folders()
