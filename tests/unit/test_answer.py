@@ -313,3 +313,116 @@ def test_gzip_bomb() -> None:
         tracemalloc.stop()
         assert not caught.value.transient
         assert peak < 3 * _answer.MAX_BODY
+
+
+def test_gzip_members_follow_one_another() -> None:
+    """A stream of several members is read to the end of the last (RFC 1952, section 2.2)."""
+    members = [gzip.compress(piece) for piece in (b'{"a"', b"", b": 1}")]
+    assert _answer.inflate(b"".join(members), "gzip") == b'{"a": 1}'
+    with pytest.raises(InvalidResponseError, match="cut short"):
+        _answer.inflate(b"".join(members)[:-3], "gzip")
+
+
+def test_many_members_are_a_bomb_too() -> None:
+    """The cap is on all members together."""
+    member = gzip.compress(bytes(_answer.MAX_BODY // 4))
+    assert len(_answer.inflate(member * 4, "gzip")) == _answer.MAX_BODY
+    with pytest.raises(InvalidResponseError, match="larger"):
+        _answer.inflate(member * 4 + gzip.compress(b"x"), "gzip")
+
+
+def test_an_empty_body_needs_no_inflating() -> None:
+    """An answer without a body may well name a coding."""
+    assert _answer.inflate(b"", "gzip") == b""
+
+
+# --- budgets --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("headers", "remaining", "reset", "limit"),
+    [
+        (
+            {"RateLimit-Remaining": "5", "RateLimit-Reset": "30", "RateLimit-Limit": "100"},
+            5,
+            30,
+            100,
+        ),
+        ({"ratelimit-remaining": "0", "ratelimit-reset": "1"}, 0, 1, None),
+        ({"X-RateLimit-Remaining": "7", "X-RateLimit-Reset": "2.5"}, 7, 2.5, None),
+        (
+            {"RateLimit-Remaining": "5", "RateLimit-Reset": "9", "RateLimit-Limit": "10, 10;w=1"},
+            5,
+            9,
+            10,
+        ),
+        (
+            {
+                "X-RateLimit-Remaining": "5",
+                "X-RateLimit-Reset": "946684860",
+                "Date": "Sat, 01 Jan 2000 00:00:00 GMT",
+            },
+            5,
+            946684860,  # below a billion: seconds, however many
+            None,
+        ),
+        (
+            {
+                "X-RateLimit-Remaining": "5",
+                "X-RateLimit-Reset": "1577836860",
+                "Date": "Wed, 01 Jan 2020 00:00:00 GMT",
+            },
+            5,
+            60,
+            None,
+        ),
+        (
+            {
+                "X-RateLimit-Remaining": "5",
+                "X-RateLimit-Reset": "1577836800",
+                "Date": "Wed, 01 Jan 2020 00:01:00 GMT",
+            },
+            5,
+            0,
+            None,
+        ),
+        ({"RateLimit": '"default";r=50;t=30'}, 50, 30, None),
+        ({"RateLimit": "limit=100, remaining=50, reset=5"}, 50, 5, 100),
+    ],
+)
+def test_budgets(
+    headers: dict[str, str], remaining: float, reset: float, limit: float | None
+) -> None:
+    """What an answer says of the limit, in the ways that are common."""
+    allowance = _answer.allowance(CIMultiDict(headers))
+    assert allowance is not None
+    assert (allowance.remaining, allowance.reset, allowance.limit) == (remaining, reset, limit)
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"RateLimit-Limit": "100"},
+        {"RateLimit-Remaining": "5"},
+        {"RateLimit-Remaining": "-1", "RateLimit-Reset": "5"},
+        {"RateLimit-Remaining": "many", "RateLimit-Reset": "5"},
+        {"X-RateLimit-Remaining": "5", "X-RateLimit-Reset": "Sat, 01 Jan 2000 00:00:00 GMT"},
+        {"RateLimit": "garbage"},
+        {"RateLimit": '"default";r=50'},
+    ],
+)
+def test_no_budget(headers: dict[str, str]) -> None:
+    """Headers that are missing, half there or garbage say nothing."""
+    assert _answer.allowance(CIMultiDict(headers)) is None
+
+
+@given(st.text(max_size=30), st.text(max_size=30), st.text(max_size=30))
+def test_budgets_never_fail(remaining: str, reset: str, line: str) -> None:
+    """Whatever a server writes there, an answer is read."""
+    for prefix in ("RateLimit-", "X-RateLimit-"):
+        headers = {prefix + "Remaining": remaining, prefix + "Reset": reset}
+        allowance = _answer.allowance(headers)
+        assert allowance is None or allowance.reset >= 0 <= allowance.remaining
+    allowance = _answer.allowance({"RateLimit": line})
+    assert allowance is None or allowance.reset >= 0 <= allowance.remaining
