@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+import string
 import zlib
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -31,6 +32,8 @@ T = TypeVar("T")
 MAX_BODY = 8 * 2**20
 """Bytes that an answer may have, compressed or not; a page of 100 keys has some 50,000."""
 
+_MOST = 64 * 1024  # bytes of a body that an error keeps
+_LETTERS = string.ascii_letters.encode() + string.digits.encode()
 _STEP = 2**18  # bytes that are inflated at once, so that a bomb is found out early
 
 
@@ -138,7 +141,7 @@ def _refusal(status: int, headers: Mapping[str, str], body: bytes) -> Exception:
         outcome=Outcome.NOT_EXECUTED if refused else Outcome.UNKNOWN,
         transient=False if challenge else None,
         status=status,
-        body=body[: 64 * 1024].decode("utf-8", "replace"),
+        body=_cut(body).decode("utf-8", "replace"),
         headers={name.lower(): value for name, value in headers.items()},
         challenge=challenge,
         retry_after=wait,
@@ -149,8 +152,15 @@ def _message(status: int, body: bytes, *, html: bool) -> str:
     if html:
         by = "the CDN in front of the service" if status in (403, 429) else "a gateway"
         return f"{by} answered with an HTML page"
-    said = _codec.read_error(body) or body[:200].decode("utf-8", "replace").strip()
-    return " ".join(said[:200].split()) or "the service gave no reason"
+    said = _codec.read_error(body) or _cut(body).decode("utf-8", "replace").strip()
+    return " ".join(said.split()) or "the service gave no reason"
+
+
+def _cut(body: bytes) -> bytes:
+    """Cut a body to what an error keeps of it, but not in a word, which may have to be masked."""
+    kept = body[:_MOST]
+    whole = kept.rstrip(_LETTERS) if len(body) > _MOST else kept
+    return whole if len(kept) - len(whole) < 1024 else kept
 
 
 def _is_html(headers: Mapping[str, str], body: bytes) -> bool:

@@ -30,7 +30,7 @@ from ._errors import (
     OutcomeUnknownError,
 )
 from ._models import BulkDeleteResult, CreateReport, DeleteReport, KeyBatch, KeyRef
-from ._params import MAX_BATCH, MAX_BULK_DELETE, integer, picture, reference
+from ._params import MAX_BATCH, MAX_BULK_DELETE, elements, integer, picture, reference
 
 ChunkT = TypeVar("ChunkT")
 ResultT = TypeVar("ResultT")
@@ -44,6 +44,13 @@ OnFlight: TypeAlias = Callable[[bool], None]
 
 GRACE = 10.0
 """Seconds that calls in flight may still take once a job is cancelled."""
+
+
+def check_progress(callback: OnProgress | None) -> OnProgress | None:
+    """Check a callback before there is anything done that it could be told of."""
+    if callback is not None and not callable(callback):
+        raise InvalidRequestError("on_progress", picture(callback), "a callable, or None")
+    return callback
 
 
 class Runner(Generic[ChunkT, ResultT]):
@@ -63,7 +70,7 @@ class Runner(Generic[ChunkT, ResultT]):
         self.failure: Exception | None = None
         self._source = source
         self._call = call
-        self._stopped = False
+        self._stopped = self._drained = False
         self._turn = asyncio.Lock()
         self._room = asyncio.Semaphore(2 * concurrency)
         self._done: asyncio.Queue[ResultT | None] = asyncio.Queue()
@@ -99,7 +106,7 @@ class Runner(Generic[ChunkT, ResultT]):
             if self._stopped and not begun:
                 me.cancel()
 
-        while not self._stopped:
+        while not (self._stopped or self._drained):
             await self._room.acquire()
             async with self._turn:
                 chunk = await self._pull()
@@ -113,12 +120,12 @@ class Runner(Generic[ChunkT, ResultT]):
             self._idle.add(me)
 
     async def _pull(self) -> ChunkT | None:
-        if self._stopped:
+        if self._stopped or self._drained:
             return None
         try:
             return await anext(self._source)
         except StopAsyncIteration:
-            self._stopped = True
+            self._drained = True  # what is under way goes on, and may be sent again
         except asyncio.CancelledError:
             me = asyncio.current_task()
             if me is None or me.cancelling():
@@ -165,7 +172,7 @@ class Job(abc.ABC, Generic[ChunkT, ResultT, ReportT]):
 
     def __init__(self, *, concurrency: int, on_progress: OnProgress | None) -> None:
         self._concurrency = integer("concurrency", concurrency, 1, 1000)
-        self._on_progress = on_progress
+        self._on_progress = check_progress(on_progress)
         self._runner: Runner[ChunkT, ResultT] | None = None
 
     @property
@@ -209,7 +216,8 @@ class Job(abc.ABC, Generic[ChunkT, ResultT, ReportT]):
 
 def _ended_early(failure: Exception, report: object) -> BatchError:
     if not isinstance(failure, JunkieError):
-        return BatchError(f"the job ended early: {failure!r}", report)
+        # Its own words may quote a key value; they are in the cause.
+        return BatchError(f"the job ended early: {type(failure).__name__} was raised", report)
     status = f" [{failure.status}]" if isinstance(failure, APIError) else ""
     error = BatchError(f"the job ended early: {failure.message}{status}", report)
     error.method, error.path, error.attempts = failure.method, failure.path, failure.attempts
@@ -345,9 +353,8 @@ def _iterable_of_keys(
     keys: Iterable[KeyRef] | AsyncIterable[KeyRef],
 ) -> Iterable[KeyRef] | AsyncIterable[KeyRef]:
     """Check a whole collection now, before a key is deleted; an iterator is checked as it goes."""
-    if isinstance(keys, str | bytes) or not isinstance(keys, Iterable | AsyncIterable):
-        limit = "an iterable, or async iterable, of IDs, key values or Keys"
-        raise InvalidRequestError("keys", f"{picture(keys)} ({type(keys).__name__})", limit)
+    if not isinstance(keys, AsyncIterable):
+        elements("keys", keys, "an iterable, or async iterable, of IDs, key values or Keys")
     if isinstance(keys, Collection):
         for index, key in enumerate(keys):
             reference(f"keys[{index}]", key)

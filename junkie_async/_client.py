@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import ipaddress
 import os
-from types import TracebackType
-from typing import Self
+from types import NoneType, TracebackType
+from typing import Any, Self
 
 import aiohttp
 from yarl import URL
 
-from ._errors import ConfigurationError
+from ._errors import ConfigurationError, InvalidRequestError
 from ._keys import Keys
-from ._params import seconds
+from ._params import picture, seconds
 from ._retry import RetryPolicy
 from ._sender import Sender
 from ._throttle import RateLimit
@@ -60,14 +60,14 @@ class JunkieClient:
             base_url=self._base_url,
             api_key=checked,
             timeout=seconds("timeout", timeout),
-            session=session,
+            session=_check("session", session, aiohttp.ClientSession, NoneType),
         )
         self._sender = Sender(
             transport,
             api_key=checked,
-            retry=retry,
+            retry=_check("retry", retry, RetryPolicy),
             max_in_flight=max_in_flight,
-            rate_limit=rate_limit,
+            rate_limit=_check("rate_limit", rate_limit, RateLimit, NoneType),
         )
         self._keys = Keys(self._sender)
 
@@ -104,6 +104,13 @@ class JunkieClient:
     def __repr__(self) -> str:
         state = "closed" if self.closed else "open"
         return f"<JunkieClient {self._base_url} {state}>"
+
+
+def _check(name: str, value: Any, *kinds: type) -> Any:
+    if not isinstance(value, kinds):
+        limit = " or ".join("None" if kind is NoneType else f"a {kind.__name__}" for kind in kinds)
+        raise InvalidRequestError(name, picture(value), limit)
+    return value
 
 
 def _check_key(api_key: str | None) -> str:

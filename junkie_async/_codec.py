@@ -87,6 +87,11 @@ def encode_plain(body: Mapping[str, Sequence[int | str]] | str) -> bytes:
     return msgspec.json.encode(body)
 
 
+def decode_plain(body: bytes) -> Any:
+    """Turn JSON into plain data."""
+    return msgspec.json.decode(body)
+
+
 def read_page(body: bytes) -> KeyPage:
     """Read the answer of ``GET /keys``."""
     answer = _strictly(body, _PageAnswer) or _lenient_page(_document(body))

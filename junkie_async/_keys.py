@@ -5,13 +5,14 @@ from __future__ import annotations
 from array import array
 from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Sequence
 from contextlib import aclosing
+from itertools import islice
 from typing import Any, TypeAlias, Unpack
 
 import attrs
 
 from . import _params as params
 from . import _wire as wire
-from ._batch import CreateJob, DeleteJob, OnFlight, OnProgress
+from ._batch import CreateJob, DeleteJob, OnFlight, OnProgress, check_progress
 from ._errors import InvalidRequestError, NotFoundError
 from ._models import (
     UNSET,
@@ -66,7 +67,7 @@ class Keys:
         Returns:
             The list, not fetched yet.
         """
-        given = {name: value for name, value in filters.items() if value is not None}
+        given = {name: UNSET if value is None else value for name, value in filters.items()}
         query = params.check(params.ListFilters, "list", given).query()
 
         async def fetch(page: int, limit: int) -> KeyPage:
@@ -224,13 +225,13 @@ class Keys:
         Args:
             keys: 1 to 1000 IDs (int), values (str) or `Key`s.
         """
-        limit = f"a list of 1 to {params.MAX_BULK_DELETE} IDs, key values or Keys"
-        if isinstance(keys, str | bytes) or not isinstance(keys, Iterable):
-            raise InvalidRequestError("keys", params.picture(keys), limit)
-        checked = [params.reference(f"keys[{index}]", key) for index, key in enumerate(keys)]
-        if not 1 <= len(checked) <= params.MAX_BULK_DELETE:
-            raise InvalidRequestError("keys", f"one of {len(checked)}", limit)
-        return await self._send(wire.bulk_delete(checked))
+        most = params.MAX_BULK_DELETE
+        limit = f"a list of 1 to {most} IDs, key values or Keys"
+        given = islice(params.elements("keys", keys, limit), most + 1)
+        refs = [params.reference(f"keys[{index}]", key) for index, key in enumerate(given)]
+        if not 1 <= len(refs) <= most:
+            raise InvalidRequestError("keys", "a longer one" if refs else "an empty one", limit)
+        return await self._send(wire.bulk_delete(refs))
 
     def delete_many(
         self,
@@ -289,11 +290,9 @@ class Keys:
         Raises:
             BatchError: A bulk-delete failed for good; the report says how far it came.
         """
-        for name, value in filters.items():
-            if value is None:
-                raise InvalidRequestError(name, "None", "left out, or a value to filter by")
+        check_progress(on_progress)
         query = params.check(params.ListFilters, "purge", filters).query()
-        if bool(query) == bool(everything):
+        if bool(query) == params.boolean("everything", everything):
             limit = "given (at least one), or else everything=True"
             raise InvalidRequestError("filters", "both" if query else "neither", limit)
         ids = await _gather(self.list(**filters))
@@ -321,7 +320,7 @@ class Keys:
         if isinstance(checked, str) and wire.is_ambiguous(checked):
             found = await self.find(checked)
             if found is None:
-                error = NotFoundError("no key has this value", status=404)
+                error = NotFoundError("no key has this value (an ID is an int)", status=404)
                 error.method, error.path = method, "/keys/{keyId}"
                 raise error
             checked = found.id

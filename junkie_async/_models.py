@@ -53,6 +53,10 @@ def _mask_all(values: tuple[str, ...]) -> str:
     return f"<{len(values)} keys>"
 
 
+def _count(settings: dict[str, Any]) -> str:
+    return f"<{len(settings)} settings>"
+
+
 @attrs.frozen(kw_only=True)
 class HWID:
     """A device that a key is bound to."""
@@ -187,7 +191,7 @@ class KeyBatch:
 
     keys: tuple[str, ...] = attrs.field(repr=_mask_all)
     count: int
-    config: dict[str, Any] = attrs.field(factory=dict, hash=False)
+    config: dict[str, Any] = attrs.field(factory=dict, hash=False, repr=_count)
 
 
 @attrs.frozen(kw_only=True)
@@ -203,7 +207,7 @@ class ActionResult:
     """The service's word on an action."""
 
     success: bool = True
-    message: str = ""
+    message: str = attrs.field(default="", repr=lambda text: f"<{len(text)} characters>")
 
 
 @attrs.frozen(kw_only=True)

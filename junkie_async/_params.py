@@ -11,7 +11,7 @@ import operator
 import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sized
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any, TypedDict, TypeVar
 from urllib.parse import quote, urlencode
 
@@ -28,6 +28,7 @@ MAX_INTEGER = 2**53 - 1
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _DISCORD_ID = re.compile(r"[0-9]{17,19}")
+_NO_SECRET = re.compile(r"[ A-Za-z_]*|[ +-]?[ .0-9]*")  # words and numbers, while they are short
 
 RequestT = TypeVar("RequestT", bound=attrs.AttrsInstance)
 
@@ -134,26 +135,48 @@ class Filters(TypedDict, total=False):
 
 def picture(value: object) -> str:
     """Show a refused value: short, and safe to log even if it was, or has in it, a key value."""
-    if isinstance(value, int) and value.bit_length() > 128:
-        return f"an integer of {value.bit_length()} bits"
+    kind = f"a {ascii(type(value).__name__)[1:-1][:40]}"
+    try:
+        shown = _shown(value, kind)
+    except Exception:  # a subclass's repr, a tzinfo or a length is the caller's code
+        return kind
+    return shown if len(shown) <= 64 else kind
+
+
+def _shown(value: object, kind: str) -> str:
+    if isinstance(value, str):
+        plain = str.__str__(value)
+        if len(plain) < 16 and not _NO_SECRET.fullmatch(plain):
+            return f"a string of {len(plain)} characters"
+        return ascii(plain if len(plain) < 16 else mask(plain))
+    if (number := _index(value)) is not None:
+        bits = number.bit_length()  # Python refuses to write out the longest ones
+        return str(number) if bits <= 128 else f"an integer of {bits} bits"
     if isinstance(value, Key):
         return f"Key(id={picture(value.id)})"
-    if isinstance(value, str):
-        return ascii(value if len(value) < 16 else mask(value))
-    if isinstance(value, bool | int | float | complex | date | timedelta | None):
-        return repr(value)
-    return f"a {type(value).__name__}" + (f" of {len(value)}" if isinstance(value, Sized) else "")
+    if isinstance(value, datetime):
+        return ("" if value.tzinfo else "the naive ") + value.isoformat()
+    if isinstance(value, timedelta):
+        return f"a timedelta of {value.total_seconds()} seconds"
+    if isinstance(value, bool | float | complex | date | None):
+        return ascii(value)
+    return f"{kind} of {len(value)}" if isinstance(value, Sized) else kind
 
 
 def integer(name: str, value: Any, low: int = -MAX_INTEGER, high: int = MAX_INTEGER) -> int:
     """Check an integer; whatever has ``__index__`` will do, but a bool won't."""
     number = value if type(value) is int else _index(value)
-    if number is not None and low <= number <= high:
-        return number
-    limit = f"an integer from {low} to {high}"
-    if number is None:
-        raise InvalidRequestError(name, f"{picture(value)} ({type(value).__name__})", limit)
-    raise InvalidRequestError(name, picture(number), limit)
+    if number is None or not low <= number <= high:
+        raise InvalidRequestError(name, picture(value), f"an integer from {low} to {high}")
+    return number
+
+
+def identifier(name: str, value: Any, low: int = -MAX_INTEGER) -> int:
+    """Check an ID: an integer, and never a string of digits, which would be a key value."""
+    if isinstance(value, str):
+        limit = "an ID as an int, such as 123 (a str is a key value, even '123')"
+        raise InvalidRequestError(name, picture(value), limit)
+    return integer(name, value, low)
 
 
 def _index(value: Any) -> int | None:
@@ -162,7 +185,7 @@ def _index(value: Any) -> int | None:
         return None
     try:
         return operator.index(value)
-    except TypeError:  # a class has __index__ too, and an array of one number may
+    except Exception:  # a class has __index__ too, an array of one number may; or it just raises
         return None
 
 
@@ -180,33 +203,32 @@ def text(name: str, value: Any, longest: int | None = None, *, empty: bool = Fal
     most = f" of at most {longest} characters" if longest else ""
     if not isinstance(value, str):
         raise InvalidRequestError(name, picture(value), f"a string{most}")
-    if not value and not empty:
+    plain = str.__str__(value)  # encoders know no subclasses
+    if not plain and not empty:
         raise InvalidRequestError(name, "''", "a string that is not empty")
-    if longest and len(value) > longest:
-        raise InvalidRequestError(name, f"one of {len(value)} characters", f"a string{most}")
-    if found := _CONTROL.search(value):
-        raise InvalidRequestError(
-            name, f"one with {found[0]!a} at {found.start()}", "a string without controls"
-        )
-    if not value.isascii() and any("\ud800" <= letter <= "\udfff" for letter in value):
+    if longest and len(plain) > longest:
+        raise InvalidRequestError(name, f"one of {len(plain)} characters", f"a string{most}")
+    if found := _CONTROL.search(plain):
+        shown = f"one with {found[0]!a} at {found.start()}"
+        raise InvalidRequestError(name, shown, "a string without controls")
+    if not plain.isascii() and any("\ud800" <= letter <= "\udfff" for letter in plain):
         raise InvalidRequestError(name, "one with a lone surrogate", "a string of valid Unicode")
-    return str.__str__(value)  # a plain one: encoders know no subclasses
+    return plain
 
 
 def moment(name: str, value: Any) -> datetime:
-    """Check an aware datetime."""
+    """Check an aware datetime, and give it in UTC."""
     limit = "an aware datetime (give it a tzinfo, such as datetime.UTC)"
     if not isinstance(value, datetime):
         raise InvalidRequestError(name, picture(value), limit)
-    if value.utcoffset() is None:
-        raise InvalidRequestError(name, f"the naive {value.isoformat()}", limit)
     try:
-        timestamp(value)
+        if value.utcoffset() is not None:
+            return value.astimezone(UTC)
     except OverflowError:
-        pass
-    else:
-        return value
-    raise InvalidRequestError(name, value.isoformat(), "within the years 1 to 9999 in UTC")
+        limit = "within the years 1 to 9999 in UTC"
+    except Exception:  # a tzinfo is the caller's code
+        limit = "an aware datetime whose tzinfo works"
+    raise InvalidRequestError(name, picture(value), limit)
 
 
 def reference(name: str, value: Any) -> int | str:
@@ -218,29 +240,41 @@ def reference(name: str, value: Any) -> int | str:
         return value
     if isinstance(value, Key):
         return integer(f"{name}.id", value.id, 1)
-    if not isinstance(value, str):
-        if _index(value) is None:
-            limit = "a key's ID (int), its value (str) or a Key"
-            raise InvalidRequestError(name, f"{picture(value)} ({type(value).__name__})", limit)
-        return integer(name, value, 1)
-    if value in (".", ".."):
-        raise InvalidRequestError(name, repr(value), "a key value other than '.' and '..'")
-    return text(name, value)
+    if isinstance(value, str):
+        written = text(name, value)
+        if written in (".", "..") or written.isspace():
+            raise InvalidRequestError(name, picture(value), "a key value, not blank, '.' or '..'")
+        return written
+    number = _index(value)
+    if number is None or not 0 < number <= MAX_INTEGER:
+        limit = f"a key's ID (an int from 1 to {MAX_INTEGER}), its value (a str) or a Key"
+        raise InvalidRequestError(name, picture(value), limit)
+    return number
 
 
-def _boolean(name: str, value: Any) -> bool:
+def elements(name: str, value: Any, limit: str) -> Iterable[Any]:
+    """Check an iterable of things; text, bytes and mappings are iterable too, but never meant."""
+    misread = isinstance(value, str | bytes | bytearray | memoryview | Mapping)
+    if misread or not isinstance(value, Iterable):
+        shown = "a single string" if isinstance(value, str) else picture(value)
+        raise InvalidRequestError(name, shown, limit)
+    return value
+
+
+def boolean(name: str, value: Any) -> bool:
+    """Check a bool: neither 1 nor "false" will do."""
     if not isinstance(value, bool):
         raise InvalidRequestError(name, picture(value), "True or False")
     return value
 
 
 def _minutes(name: str, value: Any) -> int:
-    if isinstance(value, timedelta):
-        whole, rest = divmod(value, timedelta(minutes=1))
-        if rest:
-            raise InvalidRequestError(name, str(value), "a whole number of minutes")
-        value = whole
-    return integer(name, value, 0)
+    if not isinstance(value, timedelta):
+        return integer(name, value, 0)
+    whole, rest = divmod(value, timedelta(minutes=1))
+    if rest or whole < 0:
+        raise InvalidRequestError(name, picture(value), "a whole number of minutes, 0 or more")
+    return whole
 
 
 def _discord_filter(name: str, value: Any) -> str:
@@ -255,17 +289,15 @@ def _discord_id(name: str, value: Any) -> str:
 
 
 def _devices(name: str, value: Any) -> list[str]:
-    limit = "a list of strings of at most 255 characters each"
-    if isinstance(value, str | bytes | Mapping) or not isinstance(value, Iterable):
-        raise InvalidRequestError(name, picture(value), limit)
-    return [text(f"{name}[{index}]", hwid, 255) for index, hwid in enumerate(value)]
+    given = elements(name, value, "a list of strings of at most 255 characters each")
+    return [text(f"{name}[{index}]", hwid, 255) for index, hwid in enumerate(given)]
 
 
 def _status(name: str, value: Any) -> KeyStatus:
     names = [status.value for status in KeyStatus]
-    if value not in names:
+    if not isinstance(value, str) or str.__str__(value) not in names:
         raise InvalidRequestError(name, picture(value), f"one of {', '.join(names)}")
-    return KeyStatus(value)
+    return KeyStatus(str.__str__(value))
 
 
 def _required(check: Callable[..., Any], *limits: Any) -> Any:
@@ -290,53 +322,46 @@ def _field(check: Callable[..., Any], *limits: Any, null: bool = False, empty: b
 
 
 @attrs.frozen(kw_only=True)
-class _NewKeys:
-    """What ``POST /keys`` and ``POST /keys/batch`` have in common."""
+class _Settings:
+    """What a new key may be given, and an old one too."""
 
-    provider_id: int = _required(integer, 1)
-    service_id: int | Unset | None = _field(integer, null=True)
-    folder_id: int | Unset | None = _field(integer, 1, null=True)
+    folder_id: int | Unset | None = _field(identifier, 1, null=True)
     key_name: str | Unset | None = _field(text, 255, null=True, empty=True)
     validity_minutes: int | Unset | None = _field(_minutes, null=True)
-    hwid: str | Unset | None = _field(text, 255, null=True, empty=True)
     discord_id: str | Unset | None = _field(_discord_id, null=True)
-    is_premium: bool | Unset = _field(_boolean)
-    one_time_use: bool | Unset = _field(_boolean)
-    expiry_on_first_use: bool | Unset = _field(_boolean)
-    no_hwid: bool | Unset = _field(_boolean)
+    is_premium: bool | Unset = _field(boolean)
+    one_time_use: bool | Unset = _field(boolean)
+    expiry_on_first_use: bool | Unset = _field(boolean)
+    no_hwid: bool | Unset = _field(boolean)
     hwid_limit: int | Unset | None = _field(integer, 0, 100, null=True)
 
 
 @attrs.frozen(kw_only=True)
-class CreateKey(_NewKeys):
+class CreateKey(_Settings):
     """The body of ``POST /keys``."""
 
+    provider_id: int = _required(identifier, 1)
+    service_id: int | Unset | None = _field(identifier, null=True)
+    hwid: str | Unset | None = _field(text, 255, null=True, empty=True)
     hwids: list[str] | Unset = _field(_devices)
 
 
 @attrs.frozen(kw_only=True)
-class CreateBatch(_NewKeys):
+class CreateBatch(_Settings):
     """The body of ``POST /keys/batch``."""
 
-    service_id: int | Unset | None = _field(integer, 1, null=True)
+    provider_id: int = _required(identifier, 1)
+    service_id: int | Unset | None = _field(identifier, 1, null=True)
+    hwid: str | Unset | None = _field(text, 255, null=True, empty=True)
     amount: int = _required(integer, 1, MAX_BATCH)
 
 
 @attrs.frozen(kw_only=True)
-class UpdateKey:
+class UpdateKey(_Settings):
     """The body of ``PUT /keys/{keyId}``."""
 
-    key_name: str | Unset | None = _field(text, 255, null=True, empty=True)
-    folder_id: int | Unset | None = _field(integer, 1, null=True)
-    validity_minutes: int | Unset | None = _field(_minutes, null=True)
     expires_at: datetime | Unset | None = _field(moment, null=True)
-    is_premium: bool | Unset = _field(_boolean)
-    one_time_use: bool | Unset = _field(_boolean)
-    expiry_on_first_use: bool | Unset = _field(_boolean)
-    no_hwid: bool | Unset = _field(_boolean)
-    hwid_limit: int | Unset | None = _field(integer, 0, 100, null=True)
-    is_invalidated: bool | Unset = _field(_boolean)
-    discord_id: str | Unset | None = _field(_discord_id, null=True)
+    is_invalidated: bool | Unset = _field(boolean)
     hwids: list[str] | Unset = _field(_devices)
 
 
@@ -347,9 +372,9 @@ class ListFilters:
     discord_id: str | Unset = _field(_discord_filter)
     key: str | Unset = _field(text)
     hwid: str | Unset = _field(text)
-    service_id: int | Unset = _field(integer)
-    provider_id: int | Unset = _field(integer)
-    folder_id: int | Unset = _field(integer)
+    service_id: int | Unset = _field(identifier)
+    provider_id: int | Unset = _field(identifier)
+    folder_id: int | Unset = _field(identifier)
     status: KeyStatus | Unset = _field(_status)
     expires_before: datetime | Unset = _field(moment)
     expires_after: datetime | Unset = _field(moment)

@@ -15,29 +15,45 @@ from ._wire import KEY, Call
 T = TypeVar("T")
 
 _WORD = 4  # letters; a shorter value may be a part of words that have nothing to do with it
+_LONGEST_MESSAGE = 200
+# No quoting changes ASCII letters and digits, be it a URL's, JSON's or HTML's, once or twice. What
+# an escape ends with is no part of a word.
+_WORDS = re.compile(r"%(?:25)*[0-9a-f]{2}|\\+(?:u[0-9a-f]{4}|[a-z])|([0-9a-z]{6,})", re.IGNORECASE)
 
 
 def redact(call: Call[T], error: JunkieError, api_key: str) -> None:
     """Take the API key and the key values of the call out of what the service said in an error."""
     if not isinstance(error, APIError | InvalidResponseError):
         return  # its words are ours
-    forms = sorted(_forms([api_key, *_named(call)]), key=len, reverse=True)
-    error.args = tuple(_without(forms, str(arg)) for arg in error.args)
+    secrets = [api_key, *_named(call)]
+    forms = sorted(_forms(secrets), key=len, reverse=True)
+    words = {word[1].lower() for one in secrets for word in _WORDS.finditer(one) if word[1]}
+
+    def mask(text: str) -> str:
+        return _WORDS.sub(
+            lambda word: "***" if (word[1] or "").lower() in words else word[0],
+            _without(forms, text),
+        )
+
+    error.args = tuple(mask(str(arg))[:_LONGEST_MESSAGE] for arg in error.args)
     if isinstance(error, APIError):
-        error.body = _without(forms, error.body)
-        error.headers = {name: _without(forms, text) for name, text in error.headers.items()}
+        error.body = mask(error.body)
+        error.headers = {mask(name): mask(text) for name, text in error.headers.items()}
 
 
 def _named(call: Call[T]) -> Iterable[str]:
     path, _, query = call.target.partition("?")
-    if call.path.startswith(KEY):
-        yield unquote(path.split("/")[2])
+    if call.path.startswith(KEY) and not (key := path.split("/")[2]).isdigit():  # not an ID
+        yield unquote(key)
     for name, values in parse_qs(query).items():
         if name in ("key", "hwid"):
             yield from values
-    for key in call.references:
-        if isinstance(key, str):
-            yield key
+    sent = _codec.decode_plain(call.body) if call.body else {}
+    for name in ("keys", "hwid", "hwids", "key_name"):
+        value = sent.get(name)
+        for one in value if isinstance(value, list) else [value]:
+            if isinstance(one, str):
+                yield one
 
 
 def _forms(values: Iterable[str]) -> set[str]:

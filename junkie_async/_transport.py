@@ -208,7 +208,10 @@ _REFUSED = (
 
 def _translate(error: Exception, sent: bool | None) -> JunkieError:
     """Name aiohttp's error in our words; ``sent`` says whether the request may have left."""
-    reason = getattr(error, "strerror", None) or type(error).__name__
+    # Others' words may have the address in them, and so a key value.
+    reason = type(error).__name__
+    if isinstance(error, aiohttp.ClientConnectorError):
+        reason = error.strerror or reason
     if isinstance(error, aiohttp.InvalidURL):
         return ConfigurationError("the base URL can't be used")
     if isinstance(error, _REFUSED):

@@ -43,7 +43,6 @@ class Call(Generic[T_co]):
         body: The request's JSON, or None.
         once: Whether a repetition could do harm, so that it is only sent again when the first
             provably did not reach the service.
-        references: The IDs and key values that its body names.
     """
 
     method: str
@@ -52,7 +51,6 @@ class Call(Generic[T_co]):
     read: Callable[[bytes], T_co] = attrs.field(repr=False)
     body: bytes | None = attrs.field(default=None, repr=False)
     once: bool = False
-    references: Sequence[int | str] = attrs.field(default=(), repr=False)
 
 
 def list_keys(query: str, page: int, limit: int) -> Call[KeyPage]:
@@ -99,7 +97,7 @@ def bulk_delete(keys: Sequence[int | str]) -> Call[BulkDeleteResult]:
     path = "/keys/bulk-delete"
     read = functools.partial(_codec.read_bulk_delete, requested=len(keys))
     body = _codec.encode_plain({"keys": keys})
-    return Call("POST", path, path, read, body, references=keys)
+    return Call("POST", path, path, read, body)
 
 
 def list_folders() -> Call[list[KeyFolder]]:
@@ -110,7 +108,7 @@ def list_folders() -> Call[list[KeyFolder]]:
 # What JavaScript's Number() would read: the service takes digits in a path for an ID, and how far
 # it goes in that is not published. The other words are paths of the API itself.
 _NUMBER = re.compile(
-    r"[\s\ufeff]*[+-]?(0[xob][0-9a-f]+|infinity|(\d+\.?\d*|\.\d+)(e[+-]?\d+)?)[\s\ufeff]*",
+    r"[\s\ufeff]*[+-]?(0[xob][0-9a-f]+|infinity|(\d+(\.\d*)?|\.\d+)(e[+-]?\d+)?)[\s\ufeff]*",
     re.IGNORECASE,
 )
 _RESERVED = frozenset({"folders", "batch", "bulk-delete"})

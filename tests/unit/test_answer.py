@@ -157,12 +157,10 @@ def test_html_pages(status: int, cls: type[APIError], body: bytes, kind: dict[st
         (b"", "the service gave no reason"),
         (b" \r\n ", "the service gave no reason"),
         (b"caf\xe9", "caf\ufffd"),
-        (b'{"error": "' + b"x" * 5000 + b'"}', "x" * 200),
-        (b"y" * 5000, "y" * 200),
     ],
 )
 def test_error_messages(body: bytes, message: str) -> None:
-    """What the service says is found in any of the usual places, on one line, and cut."""
+    """What the service says is found in any of the usual places, on one line."""
     assert refused(404, body).message == message
 
 

@@ -444,6 +444,7 @@ def test_reference_accepts(value: Any, checked: int | str) -> None:
     [
         *(0, -1, SAFE + 1, HUGE, -HUGE, Index(0), Array(), int, True, False, 1.0, None, b"5", [5]),
         *("", ".", "..", "\ud800", "a\x00", "a\nb", "\u2029", object(), [HUGE], KeyStatus),
+        *(" ", "\u00a0\u3000", Markup(".."), bytearray(b"5")),
         Key(id=0, key_value="JNK-1"),
         Key(id=HUGE, key_value="JNK-1"),
     ],
@@ -468,7 +469,7 @@ SECRET = "JNK-8F2C-77A1-93BD-0E4F-SECRET"
     ids=["string", "line", "bytes", "list", "tuple", "dict", "key", "keys"],
 )
 @pytest.mark.parametrize(
-    "name", ["integer", "seconds", "moment", "reference", "_boolean", "_status"]
+    "name", ["integer", "seconds", "moment", "reference", "boolean", "_status"]
 )
 def test_refusals_mask_key_values(name: str, value: Any) -> None:
     """A key value that was put in the wrong place does not end up in a log."""
@@ -477,6 +478,91 @@ def test_refusals_mask_key_values(name: str, value: Any) -> None:
     with pytest.raises(InvalidRequestError) as caught:
         getattr(_params, name)("field", value)
     assert SECRET[6:-6] not in f"{caught.value!r} {caught.value}"
+
+
+@pytest.mark.parametrize("short", ["JNK-7Q2X", "ABCD1234", "a1", "{free}", "\u00e9\u00e9", "1-2"])
+def test_picture_masks_short_key_values(short: str) -> None:
+    """Only a short word or number is shown, since a key value may be short too."""
+    assert _params.picture(short) == f"a string of {len(short)} characters"
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        *(("ACTIVE", "'ACTIVE'"), ("8969", "'8969'"), (" 12", "' 12'"), ("-1.5", "'-1.5'")),
+        *(("", "''"), (".", "'.'"), (Markup("true"), "'true'"), (True, "True"), (None, "None")),
+        *((5, "5"), (Index(5), "5"), (HUGE, "an integer of 16610 bits"), (1.5, "1.5")),
+        *((b"abc", "a bytes of 3"), ([HUGE], "a list of 1"), (object(), "a object")),
+        (date(2024, 5, 17), "datetime.date(2024, 5, 17)"),
+        (datetime(2024, 5, 17), "the naive 2024-05-17T00:00:00"),  # noqa: DTZ001
+        (timedelta(seconds=-90), "a timedelta of -90.0 seconds"),
+    ],
+    ids=type_name,
+)
+def test_picture(value: object, shown: str) -> None:
+    """A refused value is shown in a few words."""
+    assert _params.picture(value) == shown
+
+
+def _raise(*_: object) -> Any:
+    raise RuntimeError("no")
+
+
+class Hostile(float):
+    """A number whose repr raises."""
+
+    __slots__ = ()
+    __repr__ = __str__ = _raise
+
+
+class Verbose(float):
+    """A number with a repr of 10 MB."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "x" * 10_000_000
+
+
+class Lengthless(tuple[int, ...]):
+    """A collection whose length raises."""
+
+    __slots__ = ()
+    __len__ = _raise
+
+
+@pytest.mark.parametrize("value", [Hostile(1), Verbose(1), Lengthless((1,))], ids=type_name)
+def test_picture_outlives_the_value(value: object) -> None:
+    """A repr or a length that raises, or never ends, gives way to the class's name."""
+    assert _params.picture(value) == f"a {type(value).__name__}"
+
+
+def test_picture_of_a_long_class_name() -> None:
+    """The name of a class may be as long, and as odd, as it likes."""
+    odd = type("\u00e9\n" + "x" * 10_000, (), {})()
+    assert _params.picture(odd) == "a \\xe9\\n" + "x" * 34
+
+
+@pytest.mark.parametrize("value", ["123", "abc", b"1", bytearray(b"1"), memoryview(b"1"), {}, 5])
+def test_elements_refuses(value: Any) -> None:
+    """Text, bytes and mappings are iterable, but no list of anything; and none is shown."""
+    with pytest.raises(InvalidRequestError) as caught:
+        _params.elements("keys", value, "a list")
+    assert caught.value.value in ("a single string", "5", _params.picture(value))
+    assert "123" not in str(caught.value)
+
+
+@pytest.mark.parametrize("value", [[], (), {1}, range(3), iter("a"), {1: 2}.keys()], ids=type_name)
+def test_elements_accepts(value: Any) -> None:
+    """Any other iterable is given back as it is."""
+    assert _params.elements("keys", value, "a list") is value
+
+
+@pytest.mark.parametrize("name", ["provider_id", "service_id", "folder_id"])
+def test_digits_are_no_id(name: str) -> None:
+    """Where an ID is meant, a string of digits is told how IDs are passed, and what strings are."""
+    with pytest.raises(InvalidRequestError, match=r"an ID as an int, .* not '123'"):
+        make(CreateKey, name, "123")
 
 
 def test_check_names_the_unknown_argument() -> None:

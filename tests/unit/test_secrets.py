@@ -82,3 +82,17 @@ def test_a_calls_repr_names_its_template_alone(call: _wire.Call[object]) -> None
     """Wherever a call is shown, its target and body are not."""
     assert call.path in repr(call)
     assert not any(form in repr(call) for form in [*FORMS, "JNK", "other"])
+
+
+def test_messages_are_cut_when_they_are_masked() -> None:
+    """200 characters are enough; and a secret that is cut in two would not be found."""
+    error = BadRequestError("x " * 95 + VALUE + " y" * 500, status=400)
+    redact(CALLS[0], error, "api-key")
+    assert error.message == ("x " * 95 + "***" + " y" * 500)[:200]
+
+
+def test_words_of_a_value_are_masked_by_themselves() -> None:
+    """However often an answer quotes a value, its letters and digits stay what they are."""
+    error = refusal(quote(quote("JNK/SECRET77/x")).upper())
+    redact(_wire.get_key(_wire.segment("JNK/SECRET77/x")), error, "api-key")
+    assert "SECRET77" not in f"{error} {error.body} {error.headers}"
