@@ -34,6 +34,7 @@ MAX_BODY = 8 * 2**20
 
 _MOST = 64 * 1024  # bytes of a body that an error keeps
 _LETTERS = string.ascii_letters.encode() + string.digits.encode()
+_MEMBERS = 100  # of one gzip stream; each costs a copy of all that follows it
 _STEP = 2**18  # bytes that are inflated at once, so that a bomb is found out early
 
 
@@ -58,8 +59,11 @@ def inflate(body: bytes, encoding: str) -> bytes:
 
 def _gunzip(body: bytes) -> list[bytes]:
     """Inflate one member after the other (RFC 1952, section 2.2), a step at a time."""
-    pieces, size = [], 0
+    pieces, size, members = [], 0, 0
     while body:
+        members += 1
+        if members > _MEMBERS:
+            raise InvalidResponseError(f"the answer has more than {_MEMBERS} gzip members")
         stream = zlib.decompressobj(wbits=16 + zlib.MAX_WBITS)
         while not stream.eof:
             piece = stream.decompress(body, _STEP)
@@ -173,7 +177,7 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
     A date is measured against the answer's own ``Date``, so that a wrong local clock does no harm.
     """
     value = headers.get("Retry-After", "").strip()
-    if re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,9})?", value):
+    if re.fullmatch(r"[0-9]+(\.[0-9]+)?", value):
         return float(value)
     until = _http_date(value)
     if until is None:

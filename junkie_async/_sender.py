@@ -22,6 +22,7 @@ from ._errors import (
     Outcome,
     OutcomeUnknownError,
     RateLimitError,
+    TransportError,
 )
 from ._retry import RetryBudget, RetryPolicy
 from ._secrets import redact
@@ -88,8 +89,9 @@ class Sender:
         self._api_key = api_key
         self._policy = retry
         self._budget = RetryBudget()
+        longest = max(retry.retry_after_cap, retry.wait_max)
         self._throttle = Throttle(
-            max_in_flight, rate_limit, longest=retry.retry_after_cap, back_off=retry.back_off
+            max_in_flight, rate_limit, longest=longest, back_off=retry.back_off
         )
         self._loop: asyncio.AbstractEventLoop | None = None
         self._resting: set[asyncio.Timeout] = set()
@@ -122,7 +124,7 @@ class Sender:
         Raises:
             JunkieError: The class that says what happened.
         """
-        loop = self._enter()  # a closed client says so at once, not when its turn comes
+        loop = asyncio.get_running_loop()
         deadline = math.inf if patient else loop.time() + self._policy.deadline
         errand = _Errand(call, deadline, on_flight)
         try:
@@ -195,6 +197,7 @@ class Sender:
         return 0.0 if isinstance(error, RateLimitError) else again  # the throttle has us wait
 
     async def _attempt(self, errand: _Errand[T]) -> T:
+        self._enter()  # a closed client says so at once, not when its turn comes
         await self._throttle.acquire(errand.deadline)
         try:
             return await self._in_turn(errand)
@@ -228,6 +231,8 @@ class Sender:
         except JunkieError as error:
             ended = type(error).__name__
             errand.failed(error)
+            if not isinstance(error, TransportError):
+                errand.attempts -= 1  # the session was of no use: no request came about
             raise
         except asyncio.CancelledError:
             if progress.sent is False:
@@ -242,6 +247,8 @@ class Sender:
         now = asyncio.get_running_loop().time()
         too_many = isinstance(failure, RateLimitError)
         if isinstance(failure, APIError) and (too_many or failure.challenge):
+            if (failure.retry_after or 0.0) > self._policy.retry_after_cap:
+                return  # no pause: each call is to hear of it at once
             self._throttle.refused(now, failure.retry_after, sent=begin, slower=too_many)
         else:
             self._throttle.admitted(now, _answer.allowance(headers))

@@ -67,7 +67,7 @@ class Throttle:
     Args:
         max_in_flight: Turns that may be out at once, 1 to 10,000.
         rate_limit: A rate of our own, or None.
-        longest: Seconds; nobody waits longer than that because the service said so.
+        longest: Seconds; nobody waits longer than that for the service's sake.
         back_off: Gives the seconds to pause after so many refusals (from 0) without a word on it.
     """
 
@@ -149,8 +149,6 @@ class Throttle:
             slower: Whether it was the number of requests that was refused.
         """
         wait = self._back_off(self._refusals) if told is None else told
-        if wait > self._longest:
-            return  # whoever asks is to hear of it at once
         if sent >= self._paused:
             self._paused = now
             self._refusals += 1

@@ -146,17 +146,6 @@ def test_refusals_without_a_word_back_off() -> None:
     run(main())
 
 
-def test_a_wait_beyond_the_longest_is_no_pause() -> None:
-    """Then each call is to hear of it itself, at once."""
-
-    async def main() -> None:
-        throttle = Throttle(4, longest=10.0)
-        throttle.refused(now(), 10.1, sent=now())
-        assert await turns(throttle, 4) == [0, 0, 0, 0]
-
-    run(main())
-
-
 def test_nobody_waits_past_a_deadline() -> None:
     """If the pause is known to outlast it, at once; if turns just don't come, when it is there."""
 
