@@ -1,0 +1,261 @@
+"""Connections that do not come about, end early, are kept, or belong to the caller."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+from typing import Any
+
+import aiohttp
+import pytest
+import trustme
+
+from junkie_async import (
+    ConnectError,
+    InvalidResponseError,
+    JunkieClient,
+    JunkieError,
+    Outcome,
+    RetryPolicy,
+    TransportError,
+)
+
+from .faults import answers, commits_and_drops, drops
+from .operations import (
+    AT_ONCE,
+    BY_NAME,
+    ONCE,
+    OPERATIONS,
+    REPEATABLE,
+    SAMPLES,
+    SECRET,
+    Operation,
+    calm,
+    check_failure,
+    client_of,
+    connect,
+    warm_up,
+    with_each,
+)
+from .server import HEALTHY, FaultServer
+
+NO, MAYBE = Outcome.NOT_EXECUTED, Outcome.UNKNOWN
+
+
+class Refusals:
+    """Counts refused connections, and has the server listen after so many of them."""
+
+    def __init__(
+        self, monkeypatch: pytest.MonkeyPatch, server: FaultServer, listens_after: int = 0
+    ) -> None:
+        self.count = 0
+        self._listens_after = listens_after
+        self._server = server
+        loop = asyncio.get_running_loop()
+        self._connect = loop.sock_connect
+        monkeypatch.setattr(loop, "sock_connect", self._try)
+
+    async def _try(self, sock: socket.socket, address: Any) -> None:
+        try:
+            await self._connect(sock, address)
+        except ConnectionRefusedError:
+            self.count += 1
+            if self.count == self._listens_after:
+                self._server.listen()
+            raise
+
+
+@with_each(OPERATIONS)
+async def test_refused_connections_that_come_up(
+    operation: Operation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing was sent to a port that refuses, so that every call outlives a restart."""
+    async with FaultServer(refuses=True) as server, connect(server) as client:
+        refusals = Refusals(monkeypatch, server, listens_after=2)
+        server.script.append(HEALTHY)
+        assert await operation.call(client) == operation.value
+    assert (refusals.count, len(server.arrivals), server.commits) == (2, 1, 1)
+
+
+@with_each(OPERATIONS)
+async def test_refused_connections(operation: Operation, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A port that goes on refusing is told after the last attempt, with nothing carried out."""
+    async with FaultServer(refuses=True) as server, connect(server) as client:
+        refusals = Refusals(monkeypatch, server)
+        with pytest.raises(ConnectError) as caught:
+            await operation.call(client)
+    check_failure(caught.value, operation, ConnectError, NO, 3)
+    assert refusals.count == 3
+
+
+@with_each(ONCE)
+async def test_a_refused_connection_and_then_a_lost_answer(
+    operation: Operation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A call is sent again after a refused connection, but not any more once it was sent."""
+    async with FaultServer(refuses=True) as server, connect(server) as client:
+        refusals = Refusals(monkeypatch, server, listens_after=1)
+        server.script.append(commits_and_drops)
+        with pytest.raises(JunkieError) as caught:
+            await operation.call(client)
+    check_failure(caught.value, operation, TransportError, MAYBE, 2)
+    assert (refusals.count, len(server.arrivals), server.commits) == (1, 1, 1)
+
+
+@with_each(SAMPLES)
+async def test_names_that_do_not_resolve(
+    operation: Operation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A failing DNS server is a connection that did not come about: every call is made again."""
+    asked = []
+
+    async def fail(host: str, *_: object, **__: object) -> None:
+        asked.append(host)
+        raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", fail)
+    async with calm(), client_of("https://keys.invalid") as client:
+        with pytest.raises(ConnectError) as caught:
+            await operation.call(client)
+    check_failure(caught.value, operation, ConnectError, NO, 3)
+    assert asked == ["keys.invalid"] * 3
+
+
+@with_each([BY_NAME["get"], BY_NAME["create"]])  # one of each class: each waits on a real clock
+async def test_connecting_takes_too_long(operation: Operation, full_port: str) -> None:
+    """A connect time-out is no answer's time-out: nothing was sent, and every call is retried."""
+    retry = RetryPolicy(attempts=2, wait_initial=0, wait_jitter=0)
+    async with calm(), client_of(full_port, timeout=0.4, retry=retry) as client:
+        with pytest.raises(ConnectError) as caught:
+            await operation.call(client)
+    check_failure(caught.value, operation, ConnectError, NO, 2)
+
+
+@with_each(OPERATIONS)
+async def test_connections_closed_on_accept(operation: Operation) -> None:
+    """A connection that came about and went is a lost one: the request may have left."""
+    async with FaultServer() as server, connect(server) as client:
+        server.turns_away = 1
+        if operation.once:
+            with pytest.raises(JunkieError) as caught:
+                await operation.call(client)
+            check_failure(caught.value, operation, TransportError, MAYBE, 1)
+        else:
+            server.script.append(HEALTHY)
+            assert await operation.call(client) == operation.value
+    again = not operation.once
+    assert (server.connections, server.commits) == (1 + again, again)
+
+
+@with_each(OPERATIONS)
+async def test_an_idle_connection_closed_under_us(operation: Operation) -> None:
+    """A request that runs into the server's close is sent again, or told as unknown: once."""
+    async with FaultServer() as server, connect(server) as client:
+        server.script.append(HEALTHY)
+        await warm_up(client, once=operation.once)
+        server.idle().finish()  # the loop takes no turn from here on: the client can't know yet
+        if operation.once:
+            with pytest.raises(JunkieError) as caught:
+                await operation.call(client)
+            check_failure(caught.value, operation, TransportError, MAYBE, 1)
+        else:
+            server.script.append(HEALTHY)
+            assert await operation.call(client) == operation.value
+    again = not operation.once
+    assert (server.connections, server.commits) == (1 + again, 1 + again)
+    if again:
+        assert server.arrivals == [1, 1, 2]  # it did run into it
+
+
+@with_each(OPERATIONS)
+async def test_an_idle_connection_seen_to_be_closed(operation: Operation) -> None:
+    """A connection whose end was noticed is not used again, so that nothing goes wrong at all."""
+    async with FaultServer() as server, connect(server) as client:
+        server.script.extend([HEALTHY] * 2)
+        await warm_up(client, once=operation.once)
+        server.idle().finish()
+        await server.settle()
+        assert await operation.call(client) == operation.value
+    assert server.arrivals == [1, 2]
+
+
+async def test_connections_are_reused(server: FaultServer, client: JunkieClient) -> None:
+    """Ten calls one after the other need one connection, not ten handshakes."""
+    server.script.extend([HEALTHY] * 20)
+    for _ in range(10):
+        await client.keys.get(1)
+    assert server.connections == 1
+    for _ in range(10):
+        await client.keys.create(provider_id=1)
+    assert server.connections == 2  # once calls have their own
+
+
+async def test_once_calls_keep_no_old_connection(server: FaultServer, client: JunkieClient) -> None:
+    """A create never goes out on a connection that has been idle, where the close race lurks."""
+    server.script.extend([HEALTHY] * 2)
+    await client.keys.create(provider_id=1)
+    await server.settle()  # well before the server, or a gateway, would close it: within 5 s
+    await client.keys.create(provider_id=1)
+    assert server.arrivals == [1, 2]
+
+
+@with_each([*REPEATABLE[:2], *ONCE])
+async def test_untrusted_certificates(operation: Operation) -> None:
+    """A certificate that nobody vouches for is no passing fault: nothing is sent, nor again."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    trustme.CA().issue_cert("127.0.0.1").configure_cert(context)
+    said: list[bytes] = []
+
+    async def listen(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        said.append(await reader.read())
+        writer.close()
+
+    tls = await asyncio.start_server(listen, "127.0.0.1", 0, ssl=context)
+    url = f"https://127.0.0.1:{tls.sockets[0].getsockname()[1]}"
+    async with tls, calm(), client_of(url) as client:
+        with pytest.raises(ConnectError, match="TLS") as caught:
+            await operation.call(client)
+    check_failure(caught.value, operation, ConnectError, NO, 1)
+    assert not caught.value.transient
+    assert not any(said)
+
+
+@with_each(OPERATIONS)
+async def test_handshakes_that_break_off(operation: Operation) -> None:
+    """A connection lost before the request's headers were written is tried again by every call."""
+    async with FaultServer() as server, calm(server):
+        server.turns_away = 3
+        async with client_of(server.url.replace("http:", "https:")) as client:
+            with pytest.raises(JunkieError) as caught:
+                await operation.call(client)
+    check_failure(caught.value, operation, ConnectError, NO, 3)
+    assert server.connections == 3
+
+
+async def test_a_given_session_is_used_and_left_open(server: FaultServer) -> None:
+    """A session of the caller's is used for every call, and closing it stays the caller's job."""
+    server.script.extend([answers(307, b"", location="/elsewhere"), HEALTHY])
+    async with aiohttp.ClientSession(raise_for_status=True, headers={"X-App": "mine"}) as session:
+        async with client_of(server.url, session=session) as client:
+            with pytest.raises(InvalidResponseError):
+                await client.keys.get(1)
+            await client.keys.create(provider_id=1)
+        assert not session.closed
+    assert [exchange.headers["x-app"] for exchange in server.requests] == ["mine", "mine"]
+    sent = {exchange.headers["authorization"] for exchange in server.requests}
+    assert sent == {f"Bearer {SECRET}"}
+
+
+@with_each(SAMPLES)
+async def test_a_given_session_sends_nothing_twice_by_itself(
+    server: FaultServer, operation: Operation
+) -> None:
+    """Attempts are counted in a session of the caller's too."""
+    server.script.extend([drops] * (1 if operation.once else 3))
+    async with calm(server), aiohttp.ClientSession() as session:
+        client = client_of(server.url, session=session, retry=AT_ONCE)
+        with pytest.raises(JunkieError) as caught:
+            await operation.call(client)
+    check_failure(caught.value, operation, TransportError, MAYBE, len(server.arrivals))
+    assert len(server.arrivals) == (1 if operation.once else 3)

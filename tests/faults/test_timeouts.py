@@ -1,0 +1,109 @@
+"""Answers that do not come, or come by drips.
+
+All operations meet each fault at the same time, since every one of them waits in earnest.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from junkie_async import BulkDeleteResult, JunkieError, Outcome, RequestTimeoutError, RetryPolicy
+
+from .faults import drips_body, drips_head, hangs
+from .operations import (
+    BY_NAME,
+    OPERATIONS,
+    REPEATABLE,
+    Operation,
+    calm,
+    check_failure,
+    client_of,
+    warm_up,
+)
+from .server import HEALTHY, Fault, FaultServer
+
+TIMEOUT = 0.4  # for a whole healthy exchange too, while eight others run: no less is sound
+WATCHDOG = 10.0  # for a drip that no time-out ends
+TWICE = RetryPolicy(attempts=2, wait_initial=0, wait_jitter=0)
+
+
+async def check_one(operation: Operation, fault: Fault, *, reused: bool) -> None:
+    """Meet the fault once: sent again if that does no harm, else told as unknown."""
+    async with FaultServer() as server, client_of(server.url, timeout=TIMEOUT) as client:
+        if reused:
+            server.script.append(HEALTHY)
+            await warm_up(client, once=operation.once)
+        server.script.append(fault)
+        if operation.once:
+            with pytest.raises(JunkieError) as caught:
+                await operation.call(client)
+            check_failure(caught.value, operation, RequestTimeoutError, Outcome.UNKNOWN, 1)
+        else:
+            server.script.append(HEALTHY)
+            value = await operation.call(client)
+            gone = BulkDeleteResult(deleted=0, requested=1)
+            assert value == (gone if operation.name == "bulk_delete" else operation.value)
+    again = not operation.once
+    assert server.arrivals[: reused + 1] == [1] * (reused + 1)
+    assert len(server.arrivals) == reused + 1 + again
+    assert server.commits == reused + (1 if operation.name == "delete" else 1 + again)
+
+
+async def check_two(operation: Operation, fault: Fault) -> None:
+    """Meet the fault at every attempt: the error says that it is a time-out, and how many."""
+    async with (
+        FaultServer() as server,
+        client_of(server.url, timeout=TIMEOUT, retry=TWICE) as client,
+    ):
+        server.script.extend([fault] * 2)
+        with pytest.raises(RequestTimeoutError) as caught:
+            await operation.call(client)
+    check_failure(caught.value, operation, RequestTimeoutError, Outcome.UNKNOWN, 2)
+    assert len(server.arrivals) == 2
+    assert server.commits == (1 if operation.name == "delete" else 2)
+
+
+@pytest.mark.parametrize("reused", [False, True], ids=["fresh", "reused"])
+@pytest.mark.parametrize(
+    "fault", [hangs, drips_head, drips_body], ids=["hangs", "drips_head", "drips_body"]
+)
+async def test_one_time_out(fault: Fault, *, reused: bool) -> None:
+    """Silence and a drip of bytes end in time, and the connection with them."""
+    async with asyncio.timeout(WATCHDOG), calm(), asyncio.TaskGroup() as group:
+        for operation in OPERATIONS:
+            group.create_task(check_one(operation, fault, reused=reused))
+
+
+async def test_time_outs_that_stay() -> None:
+    """A service that never answers is told as a time-out when the attempts are used up."""
+    async with asyncio.timeout(WATCHDOG), calm(), asyncio.TaskGroup() as group:
+        for operation in REPEATABLE:
+            for fault in (hangs, drips_head, drips_body):
+                group.create_task(check_two(operation, fault))
+
+
+async def test_the_overall_deadline(server: FaultServer) -> None:
+    """The policy's deadline ends a call in all, however many attempts are left."""
+    server.script.extend([hangs] * 2)
+    retry = RetryPolicy(attempts=9, wait_initial=0, wait_jitter=0, deadline=0.5)
+    begin = asyncio.get_running_loop().time()
+    async with calm(server), client_of(server.url, timeout=0.3, retry=retry) as client:
+        with pytest.raises(RequestTimeoutError) as caught:
+            await client.keys.get(1)
+        took = asyncio.get_running_loop().time() - begin
+    check_failure(caught.value, BY_NAME["get"], RequestTimeoutError, Outcome.UNKNOWN, 2)
+    assert 0.5 - 0.01 <= took < 0.6  # the second attempt was cut short
+
+
+async def test_waiting_for_a_turn_is_no_time_out(server: FaultServer) -> None:
+    """The time-out is the service's, not the queue's: a call may wait for its turn for longer."""
+    server.script.extend([hangs, hangs, HEALTHY])
+    one_try = RetryPolicy(attempts=1)
+    options = {"timeout": 0.2, "retry": one_try, "max_in_flight": 1}
+    async with calm(server), client_of(server.url, **options) as client:
+        calls = [asyncio.ensure_future(client.keys.get(1)) for _ in range(3)]
+        ended = await asyncio.gather(*calls, return_exceptions=True)
+    assert [type(end) for end in ended[:2]] == [RequestTimeoutError] * 2
+    assert ended[2] == BY_NAME["get"].value

@@ -1,0 +1,178 @@
+"""Waits: after a 429 for the whole client, between attempts for one call, and for a turn."""
+
+from __future__ import annotations
+
+import asyncio
+
+import attrs
+import pytest
+
+from junkie_async import (
+    JunkieClient,
+    PermissionDeniedError,
+    RateLimitError,
+    RetryPolicy,
+    ServerError,
+)
+
+from .faults import HTML, answers, good, turns
+from .operations import AGES, ONCE, REPEATABLE, SAMPLES, Operation, connect, with_each
+from .server import HEALTHY, Exchange, Fault, FaultServer
+
+SLACK = 0.01  # a loop's timers may fire early by the clock's resolution
+SOON = RetryPolicy(wait_initial=0.1, wait_max=0.1, wait_jitter=0.0)
+
+
+class Clock:
+    """Notes when requests come."""
+
+    def __init__(self) -> None:
+        self.times: list[float] = []
+
+    def __call__(self, fault: Fault) -> Fault:
+        """Note when this fault is met."""
+
+        async def play(exchange: Exchange) -> None:
+            self.times.append(asyncio.get_running_loop().time())
+            await fault.play(exchange)
+
+        return Fault(play, commits=fault.commits)
+
+    def since_first(self) -> list[float]:
+        """The seconds from the first request to each of the others."""
+        return [time - self.times[0] for time in self.times[1:]]
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"retry_after": "1"},
+        {  # a server whose clock is far behind
+            "retry_after": "Sat, 01 Jan 2000 00:00:01 GMT",
+            "date": "Sat, 01 Jan 2000 00:00:00 GMT",
+        },
+    ],
+    ids=["seconds", "date"],
+)
+async def test_a_429_holds_back_the_whole_client(
+    server: FaultServer, headers: dict[str, str]
+) -> None:
+    """Calls of either class, begun before or after it, wait for as long as the service asked."""
+    clock = Clock()
+    server.script.extend([clock(answers(429, **headers)), *[clock(HEALTHY)] * 4])
+    async with connect(server, max_in_flight=1) as client, asyncio.TaskGroup() as group:
+        group.create_task(client.keys.get(1))
+        group.create_task(client.keys.folders())  # waits for its turn by now
+        while not clock.times:
+            await asyncio.sleep(0)
+        await turns()
+        group.create_task(client.keys.create(provider_id=1))
+        group.create_task(client.keys.update(1, key_name="x"))
+    assert len(clock.since_first()) == 4
+    assert min(clock.since_first()) >= 1.0 - SLACK
+
+
+@with_each(SAMPLES)
+@pytest.mark.parametrize(("status", "error"), [(403, PermissionDeniedError), (429, RateLimitError)])
+async def test_a_challenge_holds_back_the_other_calls(
+    server: FaultServer,
+    operation: Operation,
+    status: int,
+    error: type[PermissionDeniedError | RateLimitError],
+) -> None:
+    """The challenged call fails at once, with its reason; the next waits out a back-off first."""
+    clock = Clock()
+    server.script.extend([clock(answers(status, HTML, content_type="text/html")), clock(HEALTHY)])
+    async with connect(server, retry=SOON) as client:
+        with pytest.raises(error, match="CDN"):
+            await operation.call(client)
+        await client.keys.get(2)
+    assert min(clock.since_first()) >= 0.1 - SLACK
+
+
+@with_each(SAMPLES)
+async def test_a_wait_beyond_the_cap_is_nobody_elses(
+    server: FaultServer, client: JunkieClient, operation: Operation
+) -> None:
+    """A call that is told to wait beyond the cap fails at once, and holds nobody else back."""
+    server.script.extend([answers(429, retry_after="121"), HEALTHY])
+    async with asyncio.timeout(5):
+        with pytest.raises(RateLimitError) as caught:
+            await operation.call(client)
+        await client.keys.get(2)
+    assert caught.value.retry_after == 121.0
+
+
+@with_each([*REPEATABLE[:1], *ONCE[:1]])
+@pytest.mark.parametrize("headers", [{}, {"retry_after": "-1"}, {"retry_after": "soon"}])
+async def test_a_429_without_a_usable_wait(
+    server: FaultServer, operation: Operation, headers: dict[str, str]
+) -> None:
+    """The policy's back-off stands in for a wait that the service did not name."""
+    clock = Clock()
+    server.script.extend([clock(answers(429, **headers)), clock(HEALTHY)])
+    async with connect(server, retry=SOON) as client:
+        await operation.call(client)
+    assert min(clock.since_first()) >= 0.1 - SLACK
+
+
+@with_each([*REPEATABLE[:1], *ONCE[:1]])
+async def test_a_long_back_off_of_the_policys_own(
+    server: FaultServer, operation: Operation
+) -> None:
+    """The cap is for what the service asks for: a policy may be more patient than that."""
+    server.script.append(answers(429))
+    patient = attrs.evolve(AGES, wait_initial=200.0, wait_max=200.0)
+    async with connect(server, retry=patient) as client:
+        waiting = asyncio.ensure_future(operation.call(client))
+        while not server.arrivals:
+            await asyncio.sleep(0)
+        await turns()
+        assert not waiting.done()
+        waiting.cancel()
+        await asyncio.gather(waiting, return_exceptions=True)
+    assert len(server.arrivals) == 1
+
+
+async def test_between_attempts_others_may_go(server: FaultServer) -> None:
+    """A call that waits for its next attempt holds neither a turn nor a connection."""
+    server.script.extend([answers(500), HEALTHY, HEALTHY])
+    async with connect(server, max_in_flight=1, retry=AGES) as client:
+        waiting = asyncio.ensure_future(client.keys.get(1))
+        while not server.arrivals:
+            await asyncio.sleep(0)
+        async with asyncio.timeout(5):
+            await client.keys.get(1)
+            await client.keys.get(1)
+        assert not waiting.done()
+        waiting.cancel()
+        await asyncio.gather(waiting, return_exceptions=True)
+    assert server.arrivals == [1, 1, 1]
+
+
+async def test_a_wait_beyond_the_deadline_is_not_begun(server: FaultServer) -> None:
+    """A wait that would outlast the policy's deadline is not worth beginning."""
+    server.script.append(answers(500))
+    retry = RetryPolicy(wait_initial=600.0, wait_max=600.0, deadline=1.0)
+    async with connect(server, retry=retry) as client, asyncio.timeout(5):
+        with pytest.raises(ServerError) as caught:
+            await client.keys.get(1)
+    assert caught.value.attempts == 1
+
+
+async def test_in_flight_ceiling(server: FaultServer) -> None:
+    """As many requests are under way as max_in_flight allows, and no more."""
+    under_way, most = 0, []
+
+    async def play(exchange: Exchange) -> None:
+        nonlocal under_way
+        under_way += 1
+        most.append(under_way)
+        await turns(20)
+        under_way -= 1
+        await exchange.send(good(exchange))
+
+    server.script.extend([Fault(play, commits=True)] * 30)
+    async with connect(server, max_in_flight=3) as client:
+        await asyncio.gather(*(client.keys.get(1) for _ in range(30)))
+    assert max(most) == 3
