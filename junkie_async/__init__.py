@@ -4,8 +4,9 @@ async with JunkieClient() as junkie:
     key = await junkie.keys.create(provider_id=8969, validity_minutes=60)
 """
 
-from ._batch import CreateJob, DeleteJob, OnProgress
+from ._batch import DeleteJob, OnProgress
 from ._client import JunkieClient
+from ._create import CreateJob
 from ._errors import (
     APIError,
     AuthenticationError,
@@ -15,6 +16,7 @@ from ._errors import (
     ConfigurationError,
     ConflictError,
     ConnectError,
+    DriftError,
     InvalidRequestError,
     InvalidResponseError,
     JunkieError,
@@ -47,7 +49,7 @@ from ._models import (
     Unset,
     UpdateResult,
 )
-from ._pager import KeyPager
+from ._pager import Drift, KeyPager
 from ._params import BatchFields, CreateFields, Filters, UpdateFields
 from ._retry import RetryPolicy
 from ._throttle import RateLimit
@@ -73,6 +75,8 @@ __all__ = [
     "DeleteJob",
     "DeleteReport",
     "DiscordRedemption",
+    "Drift",
+    "DriftError",
     "Filters",
     "InvalidRequestError",
     "InvalidResponseError",

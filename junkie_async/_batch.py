@@ -24,13 +24,10 @@ from ._errors import (
     APIError,
     BatchError,
     InvalidRequestError,
-    InvalidResponseError,
     JunkieError,
-    Outcome,
-    OutcomeUnknownError,
 )
-from ._models import BulkDeleteResult, CreateReport, DeleteReport, KeyBatch, KeyRef
-from ._params import MAX_BATCH, MAX_BULK_DELETE, elements, integer, picture, reference
+from ._models import BulkDeleteResult, DeleteReport, KeyRef
+from ._params import MAX_BULK_DELETE, elements, integer, picture, reference
 
 ChunkT = TypeVar("ChunkT")
 ResultT = TypeVar("ResultT")
@@ -64,7 +61,7 @@ class Runner(Generic[ChunkT, ResultT]):
     def __init__(
         self,
         source: AsyncIterator[ChunkT],
-        call: Callable[[ChunkT, OnFlight], Awaitable[ResultT]],
+        call: Callable[[ChunkT, OnFlight], Awaitable[ResultT | None]],
         concurrency: int,
     ) -> None:
         self.failure: Exception | None = None
@@ -113,7 +110,10 @@ class Runner(Generic[ChunkT, ResultT]):
             if chunk is None:
                 return
             try:
-                self._done.put_nowait(await self._call(chunk, on_flight))
+                if (result := await self._call(chunk, on_flight)) is not None:
+                    self._done.put_nowait(result)
+                else:
+                    self._room.release()
             except Exception as error:
                 self.stop(error)
                 return
@@ -174,6 +174,7 @@ class Job(abc.ABC, Generic[ChunkT, ResultT, ReportT]):
         self._concurrency = integer("concurrency", concurrency, 1, 1000)
         self._on_progress = check_progress(on_progress)
         self._runner: Runner[ChunkT, ResultT] | None = None
+        self._begun = False
 
     @property
     @abc.abstractmethod
@@ -185,12 +186,21 @@ class Job(abc.ABC, Generic[ChunkT, ResultT, ReportT]):
         """Give what each call is to do, lazily."""
 
     @abc.abstractmethod
-    async def _call(self, chunk: ChunkT, on_flight: OnFlight) -> ResultT:
-        """Make a call, tell when it is in flight, and count what came of it."""
+    async def _call(self, chunk: ChunkT, on_flight: OnFlight) -> ResultT | None:
+        """Make a call, tell when it is in flight, and count what came of it, if anything did."""
 
     @abc.abstractmethod
     def _progress(self) -> tuple[int, int | None]:
         """Count the keys done, and all there are."""
+
+    async def _begin(self) -> None:
+        """Make ready for the first call."""
+
+    async def _release(self) -> None:
+        """Wait until a result may be given to the reader."""
+
+    async def _end(self) -> None:
+        """Tidy up after the last call."""
 
     def __await__(self) -> Generator[None, None, ReportT]:
         return self._run().__await__()
@@ -202,14 +212,20 @@ class Job(abc.ABC, Generic[ChunkT, ResultT, ReportT]):
         return self.report
 
     async def __aiter__(self) -> AsyncGenerator[ResultT, None]:
-        if self._runner is not None:
+        if self._begun:
             raise RuntimeError("a job runs once; make another one")
-        self._runner = runner = Runner(self._chunks(), self._call, self._concurrency)
-        async with aclosing(runner.results()) as results:
-            async for result in results:
-                if self._on_progress is not None:
-                    self._on_progress(*self._progress())
-                yield result
+        self._begun = True
+        await self._begin()
+        try:
+            self._runner = runner = Runner(self._chunks(), self._call, self._concurrency)
+            async with aclosing(runner.results()) as results:
+                async for result in results:
+                    await self._release()
+                    if self._on_progress is not None:
+                        self._on_progress(*self._progress())
+                    yield result
+        finally:
+            await self._end()
         if runner.failure is not None:
             raise _ended_early(runner.failure, self.report) from runner.failure
 
@@ -222,72 +238,6 @@ def _ended_early(failure: Exception, report: object) -> BatchError:
     error = BatchError(f"the job ended early: {failure.message}{status}", report)
     error.method, error.path, error.attempts = failure.method, failure.path, failure.attempts
     return error
-
-
-class CreateJob(Job[int, KeyBatch, CreateReport]):
-    """Creates keys, 100 a call. Gives each `KeyBatch` as it is created."""
-
-    def __init__(
-        self,
-        amount: int,
-        create: Callable[[int, OnFlight], Awaitable[KeyBatch]],
-        *,
-        concurrency: int,
-        on_progress: OnProgress | None = None,
-    ) -> None:
-        super().__init__(concurrency=concurrency, on_progress=on_progress)
-        self._amount = integer("amount", amount, 1)
-        self._create = create
-        self._keys: list[str] = []
-        self._unknown = 0
-
-    @property
-    def report(self) -> CreateReport:
-        """What the job has created so far; final once it has ended."""
-        missing = self._amount - len(self._keys) - self._unknown
-        return CreateReport(
-            requested=self._amount,
-            keys=tuple(self._keys),
-            failed=max(0, missing),
-            unknown=self._unknown,
-        )
-
-    async def _chunks(self) -> AsyncGenerator[int, None]:
-        for begin in range(0, self._amount, MAX_BATCH):
-            yield min(MAX_BATCH, self._amount - begin)
-
-    async def _call(self, chunk: int, on_flight: OnFlight) -> KeyBatch:
-        in_flight = False
-
-        def note(begun: bool) -> None:
-            nonlocal in_flight
-            in_flight = begun
-            on_flight(begun)
-
-        try:
-            batch = await self._create(chunk, note)
-        except asyncio.CancelledError:
-            self._unknown += chunk if in_flight else 0
-            raise
-        except OutcomeUnknownError as error:
-            readable = getattr(error.__cause__, "rows", ())  # of an answer with a bad row in it
-            self._keys += readable
-            self._unknown += chunk - len(readable)
-            raise
-        self._keys += batch.keys
-        if len(batch.keys) != chunk and self._runner is not None:
-            # The batch is kept and given to the reader; only the job does not go on.
-            self._runner.stop(_miscounted(chunk, len(batch.keys)))
-        return batch
-
-    def _progress(self) -> tuple[int, int | None]:
-        return len(self._keys), self._amount
-
-
-def _miscounted(asked: int, got: int) -> InvalidResponseError:
-    return InvalidResponseError(
-        f"{asked} keys were asked for, and {got} came", outcome=Outcome.EXECUTED, field="keys"
-    )
 
 
 class DeleteJob(Job[list[int | str], BulkDeleteResult, DeleteReport]):

@@ -69,7 +69,7 @@ class JunkieClient:
             max_in_flight=max_in_flight,
             rate_limit=_check("rate_limit", rate_limit, RateLimit, NoneType),
         )
-        self._keys = Keys(self._sender)
+        self._keys = Keys(self._sender, self._base_url)
 
     @property
     def keys(self) -> Keys:

@@ -7,7 +7,7 @@ msgspec reads a body straight into the models, in C. Only when it refuses does c
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
@@ -82,7 +82,7 @@ def encode(body: object) -> bytes:
     return msgspec.json.encode(unstructure(body))
 
 
-def encode_plain(body: Mapping[str, Sequence[int | str]] | str) -> bytes:
+def encode_plain(body: Mapping[str, Any] | str) -> bytes:
     """Turn plain data into JSON."""
     return msgspec.json.encode(body)
 

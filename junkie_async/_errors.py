@@ -9,6 +9,7 @@ JunkieError
 │   └── RequestTimeoutError    the answer did not come in time
 ├── OutcomeUnknownError        a create or a reset may or may not have been carried out
 ├── InvalidResponseError       an answer came that can't be used
+├── DriftError                 a list changed faster than a strict walk could follow
 ├── APIError                   the service said no
 │   ├── BadRequestError        400, 422
 │   ├── AuthenticationError    401
@@ -168,6 +169,16 @@ class InvalidResponseError(JunkieError):
         self.field = field
         self.row = row
         self.rows = rows
+
+
+class DriftError(JunkieError):
+    """The list changed so fast that a strict walk could not tell that it has missed nothing.
+
+    All keys that it found have been given.
+    """
+
+    outcome = Outcome.EXECUTED
+    transient = True
 
 
 class APIError(JunkieError):

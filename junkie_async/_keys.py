@@ -6,13 +6,15 @@ from array import array
 from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Sequence
 from contextlib import aclosing
 from itertools import islice
+from os import PathLike
 from typing import Any, TypeAlias, Unpack
 
 import attrs
 
 from . import _params as params
 from . import _wire as wire
-from ._batch import CreateJob, DeleteJob, OnFlight, OnProgress, check_progress
+from ._batch import DeleteJob, OnFlight, OnProgress, check_progress
+from ._create import MARKER, SETTLE, CreateJob, Record, Settling
 from ._errors import InvalidRequestError, NotFoundError
 from ._models import (
     UNSET,
@@ -44,8 +46,9 @@ class Keys:
     other `JunkieError` after; what the methods list under "Raises" is what callers usually handle.
     """
 
-    def __init__(self, sender: Sender) -> None:
+    def __init__(self, sender: Sender, base_url: str) -> None:
         self._send = sender.send
+        self._base_url = base_url
 
     def list(
         self,
@@ -53,6 +56,7 @@ class Keys:
         page: int = 1,
         limit: int = 100,
         prefetch: int = 4,
+        strict: bool = False,
         **filters: Unpack[Filters],
     ) -> KeyPager:
         """List keys: ``async for`` walks them all, ``await`` gives the first page.
@@ -61,6 +65,8 @@ class Keys:
             page: The page to begin with, from 1.
             limit: Keys in a page, 1 to 100.
             prefetch: Pages fetched at once while walking, 1 to 64.
+            strict: Whether a walk goes over the list until two passes agree, so that none is missed
+                of the keys that are there throughout: see `KeyPager`.
             **filters: What to narrow the list by: see `Filters`. All must hold; one that is None
                 narrows nothing.
 
@@ -73,7 +79,7 @@ class Keys:
         async def fetch(page: int, limit: int) -> KeyPage:
             return await self._send(wire.list_keys(query, page, limit), patient=True)
 
-        return KeyPager(fetch, page=page, limit=limit, prefetch=prefetch)
+        return KeyPager(fetch, page=page, limit=limit, prefetch=prefetch, strict=strict)
 
     async def get(self, key: KeyRef) -> KeyDetailed:
         """Fetch one key with its redemption.
@@ -142,15 +148,28 @@ class Keys:
         *,
         provider_id: int,
         concurrency: int = 8,
+        ledger: str | PathLike[str] | None = None,
+        settle: float = SETTLE,
+        marker: str | None = MARKER,
         on_progress: OnProgress | None = None,
         **fields: Unpack[BatchFields],
     ) -> CreateJob:
         """Create any number of alike keys, in calls of 100.
 
+        With a ledger the job can be run again, with the same arguments, after whatever has ended
+        it, and ends with exactly ``amount`` keys: `junkie_async.provisioning` tells how, and on
+        which conditions.
+
         Args:
             amount: How many, 1 or more.
             provider_id: The provider that hands the keys out, 1 or more.
             concurrency: Calls in flight at once, 1 to 1000.
+            ledger: The file that keeps the job's record, or None.
+            settle: Seconds between an unknown outcome and the search for what came of it. Longer
+                than the service may still act on a request. Counts with a ledger alone.
+            marker: A word of 1 to 32 characters that the marks in ``key_name`` begin with. None
+                leaves ``key_name`` as it is: then an unknown outcome stays unknown, and the job
+                ends with an error. Counts with a ledger alone.
             on_progress: Called with the keys created so far and ``amount`` after each call.
             **fields: What else the keys are given: see `BatchFields`.
 
@@ -161,15 +180,33 @@ class Keys:
         Raises:
             BatchError: From the job: a call failed for good. The error's report has the keys
                 created so far.
+            ConfigurationError: From the job: the ledger can't be used.
         """
         given = {"provider_id": provider_id, "amount": 1, **fields}
         request = params.check(params.CreateBatch, "create_many", given)
+        whole = params.integer("amount", amount, 1)
+        record: Record | None = None
+        settling: Settling | None = None
+        if ledger is not None:
+            from . import provisioning
 
-        async def create(count: int, on_flight: OnFlight) -> KeyBatch:
-            call = wire.create_batch(attrs.evolve(request, amount=count))
+            arguments = {**wire.plain(request), "amount": whole, "base_url": self._base_url}
+            record = provisioning.record(ledger, arguments, marker)
+            settling = provisioning.settling(self, provider_id, settle, marker)
+            marked(request, 1, record.longest_marker)  # is there room for it?
+
+        async def create(count: int, mark: str | None, on_flight: OnFlight) -> KeyBatch:
+            call = wire.create_batch(marked(request, count, mark))
             return await self._send(call, patient=True, on_flight=on_flight)
 
-        return CreateJob(amount, create, concurrency=concurrency, on_progress=on_progress)
+        return CreateJob(
+            whole,
+            create,
+            concurrency=concurrency,
+            on_progress=on_progress,
+            record=record,
+            settling=settling,
+        )
 
     async def update(self, key: KeyRef, **changes: Unpack[UpdateFields]) -> UpdateResult:
         """Change a key. None sends null (``folder_id=None`` takes it out of its folder).
@@ -295,7 +332,7 @@ class Keys:
         if bool(query) == params.boolean("everything", everything):
             limit = "given (at least one), or else everything=True"
             raise InvalidRequestError("filters", "both" if query else "neither", limit)
-        ids = await _gather(self.list(**filters))
+        ids = await _gather(self.list(strict=True, **filters))
         return await self.delete_many(ids, on_progress=on_progress)
 
     async def reset_hwid(self, key: KeyRef) -> ActionResult:
@@ -325,6 +362,14 @@ class Keys:
                 raise error
             checked = found.id
         return wire.segment(checked)
+
+
+def marked(request: params.CreateBatch, amount: int, marker: str | None) -> params.CreateBatch:
+    """Ask for so many keys, with a marker at the end of their names."""
+    if marker is None:
+        return attrs.evolve(request, amount=amount)
+    name = request.key_name or ""
+    return attrs.evolve(request, amount=amount, key_name=f"{name} {marker}".lstrip())
 
 
 async def _gather(pager: KeyPager) -> array[int]:

@@ -9,13 +9,34 @@ from contextlib import aclosing
 
 import attrs
 
-from ._errors import InvalidResponseError, JunkieError, Outcome
+from ._errors import DriftError, InvalidResponseError, JunkieError, Outcome
 from ._models import Key, KeyPage
-from ._params import integer
+from ._params import boolean, integer
 from ._seen import SeenIDs
 
 _FRUITLESS = 1000
 """Pages in a row without a new key, after which a list that goes on is taken for a broken one."""
+
+_PASSES = 10
+"""Passes in all, after which a list that is walked strictly is said to drift too fast."""
+
+
+@attrs.frozen
+class Drift:
+    """What moved in a list while it was walked. False when nothing was noticed.
+
+    Attributes:
+        changes: How often the stated total was another than on the page before.
+        repeats: Keys that came again, because others pushed them onto a later page.
+        missed: Keys that a strict walk found in a later pass alone.
+    """
+
+    changes: int = 0
+    repeats: int = 0
+    missed: int = 0
+
+    def __bool__(self) -> bool:
+        return bool(self.changes or self.repeats or self.missed)
 
 
 class KeyPager:
@@ -29,14 +50,18 @@ class KeyPager:
 
     No key is given twice, though keys that are created during a walk push others onto the next
     page; and where the service states totals, none that existed throughout is missed on their
-    account. Keys that are deleted during a walk may take others out of its sight. The walk ends
-    where the pagination says so; an empty page on the way does not end it.
+    account. Keys that are deleted during a walk may take others out of its sight: `drift` tells
+    what was noticed of that. A ``strict`` walk therefore goes over the list again, and gives what
+    it has missed, until a pass finds nothing that the passes before it should have seen (a key
+    with a higher ID than all of theirs counts as new). A walk ends where the pagination says so;
+    an empty page on the way does not end it.
 
     Args:
         fetch: Gives page number N (from 1) of at most so many keys.
         page: Where to begin: where a walk that failed left off, say.
         limit: Keys in a page, 1 to 100.
         prefetch: Pages fetched at once, 1 to 64.
+        strict: Whether walks go over the list until two passes agree.
 
     Raises:
         InvalidRequestError: A number is out of its limits.
@@ -49,8 +74,11 @@ class KeyPager:
         page: int = 1,
         limit: int = 100,
         prefetch: int = 4,
+        strict: bool = False,
     ) -> None:
         self._fetch = fetch
+        self._strict = boolean("strict", strict)
+        self._drift = Drift()
         self._page = integer("page", page, 1)
         self._limit = integer("limit", limit, 1, 100)
         self._prefetch = integer("prefetch", prefetch, 1, 64)
@@ -64,6 +92,11 @@ class KeyPager:
                 for key in page.keys:
                     yield key
                 del page  # or it would live on until the next one is there
+
+    @property
+    def drift(self) -> Drift:
+        """What was noticed to move during the latest walk, so far."""
+        return self._drift
 
     async def first(self) -> Key | None:
         """Fetch the first key alone; None when there is none."""
@@ -100,14 +133,42 @@ class KeyPager:
         """Walk page by page. A page's ``keys`` lack those that an earlier page has given.
 
         Raises:
+            DriftError: Of a strict walk: ten passes did not agree.
             JunkieError: A page can't be had. ``error.page`` is its number; the pages before it
                 have been given, and ``list(page=error.page)`` goes on from there.
         """
-        seen = SeenIDs()
+        seen, highest, number = SeenIDs(), -1, 0
+        self._drift = Drift()
+        async with aclosing(self._pass(seen)) as pages:
+            async for page in pages:
+                number += 1
+                highest = max([highest, *(key.id for key in page.keys)]) if self._strict else 0
+                yield page
+        if self._strict and number > 1:  # one page is of one moment
+            async with aclosing(self._later_passes(seen, highest)) as pages:
+                async for page in pages:
+                    yield page
+
+    async def _later_passes(self, seen: SeenIDs, highest: int) -> AsyncGenerator[KeyPage, None]:
+        for _ in range(_PASSES - 1):
+            missed, known = 0, highest
+            async with aclosing(self._pass(seen, again=True)) as pages:
+                async for page in pages:
+                    missed += sum(key.id <= known for key in page.keys)
+                    highest = max([highest, *(key.id for key in page.keys)])
+                    if page.keys:
+                        yield page
+            if not missed:
+                return
+            self._drift = attrs.evolve(self._drift, missed=self._drift.missed + missed)
+        raise DriftError(f"{_PASSES} passes over the list did not agree: it changes too fast")
+
+    async def _pass(self, seen: SeenIDs, *, again: bool = False) -> AsyncGenerator[KeyPage, None]:
         ahead: deque[asyncio.Task[KeyPage]] = deque()
         number, last, window = self._page, self._page, 1
         total: int | None = None
         fruitless, promised = 0, 0
+        in_pass = SeenIDs() if again else seen
         try:
             while True:
                 self._fill(ahead, number, last, window)
@@ -115,6 +176,7 @@ class KeyPager:
                 ahead.popleft()
                 if _shrank(total, page.pagination.total):
                     page = await _numbered(self._get(number, self._limit), number)
+                self._notice(total, page.pagination.total)
                 total = page.pagination.total
                 stated = page.pagination.page
                 if stated is not None and stated != number:
@@ -123,13 +185,18 @@ class KeyPager:
                 if window > 1:  # the first page comes alone: its reader may need no more
                     self._fill(ahead, number + 1, last, window)
                 window = min(window * 2, self._prefetch)
-                came, page = bool(page.keys), _without_repeats(page, seen)
-                if page.keys:
+                came, fresh = page.keys, _without_repeats(page, in_pass)
+                page = _without_repeats(page, seen) if again else fresh
+                if len(fresh.keys) < len(came):
+                    repeats = self._drift.repeats + len(came) - len(fresh.keys)
+                    self._drift = attrs.evolve(self._drift, repeats=repeats)
+                if fresh.keys:
                     fruitless, promised = 0, last
                 elif came or last > promised:  # promised pages that are empty end by themselves
                     fruitless += 1
                     if fruitless > _FRUITLESS:
                         raise _broken("the list goes on and on without a new key", number)
+                del came, fresh
                 yield page
                 del page
                 if number >= last and not ahead:
@@ -143,6 +210,10 @@ class KeyPager:
         while len(ahead) < most and number + len(ahead) <= last:
             fetch = self._get(number + len(ahead), self._limit)
             ahead.append(asyncio.create_task(fetch))
+
+    def _notice(self, before: int | None, now: int | None) -> None:
+        if before is not None and now != before:
+            self._drift = attrs.evolve(self._drift, changes=self._drift.changes + 1)
 
     async def _get(self, page: int, limit: int) -> KeyPage:
         return await self._fetch(page, limit)

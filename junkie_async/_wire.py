@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Callable, Sequence
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 from urllib.parse import quote
 
 import attrs
@@ -69,6 +69,12 @@ def create_batch(request: CreateBatch) -> Call[KeyBatch]:
     """``POST /keys/batch``."""
     path = "/keys/batch"
     return Call("POST", path, path, _codec.read_batch, _codec.encode(request), once=True)
+
+
+def plain(request: CreateBatch) -> dict[str, Any]:
+    """Give a request's fields as they are sent."""
+    fields: dict[str, Any] = _codec.decode_plain(_codec.encode(request))
+    return fields
 
 
 def get_key(key: str) -> Call[KeyDetailed]:

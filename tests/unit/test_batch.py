@@ -41,7 +41,9 @@ class Service:
         self.before: Callable[[int], None] = lambda call: None
         self.gate: asyncio.Event | None = None
 
-    async def create(self, amount: int, on_flight: OnFlight = nobody) -> KeyBatch:
+    async def create(
+        self, amount: int, _: str | None = None, on_flight: OnFlight = nobody
+    ) -> KeyBatch:
         """Make so many keys."""
         on_flight(True)
         self.calls.append(amount)
@@ -128,7 +130,7 @@ async def test_a_failure_stops_new_calls_and_keeps_the_report(service: Service) 
 
     def fail(call: int) -> None:
         if call == 5:
-            raise ServerError("down", status=500)
+            raise ServerError("down", status=503, outcome=Outcome.NOT_EXECUTED)
 
     service.before = fail
     with pytest.raises(BatchError) as caught:
@@ -157,7 +159,7 @@ async def test_an_open_outcome_is_reported_as_such(service: Service) -> None:
 async def test_what_an_unreadable_answer_tells_is_kept(service: Service) -> None:
     """The good key values of an answer with a bad one are in the report; the bad one is unknown."""
 
-    async def garbled(amount: int, _: OnFlight) -> KeyBatch:
+    async def garbled(amount: int, _: str | None, __: OnFlight) -> KeyBatch:
         rows = tuple(f"K{at}" for at in range(amount - 1))
         cause = InvalidResponseError("keys[99] must be a key value", rows=rows)
         raise OutcomeUnknownError("sent") from cause
@@ -172,7 +174,7 @@ async def test_what_an_unreadable_answer_tells_is_kept(service: Service) -> None
 async def test_fewer_keys_than_asked_for_end_the_job(service: Service) -> None:
     """A service that grants fewer keys is an error; those that it made are kept and given."""
 
-    async def stingy(amount: int, _: OnFlight) -> KeyBatch:
+    async def stingy(amount: int, _: str | None, __: OnFlight) -> KeyBatch:
         return KeyBatch(keys=tuple((await service.create(amount - 1)).keys), count=amount)
 
     got: list[str] = []
@@ -371,7 +373,7 @@ async def test_calls_that_wait_for_their_turn_are_dropped_with_the_job(service: 
     """A cancelled job finishes what is in flight; what waits is neither sent nor unknown."""
     turns, finished = asyncio.Semaphore(2), asyncio.Event()
 
-    async def create(amount: int, on_flight: OnFlight) -> KeyBatch:
+    async def create(amount: int, _: str | None, on_flight: OnFlight) -> KeyBatch:
         async with turns:
             on_flight(True)
             await finished.wait()
@@ -394,7 +396,7 @@ async def test_a_refused_call_is_not_sent_again_for_a_job_that_has_ended(service
     """A call that was refused, and waits to be sent again, is dropped when another one fails."""
     fails = asyncio.Event()
 
-    async def create(amount: int, on_flight: OnFlight) -> KeyBatch:
+    async def create(amount: int, _: str | None, on_flight: OnFlight) -> KeyBatch:
         on_flight(True)
         if amount < 100:
             await fails.wait()
