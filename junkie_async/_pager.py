@@ -52,8 +52,8 @@ class KeyPager:
     page; and where the service states totals, none that existed throughout is missed on their
     account. Keys that are deleted during a walk may take others out of its sight: `drift` tells
     what was noticed of that. A ``strict`` walk therefore goes over the list again, and gives what
-    it has missed, until a pass finds nothing that the passes before it should have seen (a key
-    with a higher ID than all of theirs counts as new). A walk ends where the pagination says so;
+    it has missed, until a pass finds nothing more (a key with a higher ID than all of the first
+    pass counts as new). A walk ends where the pagination says so;
     an empty page on the way does not end it.
 
     Args:
@@ -150,12 +150,12 @@ class KeyPager:
                     yield page
 
     async def _later_passes(self, seen: SeenIDs, highest: int) -> AsyncGenerator[KeyPage, None]:
+        """Walk again until a pass finds no key that was there, by its ID, during the first one."""
         for _ in range(_PASSES - 1):
-            missed, known = 0, highest
+            missed = 0
             async with aclosing(self._pass(seen, again=True)) as pages:
                 async for page in pages:
-                    missed += sum(key.id <= known for key in page.keys)
-                    highest = max([highest, *(key.id for key in page.keys)])
+                    missed += sum(key.id <= highest for key in page.keys)
                     if page.keys:
                         yield page
             if not missed:

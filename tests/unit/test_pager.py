@@ -298,7 +298,7 @@ async def test_limits(field: str, value: int) -> None:
     """Numbers out of their limits are refused before a page is asked for."""
     listing = Listing([1])
     with pytest.raises(InvalidRequestError) as caught:
-        KeyPager(listing.fetch, **{field: value})
+        KeyPager(listing.fetch, **{field: value})  # type: ignore[arg-type]
     assert caught.value.field == field
     assert not listing.asked
 

@@ -153,8 +153,6 @@ def signature(function: Any) -> str:
     bare = [
         parameter.replace(annotation=inspect.Parameter.empty)
         for parameter in found.parameters.values()
-        # What a durable job takes comes with the ledger.
-        if parameter.name not in ("ledger", "settle", "marker")
     ]
     return str(found.replace(parameters=bare, return_annotation=inspect.Signature.empty))
 
