@@ -27,6 +27,7 @@ from junkie_async import (
     ConflictError,
     ConnectError,
     CreateReport,
+    DriftError,
     InvalidRequestError,
     InvalidResponseError,
     JunkieError,
@@ -60,6 +61,7 @@ TREE: dict[type[Exception], type[Exception]] = {
     ConflictError: APIError,
     RateLimitError: APIError,
     ServerError: APIError,
+    DriftError: JunkieError,
     BatchError: JunkieError,
 }
 

@@ -1,0 +1,88 @@
+"""What a ledger costs: a durable job against the same job in memory.
+
+    pip install ".[emulator]"
+    python benchmarks/durable.py [--quick] [--json FILE]
+
+100,000 keys at 50 ms a request, 8 calls in flight: wall time, and the CPU of the whole process with
+the ledger's thread. The ledger is a new file in each round, on the disk of the temporary directory.
+With ``--million`` also the most memory that a durable job of 1,000,000 keys takes, read by
+``async for`` from a server without latency, in a process of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import _bench
+
+from junkie_async import JunkieClient
+
+LATENCY = 0.05
+ROUNDS = 5
+MAX_TIME_RATIO, MAX_CPU_RATIO, MAX_MEGABYTES = 1.15, 2.0, 64.0
+
+
+async def job(url: str, keys: int, ledger: Path | None) -> None:
+    """Create keys, and read them as they come."""
+    async with JunkieClient(_bench.API_KEY, base_url=url) as client:
+        created = 0
+        create = client.keys.create_many(keys, provider_id=_bench.PROVIDER, ledger=ledger)
+        async for batch in create:
+            created += len(batch.keys)
+    assert created == keys, f"{created} keys of {keys}"
+
+
+def measure(keys: int, *, durable: bool) -> tuple[float, float]:
+    """Run a job against a server of its own; give its wall time and CPU in seconds."""
+    with tempfile.TemporaryDirectory() as folder, _bench.server(latency=LATENCY) as url:
+        ledger = Path(folder) / "ledger.db" if durable else None
+        begin = time.perf_counter(), time.process_time()
+        asyncio.run(job(url, keys, ledger))
+        return time.perf_counter() - begin[0], time.process_time() - begin[1]
+
+
+def most_memory(keys: int) -> float:
+    """Run a durable job in a process of its own; give its peak resident megabytes."""
+    with tempfile.TemporaryDirectory() as folder, _bench.server() as url:
+        command = [sys.executable, __file__, "job", url, str(keys), folder]
+        return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+
+def main() -> int:
+    """Measure, and say whether the limits were kept."""
+    parser = _bench.arguments(__doc__)
+    parser.add_argument("--million", action="store_true", help="measure memory, too")
+    options = parser.parse_args()
+    keys, rounds = (10_000, 3) if options.quick else (100_000, ROUNDS)
+    samples: dict[bool, list[tuple[float, float]]] = {True: [], False: []}
+    for number in range(rounds):
+        for durable in (True, False) if number % 2 else (False, True):
+            samples[durable].append(measure(keys, durable=durable))
+    wall, cpu = (
+        [[sample[at] for sample in samples[durable]] for durable in (True, False)] for at in (0, 1)
+    )
+    figures = [
+        _bench.ratio(f"{keys:,} keys, time", *wall, MAX_TIME_RATIO, unit="s"),
+        _bench.ratio(f"{keys:,} keys, CPU", *cpu, MAX_CPU_RATIO, unit="s"),
+    ]
+    if options.million:
+        peak = most_memory(1_000_000)
+        name, shown = "1,000,000 keys, peak memory", f"{peak:.1f} MB"
+        figures.append(_bench.Figure(name, shown, "", peak, MAX_MEGABYTES, "MB", {"ours": [peak]}))
+    return _bench.report("What a ledger costs", figures, options.json)
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["job"]:
+        _, _, server, amount, where = sys.argv
+        asyncio.run(job(server, int(amount), Path(where) / "ledger.db"))
+        unit = 2**20 if sys.platform == "darwin" else 2**10
+        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit)
+    else:
+        sys.exit(main())
