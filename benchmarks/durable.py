@@ -64,13 +64,10 @@ def main() -> int:
     for number in range(rounds):
         for durable in (True, False) if number % 2 else (False, True):
             samples[durable].append(measure(keys, durable=durable))
-    wall, cpu = (
-        [[sample[at] for sample in samples[durable]] for durable in (True, False)] for at in (0, 1)
-    )
-    figures = [
-        _bench.ratio(f"{keys:,} keys, time", *wall, MAX_TIME_RATIO, unit="s"),
-        _bench.ratio(f"{keys:,} keys, CPU", *cpu, MAX_CPU_RATIO, unit="s"),
-    ]
+    figures = []
+    for at, (name, limit) in enumerate((("time", MAX_TIME_RATIO), ("CPU", MAX_CPU_RATIO))):
+        ours, other = ([sample[at] for sample in samples[durable]] for durable in (True, False))
+        figures.append(_bench.ratio(f"{keys:,} keys, {name}", ours, other, limit, unit="s"))
     if options.million:
         peak = most_memory(1_000_000)
         name, shown = "1,000,000 keys, peak memory", f"{peak:.1f} MB"

@@ -30,6 +30,7 @@ from ._models import (
 
 T = TypeVar("T")
 
+_ENCODER = msgspec.json.Encoder()
 _NOT_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
@@ -87,6 +88,24 @@ def encode_plain(body: Mapping[str, Any] | str) -> bytes:
     return msgspec.json.encode(body)
 
 
+def encode_lines(keys: Sequence[Key]) -> bytes:
+    """Turn keys into JSON Lines: an object a line, with all fields, dates in UTC."""
+    return _ENCODER.encode_lines(in_utc_throughout(keys))
+
+
+def in_utc_throughout(keys: Sequence[Key]) -> Sequence[Key]:
+    """Give all datetimes in UTC, in keys that callers may have made themselves too."""
+    return [
+        _redemption_in_utc(key) if isinstance(key, KeyDetailed) else key
+        for key in _all_in_utc(tuple(keys))
+    ]
+
+
+def encode_text(value: object) -> str:
+    """Turn plain data or models into JSON within another text."""
+    return _ENCODER.encode(value).decode()
+
+
 def decode_plain(body: bytes) -> Any:
     """Turn JSON into plain data."""
     return msgspec.json.decode(body)
@@ -111,12 +130,7 @@ def read_key(body: bytes) -> Key:
 
 def read_detailed(body: bytes) -> KeyDetailed:
     """Read the answer of ``GET /keys/{keyId}``."""
-    key = _all_in_utc((_read(body, _DetailedAnswer).key,))[0]
-    redemption = key.discord_redemption
-    if redemption is None or redemption.redeemed_at is None:
-        return key
-    at = _utc(redemption.redeemed_at)
-    return attrs.evolve(key, discord_redemption=attrs.evolve(redemption, redeemed_at=at))
+    return _redemption_in_utc(_all_in_utc((_read(body, _DetailedAnswer).key,))[0])
 
 
 def read_folders(body: bytes) -> list[KeyFolder]:
@@ -184,6 +198,14 @@ def _all_in_utc(keys: tuple[K, ...]) -> tuple[K, ...]:
             if hwid.bound_at is not None and hwid.bound_at.tzinfo is not UTC:
                 return tuple(map(_in_utc, keys))
     return keys
+
+
+def _redemption_in_utc(key: KeyDetailed) -> KeyDetailed:
+    redemption = key.discord_redemption
+    if redemption is None or redemption.redeemed_at is None:
+        return key
+    at = _utc(redemption.redeemed_at)
+    return attrs.evolve(key, discord_redemption=attrs.evolve(redemption, redeemed_at=at))
 
 
 def _utc(at: datetime | None) -> datetime | None:

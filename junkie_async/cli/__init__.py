@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from .. import __version__
-from . import demo, serve
+from . import demo, export, serve
 
 __all__ = ["app"]
 
@@ -26,7 +26,7 @@ def _print_version(asked: bool) -> None:
 
 @app.callback(
     epilog="Exit codes: 0 done, 1 a count is wrong, 2 bad usage or configuration, "
-    "3 the service said no, 4 it could not be reached, 5 partly done."
+    "3 the service said no, 4 it could not be reached, 5 partly done, 130 stopped."
 )
 def _junkie(
     _version: Annotated[
@@ -44,3 +44,4 @@ def _junkie(
 
 app.command()(serve.serve)
 app.command()(demo.demo)
+app.command()(export.export)

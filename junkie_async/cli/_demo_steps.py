@@ -1,6 +1,7 @@
 """The steps of `junkie demo`: what bots and web apps do with keys, by one line of code each."""
 
 import asyncio
+import csv
 from collections.abc import Awaitable, Callable, Collection, Iterable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Final
 import attrs
 
 from .. import JunkieClient, KeyStatus, OnProgress
-from . import _csv
+from ..export import export_keys, unmark
 from ._steps import Step
 
 PROVIDER: Final = 8969
@@ -284,14 +285,9 @@ class Demo:
         return right - (sum(counts) - right)
 
     async def _export(self, progress: OnProgress) -> int:
-        written = 0
-        with _csv.writing(self._path) as write:
-            async for page in self._keys.list().pages():
-                write(page.keys)
-                written += len(page.keys)
-                progress(written, page.pagination.total)
-        wanted = {_csv.safe(value) for value in (*self._standard, *self._premium)}
-        return _matching(_csv.read_values(self._path), wanted)
+        keys = self._keys.list()
+        await export_keys(keys, self._path, format="csv", on_progress=progress)
+        return _matching(_values(self._path), {*self._standard, *self._premium})
 
     async def _purge(self, progress: OnProgress) -> int:
         report = await self._keys.purge(status=KeyStatus.EXPIRED, on_progress=progress)
@@ -307,6 +303,12 @@ class Demo:
     async def _count_left(self, _: OnProgress) -> int:
         self.left = await self._keys.list().count()
         return self.left
+
+
+def _values(path: Path) -> list[str]:
+    """Read the key values back from a CSV file."""
+    with path.open(encoding="utf-8", newline="") as file:
+        return [unmark(cells["key_value"]) for cells in csv.DictReader(file)]
 
 
 def _calls(keys: int, most: int = PAGE) -> int:

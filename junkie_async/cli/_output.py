@@ -34,6 +34,7 @@ class ExitCode(enum.IntEnum):
     REFUSED = 3
     UNREACHABLE = 4
     PARTLY = 5
+    STOPPED = 130  # as shells have it for Ctrl-C
 
 
 _CODES: tuple[tuple[type[JunkieError], ExitCode], ...] = (
@@ -88,7 +89,12 @@ def say(line: str) -> None:
     try:
         print(line, flush=True)
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        drop_stdout()
+
+
+def drop_stdout() -> None:
+    """Let what is still to be printed vanish: its reader has left."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def load_emulator() -> "type[Emulator]":

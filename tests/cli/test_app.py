@@ -34,12 +34,12 @@ def test_help_names_the_commands_and_exit_codes(option: str) -> None:
     """The help is plain text that names every command and every exit code."""
     result = CliRunner().invoke(app, [option])
     assert result.exit_code == 0
-    for word in ("serve", "demo", "Exit codes", "--version"):
+    for word in ("serve", "demo", "export", "Exit codes", "--version"):
         assert word in result.output
     assert result.output.isascii()
 
 
-@pytest.mark.parametrize("command", ["serve", "demo"])
+@pytest.mark.parametrize("command", ["serve", "demo", "export"])
 def test_each_option_has_its_help(command: str) -> None:
     """A command's help shows its options within 80 columns."""
     result = CliRunner().invoke(app, [command, "--help"], env={"COLUMNS": "80"})

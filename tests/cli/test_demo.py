@@ -14,10 +14,11 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from junkie_async import DeleteReport, JunkieClient, Key, Keys
-from junkie_async.cli import _csv, app
-from junkie_async.cli._demo_steps import LEAST, Demo, Plan
+from junkie_async.cli import app
+from junkie_async.cli._demo_steps import LEAST, Demo, Plan, _values
 from junkie_async.cli._screen import Bars, Lines, make_screen
 from junkie_async.emulator import Emulator
+from junkie_async.export import COLUMNS
 
 from ._process import Ended, run, run_in_terminal
 
@@ -75,7 +76,7 @@ def test_the_csv_has_every_key(piped: tuple[Ended, Path]) -> None:
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     with path.open(newline="", encoding="utf-8") as file:
         header, *rows = list(csv.reader(file))
-    assert header == _csv.HEADER
+    assert tuple(header) == COLUMNS
     assert len({row[1] for row in rows}) == len(rows) == 5000
     assert [sorted(where.iterdir())] == [[path]]
 
@@ -83,7 +84,7 @@ def test_the_csv_has_every_key(piped: tuple[Ended, Path]) -> None:
 def test_no_whole_key_value_is_printed(piped: tuple[Ended, Path]) -> None:
     """The key that the demo shows is masked."""
     ended, where = piped
-    assert not any(value in ended.out for value in _csv.read_values(where / "junkie-demo.csv"))
+    assert not any(value in ended.out for value in _values(where / "junkie-demo.csv"))
     assert re.search(r"masked: Key\(id=\d+, key_value=JNK-….{4}, ", ended.out)
 
 
@@ -93,7 +94,7 @@ def test_any_number_of_keys_adds_up(keys: int, tmp_path: Path) -> None:
     path = tmp_path / "keys.csv"
     result = CliRunner().invoke(app, ["demo", "--keys", str(keys), "--csv", str(path)])
     assert result.exit_code == 0, result.output
-    assert len(_csv.read_values(path)) == keys
+    assert len(_values(path)) == keys
 
 
 @terminal

@@ -113,7 +113,8 @@ def test_tree() -> None:
 def test_defaults(cls: type[JunkieError]) -> None:
     """A bare error says of its class whether the call was carried out, and may be made again."""
     error = cls()
-    assert error.outcome is (Outcome.UNKNOWN if cls in UNCERTAIN else Outcome.NOT_EXECUTED)
+    certain = Outcome.EXECUTED if cls is DriftError else Outcome.NOT_EXECUTED
+    assert error.outcome is (Outcome.UNKNOWN if cls in UNCERTAIN else certain)
     assert error.transient is (cls in TRANSIENT)
     assert (error.method, error.path, error.attempts, error.page) == (None, None, 0, None)
 
@@ -143,7 +144,7 @@ SPECIMENS: list[JunkieError] = [
     *(cls("words", **API) for cls in TREE if issubclass(cls, APIError)),
     *(cls("words", outcome=Outcome.EXECUTED, transient=True) for cls in (
         JunkieError, ConfigurationError, ClientClosedError, TransportError, ConnectError,
-        RequestTimeoutError, OutcomeUnknownError,
+        RequestTimeoutError, OutcomeUnknownError, DriftError,
     )),
 ]  # fmt: skip
 

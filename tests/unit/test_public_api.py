@@ -18,6 +18,7 @@ import attrs
 import pytest
 
 import junkie_async
+import junkie_async.export
 from junkie_async import (
     BatchFields,
     CreateFields,
@@ -59,7 +60,16 @@ LAYERS = {
     "__init__": 6,
     "__main__": 6,
 }
-OPT_IN = {"emulator", "cli", "provisioning", "_ledger", "pytest_plugin", "ext"}
+OPT_IN = {
+    "emulator",
+    "cli",
+    "export",
+    "_targets",
+    "provisioning",
+    "_ledger",
+    "pytest_plugin",
+    "ext",
+}
 CORE = [path for path in FILES if path.parent == ROOT and path.stem not in OPT_IN]
 
 
@@ -299,17 +309,20 @@ def test_emulator_stands_alone(path: Path) -> None:
     "path", [path for path in FILES if "cli" in path.relative_to(ROOT).parts], ids=name_of
 )
 def test_command_line_is_over_the_public_api(path: Path) -> None:
-    """The command line uses what users can use: names of the root, and the emulator."""
-    from_root, from_emulator = set(), set()
+    """The command line uses what users can use: names of the root, the emulator and exports."""
+    from_root, from_emulator, from_export = set(), set(), set()
     for module, name in imports(path):
         if module == "junkie_async":
             from_root.add(name)
         elif module.startswith("junkie_async.emulator"):
             from_emulator.add((module, name))
+        elif module == "junkie_async.export":
+            from_export.add(name)
         elif module.startswith("junkie_async"):
             assert module.startswith("junkie_async.cli")
     assert from_root <= {*junkie_async.__all__, "emulator"}
     assert from_emulator <= {("junkie_async.emulator", name) for name in ("Emulator", "Faults")}
+    assert from_export <= {*junkie_async.export.__all__}
 
 
 LIBRARIES = {

@@ -6,8 +6,10 @@ mypy's ``warn_unused_ignores`` reports those that no longer are.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any, Literal, assert_type
 
 import aiohttp
@@ -40,6 +42,7 @@ from junkie_async import (
     KeyRef,
     Keys,
     KeyStatus,
+    OnProgress,
     Outcome,
     Pagination,
     RateLimit,
@@ -49,6 +52,7 @@ from junkie_async import (
     UpdateFields,
     UpdateResult,
 )
+from junkie_async.export import COLUMNS, Format, export_keys, unmark
 
 
 async def client(session: aiohttp.ClientSession) -> None:
@@ -275,3 +279,14 @@ async def errors(keys: Keys) -> None:
         assert_type(error.path, str | None)
         assert_type(error.attempts, int)
         assert_type(error.page, int | None)
+
+
+async def exports(junkie: JunkieClient, keys: AsyncIterator[Key], progress: OnProgress) -> None:
+    """Keys to a file: a path or an open text file, the format by name or by suffix."""
+    assert_type(await export_keys(junkie.keys.list(), "keys.csv"), int)
+    await export_keys(keys, Path("keys"), format="jsonl", on_progress=progress)
+    await export_keys(keys, sys.stdout, format=Format.CSV, bom=True)
+    await export_keys(keys, "keys", format="xml")  # type: ignore[arg-type]
+    await export_keys([], "keys.csv")  # type: ignore[arg-type]
+    assert_type(unmark("'=1"), str)
+    assert_type(COLUMNS, tuple[str, ...])
