@@ -7,7 +7,7 @@ msgspec reads a body straight into the models, in C. Only when it refuses does c
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 

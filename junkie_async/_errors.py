@@ -177,9 +177,6 @@ class DriftError(JunkieError):
     All keys that it found have been given.
     """
 
-    outcome = Outcome.EXECUTED
-    transient = True
-
 
 class APIError(JunkieError):
     """The service answered with a status that says no.

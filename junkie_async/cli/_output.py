@@ -15,6 +15,7 @@ from .. import (
     ConfigurationError,
     CreateReport,
     DeleteReport,
+    DriftError,
     InvalidRequestError,
     InvalidResponseError,
     JunkieError,
@@ -42,6 +43,7 @@ _CODES: tuple[tuple[type[JunkieError], ExitCode], ...] = (
     (ConfigurationError, ExitCode.USAGE),
     (APIError, ExitCode.REFUSED),
     (InvalidResponseError, ExitCode.REFUSED),
+    (DriftError, ExitCode.REFUSED),
     (TransportError, ExitCode.UNREACHABLE),
     (OutcomeUnknownError, ExitCode.PARTLY),  # as with a part done: look before you repeat it
     (BatchError, ExitCode.PARTLY),
