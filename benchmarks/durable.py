@@ -48,7 +48,7 @@ def measure(keys: int, *, durable: bool) -> tuple[float, float]:
 
 
 def peak_memory() -> float:
-    """Give this process's peak resident megabytes; on Linux `getrusage` counts its parent's, too."""
+    """Give the peak resident megabytes of this process; `getrusage` may count its parent's."""
     status = Path("/proc/self/status")
     if status.exists():
         lines = dict(line.split(":", 1) for line in status.read_text().splitlines())

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from .. import __version__
-from . import demo, export, serve
+from . import demo, export, jobs, serve
 
 __all__ = ["app"]
 
@@ -45,3 +45,4 @@ def _junkie(
 app.command()(serve.serve)
 app.command()(demo.demo)
 app.command()(export.export)
+app.command()(jobs.jobs)

@@ -19,6 +19,7 @@ import pytest
 
 import junkie_async
 import junkie_async.export
+import junkie_async.provisioning
 from junkie_async import (
     BatchFields,
     CreateFields,
@@ -309,8 +310,8 @@ def test_emulator_stands_alone(path: Path) -> None:
     "path", [path for path in FILES if "cli" in path.relative_to(ROOT).parts], ids=name_of
 )
 def test_command_line_is_over_the_public_api(path: Path) -> None:
-    """The command line uses what users can use: names of the root, the emulator and exports."""
-    from_root, from_emulator, from_export = set(), set(), set()
+    """The command line uses what users can use: names of the root and of the opt-in layers."""
+    from_root, from_emulator, from_export, from_jobs = set(), set(), set(), set()
     for module, name in imports(path):
         if module == "junkie_async":
             from_root.add(name)
@@ -318,11 +319,14 @@ def test_command_line_is_over_the_public_api(path: Path) -> None:
             from_emulator.add((module, name))
         elif module == "junkie_async.export":
             from_export.add(name)
+        elif module == "junkie_async.provisioning":
+            from_jobs.add(name)
         elif module.startswith("junkie_async"):
             assert module.startswith("junkie_async.cli")
     assert from_root <= {*junkie_async.__all__, "emulator"}
     assert from_emulator <= {("junkie_async.emulator", name) for name in ("Emulator", "Faults")}
     assert from_export <= {*junkie_async.export.__all__}
+    assert from_jobs <= {*junkie_async.provisioning.__all__}
 
 
 LIBRARIES = {

@@ -1,0 +1,48 @@
+"""`junkie jobs`: a line for each ledger."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from junkie_async import BatchError, JunkieClient, RetryPolicy
+from junkie_async.cli import app
+from junkie_async.emulator import Emulator, Faults
+
+
+async def test_jobs_that_are_done_and_not(tmp_path: Path) -> None:
+    """What is on record is shown, and what is in doubt."""
+    done, lost = tmp_path / "done.db", tmp_path / "lost.db"
+    async with (
+        Emulator() as emulator,
+        JunkieClient("any", base_url=emulator.url, retry=RetryPolicy(attempts=1)) as junkie,
+    ):
+        await junkie.keys.create_many(1234, provider_id=1, ledger=done)
+        emulator.faults = Faults(drop_after_rate=1.0, operations="createKeyBatch")
+        with pytest.raises(BatchError):
+            await junkie.keys.create_many(
+                1000, provider_id=1, ledger=lost, marker=None, concurrency=1
+            )
+    result = CliRunner().invoke(app, ["jobs", str(done), str(lost)])
+    assert result.exit_code == 0
+    first, second = result.stdout.splitlines()
+    assert first.startswith(f"{done}: done, 1,234 of 1,234 keys; job ")
+    assert first.endswith(" UTC")
+    assert second.startswith(
+        f"{lost}: not done, 0 of 1,000 keys, 100 asked for and not known; job "
+    )
+    assert " 2 calls, " in second
+
+
+@pytest.mark.parametrize("content", [None, b"", b"not a ledger" * 1000])
+def test_what_is_no_ledger(tmp_path: Path, content: bytes | None) -> None:
+    """A file that is missing or something else is named, with exit code 2."""
+    path = tmp_path / "launch.db"
+    if content is not None:
+        path.write_bytes(content)
+    result = CliRunner().invoke(app, ["jobs", str(path)])
+    assert result.exit_code == 2
+    assert "launch.db" in result.stderr
+    assert path.exists() == (content is not None)
