@@ -142,7 +142,9 @@ def read_folders(body: bytes) -> list[KeyFolder]:
 def read_batch(body: bytes) -> KeyBatch:
     """Read the answer of ``POST /keys/batch``: strings, or objects with a ``key_value``."""
     answer = _strictly(body, _BatchAnswer) or _lenient_batch(_document(body))
-    keys = tuple(row if isinstance(row, str) else row.key_value for row in answer.keys)
+    keys: tuple[str, ...] = answer.keys  # type: ignore[assignment]  # as nearly always
+    if set(map(type, keys)) != {str}:
+        keys = tuple(row if isinstance(row, str) else row.key_value for row in answer.keys)
     count = len(keys) if answer.count is None else answer.count
     return KeyBatch(keys=keys, count=count, config=answer.config or {})
 
@@ -186,17 +188,18 @@ K = TypeVar("K", bound=Key)
 
 def _all_in_utc(keys: tuple[K, ...]) -> tuple[K, ...]:
     """Give all datetimes in UTC; without a copy when they are, as nearly always."""
+    utc = UTC
     for key in keys:
-        created, expires, used = key.created_at, key.expires_at, key.used_at
         if (
-            (created is not None and created.tzinfo is not UTC)
-            or (expires is not None and expires.tzinfo is not UTC)
-            or (used is not None and used.tzinfo is not UTC)
+            ((at := key.created_at) is not None and at.tzinfo is not utc)
+            or ((at := key.expires_at) is not None and at.tzinfo is not utc)
+            or ((at := key.used_at) is not None and at.tzinfo is not utc)
         ):
             return tuple(map(_in_utc, keys))
-        for hwid in key.hwids:
-            if hwid.bound_at is not None and hwid.bound_at.tzinfo is not UTC:
-                return tuple(map(_in_utc, keys))
+        if hwids := key.hwids:
+            for hwid in hwids:
+                if (at := hwid.bound_at) is not None and at.tzinfo is not utc:
+                    return tuple(map(_in_utc, keys))
     return keys
 
 

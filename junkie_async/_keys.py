@@ -5,6 +5,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Sequence
 from contextlib import aclosing
+from functools import lru_cache
 from itertools import islice
 from os import PathLike
 from typing import Any, TypeAlias, Unpack
@@ -195,9 +196,12 @@ class Keys:
             settling = provisioning.settling(self, provider_id, settle, marker)
             marked(request, 1, record.longest_marker)  # is there room for it?
 
+        @lru_cache(maxsize=2)  # without markers all calls but the last one are alike
+        def call(count: int, mark: str | None) -> wire.Call[KeyBatch]:
+            return wire.create_batch(marked(request, count, mark))
+
         async def create(count: int, mark: str | None, on_flight: OnFlight) -> KeyBatch:
-            call = wire.create_batch(marked(request, count, mark))
-            return await self._send(call, patient=True, on_flight=on_flight)
+            return await self._send(call(count, mark), patient=True, on_flight=on_flight)
 
         return CreateJob(
             whole,

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import TypeAlias
 
 import aiohttp
+from aiohttp.connector import Connection
 from aiohttp.http_exceptions import HttpProcessingError
 from yarl import URL
 
@@ -40,17 +41,6 @@ class _LostError(Exception):
         self.error = error
 
 
-async def _no_hidden_resend(
-    request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
-) -> aiohttp.ClientResponse:
-    """Keep attempts ours to count: aiohttp sends GET, PUT and DELETE again on these errors."""
-    try:
-        return await handler(request)
-    except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
-        lost = error
-    raise _LostError(lost)
-
-
 class Progress:
     """How far a request came: whether it was sent, or None where that is not known."""
 
@@ -59,10 +49,31 @@ class Progress:
     def __init__(self) -> None:
         self.sent: bool | None = None
 
+    async def follow(
+        self, request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+    ) -> aiohttp.ClientResponse:
+        """Be aiohttp's middleware for one request.
 
-async def _note_sent(_: object, context: object, __: object) -> None:
-    progress: Progress = context.trace_request_ctx  # type: ignore[attr-defined]  # ours, see _exchange
-    progress.sent = True
+        It keeps attempts ours to count: aiohttp sends GET, PUT and DELETE again on these errors.
+        """
+        if isinstance(request, _Request):
+            request.progress = self
+        try:
+            return await handler(request)
+        except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
+            lost = error
+        raise _LostError(lost)
+
+
+class _Request(aiohttp.ClientRequest):
+    """Notes when it is about to be written, for less than what aiohttp's tracing costs."""
+
+    progress: Progress | None = None
+
+    async def send(self, conn: Connection) -> aiohttp.ClientResponse:
+        if self.progress is not None:
+            self.progress.sent = True
+        return await super().send(conn)
 
 
 class Transport:
@@ -136,8 +147,7 @@ class Transport:
             raise_for_status=False,
             auto_decompress=False,
             read_bufsize=_READ_BUFFER,
-            middlewares=(_no_hidden_resend,),
-            trace_request_ctx=progress,
+            middlewares=(progress.follow,),
         ) as response:
             if 300 <= response.status < 400:
                 response.close()
@@ -159,11 +169,6 @@ class Transport:
 
 
 def _open(*, once: bool) -> aiohttp.ClientSession:
-    traces = []
-    if once:
-        trace = aiohttp.TraceConfig()
-        trace.on_request_headers_sent.append(_note_sent)
-        traces.append(trace)
     return aiohttp.ClientSession(
         # The throttle counts requests; a connector's own limit can lose a cancelled waiter's turn.
         connector=aiohttp.TCPConnector(
@@ -171,7 +176,7 @@ def _open(*, once: bool) -> aiohttp.ClientSession:
         ),
         cookie_jar=aiohttp.DummyCookieJar(),
         trust_env=False,
-        trace_configs=traces,
+        request_class=_Request if once else aiohttp.ClientRequest,
     )
 
 
