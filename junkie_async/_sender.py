@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-import time
 from collections.abc import Mapping
 from typing import Generic, NoReturn, TypeVar
 
@@ -124,8 +123,9 @@ class Sender:
         Raises:
             JunkieError: The class that says what happened.
         """
-        loop = asyncio.get_running_loop()
-        deadline = math.inf if patient else loop.time() + self._policy.deadline
+        deadline = math.inf
+        if not patient:
+            deadline = asyncio.get_running_loop().time() + self._policy.deadline
         errand = _Errand(call, deadline, on_flight)
         try:
             value = await self._attempt(errand)
@@ -135,7 +135,8 @@ class Sender:
             self._budget.earn()
             return value
         # Out here no error hangs on another, and stamina's loop costs nothing on the usual way.
-        errand.deadline = min(errand.deadline, loop.time() + self._policy.deadline)
+        now = asyncio.get_running_loop().time()
+        errand.deadline = min(errand.deadline, now + self._policy.deadline)
         decision = self._decide(errand, failure)
         if decision is False:
             raise _ending(errand, failure)
@@ -197,35 +198,40 @@ class Sender:
         return 0.0 if isinstance(error, RateLimitError) else again  # the throttle has us wait
 
     async def _attempt(self, errand: _Errand[T]) -> T:
-        self._enter()  # a closed client says so at once, not when its turn comes
+        loop = self._enter()  # a closed client says so at once, not when its turn comes
         await self._throttle.acquire(errand.deadline)
         try:
-            return await self._in_turn(errand)
+            return await self._in_turn(errand, loop)
         finally:
             self._throttle.release()
 
-    async def _in_turn(self, errand: _Errand[T]) -> T:
-        begin = self._enter().time()
-        status, headers, raw = await self._exchange(errand, errand.deadline - begin)
-        failure: JunkieError | None = None
+    async def _in_turn(self, errand: _Errand[T], loop: asyncio.AbstractEventLoop) -> T:
+        if self._closed:
+            raise ClientClosedError("the client was closed while the call waited")
+        begin = loop.time()
+        status, headers, raw = await self._exchange(errand, loop, begin)
         try:
             value = _answer.read(errand.call, status, headers, raw)
         except JunkieError as error:
             failure = error
-        self._learn(failure, headers, begin)
-        if failure is None:
+        else:
+            self._throttle.admitted(loop.time(), _answer.allowance(headers))
             return value
+        self._slow_down(failure, headers, begin)
         redact(errand.call, failure, self._api_key)
         errand.failed(failure)
         raise failure
 
-    async def _exchange(self, errand: _Errand[T], left: float) -> Answer:
+    async def _exchange(
+        self, errand: _Errand[T], loop: asyncio.AbstractEventLoop, begin: float
+    ) -> Answer:
         """Make the attempt, and note it."""
-        begin, progress, ended = time.monotonic(), Progress(), "cancelled"
+        progress, ended = Progress(), "cancelled"
         errand.attempts += 1
-        errand.tell(in_flight=True)
+        if errand.on_flight is not None:
+            errand.on_flight(True)
         try:
-            answer = await self._transport.attempt(errand.call, progress, left)
+            answer = await self._transport.attempt(errand.call, progress, errand.deadline - begin)
             ended = str(answer[0])
             return answer
         except JunkieError as error:
@@ -240,9 +246,9 @@ class Sender:
             raise
         finally:
             if _log.isEnabledFor(logging.DEBUG):
-                _note(errand, ended, time.monotonic() - begin)
+                _note(errand, ended, loop.time() - begin)
 
-    def _learn(self, failure: JunkieError | None, headers: Mapping[str, str], begin: float) -> None:
+    def _slow_down(self, failure: JunkieError, headers: Mapping[str, str], begin: float) -> None:
         """Let the whole client slow down where an answer asks for it."""
         now = asyncio.get_running_loop().time()
         too_many = isinstance(failure, RateLimitError)

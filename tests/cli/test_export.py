@@ -183,6 +183,8 @@ def test_a_signal_leaves_no_half_file(name: signal.Signals, tmp_path: Path) -> N
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             encoding="utf-8",
+            # Whoever runs the tests in the background of a shell ignores it, and so would we.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         ) as process:
             _wait_for_two_files(path.parent)
             process.send_signal(name)

@@ -587,6 +587,7 @@ OPERATIONS: dict[str, Operation] = {
             "page": required(numbers(1)),
             "limit": required(numbers(1, 100)),
             "prefetch": required(numbers(1, 64)),
+            "strict": required(booleans),
         }
         | FILTERS,
     ),
