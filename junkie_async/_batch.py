@@ -216,16 +216,23 @@ class Job(abc.ABC, Generic[ChunkT, ResultT, ReportT]):
             raise RuntimeError("a job runs once; make another one")
         self._begun = True
         await self._begin()
+        self._runner = runner = Runner(self._chunks(), self._call, self._concurrency)
         try:
-            self._runner = runner = Runner(self._chunks(), self._call, self._concurrency)
             async with aclosing(runner.results()) as results:
                 async for result in results:
-                    await self._release()
+                    try:
+                        await self._release()
+                    except JunkieError as error:
+                        runner.stop(error)
+                        break
                     if self._on_progress is not None:
                         self._on_progress(*self._progress())
                     yield result
         finally:
-            await self._end()
+            try:
+                await self._end()
+            except JunkieError as error:  # most often the very failure that has ended the job
+                runner.failure = runner.failure or error
         if runner.failure is not None:
             raise _ended_early(runner.failure, self.report) from runner.failure
 

@@ -171,11 +171,13 @@ class CreateJob(Job[Attempt | KeyBatch, KeyBatch, CreateReport]):
     @property
     def report(self) -> CreateReport:
         """What the job has created so far; final once it has ended."""
+        keys = self._record.keys()
         unknown = sum(attempt.owes for attempt in self._record.open.values() if attempt.doubtful)
+        unknown += self._record.created - len(keys)  # not on the disk, and so not given either
         return CreateReport(
             requested=self._amount,
-            keys=self._record.keys(),
-            failed=max(0, self._amount - self._record.created - unknown),
+            keys=keys,
+            failed=max(0, self._amount - len(keys) - unknown),
             unknown=unknown,
         )
 

@@ -257,7 +257,9 @@ class _Disk:
             file.execute("PRAGMA synchronous = FULL")  # a commit is on the disk when it returns
         except (sqlite3.Error, OSError) as error:
             locked = "locked" in str(error)
-            reason = "another process has it open" if locked else str(error)
+            reason = (
+                "another process, or another job of this one, has it open" if locked else str(error)
+            )
             raise ConfigurationError(f"the ledger {self._path} can't be opened: {reason}") from None
 
     def _connect(self, path: Path) -> sqlite3.Connection:

@@ -20,6 +20,9 @@ _FRUITLESS = 1000
 _PASSES = 10
 """Passes in all, after which a list that is walked strictly is said to drift too fast."""
 
+_LOOKS = 5
+"""Times that pages are looked at again after keys were deleted between them."""
+
 
 @attrs.frozen
 class Drift:
@@ -53,7 +56,8 @@ class KeyPager:
     account. Keys that are deleted during a walk may take others out of its sight: `drift` tells
     what was noticed of that. A ``strict`` walk therefore goes over the list again, and gives what
     it has missed, until a pass finds nothing more (a key with a higher ID than all of the first
-    pass counts as new). A walk ends where the pagination says so;
+    pass counts as new); where the total falls, it looks again at the pages that keys may have
+    slipped onto. A walk ends where the pagination says so;
     an empty page on the way does not end it.
 
     Args:
@@ -79,6 +83,7 @@ class KeyPager:
         self._fetch = fetch
         self._strict = boolean("strict", strict)
         self._drift = Drift()
+        self._torn = False  # the current pass can't be relied on
         self._page = integer("page", page, 1)
         self._limit = integer("limit", limit, 1, 100)
         self._prefetch = integer("prefetch", prefetch, 1, 64)
@@ -152,13 +157,13 @@ class KeyPager:
     async def _later_passes(self, seen: SeenIDs, highest: int) -> AsyncGenerator[KeyPage, None]:
         """Walk again until a pass finds no key that was there, by its ID, during the first one."""
         for _ in range(_PASSES - 1):
-            missed = 0
+            missed, self._torn = 0, False
             async with aclosing(self._pass(seen, again=True)) as pages:
                 async for page in pages:
                     missed += sum(key.id <= highest for key in page.keys)
                     if page.keys:
                         yield page
-            if not missed:
+            if not missed and not self._torn:
                 return
             self._drift = attrs.evolve(self._drift, missed=self._drift.missed + missed)
         raise DriftError(f"{_PASSES} passes over the list did not agree: it changes too fast")
@@ -175,7 +180,7 @@ class KeyPager:
                 page = await _numbered(ahead[0], number)
                 ahead.popleft()
                 if _shrank(total, page.pagination.total):
-                    page = await _numbered(self._get(number, self._limit), number)
+                    page = await _numbered(self._look_again(number, total, page), number)
                 self._notice(total, page.pagination.total)
                 total = page.pagination.total
                 stated = page.pagination.page
@@ -210,6 +215,27 @@ class KeyPager:
         while len(ahead) < most and number + len(ahead) <= last:
             fetch = self._get(number + len(ahead), self._limit)
             ahead.append(asyncio.create_task(fetch))
+
+    async def _look_again(self, number: int, total: int | None, page: KeyPage) -> KeyPage:
+        """Fetch a page that may have been cut before the one in front of it, or after a deletion.
+
+        Strictly, the pages are fetched with it that its keys may have slipped onto, until all of
+        them are of one total.
+        """
+        if not self._strict:
+            return await self._get(number, self._limit)
+        keys: dict[int, Key] = {}
+        for _ in range(_LOOKS):
+            fell = (total or 0) - (page.pagination.total or 0)
+            first = max(self._page, number - max(1, -(-fell // self._limit)))
+            looks = [await self._get(at, self._limit) for at in range(first, number + 1)]
+            keys |= {key.id: key for look in looks for key in look.keys}
+            page, total = looks[-1], looks[0].pagination.total
+            if not any(_shrank(total, look.pagination.total) for look in looks):
+                break
+        else:
+            self._torn = True
+        return attrs.evolve(page, keys=tuple(keys.values()))
 
     def _notice(self, before: int | None, now: int | None) -> None:
         if before is not None and now != before:

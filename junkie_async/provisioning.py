@@ -14,7 +14,7 @@ for, and asks for the rest under new markers.
 
 What this rests on:
 
-- The service acts on a request within ``settle`` seconds (120 by default) or never.
+- The service acts on a request within ``settle`` seconds (120 by default) or never, and once.
 - ``GET /keys`` shows what was created, with its ``key_name``, by the time the settling walk comes.
 - Nobody else changes or deletes the job's keys, or their names, before the job has ended.
 - The disk keeps what it says that it has synced, and the ledger is on a local file system.
