@@ -472,7 +472,7 @@ async def test_closed_client(watch: Watch) -> None:
 
 async def test_cancelled_calls(watch: Watch) -> None:
     """Cancelled calls give nothing away, nor do their tasks."""
-    async with Service(lambda _: HANG) as service, connect(service.url, 0.4) as client:
+    async with Service(lambda _: HANG) as service, connect(service.url, 2.0) as client:
         calls = asyncio.ensure_future(call_everything(client, watch))
         while len(service.requests) < 10:
             await asyncio.sleep(0)
