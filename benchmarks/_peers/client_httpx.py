@@ -1,0 +1,62 @@
+"""A loop over httpx by hand: one client, one request after the other, ``response.json()``."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import AsyncIterator
+from typing import Any
+
+from .child import chunks
+from .server import API_KEY, BATCH, BULK, PAGE, PROVIDER
+
+httpx: Any = importlib.import_module("httpx")  # it is no dependency of the project's
+
+FIELDS = {"provider_id": PROVIDER, "amount": BATCH, "validity_minutes": 60, "hwid_limit": 1}
+
+
+class Httpx:
+    """One request after the other."""
+
+    async def walk(self, url: str, pages: int) -> int:
+        """Iterate over the dicts of all pages."""
+        count, page = 0, 1
+        async with self._client(url) as client:
+            while page <= pages:
+                answer = (await client.get("/keys", params={"page": page, "limit": PAGE})).json()
+                for _ in answer["keys"]:
+                    count += 1
+                pages = answer["pagination"]["totalPages"]
+                page += 1
+        return count
+
+    async def create(self, url: str, calls: int) -> int:
+        """Post batches."""
+        count = 0
+        async with self._client(url) as client:
+            for _ in range(calls):
+                count += len((await client.post("/keys/batch", json=FIELDS)).json()["keys"])
+        return count
+
+    async def delete(self, url: str, ids: range) -> int:
+        """Post lists of IDs."""
+        count = 0
+        async with self._client(url) as client:
+            for first in range(0, len(ids), BULK):
+                count += await _delete(client, list(ids[first : first + BULK]))
+        return count
+
+    async def delete_stream(self, url: str, ids: AsyncIterator[int]) -> int:
+        """Post lists of IDs, cut from a stream."""
+        count = 0
+        async with self._client(url) as client:
+            async for chunk in chunks(ids):
+                count += await _delete(client, chunk)
+        return count
+
+    def _client(self, url: str) -> Any:
+        return httpx.AsyncClient(base_url=url, headers={"Authorization": f"Bearer {API_KEY}"})
+
+
+async def _delete(client: Any, ids: list[int]) -> int:
+    answer = (await client.post("/keys/bulk-delete", json={"keys": ids})).json()
+    return int(answer["deleted"])

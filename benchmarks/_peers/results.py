@@ -1,0 +1,153 @@
+"""Samples to figures: medians, spreads, ratios, and the limits that are promised."""
+
+from __future__ import annotations
+
+import os
+import platform
+import statistics
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import _bench
+
+from .rounds import Samples, Scenario
+
+NAMES = {
+    "ours": "junkie_async",
+    "bytes": "aiohttp, bytes only (the floor)",
+    "semaphore": "aiohttp + json(), in flight likewise",
+    "serial": "aiohttp + json(), one by one",
+    "session": "aiohttp + json(), a session per call",
+    "httpx": "httpx + json(), one by one",
+    "opc": "openapi-python-client, one by one",
+    "ogc": "openapi-generator (asyncio), one by one",
+}
+GENERATED = ("opc", "ogc")
+
+
+def machine() -> dict[str, Any]:
+    """Describe what the figures were measured on, without saying whose it is."""
+    return {
+        "date": datetime.now(UTC).date().isoformat(),
+        "cpu": _cpu(),
+        "cores": os.cpu_count(),
+        "load": round(os.getloadavg()[0], 1) if hasattr(os, "getloadavg") else None,
+        "system": f"{platform.system()} {platform.machine()}",
+        "python": f"{platform.python_implementation()} {platform.python_version()}",
+    }
+
+
+def _cpu() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()
+
+
+def summary(samples: Samples) -> dict[str, dict[str, dict[str, dict[str, Any]]]]:
+    """Give each series its median and spread, and how it compares with ours, round by round."""
+    return {
+        scenario: {
+            metric: {
+                client: {
+                    "median": statistics.median(series),
+                    "min": min(series),
+                    "max": max(series),
+                    "times_ours": _ratio(series, clients["ours"]),
+                    "samples": series,
+                }
+                for client, series in clients.items()
+            }
+            for metric, clients in metrics.items()
+        }
+        for scenario, metrics in samples.items()
+    }
+
+
+def _ratio(series: list[float], other: list[float]) -> float:
+    """Compare round by round: those of a round have more in common than two medians."""
+    return statistics.median(mine / theirs for mine, theirs in zip(series, other, strict=True))
+
+
+def figures(samples: Samples) -> list[_bench.Figure]:
+    """Judge what is promised, as far as it was measured."""
+    found = []
+    walk = samples.get("walk", {})
+    loop, process = walk.get("loop", {}), walk.get("process", {})
+    for rival, limit in (("serial", 0.65), *((name, 0.20) for name in GENERATED)):
+        if rival in loop:
+            name = f"walk, loop CPU a key, against {NAMES[rival]}"
+            found.append(_figure(name, loop, rival, limit, 1e6 / 100, "us"))
+    if "serial" in process:
+        name = f"walk, process CPU a key, against {NAMES['serial']}"
+        found.append(_figure(name, process, "serial", 1.0, 1e6 / 100, "us"))
+    for scenario, what in (("walk_50ms", "a page"), ("create_50ms", "a batch")):
+        if scenario in samples:
+            name = f"{scenario.partition('_')[0]}, 50 ms a request, wall {what}, against bytes"
+            found.append(_figure(name, samples[scenario]["wall"], "bytes", 1.08, 1e3, "ms"))
+    memory = (f"memory_{job}" for job in ("walk", "delete_stream"))
+    found += [_growth(name, samples[name]) for name in memory if name in samples]
+    return found
+
+
+def _figure(
+    name: str, clients: Mapping[str, list[float]], rival: str, limit: float, scale: float, unit: str
+) -> _bench.Figure:
+    return _bench.ratio(name, clients["ours"], clients[rival], limit, scale=scale, unit=unit)
+
+
+def _growth(scenario: str, by_amount: Mapping[str, Mapping[str, list[float]]]) -> _bench.Figure:
+    (few, small), (many, large) = by_amount.items()
+    ours, other = large["ours"], small["ours"]
+    return _bench.Figure(
+        name=f"{scenario.removeprefix('memory_')}, growth of the peak",
+        ours=f"{statistics.median(ours):.1f} MB at {int(many):,} keys",
+        other=f"{statistics.median(other):.1f} MB at {int(few):,} keys",
+        value=max(ours) - min(other),
+        limit=2.0,
+        unit="MB",
+        samples={"ours": ours, "other": other},
+    )
+
+
+def table(samples: Samples, wanted: Sequence[Scenario]) -> list[list[str]]:
+    """Set all medians and spreads in rows, for people."""
+    rows = [["what", "client", "median", "min to max", "x ours"]]
+    scales = {"wall": ("wall, ms a ", 1e3), "loop": ("loop CPU, us a ", 1e6)}
+    for scenario in wanted:
+        for metric, (words, scale) in scales.items():
+            if scenario.name in samples:
+                title = f"{scenario.title}: {words}{scenario.unit}"
+                rows += _rows(title, samples[scenario.name][metric], scale)
+    for scenario_name, metrics in samples.items():
+        for metric, clients in metrics.items():
+            if scenario_name.startswith("memory_"):
+                job = scenario_name.removeprefix("memory_")
+                rows += _rows(f"{job} of {int(metric):,} keys: peak, MB", clients, 1.0)
+            elif scenario_name == "import":
+                rows += _rows("import: wall, ms", clients, 1e3)
+    return rows
+
+
+def _rows(title: str, clients: Mapping[str, list[float]], scale: float) -> list[list[str]]:
+    rows = []
+    for client, series in clients.items():
+        low, middle, high = (f(series) * scale for f in (min, statistics.median, max))
+        times = _ratio(series, clients["ours"])
+        spread = f"{low:,.2f} to {high:,.2f}"
+        rows.append([title, NAMES[client], f"{middle:,.2f}", spread, f"{times:.2f}"])
+        title = ""
+    return rows
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> str:
+    """Set rows in columns."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    )

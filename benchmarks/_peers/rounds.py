@@ -1,0 +1,199 @@
+"""What is measured, and how: alternating rounds, each client in a process of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import IO
+
+from .environments import HERE, Environment, child_environment
+
+Samples = dict[str, dict[str, dict[str, list[float]]]]
+"""By scenario, metric and client: one number a round."""
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """One comparison.
+
+    Attributes:
+        name: What it is called in the results.
+        title: What it is called for people.
+        job: What the clients are told to do.
+        milliseconds: The latency of an answer.
+        calls: How many requests it takes.
+        alone: How many it takes of clients that have one request in flight, where a latency would
+            have them wait for minutes. Figures are per call, so that they compare.
+        unit: What a call is.
+    """
+
+    name: str
+    title: str
+    job: str
+    milliseconds: int
+    calls: int
+    alone: int
+    unit: str
+
+    def calls_of(self, client: str) -> int:
+        """Tell how many calls a client makes."""
+        return self.calls if client in AHEAD else self.alone
+
+
+AHEAD = ("ours", "bytes", "semaphore")
+"""The clients with several requests in flight."""
+
+MEASURES = ("wall", "loop", "process")
+
+
+def scenarios(*, quick: bool) -> list[Scenario]:
+    """List what is timed: in a quick run the same, less of it."""
+    fast, slow, alone = (60, 40, 8) if quick else (1000, 1000, 100)
+    page, batch, bulk = "page of 100 keys", "batch of 100 keys", "bulk delete of 1,000 keys"
+    return [
+        Scenario("walk", "Walk", "walk", 0, fast, fast, page),
+        Scenario("walk_50ms", "Walk, 50 ms a request", "walk", 50, slow, alone, page),
+        Scenario("create", "Batch create", "create", 0, fast, fast, batch),
+        Scenario("create_50ms", "Batch create, 50 ms", "create", 50, slow, alone, batch),
+        Scenario("delete", "Bulk delete", "delete", 0, fast // 4, fast // 4, bulk),
+    ]
+
+
+class Process:
+    """A client that waits for jobs, until it is closed."""
+
+    def __init__(self, client: str, environment: Environment) -> None:
+        self.client = client
+        self._process = subprocess.Popen(
+            [environment.python, "-m", "_peers.child", client],
+            cwd=HERE,
+            env=child_environment(),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def do(self, job: str, url: str, calls: int) -> dict[str, float]:
+        """Have a job done, and give what it took.
+
+        Raises:
+            RuntimeError: The process ended; it has said why.
+        """
+        print(json.dumps({"job": job, "url": url, "calls": calls}), file=self._pipe(), flush=True)
+        assert self._process.stdout is not None
+        answer = self._process.stdout.readline()
+        if not answer:
+            raise RuntimeError(f"{self.client} failed at {job}; see its message above")
+        taken: dict[str, float] = json.loads(answer)
+        return taken
+
+    def close(self) -> None:
+        """Let it end."""
+        with self._process:
+            self._pipe().close()
+
+    def _pipe(self) -> IO[str]:
+        assert self._process.stdin is not None
+        return self._process.stdin
+
+
+@contextlib.contextmanager
+def processes(environments: Mapping[str, Environment]) -> Iterator[list[Process]]:
+    """Run all clients for the length of a ``with``."""
+    with contextlib.ExitStack() as stack:
+        yield [
+            stack.enter_context(contextlib.closing(Process(client, environment)))
+            for client, environment in environments.items()
+        ]
+
+
+Say = Callable[[str], None]
+
+
+def time_all(
+    environments: Mapping[str, Environment],
+    wanted: list[Scenario],
+    address: Callable[[int, int], str],
+    rounds: int,
+    say: Say,
+) -> Samples:
+    """Time all scenarios: in each round every client once, each round in another order."""
+    samples: Samples = {}
+    with processes(environments) as clients:
+        for scenario in wanted:
+            found: dict[str, dict[str, list[float]]] = {name: {} for name in MEASURES}
+            # The first job of a process is not counted: it imports, and fills caches.
+            for number in range(-1, rounds):
+                say(f"{scenario.title}: round {number + 1} of {rounds}")
+                for client in _order(clients, number):
+                    calls = scenario.calls_of(client.client) if number >= 0 else 4
+                    url = address(scenario.milliseconds, calls * 100)
+                    taken = client.do(scenario.job, url, calls)
+                    for name in MEASURES if number >= 0 else ():
+                        found[name].setdefault(client.client, []).append(taken[name] / calls)
+            samples[scenario.name] = found
+    return samples
+
+
+def _order(clients: list[Process], number: int) -> list[Process]:
+    """Begin with another client each round, and go the other way round every other one."""
+    at = number % len(clients)
+    turned = clients[at:] + clients[:at]
+    return turned if number % 2 == 0 else turned[::-1]
+
+
+def peaks(
+    environments: Mapping[str, Environment],
+    address: Callable[[int, int], str],
+    *,
+    rounds: int,
+    quick: bool,
+    say: Say,
+) -> Samples:
+    """Measure the peaks of processes that do one job each, a small one and one ten times as large.
+
+    The process that works is new each time. Who walks with what is told by the results' names.
+    """
+    keys = (2_000, 20_000) if quick else (100_000, 1_000_000)
+    samples: Samples = {}
+    for job, a_call, wanted in (
+        ("walk", 100, list(environments)),
+        ("delete_stream", 1000, [name for name in environments if name in ("ours", "serial")]),
+    ):
+        found = samples.setdefault(f"memory_{job}", {f"{amount}": {} for amount in keys})
+        for number in range(rounds):
+            for amount in keys:
+                say(f"Memory, {job} of {amount:,} keys: round {number + 1} of {rounds}")
+                for client in wanted if number % 2 == 0 else wanted[::-1]:
+                    with contextlib.closing(Process(client, environments[client])) as process:
+                        taken = process.do(job, address(0, amount), max(1, amount // a_call))
+                    found[f"{amount}"].setdefault(client, []).append(taken["peak"])
+    return samples
+
+
+def imports(environments: Mapping[str, Environment], rounds: int, say: Say) -> Samples:
+    """Time the import of each client in a new interpreter, without that interpreter's own start."""
+    found: dict[str, list[float]] = {}
+    say(f"Import: {rounds} rounds")
+    for number in range(-1, rounds):  # the first writes the byte code
+        for client, environment in environments.items():
+            taken = _python(environment, environment.statement) - _python(environment, "pass")
+            if number >= 0:
+                found.setdefault(client, []).append(taken)
+    return {"import": {"wall": found}}
+
+
+def _python(environment: Environment, code: str) -> float:
+    begin = time.perf_counter()
+    subprocess.run([environment.python, "-c", code], check=True, cwd=HERE, env=child_environment())
+    return time.perf_counter() - begin
+
+
+def say(words: str) -> None:
+    """Tell how far it is, where that does not get into the results."""
+    print(words, file=sys.stderr, flush=True)

@@ -1,0 +1,181 @@
+"""The one server that all clients talk to: canned answers, an optional latency, a process alone.
+
+It speaks just enough HTTP to do no work worth measuring. The first two parts of a path set it up,
+``/{milliseconds until an answer leaves}/{keys that there are}/keys...``, so that one process serves
+every comparison. A request that is not what the contract asks for is refused, so that no client
+gets away with less.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from http import HTTPStatus
+from pathlib import Path
+
+API_KEY = "benchmark"
+PROVIDER = 8969
+PAGE = 100
+BATCH = 100
+BULK = 1000
+
+_HEAD = re.compile(rb"(GET|POST) /(\d+)/(\d+)(/[a-z/-]*)\??([^ ]*) HTTP/1\.1\r\n")
+_LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
+_BEARER = b"authorization: bearer " + API_KEY.encode()
+_NUMBER = b"@@@@@@@@"  # where eight digits go, which make a page's IDs and values its own
+
+
+def _row(index: int) -> dict[str, object]:
+    """Make a key as a shop has them: with an expiry and an owner, every other one on a device."""
+    device = f"{index:064x}"
+    moment = "2026-11-23T23:53:55.508Z"
+    hwid = {"hwid": device, "executor_user_id": None, "bound_at": moment, "bound_by": "api"}
+    return {
+        "id": f"#{_NUMBER.decode()}{PAGE - 1 - index:02d}#",
+        "key_value": f"JNK-{_NUMBER.decode()}-7Y32-RU{index:02d}",
+        "user_id": 1,
+        "service_id": 20542,
+        "provider_id": PROVIDER,
+        "folder_id": None,
+        "expires_at": "2126-12-23T23:53:55.483Z",
+        "used_at": None,
+        "validity_minutes": 43_200,
+        "key_name": None,
+        "hwid_limit": 1,
+        "discord_id": str(10**17 + index),
+        "created_at": moment,
+        "is_premium": False,
+        "is_invalidated": False,
+        "one_time_use": False,
+        "expiry_on_first_use": False,
+        "no_hwid": False,
+        "service_name": "Service 20542",
+        "provider_name": "Provider 8969",
+        "folder_name": None,
+        "hwids": [hwid] if index % 2 else [],
+        "keys_hwid": [device] if index % 2 else [],
+    }
+
+
+def _compact(value: object) -> bytes:
+    return json.dumps(value, separators=(",", ":")).encode()
+
+
+_ROWS = _compact([_row(index) for index in range(PAGE)]).replace(b'"#', b"").replace(b'#"', b"")
+_VALUES = _compact([f"JNK-{_NUMBER.decode()}-7Y32-RU{index:02d}" for index in range(BATCH)])
+
+
+def _page(query: bytes, keys: int) -> bytes:
+    """Answer ``GET /keys``: the newest keys first, as the service does."""
+    asked = dict(pair.split(b"=") for pair in query.split(b"&"))
+    if int(asked[b"limit"]) != PAGE:
+        raise ValueError("the page's limit")
+    number, total = int(asked.get(b"page", b"1")), keys // PAGE
+    rows = _ROWS.replace(_NUMBER, b"%d" % (99_999_999 - number)) if number <= total else b"[]"
+    at = b'{"page":%d,"limit":%d,"total":%d,"totalPages":%d}' % (number, PAGE, keys, total)
+    return b'{"keys":%b,"pagination":%b}' % (rows, at)
+
+
+def _batch(body: bytes, number: int) -> bytes:
+    fields = json.loads(body)
+    if fields["amount"] != BATCH or fields["provider_id"] != PROVIDER:
+        raise ValueError("the batch")
+    rows = _VALUES.replace(_NUMBER, b"%d" % (10_000_000 + number))
+    return b'{"keys":%b,"count":%d,"config":%b}' % (rows, BATCH, body)
+
+
+def _bulk_delete(body: bytes) -> bytes:
+    keys = json.loads(body)["keys"]
+    if len(keys) != BULK or not all(type(key) is int for key in keys):
+        raise ValueError("the IDs")
+    return b'{"deleted":%d,"requested":%d}' % (BULK, BULK)
+
+
+class _Connection(asyncio.Protocol):
+    """One client's connection: a request, an answer, and again."""
+
+    served = 0
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        self._received = b""
+
+    def data_received(self, data: bytes) -> None:
+        self._received += data
+        head, found, rest = self._received.partition(b"\r\n\r\n")
+        if not found:
+            return
+        length = _LENGTH.search(head)
+        if length is not None and len(rest) < int(length[1]):
+            return
+        self._received = b""
+        self._answer(head + b"\r\n", rest)
+
+    def _answer(self, head: bytes, body: bytes) -> None:
+        type(self).served += 1
+        request, status, milliseconds = _HEAD.match(head), HTTPStatus.BAD_REQUEST, 0
+        content = b'{"error":"not what the contract asks for"}'
+        if _BEARER not in head.lower():
+            status = HTTPStatus.UNAUTHORIZED
+        elif request is not None:
+            milliseconds = int(request[2])
+            with contextlib.suppress(ValueError, KeyError):
+                status, content = self._content(request, body)
+        answer = (
+            b"HTTP/1.1 %d %b\r\nContent-Type: application/json; charset=utf-8\r\n"
+            b"Date: Mon, 23 Nov 2026 23:53:55 GMT\r\nServer: canned\r\nContent-Length: %d\r\n\r\n%b"
+            % (status, status.phrase.encode(), len(content), content)
+        )
+        if milliseconds:
+            loop = asyncio.get_running_loop()
+            loop.call_later(milliseconds / 1000, self._transport.write, answer)
+        else:
+            self._transport.write(answer)
+
+    def _content(self, request: re.Match[bytes], body: bytes) -> tuple[HTTPStatus, bytes]:
+        match request[1], request[4]:
+            case b"GET", b"/keys":
+                return HTTPStatus.OK, _page(request[5], int(request[3]))
+            case b"POST", b"/keys/batch":
+                return HTTPStatus.CREATED, _batch(body, self.served)
+            case b"POST", b"/keys/bulk-delete":
+                return HTTPStatus.OK, _bulk_delete(body)
+        raise ValueError("the path")
+
+
+@contextlib.contextmanager
+def running() -> Iterator[Callable[[int, int], str]]:
+    """Run the server in another process, for the length of a ``with``.
+
+    Gives a function that makes a base URL of milliseconds of latency and a number of keys.
+    """
+    with subprocess.Popen(
+        [sys.executable, Path(__file__)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        try:
+            port = process.stdout.readline().strip()
+            if not port:
+                raise RuntimeError("the server process did not start; see its message above")
+            yield lambda milliseconds, keys: f"http://127.0.0.1:{port}/{milliseconds}/{keys}"
+        finally:
+            process.stdin.close()  # it waits for the end of its input
+
+
+async def _serve() -> None:
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(_Connection, "127.0.0.1", 0)
+    async with server:
+        print(server.sockets[0].getsockname()[1], flush=True)
+        await asyncio.to_thread(sys.stdin.read)
+
+
+if __name__ == "__main__":
+    asyncio.run(_serve())
