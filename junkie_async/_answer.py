@@ -18,6 +18,7 @@ from ._errors import (
     BadRequestError,
     ConflictError,
     InvalidResponseError,
+    JunkieError,
     NotFoundError,
     Outcome,
     PermissionDeniedError,
@@ -83,31 +84,43 @@ def _too_large() -> InvalidResponseError:
 
 
 def read(call: Call[T], status: int, headers: Mapping[str, str], raw: bytes | None) -> T:
-    """Turn an answer into the call's value.
+    """Turn a good answer into the call's value.
 
     Args:
         call: The call that it answers.
-        status: Its HTTP status.
+        status: Its HTTP status, a 2xx.
         headers: Its headers, in a mapping that takes names in any case.
         raw: Its body as it came, or None where that went beyond `MAX_BODY`.
 
     Raises:
-        InvalidResponseError: A 2xx that can't be read, or a redirect.
-        APIError: Any other status, by its class.
+        InvalidResponseError: It can't be read.
     """
     body = b""
     try:
         body = _whole(headers, raw)
-        if 200 <= status < 300:
-            return call.read(body)
+        return call.read(body)
     except InvalidResponseError as error:
         invalid = error
-    if not 200 <= status < 300:  # it says no, even where its words can't be read
-        raise _refusal(status, headers, body)
     invalid.status = status
     if invalid.transient and _is_html(headers, body):
         invalid.args = ("an HTML page came instead of JSON",)
     raise invalid
+
+
+def refusal(status: int, headers: Mapping[str, str], raw: bytes | None) -> JunkieError | None:
+    """Say what an answer means that is no 2xx; None of one that is, whatever its body.
+
+    Args:
+        status: Its HTTP status.
+        headers: Its headers, in a mapping that takes names in any case.
+        raw: Its body as it came, or None where that went beyond `MAX_BODY`.
+    """
+    if 200 <= status < 300:
+        return None
+    body = b""
+    with contextlib.suppress(InvalidResponseError):  # it says no, even if its words can't be read
+        body = _whole(headers, raw)
+    return _refusal(status, headers, body)
 
 
 def _whole(headers: Mapping[str, str], raw: bytes | None) -> bytes:
@@ -128,7 +141,7 @@ _CLASSES: dict[int, type[APIError]] = {
 }
 
 
-def _refusal(status: int, headers: Mapping[str, str], body: bytes) -> Exception:
+def _refusal(status: int, headers: Mapping[str, str], body: bytes) -> JunkieError:
     if status < 400:
         return InvalidResponseError(
             f"an answer with status {status} can't be used; redirects are not followed",

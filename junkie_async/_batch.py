@@ -27,7 +27,7 @@ from ._errors import (
     JunkieError,
 )
 from ._models import BulkDeleteResult, DeleteReport, KeyRef
-from ._params import MAX_BULK_DELETE, elements, integer, picture, reference
+from ._params import MAX_BULK_DELETE, elements, integer, picture, reference_at
 
 ChunkT = TypeVar("ChunkT")
 ResultT = TypeVar("ResultT")
@@ -279,18 +279,18 @@ class DeleteJob(Job[list[int | str], BulkDeleteResult, DeleteReport]):
         """Gather references, each once in a chunk; 5 and "5" are two keys, as they are to a set."""
         chunk: dict[int | str, None] = {}
         index = 0
-        async with aclosing(_pull(self._keys)) as keys:
-            async for key in keys:
-                checked = reference(f"keys[{index}]", key)
-                index += 1
-                if checked in chunk:
-                    self._repeated += 1
-                    continue
-                chunk[checked] = None
-                self._requested += 1
-                if len(chunk) == MAX_BULK_DELETE:
-                    yield list(chunk)
-                    chunk.clear()
+        keys = self._keys
+        async for key in keys if isinstance(keys, AsyncIterable) else _pull(keys):
+            checked = reference_at("keys", index, key)
+            index += 1
+            if checked in chunk:
+                self._repeated += 1
+                continue
+            chunk[checked] = None
+            self._requested += 1
+            if len(chunk) == MAX_BULK_DELETE:
+                yield list(chunk)
+                chunk.clear()
         if chunk:
             yield list(chunk)
 
@@ -314,14 +314,10 @@ def _iterable_of_keys(
         elements("keys", keys, "an iterable, or async iterable, of IDs, key values or Keys")
     if isinstance(keys, Collection):
         for index, key in enumerate(keys):
-            reference(f"keys[{index}]", key)
+            reference_at("keys", index, key)
     return keys
 
 
-async def _pull(keys: Iterable[KeyRef] | AsyncIterable[KeyRef]) -> AsyncGenerator[KeyRef, None]:
-    if isinstance(keys, AsyncIterable):
-        async for key in keys:
-            yield key
-    else:
-        for key in keys:
-            yield key
+async def _pull(keys: Iterable[KeyRef]) -> AsyncGenerator[KeyRef, None]:
+    for key in keys:
+        yield key

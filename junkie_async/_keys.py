@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, Coroutine, Iterable, Sequence
 from contextlib import aclosing
 from functools import lru_cache
 from itertools import islice
@@ -26,11 +26,10 @@ from ._models import (
     KeyBatch,
     KeyDetailed,
     KeyFolder,
-    KeyPage,
     KeyRef,
     UpdateResult,
 )
-from ._pager import KeyPager
+from ._pager import KeyPager, Unread
 from ._params import BatchFields, CreateFields, Filters, UpdateFields
 from ._sender import Sender
 
@@ -49,6 +48,7 @@ class Keys:
 
     def __init__(self, sender: Sender, base_url: str) -> None:
         self._send = sender.send
+        self._fetch = sender.fetch
         self._base_url = base_url
 
     def list(
@@ -77,8 +77,8 @@ class Keys:
         given = {name: UNSET if value is None else value for name, value in filters.items()}
         query = params.check(params.ListFilters, "list", given).query()
 
-        async def fetch(page: int, limit: int) -> KeyPage:
-            return await self._send(wire.list_keys(query, page, limit), patient=True)
+        def fetch(page: int, limit: int) -> Coroutine[Any, Any, Unread]:
+            return self._fetch(wire.list_keys(query, page, limit), patient=True)
 
         return KeyPager(fetch, page=page, limit=limit, prefetch=prefetch, strict=strict)
 
@@ -269,7 +269,7 @@ class Keys:
         most = params.MAX_BULK_DELETE
         limit = f"a list of 1 to {most} IDs, key values or Keys"
         given = islice(params.elements("keys", keys, limit), most + 1)
-        refs = [params.reference(f"keys[{index}]", key) for index, key in enumerate(given)]
+        refs = [params.reference_at("keys", index, key) for index, key in enumerate(given)]
         if not 1 <= len(refs) <= most:
             raise InvalidRequestError("keys", "a longer one" if refs else "an empty one", limit)
         return await self._send(wire.bulk_delete(refs))

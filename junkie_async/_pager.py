@@ -4,8 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Coroutine,
+    Generator,
+)
 from contextlib import aclosing
+from typing import Any, TypeAlias, TypeVar
 
 import attrs
 
@@ -13,6 +21,11 @@ from ._errors import DriftError, InvalidResponseError, JunkieError, Outcome
 from ._models import Key, KeyPage
 from ._params import boolean, integer
 from ._seen import SeenIDs
+
+T = TypeVar("T")
+
+Unread: TypeAlias = Callable[[], Awaitable[KeyPage]]
+"""Reads a page that has come, or fetches it again if it can't be read."""
 
 _FRUITLESS = 1000
 """Pages in a row without a new key, after which a list that goes on is taken for a broken one."""
@@ -61,7 +74,7 @@ class KeyPager:
     an empty page on the way does not end it.
 
     Args:
-        fetch: Gives page number N (from 1) of at most so many keys.
+        fetch: Fetches page number N (from 1) of at most so many keys, and gives what reads it.
         page: Where to begin: where a walk that failed left off, say.
         limit: Keys in a page, 1 to 100.
         prefetch: Pages fetched at once, 1 to 64.
@@ -73,7 +86,7 @@ class KeyPager:
 
     def __init__(
         self,
-        fetch: Callable[[int, int], Awaitable[KeyPage]],
+        fetch: Callable[[int, int], Coroutine[Any, Any, Unread]],
         *,
         page: int = 1,
         limit: int = 100,
@@ -169,7 +182,7 @@ class KeyPager:
         raise DriftError(f"{_PASSES} passes over the list did not agree: it changes too fast")
 
     async def _pass(self, seen: SeenIDs, *, again: bool = False) -> AsyncGenerator[KeyPage, None]:
-        ahead: deque[asyncio.Task[KeyPage]] = deque()
+        ahead: deque[asyncio.Task[Unread]] = deque()
         number, last, window = self._page, self._page, 1
         total: int | None = None
         fruitless, promised = 0, 0
@@ -177,8 +190,12 @@ class KeyPager:
         try:
             while True:
                 self._fill(ahead, number, last, window)
-                page = await _numbered(ahead[0], number)
+                read = await _numbered(ahead[0], number)
                 ahead.popleft()
+                if window > 1:  # the first page comes alone: its reader may need no more
+                    self._fill(ahead, number + 1, last, window)
+                page = await _numbered(read(), number)
+                del read
                 if _shrank(total, page.pagination.total):
                     page = await _numbered(self._look_again(number, total, page), number)
                 self._notice(total, page.pagination.total)
@@ -187,7 +204,7 @@ class KeyPager:
                 if stated is not None and stated != number:
                     raise _broken(f"page {number} was asked for, and page {stated} came", number)
                 last = _last_page(page, number, self._limit)
-                if window > 1:  # the first page comes alone: its reader may need no more
+                if window > 1:  # it may go on further than was known
                     self._fill(ahead, number + 1, last, window)
                 window = min(window * 2, self._prefetch)
                 came, fresh = page.keys, _without_repeats(page, in_pass)
@@ -210,10 +227,10 @@ class KeyPager:
         finally:
             await _drop(ahead)
 
-    def _fill(self, ahead: deque[asyncio.Task[KeyPage]], number: int, last: int, most: int) -> None:
+    def _fill(self, ahead: deque[asyncio.Task[Unread]], number: int, last: int, most: int) -> None:
         """Start fetching from page ``number`` on, as far as the list is known to go."""
         while len(ahead) < most and number + len(ahead) <= last:
-            fetch = self._get(number + len(ahead), self._limit)
+            fetch = self._fetch(number + len(ahead), self._limit)
             ahead.append(asyncio.create_task(fetch))
 
     async def _look_again(self, number: int, total: int | None, page: KeyPage) -> KeyPage:
@@ -242,7 +259,8 @@ class KeyPager:
             self._drift = attrs.evolve(self._drift, changes=self._drift.changes + 1)
 
     async def _get(self, page: int, limit: int) -> KeyPage:
-        return await self._fetch(page, limit)
+        read = await self._fetch(page, limit)
+        return await read()
 
 
 def _shrank(before: int | None, now: int | None) -> bool:
@@ -254,7 +272,7 @@ def _shrank(before: int | None, now: int | None) -> bool:
     return before is not None and now is not None and now < before
 
 
-async def _numbered(fetch: Awaitable[KeyPage], number: int) -> KeyPage:
+async def _numbered(fetch: Awaitable[T], number: int) -> T:
     try:
         return await fetch
     except JunkieError as error:
@@ -288,7 +306,7 @@ def _broken(message: str, number: int) -> InvalidResponseError:
     return error
 
 
-async def _drop(tasks: deque[asyncio.Task[KeyPage]]) -> None:
+async def _drop(tasks: deque[asyncio.Task[Unread]]) -> None:
     for task in tasks:
         task.cancel()
     if tasks:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Generic, NoReturn, TypeVar
 
 import attrs
@@ -123,17 +123,46 @@ class Sender:
         Raises:
             JunkieError: The class that says what happened.
         """
+        read = await self.fetch(call, patient=patient, on_flight=on_flight)
+        return await read()
+
+    async def fetch(
+        self, call: Call[T], *, patient: bool = False, on_flight: OnFlight | None = None
+    ) -> Callable[[], Awaitable[T]]:
+        """Send a call as `send` does, and give what reads its answer, when that is wanted.
+
+        Until then the answer takes the room of its bytes. If it can't be read, it is fetched again
+        as far as the policy allows.
+        """
         deadline = math.inf
         if not patient:
             deadline = asyncio.get_running_loop().time() + self._policy.deadline
         errand = _Errand(call, deadline, on_flight)
         try:
-            value = await self._attempt(errand)
+            answer = await self._attempt(errand)
+        except JunkieError as error:
+            failure = error
+        else:  # functions, since a partial's repr, which a task may log, has the answer in it
+            return lambda: self._finish(errand, answer)
+        value = await self._recover(errand, failure)
+
+        async def read() -> T:
+            return value
+
+        return read
+
+    async def _finish(self, errand: _Errand[T], answer: Answer) -> T:
+        """Read the answer of the first attempt."""
+        try:
+            value = self._read(errand, answer)
         except JunkieError as error:
             failure = error
         else:
             self._budget.earn()
             return value
+        return await self._recover(errand, failure)
+
+    async def _recover(self, errand: _Errand[T], failure: JunkieError) -> T:
         # Out here no error hangs on another, and stamina's loop costs nothing on the usual way.
         now = asyncio.get_running_loop().time()
         errand.deadline = min(errand.deadline, now + self._policy.deadline)
@@ -168,7 +197,7 @@ class Sender:
                             self._resting.add(rest)
                             raise first
                         try:
-                            value = await self._attempt(errand)
+                            value = self._read(errand, await self._attempt(errand))
                         except JunkieError as error:
                             failures.append(error)
                             self._resting.add(rest)
@@ -197,7 +226,7 @@ class Sender:
             return False
         return 0.0 if isinstance(error, RateLimitError) else again  # the throttle has us wait
 
-    async def _attempt(self, errand: _Errand[T]) -> T:
+    async def _attempt(self, errand: _Errand[T]) -> Answer:
         loop = self._enter()  # a closed client says so at once, not when its turn comes
         await self._throttle.acquire(errand.deadline)
         try:
@@ -205,21 +234,27 @@ class Sender:
         finally:
             self._throttle.release()
 
-    async def _in_turn(self, errand: _Errand[T], loop: asyncio.AbstractEventLoop) -> T:
+    async def _in_turn(self, errand: _Errand[T], loop: asyncio.AbstractEventLoop) -> Answer:
         if self._closed:
             raise ClientClosedError("the client was closed while the call waited")
         begin = loop.time()
-        status, headers, raw = await self._exchange(errand, loop, begin)
-        try:
-            value = _answer.read(errand.call, status, headers, raw)
-        except JunkieError as error:
-            failure = error
-        else:
+        answer = await self._exchange(errand, loop, begin)
+        status, headers, raw = answer
+        failure = _answer.refusal(status, headers, raw)
+        if failure is None:
             self._throttle.admitted(loop.time(), _answer.allowance(headers))
-            return value
+            return answer
         self._slow_down(failure, headers, begin)
         redact(errand.call, failure, self._api_key)
         errand.failed(failure)
+        raise failure
+
+    def _read(self, errand: _Errand[T], answer: Answer) -> T:
+        try:
+            return _answer.read(errand.call, *answer)
+        except JunkieError as error:
+            failure = error
+        redact(errand.call, failure, self._api_key)
         raise failure
 
     async def _exchange(

@@ -18,6 +18,8 @@ from junkie_async import (
     Pagination,
 )
 
+from .pages import unread
+
 
 class Churn:
     """A list of keys into which some are put, and of which some are taken, before each page."""
@@ -68,7 +70,7 @@ async def walk(pager: KeyPager) -> list[int]:
 async def test_a_strict_walk_misses_nothing(newest_first: bool, prefetch: int, seed: int) -> None:
     """20,000 keys under 5 inserts and deletes a page: no repeat, and all that stayed are found."""
     churn = Churn(20_000, inserts=5, deletes=5, newest_first=newest_first, seed=seed)
-    pager = KeyPager(churn.fetch, prefetch=prefetch, strict=True)
+    pager = KeyPager(unread(churn.fetch), prefetch=prefetch, strict=True)
     found = await walk(pager)
     assert len(found) == len(set(found))
     assert churn.throughout <= set(found)
@@ -81,7 +83,7 @@ async def test_a_walk_that_is_not_strict_may_miss_some() -> None:
     With the newest first, the keys that are put in at the front make up for it here.
     """
     churn = Churn(20_000, inserts=5, deletes=5, newest_first=False, seed=1)
-    pager = KeyPager(churn.fetch)
+    pager = KeyPager(unread(churn.fetch))
     found = await walk(pager)
     assert len(found) == len(set(found))
     assert len(churn.throughout - set(found)) > 100
@@ -93,7 +95,7 @@ async def test_a_walk_that_is_not_strict_may_miss_some() -> None:
 async def test_inserts_alone_hide_nothing(newest_first: bool, inserts: int) -> None:
     """Without deletions one pass gives every key that existed throughout, and notices the drift."""
     churn = Churn(3000, inserts=inserts, deletes=0, newest_first=newest_first, seed=2)
-    pager = KeyPager(churn.fetch, prefetch=4)
+    pager = KeyPager(unread(churn.fetch), prefetch=4)
     found = await walk(pager)
     assert len(found) == len(set(found))
     assert churn.throughout <= set(found)
@@ -104,7 +106,7 @@ async def test_inserts_alone_hide_nothing(newest_first: bool, inserts: int) -> N
 async def test_a_list_at_rest_does_not_drift() -> None:
     """A strict walk over a list at rest takes two passes and finds nothing more."""
     churn = Churn(1000, inserts=0, deletes=0, newest_first=True, seed=3)
-    pager = KeyPager(churn.fetch, strict=True)
+    pager = KeyPager(unread(churn.fetch), strict=True)
     assert len(await walk(pager)) == 1000
     assert churn.asked == 20
     assert pager.drift == Drift()
@@ -114,14 +116,14 @@ async def test_a_list_at_rest_does_not_drift() -> None:
 async def test_one_page_is_of_one_moment() -> None:
     """A list of one page needs no second look, even strictly."""
     churn = Churn(50, inserts=1, deletes=1, newest_first=True, seed=4)
-    assert len(await walk(KeyPager(churn.fetch, strict=True))) == 50
+    assert len(await walk(KeyPager(unread(churn.fetch), strict=True))) == 50
     assert churn.asked == 1
 
 
 async def test_more_than_a_thousand_pages_are_walked_again() -> None:
     """Pages that bring nothing new are what a second pass is made of."""
     churn = Churn(12_000, inserts=0, deletes=0, newest_first=True, seed=5)
-    assert len(await walk(KeyPager(churn.fetch, limit=10, strict=True))) == 12_000
+    assert len(await walk(KeyPager(unread(churn.fetch), limit=10, strict=True))) == 12_000
     assert churn.asked == 2400
 
 
@@ -136,7 +138,7 @@ async def test_a_list_that_never_comes_to_rest_is_an_error() -> None:
         keys = tuple(Key(id=key, key_value=f"K{key}") for key in ids)
         return KeyPage(keys=keys, pagination=Pagination(page=number, total_pages=2))
 
-    pager, found = KeyPager(fetch, strict=True), []
+    pager, found = KeyPager(unread(fetch), strict=True), []
     with pytest.raises(DriftError, match="10 passes"):
         async for key in pager:
             found.append(key.id)
@@ -148,6 +150,7 @@ async def test_a_list_that_never_comes_to_rest_is_an_error() -> None:
 @pytest.mark.parametrize("make", [lambda: "yes", lambda: 1, lambda: None])
 async def test_strict_is_true_or_false(make: Callable[[], object]) -> None:
     """Anything else is refused."""
+    churn = Churn(1, inserts=0, deletes=0, newest_first=True, seed=0)
     with pytest.raises(InvalidRequestError) as caught:
-        KeyPager(Churn(1, inserts=0, deletes=0, newest_first=True, seed=0).fetch, strict=make())  # type: ignore[arg-type]
+        KeyPager(unread(churn.fetch), strict=make())  # type: ignore[arg-type]
     assert caught.value.field == "strict"

@@ -19,6 +19,7 @@ from junkie_async import InvalidRequestError, Key, KeyPager, ServerError
 from junkie_async import _targets as targets
 from junkie_async.export import Format, export_keys
 
+from .pages import unread
 from .test_export import FULL, given_keys, left_in, pager, posix, unprivileged
 
 NAME = "keys.csv"
@@ -50,7 +51,7 @@ def never_asked() -> KeyPager:
     async def fetch(page: int, limit: int) -> Any:
         raise AssertionError("a request was sent")
 
-    return KeyPager(fetch)
+    return KeyPager(unread(fetch))
 
 
 # --- refused before anything is sent --------------------------------------------------------------

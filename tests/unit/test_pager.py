@@ -6,7 +6,7 @@ import asyncio
 import gc
 import random
 import tracemalloc
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 
 import pytest
@@ -22,6 +22,8 @@ from junkie_async import (
     Pagination,
     ServerError,
 )
+
+from .pages import unread
 
 
 class Listing:
@@ -61,7 +63,7 @@ class Listing:
 
     def pager(self, *, page: int = 1, limit: int = 10, prefetch: int = 4) -> KeyPager:
         """Walk these IDs."""
-        return KeyPager(self.fetch, page=page, limit=limit, prefetch=prefetch)
+        return KeyPager(unread(self.fetch), page=page, limit=limit, prefetch=prefetch)
 
 
 async def ids_of(keys: AsyncIterator[Key] | KeyPager) -> list[int]:
@@ -131,6 +133,28 @@ async def test_it_fetches_ahead_of_its_reader_but_not_further() -> None:
         assert listing.most == 4
 
 
+async def test_pages_are_read_when_the_reader_gets_there() -> None:
+    """What was fetched ahead takes the room of its bytes, not of models."""
+    listing, read = Listing(list(range(60))), []
+
+    async def fetch(page: int, limit: int) -> Callable[[], Awaitable[KeyPage]]:
+        found = await listing.fetch(page, limit)
+
+        async def give() -> KeyPage:
+            read.append(page)
+            return found
+
+        return give
+
+    async with aclosing(KeyPager(fetch, limit=10).pages()) as pages:
+        for number in range(1, 7):
+            await anext(pages)
+            for _ in range(10):
+                await asyncio.sleep(0)
+            assert read == list(range(1, number + 1))
+    assert listing.asked == read
+
+
 @pytest.mark.parametrize("how", ["break", "raise", "cancel"])
 async def test_nothing_runs_on_after_the_reader_left(how: str) -> None:
     """Whatever ends the reading ends the fetching (see the fixture for its tasks)."""
@@ -184,7 +208,7 @@ async def test_none_is_missed_while_keys_are_created(seed: int, prefetch: int) -
             await asyncio.sleep(0)
         return answer
 
-    got = await ids_of(KeyPager(fetch, limit=10, prefetch=prefetch))
+    got = await ids_of(KeyPager(unread(fetch), limit=10, prefetch=prefetch))
     assert len(got) == len(set(got))
     assert set(range(1, 201)) <= set(got)
 
@@ -212,7 +236,7 @@ async def test_an_empty_page_does_not_end_the_walk() -> None:
             return KeyPage(pagination=full.pagination)
         return full
 
-    got = await ids_of(KeyPager(fetch, limit=10))
+    got = await ids_of(KeyPager(unread(fetch), limit=10))
     assert got == [*range(20), *range(80, 100)]
 
 
@@ -233,7 +257,7 @@ async def test_a_service_that_ignores_the_page_is_caught() -> None:
     with pytest.raises(
         InvalidResponseError, match="page 2 was asked for, and page 1 came"
     ) as caught:
-        await ids_of(KeyPager(fetch, limit=10))
+        await ids_of(KeyPager(unread(fetch), limit=10))
     assert caught.value.page == 2
 
 
@@ -246,7 +270,7 @@ async def test_it_never_loops_for_ever(rows: int) -> None:
         return KeyPage(keys=(key,) * rows, pagination=Pagination(page=page, total_pages=page + 1))
 
     with pytest.raises(InvalidResponseError, match="on and on"):
-        await ids_of(KeyPager(fetch))
+        await ids_of(KeyPager(unread(fetch)))
 
 
 async def test_a_failed_page_is_named_and_the_walk_resumes_there() -> None:
@@ -298,7 +322,7 @@ async def test_limits(field: str, value: int) -> None:
     """Numbers out of their limits are refused before a page is asked for."""
     listing = Listing([1])
     with pytest.raises(InvalidRequestError) as caught:
-        KeyPager(listing.fetch, **{field: value})  # type: ignore[arg-type]
+        KeyPager(unread(listing.fetch), **{field: value})  # type: ignore[arg-type]
     assert caught.value.field == field
     assert not listing.asked
 
@@ -314,7 +338,7 @@ async def test_flat_memory() -> None:
         gc.collect()
         tracemalloc.start()
         try:
-            async for _ in KeyPager(fetch):
+            async for _ in KeyPager(unread(fetch)):
                 pass
             return tracemalloc.get_traced_memory()[1]
         finally:

@@ -12,6 +12,7 @@ import pytest
 from junkie_async import (
     ClientClosedError,
     ConnectError,
+    InvalidResponseError,
     JunkieClient,
     JunkieError,
     Outcome,
@@ -248,6 +249,41 @@ def test_without_debug_nothing_is_logged(caplog: pytest.LogCaptureFixture) -> No
     with caplog.at_level(logging.INFO):
         run(sender(Script()).send(FOLDERS))
     assert not caplog.records
+
+
+def test_an_answer_is_read_when_it_is_wanted() -> None:
+    """What `fetch` gives reads it; one that can't be read is fetched once more, then an error."""
+    broken: Answer = (200, {}, b'{"folders": [SECRET')
+
+    async def main() -> None:
+        script = Script(broken, GOOD, broken, broken)
+        one = sender(script)
+        read = await one.fetch(FOLDERS)
+        assert len(script.began) == 1
+        assert "SECRET" not in repr(read)  # a task that has it as its result may be logged
+        assert await read() == []
+        assert len(script.began) == 2
+        read = await one.fetch(FOLDERS)
+        assert len(script.began) == 3
+        with pytest.raises(InvalidResponseError) as caught:
+            await read()
+        assert (caught.value.path, caught.value.attempts) == ("/keys/folders", 2)
+        assert (caught.value.__cause__, caught.value.__context__) == (None, None)
+
+    run(main())
+
+
+def test_a_failed_fetch_is_sent_again_before_it_is_read() -> None:
+    """Nothing of the waits is left for the reader."""
+
+    async def main() -> None:
+        script = Script((500, {}, b""), GOOD)
+        read = await sender(script).fetch(FOLDERS)
+        assert now() == pytest.approx(1001)
+        assert len(script.began) == 2
+        assert await read() == await read() == []
+
+    run(main())
 
 
 def test_a_client_is_not_pickled() -> None:
