@@ -27,7 +27,7 @@ from ._errors import (
     JunkieError,
 )
 from ._models import BulkDeleteResult, DeleteReport, KeyRef
-from ._params import MAX_BULK_DELETE, elements, integer, picture, reference_at
+from ._params import MAX_BULK_DELETE, MAX_INTEGER, elements, integer, picture, reference
 
 ChunkT = TypeVar("ChunkT")
 ResultT = TypeVar("ResultT")
@@ -281,7 +281,7 @@ class DeleteJob(Job[list[int | str], BulkDeleteResult, DeleteReport]):
         index = 0
         keys = self._keys
         async for key in keys if isinstance(keys, AsyncIterable) else _pull(keys):
-            checked = reference_at("keys", index, key)
+            checked = _reference(index, key)
             index += 1
             if checked in chunk:
                 self._repeated += 1
@@ -314,8 +314,15 @@ def _iterable_of_keys(
         elements("keys", keys, "an iterable, or async iterable, of IDs, key values or Keys")
     if isinstance(keys, Collection):
         for index, key in enumerate(keys):
-            reference_at("keys", index, key)
+            _reference(index, key)
     return keys
+
+
+def _reference(index: int, key: object) -> int | str:
+    """Check one of many: quick with an ID, as there may be a million."""
+    if type(key) is int and 0 < key <= MAX_INTEGER:
+        return key
+    return reference(f"keys[{index}]", key)
 
 
 async def _pull(keys: Iterable[KeyRef]) -> AsyncGenerator[KeyRef, None]:

@@ -269,7 +269,7 @@ class Keys:
         most = params.MAX_BULK_DELETE
         limit = f"a list of 1 to {most} IDs, key values or Keys"
         given = islice(params.elements("keys", keys, limit), most + 1)
-        refs = [params.reference_at("keys", index, key) for index, key in enumerate(given)]
+        refs = [params.reference(f"keys[{index}]", key) for index, key in enumerate(given)]
         if not 1 <= len(refs) <= most:
             raise InvalidRequestError("keys", "a longer one" if refs else "an empty one", limit)
         return await self._send(wire.bulk_delete(refs))

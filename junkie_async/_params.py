@@ -250,13 +250,6 @@ def reference(name: str, value: Any) -> int | str:
     return number
 
 
-def reference_at(name: str, index: int, value: Any) -> int | str:
-    """Check a reference among many: quick with an ID, as there may be a million."""
-    if type(value) is int and 0 < value <= MAX_INTEGER:
-        return value
-    return reference(f"{name}[{index}]", value)
-
-
 def elements(name: str, value: Any, limit: str) -> Iterable[Any]:
     """Check an iterable of things; text, bytes and mappings are iterable too, but never meant."""
     misread = isinstance(value, str | bytes | bytearray | memoryview | Mapping)

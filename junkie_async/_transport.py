@@ -32,6 +32,9 @@ _KEEPALIVE = 15.0
 _KEEPALIVE_ONCE = 0.5
 _READ_BUFFER = 2**18  # a page in one piece: the default pauses reading at every 128 KiB
 _CONNECT_TIMEOUT = 10.0
+# asyncio reads into a new block of 256 KiB each time. glibc maps such a block anew until a larger
+# one was freed once (mallopt(3), M_MMAP_THRESHOLD), which costs more than to decode what was read.
+_SPARE = 2**19
 
 
 class _LostError(Exception):
@@ -169,6 +172,7 @@ class Transport:
 
 
 def _open(*, once: bool) -> aiohttp.ClientSession:
+    bytes(_SPARE)
     return aiohttp.ClientSession(
         # The throttle counts requests; a connector's own limit can lose a cancelled waiter's turn.
         connector=aiohttp.TCPConnector(
