@@ -53,6 +53,7 @@ from ._pager import Drift, KeyPager
 from ._params import BatchFields, CreateFields, Filters, UpdateFields
 from ._retry import RetryPolicy
 from ._throttle import RateLimit
+from ._verify import Verdict, VerdictReason
 from ._version import __version__
 
 __all__ = [
@@ -106,5 +107,7 @@ __all__ = [
     "Unset",
     "UpdateFields",
     "UpdateResult",
+    "Verdict",
+    "VerdictReason",
     "__version__",
 ]

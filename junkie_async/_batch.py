@@ -20,6 +20,7 @@ from collections.abc import (
 from contextlib import aclosing
 from typing import Generic, TypeAlias, TypeVar
 
+from ._checks import MAX_INTEGER, elements, integer, picture, reference
 from ._errors import (
     APIError,
     BatchError,
@@ -27,7 +28,7 @@ from ._errors import (
     JunkieError,
 )
 from ._models import BulkDeleteResult, DeleteReport, KeyRef
-from ._params import MAX_BULK_DELETE, MAX_INTEGER, elements, integer, picture, reference
+from ._params import MAX_BULK_DELETE
 
 ChunkT = TypeVar("ChunkT")
 ResultT = TypeVar("ResultT")

@@ -10,9 +10,9 @@ from typing import Any, Self
 import aiohttp
 from yarl import URL
 
+from ._checks import picture, seconds
 from ._errors import ConfigurationError, InvalidRequestError
 from ._keys import Keys
-from ._params import picture, seconds
 from ._retry import RetryPolicy
 from ._sender import Sender
 from ._throttle import RateLimit

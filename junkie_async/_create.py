@@ -13,9 +13,10 @@ from typing import Final, TypeAlias
 import attrs
 
 from ._batch import Job, OnFlight, OnProgress
+from ._checks import integer
 from ._errors import InvalidResponseError, JunkieError, Outcome, OutcomeUnknownError
 from ._models import CreateReport, Key, KeyBatch
-from ._params import MAX_BATCH, integer
+from ._params import MAX_BATCH, CreateBatch
 
 SETTLE: Final = 120.0
 """Seconds by default until a doubt is settled: CDNs give a service up to 100 s for an answer
@@ -312,3 +313,11 @@ def _miscounted(asked: int, got: int) -> InvalidResponseError:
     return InvalidResponseError(
         f"{asked} keys were asked for, and {got} came", outcome=Outcome.EXECUTED, field="keys"
     )
+
+
+def marked(request: CreateBatch, amount: int, marker: str | None) -> CreateBatch:
+    """Ask for so many keys, with a marker at the end of their names."""
+    if marker is None:
+        return attrs.evolve(request, amount=amount)
+    name = request.key_name or ""
+    return attrs.evolve(request, amount=amount, key_name=f"{name} {marker}".lstrip())

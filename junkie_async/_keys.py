@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from array import array
-from collections.abc import AsyncGenerator, AsyncIterable, Coroutine, Iterable, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncIterable, Coroutine, Iterable, Sequence
+from contextlib import aclosing, suppress
 from functools import lru_cache
-from itertools import islice
 from os import PathLike
 from typing import Any, TypeAlias, Unpack
 
-import attrs
-
+from . import _checks as checks
 from . import _params as params
 from . import _wire as wire
 from ._batch import DeleteJob, OnFlight, OnProgress, check_progress
-from ._create import MARKER, SETTLE, CreateJob, Record, Settling
+from ._create import MARKER, SETTLE, CreateJob, Record, Settling, marked
 from ._errors import InvalidRequestError, NotFoundError
 from ._models import (
     UNSET,
@@ -29,9 +26,10 @@ from ._models import (
     KeyRef,
     UpdateResult,
 )
-from ._pager import KeyPager, Unread
+from ._pager import KeyPager, Unread, gather, gathered
 from ._params import BatchFields, CreateFields, Filters, UpdateFields
 from ._sender import Sender
+from ._verify import Verdict, judge
 
 # In the class below, `list` is the method.
 KeyFolders: TypeAlias = list[KeyFolder]
@@ -105,13 +103,40 @@ class Keys:
         Returns:
             The key, or None.
         """
-        value = params.text("key_value", key_value)
+        value = checks.text("key_value", key_value)
         async with aclosing(self.list(key=value).pages()) as pages:
             async for page in pages:
-                for key in page.keys:
-                    if key.key_value == value:
-                        return key
+                if found := _exactly(value, page.keys):
+                    return found
         return None
+
+    async def verify(
+        self,
+        key_value: str,
+        *,
+        hwid: str | None = None,
+        discord_id: int | str | None = None,
+        service_id: int | None = None,
+        premium: bool | None = None,
+    ) -> Verdict:
+        """Tell whether a key may be used, by whom and for what.
+
+        Only an answer of the service is a verdict: where it can't be reached, or fails, this
+        raises. It takes one request; two where there is no such key, since a gateway says 404 too.
+
+        Args:
+            key_value: The whole value, as somebody has typed it in. Any string will do.
+            hwid: The device that it is used on, up to 255 characters. One that is not bound yet is
+                good while the key has room for it.
+            discord_id: Who uses it, 17 to 19 digits, as int or str.
+            service_id: What it is used for.
+            premium: Whether it has to be premium.
+        """
+        claims = params.Claims(
+            hwid=hwid, discord_id=discord_id, service_id=service_id, premium=premium
+        )
+        value = checks.possible_value("key_value", key_value)
+        return judge(await self._look_up(value) if value else None, claims)
 
     async def create(self, *, provider_id: int, **fields: Unpack[CreateFields]) -> Key:
         """Create one key.
@@ -185,16 +210,15 @@ class Keys:
         """
         given = {"provider_id": provider_id, "amount": 1, **fields}
         request = params.check(params.CreateBatch, "create_many", given)
-        whole = params.integer("amount", amount, 1)
+        whole = checks.integer("amount", amount, 1)
         record: Record | None = None
         settling: Settling | None = None
         if ledger is not None:
             from . import provisioning
 
             arguments = {**wire.plain(request), "amount": whole, "base_url": self._base_url}
-            record = provisioning.record(ledger, arguments, marker)
+            record = provisioning.record(ledger, arguments, marker, request)
             settling = provisioning.settling(self, provider_id, settle, marker)
-            marked(request, 1, record.longest_marker)  # is there room for it?
 
         @lru_cache(maxsize=2)  # without markers all calls but the last one are alike
         def call(count: int, mark: str | None) -> wire.Call[KeyBatch]:
@@ -266,13 +290,7 @@ class Keys:
         Args:
             keys: 1 to 1000 IDs (int), values (str) or `Key`s.
         """
-        most = params.MAX_BULK_DELETE
-        limit = f"a list of 1 to {most} IDs, key values or Keys"
-        given = islice(params.elements("keys", keys, limit), most + 1)
-        refs = [params.reference(f"keys[{index}]", key) for index, key in enumerate(given)]
-        if not 1 <= len(refs) <= most:
-            raise InvalidRequestError("keys", "a longer one" if refs else "an empty one", limit)
-        return await self._send(wire.bulk_delete(refs))
+        return await self._send(wire.bulk_delete(params.references("keys", keys)))
 
     def delete_many(
         self,
@@ -305,7 +323,7 @@ class Keys:
             return await self._send(wire.bulk_delete(chunk), patient=True, on_flight=on_flight)
 
         return DeleteJob(
-            _gathered(keys) if isinstance(keys, KeyPager) else keys,
+            gathered(keys) if isinstance(keys, KeyPager) else keys,
             delete,
             concurrency=concurrency,
             on_progress=on_progress,
@@ -333,10 +351,10 @@ class Keys:
         """
         check_progress(on_progress)
         query = params.check(params.ListFilters, "purge", filters).query()
-        if bool(query) == params.boolean("everything", everything):
+        if bool(query) == checks.boolean("everything", everything):
             limit = "given (at least one), or else everything=True"
             raise InvalidRequestError("filters", "both" if query else "neither", limit)
-        ids = await _gather(self.list(strict=True, **filters))
+        ids = await gather(self.list(strict=True, **filters))
         return await self.delete_many(ids, on_progress=on_progress)
 
     async def reset_hwid(self, key: KeyRef) -> ActionResult:
@@ -355,9 +373,18 @@ class Keys:
         """List the folders that keys are filed in."""
         return await self._send(wire.list_folders())
 
+    async def _look_up(self, value: str) -> Key | None:
+        """Find a key in one request or two, however many others have its value in theirs."""
+        if wire.is_ambiguous(value):
+            return await self.find(value)
+        with suppress(NotFoundError):
+            return _exactly(value, [await self._send(wire.get_key(wire.segment(value)))])
+        # Where there is a list, that was the service's word, and no gateway's.
+        return _exactly(value, (await self.list(key=value)).keys)
+
     async def _segment(self, key: KeyRef, method: str) -> str:
         """Write a reference as part of a path, where the service takes any number for an ID."""
-        checked: Any = params.reference("key", key)
+        checked: Any = checks.reference("key", key)
         if isinstance(checked, str) and wire.is_ambiguous(checked):
             found = await self.find(checked)
             if found is None:
@@ -368,23 +395,5 @@ class Keys:
         return wire.segment(checked)
 
 
-def marked(request: params.CreateBatch, amount: int, marker: str | None) -> params.CreateBatch:
-    """Ask for so many keys, with a marker at the end of their names."""
-    if marker is None:
-        return attrs.evolve(request, amount=amount)
-    name = request.key_name or ""
-    return attrs.evolve(request, amount=amount, key_name=f"{name} {marker}".lstrip())
-
-
-async def _gather(pager: KeyPager) -> array[int]:
-    ids = array("q")
-    async with aclosing(pager.pages()) as pages:
-        async for page in pages:
-            # No larger ID could be sent: the service might round it to that of another key.
-            ids.extend(params.integer("key.id", key.id) for key in page.keys)
-    return ids
-
-
-async def _gathered(pager: KeyPager) -> AsyncGenerator[int, None]:
-    for key_id in await _gather(pager):
-        yield key_id
+def _exactly(value: str, keys: Iterable[Key]) -> Key | None:
+    return next((key for key in keys if key.key_value == value), None)

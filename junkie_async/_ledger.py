@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any, Final, TypeAlias, TypeVar
 
 from . import _codec
+from ._checks import picture
 from ._create import Attempt, Record
 from ._errors import ConfigurationError, InvalidRequestError
-from ._params import picture
 
 T = TypeVar("T")
 

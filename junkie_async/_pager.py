@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from array import array
 from collections import deque
 from collections.abc import (
     AsyncGenerator,
@@ -17,9 +18,9 @@ from typing import Any, TypeAlias, TypeVar
 
 import attrs
 
+from ._checks import boolean, integer
 from ._errors import DriftError, InvalidResponseError, JunkieError, Outcome
 from ._models import Key, KeyPage
-from ._params import boolean, integer
 from ._seen import SeenIDs
 
 T = TypeVar("T")
@@ -311,3 +312,19 @@ async def _drop(tasks: deque[asyncio.Task[Unread]]) -> None:
         task.cancel()
     if tasks:
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def gather(pager: KeyPager) -> array[int]:
+    """Walk into the IDs alone, 8 bytes each."""
+    ids = array("q")
+    async with aclosing(pager.pages()) as pages:
+        async for page in pages:
+            # No larger ID could be sent: the service might round it to that of another key.
+            ids.extend(integer("key.id", key.id) for key in page.keys)
+    return ids
+
+
+async def gathered(pager: KeyPager) -> AsyncGenerator[int, None]:
+    """Give the IDs once all of them are known, so that their keys may be deleted meanwhile."""
+    for key_id in await gather(pager):
+        yield key_id

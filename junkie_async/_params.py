@@ -6,29 +6,23 @@ value. The TypedDicts are the same fields as callers write them: what is left ou
 
 from __future__ import annotations
 
-import math
-import operator
 import re
-import sys
-from collections.abc import Callable, Iterable, Mapping, Sized
-from datetime import UTC, date, datetime, timedelta
+from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime, timedelta
+from itertools import islice
 from typing import Any, TypedDict, TypeVar
 from urllib.parse import quote, urlencode
 
 import attrs
 
+from ._checks import boolean, elements, identifier, integer, moment, picture, reference, text
 from ._converter import timestamp
 from ._errors import InvalidRequestError
-from ._models import UNSET, Key, KeyStatus, Unset, mask
+from ._models import UNSET, KeyStatus, Unset
 
 MAX_BATCH = 100
 MAX_BULK_DELETE = 1000
-MAX_INTEGER = 2**53 - 1
-"""The largest integer that every JSON reader keeps exactly (RFC 8259, section 6)."""
-
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _DISCORD_ID = re.compile(r"[0-9]{17,19}")
-_NO_SECRET = re.compile(r"[ A-Za-z_]*|[ +-]?[ .0-9]*")  # words and numbers, while they are short
 
 RequestT = TypeVar("RequestT", bound=attrs.AttrsInstance)
 
@@ -133,137 +127,14 @@ class Filters(TypedDict, total=False):
     expires_after: datetime | Unset | None
 
 
-def picture(value: object) -> str:
-    """Show a refused value: short, and safe to log even if it was, or has in it, a key value."""
-    kind = f"a {ascii(type(value).__name__)[1:-1][:40]}"
-    try:
-        shown = _shown(value, kind)
-    except Exception:  # a subclass's repr, a tzinfo or a length is the caller's code
-        return kind
-    return shown if len(shown) <= 64 else kind
-
-
-def _shown(value: object, kind: str) -> str:
-    if isinstance(value, str):
-        plain = str.__str__(value)
-        if len(plain) < 16 and not _NO_SECRET.fullmatch(plain):
-            return f"a string of {len(plain)} characters"
-        return ascii(plain if len(plain) < 16 else mask(plain))
-    if (number := _index(value)) is not None:
-        bits = number.bit_length()  # Python refuses to write out the longest ones
-        return str(number) if bits <= 128 else f"an integer of {bits} bits"
-    if isinstance(value, Key):
-        return f"Key(id={picture(value.id)})"
-    if isinstance(value, datetime):
-        return ("" if value.tzinfo else "the naive ") + value.isoformat()
-    if isinstance(value, timedelta):
-        return f"a timedelta of {value.total_seconds()} seconds"
-    if isinstance(value, bool | float | complex | date | None):
-        return ascii(value)
-    return f"{kind} of {len(value)}" if isinstance(value, Sized) else kind
-
-
-def integer(name: str, value: Any, low: int = -MAX_INTEGER, high: int = MAX_INTEGER) -> int:
-    """Check an integer; whatever has ``__index__`` will do, but a bool won't."""
-    number = value if type(value) is int else _index(value)
-    if number is None or not low <= number <= high:
-        raise InvalidRequestError(name, picture(value), f"an integer from {low} to {high}")
-    return number
-
-
-def identifier(name: str, value: Any, low: int = -MAX_INTEGER) -> int:
-    """Check an ID: an integer, and never a string of digits, which would be a key value."""
-    if isinstance(value, str):
-        limit = "an ID as an int, such as 123 (a str is a key value, even '123')"
-        raise InvalidRequestError(name, picture(value), limit)
-    return integer(name, value, low)
-
-
-def _index(value: Any) -> int | None:
-    """Give what ``value`` is as an integer, and None for what is none: a bool among others."""
-    if isinstance(value, bool):
-        return None
-    try:
-        return operator.index(value)
-    except Exception:  # a class has __index__ too, an array of one number may; or it just raises
-        return None
-
-
-def seconds(name: str, value: Any, *, zero: bool = False) -> float:
-    """Check a finite number of seconds, above zero or from zero on."""
-    limit = f"a finite number of seconds {'>=' if zero else '>'} 0"
-    number = value if isinstance(value, int | float) and not isinstance(value, bool) else math.nan
-    if not (0 if zero else math.ulp(0.0)) <= number <= sys.float_info.max:
-        raise InvalidRequestError(name, picture(value), limit)
-    return float(number)
-
-
-def text(name: str, value: Any, longest: int | None = None, *, empty: bool = False) -> str:
-    """Check a string: its length in characters, and that it can be sent and read back."""
-    most = f" of at most {longest} characters" if longest else ""
-    if not isinstance(value, str):
-        raise InvalidRequestError(name, picture(value), f"a string{most}")
-    plain = str.__str__(value)  # encoders know no subclasses
-    if not plain and not empty:
-        raise InvalidRequestError(name, "''", "a string that is not empty")
-    if longest and len(plain) > longest:
-        raise InvalidRequestError(name, f"one of {len(plain)} characters", f"a string{most}")
-    if found := _CONTROL.search(plain):
-        shown = f"one with {found[0]!a} at {found.start()}"
-        raise InvalidRequestError(name, shown, "a string without controls")
-    if not plain.isascii() and any("\ud800" <= letter <= "\udfff" for letter in plain):
-        raise InvalidRequestError(name, "one with a lone surrogate", "a string of valid Unicode")
-    return plain
-
-
-def moment(name: str, value: Any) -> datetime:
-    """Check an aware datetime, and give it in UTC."""
-    limit = "an aware datetime (give it a tzinfo, such as datetime.UTC)"
-    if not isinstance(value, datetime):
-        raise InvalidRequestError(name, picture(value), limit)
-    try:
-        if value.utcoffset() is not None:
-            return value.astimezone(UTC)
-    except OverflowError:
-        limit = "within the years 1 to 9999 in UTC"
-    except Exception:  # a tzinfo is the caller's code
-        limit = "an aware datetime whose tzinfo works"
-    raise InvalidRequestError(name, picture(value), limit)
-
-
-def reference(name: str, value: Any) -> int | str:
-    """Check a reference to a key: an ID (int), a key value (str), or a `Key`, which gives its ID.
-
-    ``.`` and ``..`` are refused: in a path they would lead to another resource.
-    """
-    if isinstance(value, Key):
-        return integer(f"{name}.id", value.id, 1)
-    if isinstance(value, str):
-        written = text(name, value)
-        if written in (".", "..") or written.isspace():
-            raise InvalidRequestError(name, picture(value), "a key value, not blank, '.' or '..'")
-        return written
-    number = _index(value)
-    if number is None or not 0 < number <= MAX_INTEGER:
-        limit = f"a key's ID (an int from 1 to {MAX_INTEGER}), its value (a str) or a Key"
-        raise InvalidRequestError(name, picture(value), limit)
-    return number
-
-
-def elements(name: str, value: Any, limit: str) -> Iterable[Any]:
-    """Check an iterable of things; text, bytes and mappings are iterable too, but never meant."""
-    misread = isinstance(value, str | bytes | bytearray | memoryview | Mapping)
-    if misread or not isinstance(value, Iterable):
-        shown = "a single string" if isinstance(value, str) else picture(value)
-        raise InvalidRequestError(name, shown, limit)
-    return value
-
-
-def boolean(name: str, value: Any) -> bool:
-    """Check a bool: neither 1 nor "false" will do."""
-    if not isinstance(value, bool):
-        raise InvalidRequestError(name, picture(value), "True or False")
-    return value
+def references(name: str, value: Any) -> list[int | str]:
+    """Check references to the keys of one bulk delete."""
+    limit = f"a list of 1 to {MAX_BULK_DELETE} IDs, key values or Keys"
+    given = islice(elements(name, value, limit), MAX_BULK_DELETE + 1)
+    checked = [reference(f"{name}[{index}]", key) for index, key in enumerate(given)]
+    if not 1 <= len(checked) <= MAX_BULK_DELETE:
+        raise InvalidRequestError(name, "a longer one" if checked else "an empty one", limit)
+    return checked
 
 
 def _minutes(name: str, value: Any) -> int:
@@ -307,7 +178,13 @@ def _required(check: Callable[..., Any], *limits: Any) -> Any:
     return attrs.field(converter=attrs.Converter(convert, takes_field=True))
 
 
-def _field(check: Callable[..., Any], *limits: Any, null: bool = False, empty: bool = False) -> Any:
+def _field(
+    check: Callable[..., Any],
+    *limits: Any,
+    null: bool = False,
+    empty: bool = False,
+    default: Unset | None = UNSET,
+) -> Any:
     """Declare a field that can be left out; None passes the check only where null does."""
     more = {"empty": True} if empty else {}
 
@@ -316,7 +193,7 @@ def _field(check: Callable[..., Any], *limits: Any, null: bool = False, empty: b
             return value
         return check(field.name, value, *limits, **more)
 
-    return attrs.field(default=UNSET, converter=attrs.Converter(convert, takes_field=True))
+    return attrs.field(default=default, converter=attrs.Converter(convert, takes_field=True))
 
 
 @attrs.frozen(kw_only=True)
@@ -385,6 +262,16 @@ class ListFilters:
             for name, value in given.items()
         }
         return urlencode(written, quote_via=quote)
+
+
+@attrs.frozen(kw_only=True)
+class Claims:
+    """What is claimed of a key's holder; None for nothing."""
+
+    hwid: str | None = _field(text, 255, null=True, default=None)
+    discord_id: int | str | None = _field(_discord_id, null=True, default=None)
+    service_id: int | None = _field(identifier, null=True, default=None)
+    premium: bool | None = _field(boolean, null=True, default=None)
 
 
 def check(request: type[RequestT], call: str, fields: Mapping[str, Any]) -> RequestT:

@@ -8,8 +8,8 @@ from typing import Final
 
 import attrs
 
+from ._checks import integer, seconds
 from ._errors import APIError, InvalidResponseError, JunkieError, Outcome, RequestTimeoutError
-from ._params import integer, seconds
 
 _CAPACITY: Final = 500
 _COST: Final = 5

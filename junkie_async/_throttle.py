@@ -11,9 +11,9 @@ from typing import Final
 import attrs
 from aiolimiter import AsyncLimiter
 
+from ._checks import integer, seconds
 from ._errors import ClientClosedError, Outcome, RateLimitError, RequestTimeoutError
 from ._pace import Pace
-from ._params import integer, seconds
 
 _SCARCE: Final = 0.2
 """The share of a stated limit below which what remains is spread over the time that is left."""

@@ -43,11 +43,11 @@ from typing import Any, Final, Literal, TextIO, TypeAlias
 import attrs
 
 from ._batch import OnProgress, check_progress
+from ._checks import boolean, picture
 from ._codec import encode_lines, encode_text, in_utc_throughout
 from ._errors import InvalidRequestError
 from ._models import DiscordRedemption, Key, KeyDetailed
 from ._pager import KeyPager
-from ._params import boolean, picture
 from ._targets import File, Stream, Worker
 
 __all__ = ["COLUMNS", "Format", "export_keys", "unmark"]

@@ -36,11 +36,12 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from . import _codec
-from ._create import Attempt, Settling
+from ._checks import picture, seconds, text
+from ._create import Attempt, Settling, marked
 from ._errors import InvalidRequestError
 from ._ledger import Ledger, reading
 from ._models import Key
-from ._params import picture, seconds, text
+from ._params import CreateBatch
 
 if TYPE_CHECKING:  # it imports this file, when a job needs it
     from ._keys import Keys
@@ -106,12 +107,17 @@ def status(path: str | os.PathLike[str]) -> JobStatus:
 
 
 def record(
-    path: str | os.PathLike[str], arguments: Mapping[str, Any], marker: str | None
+    path: str | os.PathLike[str],
+    arguments: Mapping[str, Any],
+    marker: str | None,
+    request: CreateBatch,
 ) -> Ledger:
     """Make the record of a job, which is opened when the job begins."""
     if marker is not None and " " in text("marker", marker, 32):
         raise InvalidRequestError("marker", picture(marker), "a word without spaces")
-    return Ledger(_path(path), arguments, marker)
+    ledger = Ledger(_path(path), arguments, marker)
+    marked(request, 1, ledger.longest_marker)  # is there room for it?
+    return ledger
 
 
 def settling(keys: Keys, provider_id: int, seconds_: float, marker: str | None) -> Settling | None:

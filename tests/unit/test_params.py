@@ -21,7 +21,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from openapi_schema_validator import OAS30Validator, oas30_format_checker
 
-from junkie_async import UNSET, InvalidRequestError, Key, KeyStatus, Outcome, _codec, _params
+from junkie_async import (
+    UNSET,
+    InvalidRequestError,
+    Key,
+    KeyStatus,
+    Outcome,
+    _checks,
+    _codec,
+    _params,
+)
 from junkie_async._params import CreateBatch, CreateKey, ListFilters, UpdateKey
 
 from .conftest import CONTRACT, body_schema
@@ -396,7 +405,7 @@ def test_datetimes_keep_their_moment(at: datetime) -> None:
 @pytest.mark.parametrize("value", [1, 0.001, 1.5, math.ulp(0.0), 1e308, 10**300])
 def test_seconds_accepts(value: float) -> None:
     """A finite number above zero is a time, and comes back as a float."""
-    given_back = _params.seconds("timeout", value)
+    given_back = _checks.seconds("timeout", value)
     assert (given_back, type(given_back)) == (float(value), float)
 
 
@@ -408,15 +417,15 @@ def test_seconds_accepts(value: float) -> None:
 def test_seconds_refuses(value: Any) -> None:
     """Anything else is refused, integers beyond all floats among it."""
     with pytest.raises(InvalidRequestError) as caught:
-        _params.seconds("timeout", value)
+        _checks.seconds("timeout", value)
     assert_refusal(caught.value, "timeout")
 
 
 def test_zero_seconds() -> None:
     """Zero is a time only where it makes sense."""
-    assert _params.seconds("wait", 0, zero=True) == 0.0
+    assert _checks.seconds("wait", 0, zero=True) == 0.0
     with pytest.raises(InvalidRequestError):
-        _params.seconds("wait", -math.ulp(0.0), zero=True)
+        _checks.seconds("wait", -math.ulp(0.0), zero=True)
 
 
 @pytest.mark.parametrize(
@@ -435,7 +444,7 @@ def test_zero_seconds() -> None:
 )
 def test_reference_accepts(value: Any, checked: int | str) -> None:
     """A number stays an ID, a string stays a key value, and a Key gives its ID."""
-    reference = _params.reference("key", value)
+    reference = _checks.reference("key", value)
     assert (reference, type(reference)) == (checked, type(checked))
 
 
@@ -453,7 +462,7 @@ def test_reference_accepts(value: Any, checked: int | str) -> None:
 def test_reference_refuses(value: Any) -> None:
     """What names no key, or would lead elsewhere in a path, is refused."""
     with pytest.raises(InvalidRequestError) as caught:
-        _params.reference("key", value)
+        _checks.reference("key", value)
     assert_refusal(caught.value, "key")
 
 
@@ -469,21 +478,29 @@ SECRET = "JNK-8F2C-77A1-93BD-0E4F-SECRET"
     ids=["string", "line", "bytes", "list", "tuple", "dict", "key", "keys"],
 )
 @pytest.mark.parametrize(
-    "name", ["integer", "seconds", "moment", "reference", "boolean", "_status"]
+    "check",
+    [
+        _checks.integer,
+        _checks.seconds,
+        _checks.moment,
+        _checks.reference,
+        _checks.boolean,
+        _params._status,
+    ],
 )
-def test_refusals_mask_key_values(name: str, value: Any) -> None:
+def test_refusals_mask_key_values(check: Callable[[str, Any], object], value: Any) -> None:
     """A key value that was put in the wrong place does not end up in a log."""
-    if (name, value) == ("reference", SECRET):
+    if (check, value) == (_checks.reference, SECRET):
         value = {SECRET}  # the string itself is a good reference
     with pytest.raises(InvalidRequestError) as caught:
-        getattr(_params, name)("field", value)
+        check("field", value)
     assert SECRET[6:-6] not in f"{caught.value!r} {caught.value}"
 
 
 @pytest.mark.parametrize("short", ["JNK-7Q2X", "ABCD1234", "a1", "{free}", "\u00e9\u00e9", "1-2"])
 def test_picture_masks_short_key_values(short: str) -> None:
     """Only a short word or number is shown, since a key value may be short too."""
-    assert _params.picture(short) == f"a string of {len(short)} characters"
+    assert _checks.picture(short) == f"a string of {len(short)} characters"
 
 
 @pytest.mark.parametrize(
@@ -501,7 +518,7 @@ def test_picture_masks_short_key_values(short: str) -> None:
 )
 def test_picture(value: object, shown: str) -> None:
     """A refused value is shown in a few words."""
-    assert _params.picture(value) == shown
+    assert _checks.picture(value) == shown
 
 
 def _raise(*_: object) -> Any:
@@ -534,28 +551,28 @@ class Lengthless(tuple[int, ...]):
 @pytest.mark.parametrize("value", [Hostile(1), Verbose(1), Lengthless((1,))], ids=type_name)
 def test_picture_outlives_the_value(value: object) -> None:
     """A repr or a length that raises, or never ends, gives way to the class's name."""
-    assert _params.picture(value) == f"a {type(value).__name__}"
+    assert _checks.picture(value) == f"a {type(value).__name__}"
 
 
 def test_picture_of_a_long_class_name() -> None:
     """The name of a class may be as long, and as odd, as it likes."""
     odd = type("\u00e9\n" + "x" * 10_000, (), {})()
-    assert _params.picture(odd) == "a \\xe9\\n" + "x" * 34
+    assert _checks.picture(odd) == "a \\xe9\\n" + "x" * 34
 
 
 @pytest.mark.parametrize("value", ["123", "abc", b"1", bytearray(b"1"), memoryview(b"1"), {}, 5])
 def test_elements_refuses(value: Any) -> None:
     """Text, bytes and mappings are iterable, but no list of anything; and none is shown."""
     with pytest.raises(InvalidRequestError) as caught:
-        _params.elements("keys", value, "a list")
-    assert caught.value.value in ("a single string", "5", _params.picture(value))
+        _checks.elements("keys", value, "a list")
+    assert caught.value.value in ("a single string", "5", _checks.picture(value))
     assert "123" not in str(caught.value)
 
 
 @pytest.mark.parametrize("value", [[], (), {1}, range(3), iter("a"), {1: 2}.keys()], ids=type_name)
 def test_elements_accepts(value: Any) -> None:
     """Any other iterable is given back as it is."""
-    assert _params.elements("keys", value, "a list") is value
+    assert _checks.elements("keys", value, "a list") is value
 
 
 @pytest.mark.parametrize("name", ["provider_id", "service_id", "folder_id"])

@@ -41,6 +41,7 @@ LAYERS = {
     **dict.fromkeys(("_errors", "_models", "_version"), 0),
     **dict.fromkeys(
         (
+            "_checks",
             "_params",
             "_codec",
             "_converter",
@@ -51,6 +52,7 @@ LAYERS = {
             "_pager",
             "_batch",
             "_create",
+            "_verify",
         ),
         1,
     ),
@@ -172,6 +174,7 @@ SIGNATURES = {
     "list": "(self, *, page=1, limit=100, prefetch=4, strict=False, **filters)",
     "get": "(self, key)",
     "find": "(self, key_value)",
+    "verify": "(self, key_value, *, hwid=None, discord_id=None, service_id=None, premium=None)",
     "create": "(self, *, provider_id, **fields)",
     "create_batch": "(self, *, provider_id, amount, **fields)",
     "create_many": "(self, amount, *, provider_id, concurrency=8, ledger=None, settle=120.0,"

@@ -14,6 +14,7 @@ from junkie_async import (
     InvalidRequestError,
     InvalidResponseError,
     _answer,
+    _checks,
     _params,
     _wire,
 )
@@ -63,7 +64,7 @@ texts = st.text(max_size=30) | st.text(alphabet="./?#%&=+ \\:@;2eE\u2028é😀",
 def test_segment(value: int | str) -> None:
     """A reference is one segment of the path: it comes back whole and leads nowhere else."""
     try:
-        checked = _params.reference("key", value)
+        checked = _checks.reference("key", value)
     except InvalidRequestError:
         return
     segment = _wire.segment(checked)
