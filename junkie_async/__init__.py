@@ -29,6 +29,7 @@ from ._errors import (
     ServerError,
     TransportError,
 )
+from ._hooks import AttemptEvent, Hooks, JobEvent, PauseEvent, RetryEvent
 from ._keys import Keys
 from ._models import (
     HWID,
@@ -61,6 +62,7 @@ __all__ = [
     "UNSET",
     "APIError",
     "ActionResult",
+    "AttemptEvent",
     "AuthenticationError",
     "BadRequestError",
     "BatchError",
@@ -79,8 +81,10 @@ __all__ = [
     "Drift",
     "DriftError",
     "Filters",
+    "Hooks",
     "InvalidRequestError",
     "InvalidResponseError",
+    "JobEvent",
     "JunkieClient",
     "JunkieError",
     "Key",
@@ -97,10 +101,12 @@ __all__ = [
     "Outcome",
     "OutcomeUnknownError",
     "Pagination",
+    "PauseEvent",
     "PermissionDeniedError",
     "RateLimit",
     "RateLimitError",
     "RequestTimeoutError",
+    "RetryEvent",
     "RetryPolicy",
     "ServerError",
     "TransportError",

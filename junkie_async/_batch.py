@@ -18,7 +18,7 @@ from collections.abc import (
     Iterable,
 )
 from contextlib import aclosing
-from typing import Generic, TypeAlias, TypeVar
+from typing import ClassVar, Generic, TypeAlias, TypeVar
 
 from ._checks import MAX_INTEGER, elements, integer, picture, reference
 from ._errors import (
@@ -27,6 +27,7 @@ from ._errors import (
     InvalidRequestError,
     JunkieError,
 )
+from ._hooks import Hooks, JobEvent
 from ._models import BulkDeleteResult, DeleteReport, KeyRef
 from ._params import MAX_BULK_DELETE
 
@@ -171,9 +172,15 @@ class Job(abc.ABC, Generic[ChunkT, ResultT, ReportT]):
     come.
     """
 
-    def __init__(self, *, concurrency: int, on_progress: OnProgress | None) -> None:
+    name: ClassVar[str]
+    """What hooks are told that it is."""
+
+    def __init__(
+        self, *, concurrency: int, on_progress: OnProgress | None, hooks: Hooks | None
+    ) -> None:
         self._concurrency = integer("concurrency", concurrency, 1, 1000)
         self._on_progress = check_progress(on_progress)
+        self._hooks = hooks
         self._runner: Runner[ChunkT, ResultT] | None = None
         self._begun = False
 
@@ -226,8 +233,7 @@ class Job(abc.ABC, Generic[ChunkT, ResultT, ReportT]):
                     except JunkieError as error:
                         runner.stop(error)
                         break
-                    if self._on_progress is not None:
-                        self._on_progress(*self._progress())
+                    self._tell()
                     yield result
         finally:
             try:
@@ -236,6 +242,13 @@ class Job(abc.ABC, Generic[ChunkT, ResultT, ReportT]):
                 runner.failure = runner.failure or error
         if runner.failure is not None:
             raise _ended_early(runner.failure, self.report) from runner.failure
+
+    def _tell(self) -> None:
+        done, total = self._progress()
+        if self._hooks is not None:
+            self._hooks.on_job(JobEvent(job=self.name, done=done, total=total))
+        if self._on_progress is not None:
+            self._on_progress(done, total)
 
 
 def _ended_early(failure: Exception, report: object) -> BatchError:
@@ -251,6 +264,8 @@ def _ended_early(failure: Exception, report: object) -> BatchError:
 class DeleteJob(Job[list[int | str], BulkDeleteResult, DeleteReport]):
     """Deletes keys, 1000 a call. Gives each `BulkDeleteResult` as it comes."""
 
+    name = "delete_many"
+
     def __init__(
         self,
         keys: Iterable[KeyRef] | AsyncIterable[KeyRef],
@@ -258,8 +273,9 @@ class DeleteJob(Job[list[int | str], BulkDeleteResult, DeleteReport]):
         *,
         concurrency: int,
         on_progress: OnProgress | None = None,
+        hooks: Hooks | None = None,
     ) -> None:
-        super().__init__(concurrency=concurrency, on_progress=on_progress)
+        super().__init__(concurrency=concurrency, on_progress=on_progress, hooks=hooks)
         self._keys = _iterable_of_keys(keys)
         self._total = len(keys) if isinstance(keys, Collection) else None
         self._delete = delete

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+from collections.abc import Iterable
 from types import NoneType, TracebackType
 from typing import Any, Self
 
@@ -12,6 +13,7 @@ from yarl import URL
 
 from ._checks import picture, seconds
 from ._errors import ConfigurationError, InvalidRequestError
+from ._hooks import Hooks, all_hooks
 from ._keys import Keys
 from ._retry import RetryPolicy
 from ._sender import Sender
@@ -37,6 +39,7 @@ class JunkieClient:
         rate_limit: Requests a second that the client allows itself, or None.
         session: An `aiohttp.ClientSession` to use instead of the client's own. It is not closed.
             A lost connection then always counts as sent, so fewer creates can be repeated.
+        hooks: Told of each attempt, retry, pause and step of a job: one of `Hooks`, or several.
 
     Raises:
         ConfigurationError: No API key, or a base URL that can't be used.
@@ -53,6 +56,7 @@ class JunkieClient:
         max_in_flight: int = 16,
         rate_limit: RateLimit | None = None,
         session: aiohttp.ClientSession | None = None,
+        hooks: Hooks | Iterable[Hooks] = (),
     ) -> None:
         self._base_url = _check_url(base_url or os.environ.get("JUNKIE_BASE_URL") or BASE_URL)
         checked = _check_key(api_key or os.environ.get("JUNKIE_API_KEY"))
@@ -68,8 +72,9 @@ class JunkieClient:
             retry=_check("retry", retry, RetryPolicy),
             max_in_flight=max_in_flight,
             rate_limit=_check("rate_limit", rate_limit, RateLimit, NoneType),
+            hooks=all_hooks(hooks),
         )
-        self._keys = Keys(self._sender, self._base_url)
+        self._keys = Keys(self._sender)
 
     @property
     def keys(self) -> Keys:

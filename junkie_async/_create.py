@@ -15,6 +15,7 @@ import attrs
 from ._batch import Job, OnFlight, OnProgress
 from ._checks import integer
 from ._errors import InvalidResponseError, JunkieError, Outcome, OutcomeUnknownError
+from ._hooks import Hooks
 from ._models import CreateReport, Key, KeyBatch
 from ._params import MAX_BATCH, CreateBatch
 
@@ -146,6 +147,8 @@ class CreateJob(Job[Attempt | KeyBatch, KeyBatch, CreateReport]):
     those of earlier runs first: see `junkie_async.provisioning`.
     """
 
+    name = "create_many"
+
     def __init__(
         self,
         amount: int,
@@ -153,10 +156,11 @@ class CreateJob(Job[Attempt | KeyBatch, KeyBatch, CreateReport]):
         *,
         concurrency: int,
         on_progress: OnProgress | None = None,
+        hooks: Hooks | None = None,
         record: Record | None = None,
         settling: Settling | None = None,
     ) -> None:
-        super().__init__(concurrency=concurrency, on_progress=on_progress)
+        super().__init__(concurrency=concurrency, on_progress=on_progress, hooks=hooks)
         self._amount = integer("amount", amount, 1)
         self._create = create
         self._record = record or Record()

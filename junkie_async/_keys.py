@@ -44,10 +44,9 @@ class Keys:
     other `JunkieError` after; what the methods list under "Raises" is what callers usually handle.
     """
 
-    def __init__(self, sender: Sender, base_url: str) -> None:
+    def __init__(self, sender: Sender) -> None:
+        self._sender = sender
         self._send = sender.send
-        self._fetch = sender.fetch
-        self._base_url = base_url
 
     def list(
         self,
@@ -76,7 +75,7 @@ class Keys:
         query = params.check(params.ListFilters, "list", given).query()
 
         def fetch(page: int, limit: int) -> Coroutine[Any, Any, Unread]:
-            return self._fetch(wire.list_keys(query, page, limit), patient=True)
+            return self._sender.fetch(wire.list_keys(query, page, limit), patient=True)
 
         return KeyPager(fetch, page=page, limit=limit, prefetch=prefetch, strict=strict)
 
@@ -216,7 +215,7 @@ class Keys:
         if ledger is not None:
             from . import provisioning
 
-            arguments = {**wire.plain(request), "amount": whole, "base_url": self._base_url}
+            arguments = {**wire.plain(request), "amount": whole, "base_url": self._sender.base_url}
             record = provisioning.record(ledger, arguments, marker, request)
             settling = provisioning.settling(self, provider_id, settle, marker)
 
@@ -232,6 +231,7 @@ class Keys:
             create,
             concurrency=concurrency,
             on_progress=on_progress,
+            hooks=self._sender.hooks,
             record=record,
             settling=settling,
         )
@@ -327,6 +327,7 @@ class Keys:
             delete,
             concurrency=concurrency,
             on_progress=on_progress,
+            hooks=self._sender.hooks,
         )
 
     async def purge(

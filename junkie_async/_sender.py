@@ -23,6 +23,7 @@ from ._errors import (
     RateLimitError,
     TransportError,
 )
+from ._hooks import AttemptEvent, Hooks, PauseEvent, RetryEvent
 from ._retry import RetryBudget, RetryPolicy
 from ._secrets import redact
 from ._throttle import RateLimit, Throttle, wake
@@ -73,6 +74,7 @@ class Sender:
         retry: Whether, and when, a failed call is sent again.
         max_in_flight: Attempts under way at once, 1 to 10,000.
         rate_limit: A rate of our own, or None.
+        hooks: Told of attempts, retries and pauses, or None.
     """
 
     def __init__(
@@ -83,7 +85,10 @@ class Sender:
         retry: RetryPolicy,
         max_in_flight: int,
         rate_limit: RateLimit | None,
+        hooks: Hooks | None = None,
     ) -> None:
+        self.base_url = transport.base_url
+        self.hooks = hooks
         self._transport = transport
         self._api_key = api_key
         self._policy = retry
@@ -172,7 +177,7 @@ class Sender:
         return await self._again(errand, failure, decision)
 
     async def _again(self, errand: _Errand[T], first: JunkieError, decision: bool | float) -> T:
-        failures = [first]
+        failures, failed_at = [first], asyncio.get_running_loop().time()
 
         def hook(error: Exception) -> bool | float:
             if not isinstance(error, JunkieError):
@@ -196,10 +201,12 @@ class Sender:
                         if attempt.num == 1:
                             self._resting.add(rest)
                             raise first
+                        self._tell_retry(errand, failures[-1], failed_at)
                         try:
                             value = self._read(errand, await self._attempt(errand))
                         except JunkieError as error:
                             failures.append(error)
+                            failed_at = asyncio.get_running_loop().time()
                             self._resting.add(rest)
                             raise
                         self._budget.earn(retried=True)
@@ -261,16 +268,16 @@ class Sender:
         self, errand: _Errand[T], loop: asyncio.AbstractEventLoop, begin: float
     ) -> Answer:
         """Make the attempt, and note it."""
-        progress, ended = Progress(), "cancelled"
+        progress, status, error_ = Progress(), None, "CancelledError"
         errand.attempts += 1
         if errand.on_flight is not None:
             errand.on_flight(True)
         try:
             answer = await self._transport.attempt(errand.call, progress, errand.deadline - begin)
-            ended = str(answer[0])
+            status, error_ = answer[0], ""
             return answer
         except JunkieError as error:
-            ended = type(error).__name__
+            error_ = type(error).__name__
             errand.failed(error)
             if not isinstance(error, TransportError):
                 errand.attempts -= 1  # the session was of no use: no request came about
@@ -280,8 +287,8 @@ class Sender:
                 errand.tell(in_flight=False)
             raise
         finally:
-            if _log.isEnabledFor(logging.DEBUG):
-                _note(errand, ended, loop.time() - begin)
+            if self.hooks is not None or _log.isEnabledFor(logging.DEBUG):
+                self._note(errand, status, error_, loop.time() - begin)
 
     def _slow_down(self, failure: JunkieError, headers: Mapping[str, str], begin: float) -> None:
         """Let the whole client slow down where an answer asks for it."""
@@ -290,9 +297,42 @@ class Sender:
         if isinstance(failure, APIError) and (too_many or failure.challenge):
             if (failure.retry_after or 0.0) > self._policy.retry_after_cap:
                 return  # no pause: each call is to hear of it at once
-            self._throttle.refused(now, failure.retry_after, sent=begin, slower=too_many)
+            told = failure.retry_after
+            pause = self._throttle.refused(now, told, sent=begin, slower=too_many)
+            if pause is not None and self.hooks is not None:
+                ceiling = self._throttle.ceiling
+                event = PauseEvent(seconds=pause, told=told is not None, ceiling=ceiling)
+                self.hooks.on_pause(event)
         else:
             self._throttle.admitted(now, _answer.allowance(headers))
+
+    def _note(self, errand: _Errand[T], status: int | None, error: str, took: float) -> None:
+        call, number = errand.call, errand.attempts
+        line, ended = "%s %s: %s, attempt %d, %.1f ms", error or status
+        _log.debug(line, call.method, call.path, ended, number, took * 1e3)
+        if self.hooks is not None:
+            event = AttemptEvent(
+                method=call.method,
+                path=call.path,
+                url=self.base_url + call.path,
+                attempt=number,
+                seconds=took,
+                status=status,
+                error=error or None,
+            )
+            self.hooks.on_attempt(event)
+
+    def _tell_retry(self, errand: _Errand[T], error: JunkieError, failed_at: float) -> None:
+        if self.hooks is None:
+            return
+        event = RetryEvent(
+            method=errand.call.method,
+            path=errand.call.path,
+            attempt=errand.attempts + 1,
+            seconds=asyncio.get_running_loop().time() - failed_at,
+            error=error,
+        )
+        self.hooks.on_retry(event)
 
     def _enter(self) -> asyncio.AbstractEventLoop:
         """Give the running loop, which the first call made the client's own."""
@@ -318,11 +358,6 @@ def _is_gone(call: Call[T], failures: list[JunkieError]) -> bool:
 def _may_have_acted(failures: list[JunkieError]) -> bool:
     """Whether an attempt before the last one may have been carried out."""
     return any(error.outcome is not Outcome.NOT_EXECUTED for error in failures[:-1])
-
-
-def _note(errand: _Errand[T], ended: str, took: float) -> None:
-    line = "%s %s: %s, attempt %d, %.1f ms"
-    _log.debug(line, errand.call.method, errand.call.path, ended, errand.attempts, took * 1e3)
 
 
 def _ending(errand: _Errand[T], error: JunkieError) -> JunkieError:

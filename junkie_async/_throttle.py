@@ -138,7 +138,9 @@ class Throttle:
             self._resets = now + allowance.reset
             self._restrained = self._restrained or self._is_scarce(allowance)
 
-    def refused(self, now: float, told: float | None, *, sent: float, slower: bool = True) -> None:
+    def refused(
+        self, now: float, told: float | None, *, sent: float, slower: bool = True
+    ) -> float | None:
         """Hold everybody who has no turn yet, and go on more slowly after that.
 
         Args:
@@ -147,9 +149,13 @@ class Throttle:
             sent: When the refused request got its turn. What was under way when the first was
                 refused tells nothing new, except for how long to wait.
             slower: Whether it was the number of requests that was refused.
+
+        Returns:
+            The seconds of the pause that begins, or None where one has begun already.
         """
         wait = self._back_off(self._refusals) if told is None else told
-        if sent >= self._paused:
+        begins = sent >= self._paused
+        if begins:
             self._paused = now
             self._refusals += 1
             if slower:
@@ -159,6 +165,7 @@ class Throttle:
         self._resume = max(self._resume, now + wait)
         self._restrained = True
         self._news.set()
+        return wait if begins else None
 
     def close(self) -> None:
         """Turn away all who wait, and all who come."""

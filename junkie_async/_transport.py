@@ -92,7 +92,7 @@ class Transport:
     def __init__(
         self, *, base_url: str, api_key: str, timeout: float, session: aiohttp.ClientSession | None
     ) -> None:
-        self._base_url = base_url
+        self.base_url = base_url
         self._headers = {
             "Authorization": f"Bearer {api_key}",
             "Accept": "application/json",
@@ -142,7 +142,7 @@ class Transport:
     ) -> Answer:
         async with session.request(
             call.method,
-            URL(self._base_url + call.target, encoded=True),
+            URL(self.base_url + call.target, encoded=True),
             data=call.body,
             headers=self._headers if call.body is None else self._body_headers,
             timeout=self._timeout if left >= self._longest else _time_out(max(left, 0.001)),

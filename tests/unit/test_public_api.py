@@ -38,7 +38,7 @@ ROOT = Path(junkie_async.__file__).parent
 FILES = sorted(path for path in ROOT.rglob("*.py"))
 
 LAYERS = {
-    **dict.fromkeys(("_errors", "_models", "_version"), 0),
+    **dict.fromkeys(("_errors", "_hooks", "_models", "_version"), 0),
     **dict.fromkeys(
         (
             "_checks",
@@ -227,6 +227,7 @@ def test_client() -> None:
         "max_in_flight": 16,
         "rate_limit": None,
         "session": None,
+        "hooks": (),
     }
     first, *others = parameters
     assert first.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD

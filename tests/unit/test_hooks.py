@@ -1,0 +1,246 @@
+"""What hooks are told, and that they change nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Any
+
+import pytest
+
+from junkie_async import (
+    AttemptEvent,
+    BulkDeleteResult,
+    Hooks,
+    InvalidRequestError,
+    JobEvent,
+    JunkieClient,
+    KeyBatch,
+    Outcome,
+    PauseEvent,
+    RateLimitError,
+    RetryEvent,
+    ServerError,
+    TransportError,
+    _wire,
+)
+from junkie_async._batch import DeleteJob, OnFlight
+from junkie_async._create import CreateJob
+from junkie_async._hooks import AllHooks, all_hooks
+from junkie_async._sender import Sender
+from junkie_async._transport import Answer
+
+from .clock import run
+from .test_sender import CREATE, FOLDERS, STEADY, Script, hangs, slow
+
+URL = "http://127.0.0.1"
+TOO_MANY: Answer = (429, {"Retry-After": "7"}, b"{}")
+
+
+class Heard(Hooks):
+    """Keeps all events."""
+
+    def __init__(self) -> None:
+        self.events: list[Any] = []
+
+    def on_attempt(self, event: AttemptEvent) -> None:
+        """Keep it."""
+        self.events.append(event)
+
+    def on_retry(self, event: RetryEvent) -> None:
+        """Keep it."""
+        self.events.append(event)
+
+    def on_pause(self, event: PauseEvent) -> None:
+        """Keep it."""
+        self.events.append(event)
+
+    def on_job(self, event: JobEvent) -> None:
+        """Keep it."""
+        self.events.append(event)
+
+
+class Broken(Hooks):
+    """Raises whenever it is told."""
+
+    def on_attempt(self, event: AttemptEvent) -> None:
+        """Raise."""
+        raise LookupError("of its own")
+
+    on_retry = on_pause = on_job = on_attempt  # type: ignore[assignment]
+
+
+def heard_by(script: Script, *more: Hooks) -> tuple[Sender, list[Any]]:
+    """Make a sender over a script, and what a hook will hear of it."""
+    heard = Heard()
+    hooks = AllHooks([*more, heard])
+    sender = Sender(
+        script, api_key="secret", retry=STEADY, max_in_flight=4, rate_limit=None, hooks=hooks
+    )
+    return sender, heard.events
+
+
+def attempt(number: int = 1, seconds: float = 0.0, **ended: Any) -> AttemptEvent:
+    """Describe an attempt to list the folders."""
+    path = "/keys/folders"
+    return AttemptEvent(
+        method="GET", path=path, url=URL + path, attempt=number, seconds=seconds, **ended
+    )
+
+
+def test_attempts_and_retries() -> None:
+    """Each attempt is told when it is over, each retry when it begins, in order."""
+
+    async def main() -> None:
+        lost = TransportError("lost")
+        sender, events = heard_by(Script(slow(3, (500, {}, b"")), lost, slow(2)))
+        await sender.send(FOLDERS)
+        first, retry, second, again, third = events
+        assert first == attempt(1, pytest.approx(3.0), status=500)  # type: ignore[arg-type]
+        assert isinstance(retry.error, ServerError)
+        assert (retry.method, retry.path, retry.attempt) == ("GET", "/keys/folders", 2)
+        assert retry.seconds == pytest.approx(1.0)
+        assert second == attempt(2, 0.0, error="TransportError")
+        assert (again.error, again.attempt) == (lost, 3)
+        assert again.seconds == pytest.approx(2.0)
+        assert third == attempt(3, pytest.approx(2.0), status=200)  # type: ignore[arg-type]
+
+    run(main())
+
+
+def test_a_cancelled_attempt_is_told() -> None:
+    """It ends without an answer, too."""
+
+    async def main() -> None:
+        sender, events = heard_by(Script(hangs))
+        task = asyncio.create_task(sender.send(FOLDERS))
+        await asyncio.sleep(5)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        assert events == [attempt(1, pytest.approx(5.0), error="CancelledError")]  # type: ignore[arg-type]
+
+    run(main())
+
+
+def test_a_pause_is_told_once() -> None:
+    """What was under way when the first was refused tells nothing new."""
+
+    async def main() -> None:
+        sender, events = heard_by(Script(slow(1, TOO_MANY), slow(1, TOO_MANY)))
+        await asyncio.gather(sender.send(FOLDERS), sender.send(FOLDERS))
+        pauses = [event for event in events if isinstance(event, PauseEvent)]
+        assert pauses == [PauseEvent(seconds=7.0, told=True, ceiling=1)]
+        retries = [event for event in events if isinstance(event, RetryEvent)]
+        assert [type(event.error) for event in retries] == [RateLimitError] * 2
+
+    run(main())
+
+
+def test_a_pause_without_a_word_on_it() -> None:
+    """Then its length is the policy's."""
+
+    async def main() -> None:
+        sender, events = heard_by(Script((429, {}, b"{}")))
+        await sender.send(FOLDERS)
+        (pause,) = [event for event in events if isinstance(event, PauseEvent)]
+        assert not pause.told
+        assert pause.seconds == pytest.approx(1.0)
+
+    run(main())
+
+
+async def test_steps_of_jobs_are_told() -> None:
+    """Each call of a large job is one, with or without a callback."""
+    heard, shown = Heard(), list[tuple[int, int | None]]()
+
+    async def create(count: int, mark: str | None, on_flight: OnFlight) -> KeyBatch:
+        await asyncio.sleep(0.001)  # so that the reader keeps pace
+        return KeyBatch(keys=tuple(f"K{n}" for n in range(count)), count=count)
+
+    async def delete(chunk: list[int | str], on_flight: OnFlight) -> BulkDeleteResult:
+        await asyncio.sleep(0.001)
+        return BulkDeleteResult(deleted=len(chunk), requested=len(chunk))
+
+    job = CreateJob(
+        150,
+        create,
+        concurrency=1,
+        on_progress=lambda done, total: shown.append((done, total)),
+        hooks=heard,
+    )
+    await job
+    await DeleteJob(iter(range(1, 1502)), delete, concurrency=1, hooks=heard)
+    assert heard.events == [
+        JobEvent(job="create_many", done=100, total=150),
+        JobEvent(job="create_many", done=150, total=150),
+        JobEvent(job="delete_many", done=1000, total=None),
+        JobEvent(job="delete_many", done=1501, total=None),
+    ]
+    assert shown == [(100, 150), (150, 150)]
+
+
+def test_what_a_hook_raises_changes_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    """It is logged with its traceback; the call, and the other hooks, go on."""
+
+    async def main() -> None:
+        sender, events = heard_by(Script(TOO_MANY), Broken())
+        assert await sender.send(FOLDERS) == []
+        kinds = [AttemptEvent, PauseEvent, RetryEvent, AttemptEvent]
+        assert [type(event) for event in events] == kinds
+
+    run(main())
+    ours = [record for record in caplog.records if record.name == "junkie_async"]
+    assert [record.levelno for record in ours] == [logging.ERROR] * 4
+    assert "of its own" in caplog.text
+
+
+def test_events_have_no_key_values() -> None:
+    """Paths are templates, in every text that an event may be shown as."""
+
+    async def main() -> None:
+        sender, events = heard_by(Script((500, {}, b"{}"), (404, {}, b'{"error":"JNK-SECRET?"}')))
+        with pytest.raises(Exception, match="404"):
+            await sender.send(_wire.get_key("JNK-SECRET"))
+        assert len(events) == 3
+        assert "SECRET" not in f"{events}{[str(getattr(one, 'error', '')) for one in events]}"
+
+    run(main())
+
+
+def test_an_unknown_outcome_is_no_retry() -> None:
+    """A create that was sent is told as one attempt."""
+
+    async def main() -> None:
+        sender, events = heard_by(Script(TransportError("lost", outcome=Outcome.UNKNOWN)))
+        with pytest.raises(Exception, match="not known"):
+            await sender.send(CREATE)
+        assert [(event.path, event.error) for event in events] == [("/keys", "TransportError")]
+
+    run(main())
+
+
+@pytest.mark.parametrize("bad", ["hook", [Heard(), "hook"], 5, [None], Hooks])
+def test_what_is_no_hook_is_refused(bad: Any) -> None:
+    """It takes an instance of Hooks, or several."""
+    with pytest.raises(InvalidRequestError, match=r"hooks\[\d\] must be an instance of Hooks"):
+        JunkieClient("x", hooks=bad)
+
+
+def test_no_hooks_are_none() -> None:
+    """Nobody is told for nothing."""
+    assert all_hooks(()) is None
+    assert isinstance(all_hooks(Heard()), AllHooks)
+    hooks = Hooks()
+    for method in (hooks.on_attempt, hooks.on_retry, hooks.on_pause, hooks.on_job):
+        method(None)  # type: ignore[arg-type]
+
+
+async def test_a_client_tells_its_hooks() -> None:
+    """They are handed down to where things happen."""
+    heard = Heard()
+    async with JunkieClient("x", base_url="http://127.0.0.1:9", hooks=heard) as junkie:
+        with pytest.raises(InvalidRequestError):
+            await junkie.keys.get("")
+        job = junkie.keys.create_many(1, provider_id=1)
+        assert job._hooks is not None
+        assert heard.events == []
