@@ -99,7 +99,7 @@ def test_no_key() -> None:
 
 def test_reasons_are_words() -> None:
     """They can be sent as JSON, and a verdict's repr masks the key value."""
-    assert VerdictReason.NOT_FOUND == "not_found"
+    assert VerdictReason.NOT_FOUND.value == "not_found"
     assert len(VerdictReason) == 9
     shown = repr(judge(Key(id=1, key_value="JNK-0123456789-SECRET"), Claims()))
     assert "0123456789" not in shown
