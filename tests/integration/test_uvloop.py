@@ -1,0 +1,56 @@
+"""On uvloop, which is welcome and never required."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Coroutine
+
+import pytest
+
+from junkie_async import ConnectError, JunkieClient, OutcomeUnknownError, RetryPolicy
+from junkie_async.emulator import Emulator, Faults
+
+uvloop = pytest.importorskip("uvloop")  # there is none for Windows
+ONCE = RetryPolicy(attempts=1)
+
+
+def run(main: Coroutine[None, None, None]) -> None:
+    """Run a coroutine on a loop of uvloop's."""
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(main)
+
+
+def test_jobs_and_walks() -> None:
+    """Large jobs and walks do what they do on asyncio's own loop."""
+
+    async def main() -> None:
+        async with Emulator() as emulator, JunkieClient("any", base_url=emulator.url) as junkie:
+            report = await junkie.keys.create_many(2_345, provider_id=1)
+            keys = [key async for key in junkie.keys.list()]
+            assert sorted(key.key_value for key in keys) == sorted(report.keys)
+            deleted = await junkie.keys.delete_many(keys)
+            assert (deleted.deleted, await junkie.keys.list().count()) == (2_345, 0)
+
+    run(main())
+
+
+def test_failures_have_their_classes() -> None:
+    """What uvloop raises is told in our words: nothing is there, or it hangs up after a create."""
+
+    async def main() -> None:
+        with socket.socket() as unused:
+            unused.bind(("127.0.0.1", 0))  # bound, but nobody listens
+            url = f"http://127.0.0.1:{unused.getsockname()[1]}"
+            async with JunkieClient("any", base_url=url, retry=ONCE) as junkie:
+                with pytest.raises(ConnectError):
+                    await junkie.keys.folders()
+        faults = Faults(drop_after_rate=1.0)
+        async with (
+            Emulator(faults=faults) as emulator,
+            JunkieClient("any", base_url=emulator.url, retry=ONCE) as junkie,
+        ):
+            with pytest.raises(OutcomeUnknownError):
+                await junkie.keys.create(provider_id=1)
+
+    run(main())
