@@ -1,0 +1,269 @@
+"""Both web frameworks, each behind its real server and over the emulator."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import logging
+import re
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import aiohttp
+import pytest
+from aiohttp import web
+from fastapi import FastAPI
+
+import junkie_async
+from junkie_async import JunkieClient, JunkieError, RetryPolicy, _transport
+from junkie_async.emulator import Emulator, Faults
+from junkie_async.ext import aiohttp as ours
+from junkie_async.ext.fastapi import JunkieDep, junkie_errors, junkie_lifespan
+
+from ._web import (
+    ACTIONS,
+    API_KEY,
+    CASES,
+    FIELD,
+    UNKNOWN,
+    Case,
+    ask,
+    leaks,
+    serve_aiohttp,
+    serve_uvicorn,
+)
+
+README = Path(junkie_async.__file__).parents[1] / "README.md"
+REQUESTS = 200
+
+Make = Callable[[], JunkieClient]
+Serve = Callable[[Make], contextlib.AbstractAsyncContextManager[int]]
+
+
+@contextlib.asynccontextmanager
+async def aiohttp_app(make: Make) -> AsyncIterator[int]:
+    """Serve an aiohttp app that raises what it is told to, and makes calls."""
+
+    async def fail(request: web.Request) -> web.Response:
+        raise CASES[int(request.match_info["number"])].error
+
+    async def act(request: web.Request) -> web.Response:
+        client = request.app[ours.JUNKIE]
+        return web.json_response(await ACTIONS[request.match_info["name"]](client))
+
+    app = web.Application(middlewares=[ours.junkie_errors])
+    app.cleanup_ctx.append(ours.junkie_context(make))
+    app.router.add_get("/fail/{number}", fail)
+    app.router.add_get("/act/{name}", act)
+    async with serve_aiohttp(app) as port:
+        yield port
+
+
+@contextlib.asynccontextmanager
+async def fastapi_app(make: Make) -> AsyncIterator[int]:
+    """Serve the same as a FastAPI app."""
+    app = FastAPI(lifespan=junkie_lifespan(make=make))
+    junkie_errors(app)
+
+    @app.get("/fail/{number}")
+    async def fail(number: int) -> None:
+        raise CASES[number].error
+
+    @app.get("/act/{name}")
+    async def act(name: str, junkie: JunkieDep) -> Any:
+        return await ACTIONS[name](junkie)
+
+    async with serve_uvicorn(app) as port:
+        yield port
+
+
+@pytest.fixture(params=[aiohttp_app, fastapi_app], ids=["aiohttp", "fastapi"])
+def serve(request: pytest.FixtureRequest) -> Serve:
+    """Each framework."""
+    served: Serve = request.param
+    return served
+
+
+@pytest.fixture
+def made(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[Any]]:
+    """All clients, and all sessions of clients, that are made."""
+    found: dict[str, list[Any]] = {"clients": [], "sessions": []}
+    begin, connect = JunkieClient.__init__, _transport._open
+
+    def init(self: JunkieClient, *args: Any, **options: Any) -> None:
+        found["clients"].append(self)
+        begin(self, *args, **options)
+
+    def opened(*, once: bool) -> aiohttp.ClientSession:
+        found["sessions"].append(session := connect(once=once))
+        return session
+
+    monkeypatch.setattr(JunkieClient, "__init__", init)
+    monkeypatch.setattr(_transport, "_open", opened)
+    return found
+
+
+# --- errors ---------------------------------------------------------------------------------------
+
+
+def subclasses(cls: type[JunkieError]) -> Iterator[type[JunkieError]]:
+    """Give a class and all below it."""
+    yield cls
+    for below in cls.__subclasses__():
+        yield from subclasses(below)
+
+
+def test_every_class_has_a_case() -> None:
+    """No class of the tree is left out below."""
+    assert {type(case.error) for case in CASES} == set(subclasses(JunkieError))
+
+
+def level(status: int) -> int:
+    """Say how loud an answer is logged."""
+    return {500: logging.ERROR}.get(status, logging.INFO if status < 500 else logging.WARNING)
+
+
+async def check(case: Case, number: int, port: int) -> None:
+    """Have an app raise an error, and look at its answer."""
+    reply = await ask(port, f"/fail/{number}")
+    more = {
+        key: value
+        for key, value in reply.problem.items()
+        if key not in ("title", "status", "detail")
+    }
+    assert (reply.status, more) == (case.status, case.more)
+    assert reply.headers.get("retry-after") == case.retry_after
+    assert "www-authenticate" not in reply.headers
+
+
+async def test_answers(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
+    """Each error has its answer and its line in the log, and none of them shows a secret."""
+    with caplog.at_level(logging.INFO, "junkie_async.ext"):
+        async with serve(lambda: JunkieClient(API_KEY)) as port:
+            for number, case in enumerate(CASES):
+                await check(case, number, port)
+    lines = [record for record in caplog.records if record.name == "junkie_async.ext"]
+    assert [line.levelno for line in lines] == [level(case.status) for case in CASES]
+    for line, case in zip(lines, CASES, strict=True):
+        assert type(case.error).__name__ in line.getMessage()
+        assert str(case.status) in line.getMessage()
+        assert line.exc_info is None
+    assert not leaks(caplog.text)
+
+
+NO_FAULT = Faults()
+LATE = Faults(latency=30.0)
+
+
+@pytest.mark.parametrize(
+    ("action", "faults", "status", "more"),
+    [
+        ("get_key", NO_FAULT, 404, {}),
+        ("bad_input", NO_FAULT, 400, FIELD),
+        ("get_key", Faults(error_rate=1, error_status=400), 502, {}),
+        ("get_key", Faults(error_rate=1, error_status=401), 500, {}),
+        ("get_key", Faults(error_rate=1, error_status=403), 500, {}),
+        ("get_key", Faults(error_rate=1, error_status=409), 409, {}),
+        ("get_key", Faults(error_rate=1, error_status=500), 503, {}),
+        ("get_key", Faults(throttle_rate=1, retry_after=300), 503, {"retry-after": "300"}),
+        ("get_key", Faults(drop_before_rate=1), 503, {}),
+        ("get_key", LATE, 504, {}),
+        ("create_key", Faults(error_rate=1, error_status=500), 502, UNKNOWN),
+        ("create_key", Faults(drop_after_rate=1), 502, UNKNOWN),
+        ("create_key", LATE, 504, UNKNOWN),
+    ],
+)
+async def test_answers_for_what_happens(
+    serve: Serve, action: str, faults: Faults, status: int, more: dict[str, str]
+) -> None:
+    """What goes wrong between the client and the service is answered in the same way."""
+    timeout = 1.0 if faults is LATE else 30.0
+
+    async with Emulator(faults=faults) as emulator:
+
+        def make() -> JunkieClient:
+            retry = RetryPolicy(attempts=1)
+            return JunkieClient(API_KEY, base_url=emulator.url, retry=retry, timeout=timeout)
+
+        async with serve(make) as port:
+            reply = await ask(port, f"/act/{action}")
+            address = emulator.url.partition("://")[2].partition("/")[0]
+    assert reply.status == status
+    assert more.items() <= {**reply.headers, **reply.problem}.items()
+    assert address not in reply.head + reply.body
+
+
+# --- the README's apps, under load ----------------------------------------------------------------
+
+
+def blocks() -> list[str]:
+    """Take the programs out of the README's section on web apps."""
+    section = re.search(r"(?ms)^### In a web app$(.*?)^##", README.read_text("utf-8"))
+    assert section
+    return re.findall(r"(?ms)^```python\n(.*?)^```$", section[1])
+
+
+@contextlib.contextmanager
+def program(code: str) -> Iterator[Any]:
+    """Run a program of the README as a module; gives its app."""
+    module = ModuleType("app_of_the_readme")
+    sys.modules[module.__name__] = module  # where pydantic looks annotations up
+    try:
+        exec(compile(code, "README.md", "exec"), vars(module))
+        yield module.app
+    finally:
+        del sys.modules[module.__name__]
+
+
+async def verify(session: aiohttp.ClientSession, url: str, key: str, *, form: bool) -> Any:
+    """Ask an app about a key."""
+    claim = {"key": key, "hwid": f"device of {key}"}
+    post = session.post(url, data=claim) if form else session.post(url, json=claim)
+    async with post as response:
+        assert response.status == 200, await response.text()
+        return await response.json()
+
+
+def test_the_apps_are_short() -> None:
+    """There are two, of 25 lines at most."""
+    lines = [len(code.splitlines()) for code in blocks()]
+    assert len(lines) == 2
+    assert max(lines) <= 25
+
+
+@pytest.mark.parametrize("number", [0, 1], ids=["fastapi", "aiohttp"])
+async def test_the_apps_under_load(
+    number: int, made: dict[str, list[Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each answers 200 requests at once with one client, one session and without an error."""
+    form = number == 1
+    async with Emulator() as emulator:
+        await emulator.seed(REQUESTS, key_value=lambda index: f"JNK-{index}", hwid_limit=1)
+        monkeypatch.setenv("JUNKIE_API_KEY", API_KEY)
+        monkeypatch.setenv("JUNKIE_BASE_URL", emulator.url)
+        with program(blocks()[number]) as app:
+            running = serve_aiohttp(app) if form else serve_uvicorn(app)
+            async with running as port, unlimited() as session:
+                url = f"http://127.0.0.1:{port}/verify"
+                calls = (verify(session, url, f"JNK-{n}", form=form) for n in range(REQUESTS))
+                told = await asyncio.gather(*calls)
+                unknown = await verify(session, url, "JNK-nobody's", form=form)
+                (client,) = made["clients"]
+                assert not client.closed
+        assert emulator.calls["getKey"] == REQUESTS + 1
+        assert set(emulator.statuses) == {200, 404}
+    assert told == [{"valid": True, "reason": None}] * REQUESTS
+    assert unknown == {"valid": False, "reason": "not_found"}
+    assert client.closed
+    assert [session.closed for session in made.pop("sessions")] == [True]
+    del session
+    gc.collect()  # a session that nobody has closed is warned about, which fails the test
+
+
+def unlimited() -> aiohttp.ClientSession:
+    """Make a session that sends everything at once."""
+    return aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0))
