@@ -181,6 +181,7 @@ class Job(abc.ABC, Generic[ChunkT, ResultT, ReportT]):
         self._concurrency = integer("concurrency", concurrency, 1, 1000)
         self._on_progress = check_progress(on_progress)
         self._hooks = hooks
+        self._told = 0
         self._runner: Runner[ChunkT, ResultT] | None = None
         self._begun = False
 
@@ -246,7 +247,9 @@ class Job(abc.ABC, Generic[ChunkT, ResultT, ReportT]):
     def _tell(self) -> None:
         done, total = self._progress()
         if self._hooks is not None:
-            self._hooks.on_job(JobEvent(job=self.name, done=done, total=total))
+            event = JobEvent(job=self.name, keys=done - self._told, done=done, total=total)
+            self._told = done
+            self._hooks.on_job(event)
         if self._on_progress is not None:
             self._on_progress(done, total)
 

@@ -28,7 +28,8 @@ class AttemptEvent:
         url: The address with the template in it.
         attempt: The number of this attempt of its call, from 1.
         seconds: How long it took, from its turn to the end of its answer.
-        status: The answer's HTTP status, or None without one.
+        status: The answer's HTTP status, or None without one. Whether a good answer can be read
+            shows later: then a retry is told, or the call raises.
         error: The name of the class of what ended it without an answer, or None.
     """
 
@@ -49,7 +50,7 @@ class RetryEvent:
         method: The HTTP method.
         path: The path template.
         attempt: The number of the attempt that begins, from 2.
-        seconds: How long it has waited since the last one failed.
+        seconds: How long it has waited since the last one failed, for its turn too.
         error: How that one ended.
     """
 
@@ -81,11 +82,13 @@ class JobEvent:
 
     Attributes:
         job: ``"create_many"`` or ``"delete_many"``.
+        keys: Keys that were done since the last such event of the job.
         done: Keys done so far.
         total: Keys in all, or None where that is not known.
     """
 
     job: str
+    keys: int
     done: int
     total: int | None
 

@@ -34,7 +34,8 @@ T = TypeVar("T")
 
 _log = logging.getLogger("junkie_async")
 _log.addHandler(logging.NullHandler())
-# Unless the application asks for stamina's log, a retry is no reason to write to its stderr.
+# Unless the application asks for stamina's log, a retry is no reason to write to its stderr. (Where
+# structlog is installed stamina uses that; `stamina.instrumentation.set_on_retry_hooks` decides.)
 logging.getLogger("stamina").addHandler(logging.NullHandler())
 
 
@@ -47,17 +48,25 @@ class _Errand(Generic[T]):
         deadline: When it must be over, on the event loop's clock.
         on_flight: Told when an attempt begins, and when it is over and can't have acted.
         attempts: How many requests were sent for it.
+        failure: How the latest of them ended, once one has failed.
+        failed_at: When that was, on the event loop's clock.
     """
 
     call: Call[T]
     deadline: float
     on_flight: OnFlight | None
     attempts: int = 0
+    failure: JunkieError | None = None
+    failed_at: float = 0.0
 
     def tell(self, *, in_flight: bool) -> None:
         """Tell whoever wants to know whether the call may be carried out just now."""
         if self.on_flight is not None:
             self.on_flight(in_flight)
+
+    def note(self, failure: JunkieError) -> None:
+        """Keep how the latest attempt ended, and when."""
+        self.failure, self.failed_at = failure, asyncio.get_running_loop().time()
 
     def failed(self, error: JunkieError) -> None:
         """Tell that an attempt is over, if it can't have acted."""
@@ -169,15 +178,15 @@ class Sender:
 
     async def _recover(self, errand: _Errand[T], failure: JunkieError) -> T:
         # Out here no error hangs on another, and stamina's loop costs nothing on the usual way.
-        now = asyncio.get_running_loop().time()
-        errand.deadline = min(errand.deadline, now + self._policy.deadline)
+        errand.note(failure)
+        errand.deadline = min(errand.deadline, errand.failed_at + self._policy.deadline)
         decision = self._decide(errand, failure)
         if decision is False:
             raise _ending(errand, failure)
         return await self._again(errand, failure, decision)
 
     async def _again(self, errand: _Errand[T], first: JunkieError, decision: bool | float) -> T:
-        failures, failed_at = [first], asyncio.get_running_loop().time()
+        failures = [first]
 
         def hook(error: Exception) -> bool | float:
             if not isinstance(error, JunkieError):
@@ -201,12 +210,11 @@ class Sender:
                         if attempt.num == 1:
                             self._resting.add(rest)
                             raise first
-                        self._tell_retry(errand, failures[-1], failed_at)
                         try:
                             value = self._read(errand, await self._attempt(errand))
                         except JunkieError as error:
                             failures.append(error)
-                            failed_at = asyncio.get_running_loop().time()
+                            errand.note(error)
                             self._resting.add(rest)
                             raise
                         self._budget.earn(retried=True)
@@ -245,6 +253,16 @@ class Sender:
         if self._closed:
             raise ClientClosedError("the client was closed while the call waited")
         begin = loop.time()
+        if self.hooks is not None and errand.failure is not None:
+            self.hooks.on_retry(
+                RetryEvent(
+                    method=errand.call.method,
+                    path=errand.call.path,
+                    attempt=errand.attempts + 1,
+                    seconds=begin - errand.failed_at,
+                    error=errand.failure,
+                )
+            )
         answer = await self._exchange(errand, loop, begin)
         status, headers, raw = answer
         failure = _answer.refusal(status, headers, raw)
@@ -321,18 +339,6 @@ class Sender:
                 error=error or None,
             )
             self.hooks.on_attempt(event)
-
-    def _tell_retry(self, errand: _Errand[T], error: JunkieError, failed_at: float) -> None:
-        if self.hooks is None:
-            return
-        event = RetryEvent(
-            method=errand.call.method,
-            path=errand.call.path,
-            attempt=errand.attempts + 1,
-            seconds=asyncio.get_running_loop().time() - failed_at,
-            error=error,
-        )
-        self.hooks.on_retry(event)
 
     def _enter(self) -> asyncio.AbstractEventLoop:
         """Give the running loop, which the first call made the client's own."""

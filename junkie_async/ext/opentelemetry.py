@@ -53,10 +53,10 @@ class OpenTelemetryHooks(Hooks):
 
     ================================  =========  ================================================
     ``http.client.request.duration``  s          Attempts, with the attributes of their spans
-    ``junkie.client.retry.wait``      s          Waits before retries, but for pauses
+    ``junkie.client.retry.wait``      s          Waits before retries
     ``junkie.client.pause.duration``  s          Pauses of the whole client
     ``junkie.client.request.limit``   {request}  Requests in flight that the last pause left
-    ``junkie.client.job.steps``       {step}     Calls of large jobs that are done
+    ``junkie.client.job.keys``        {key}      Keys that large jobs are done with
     ================================  =========  ================================================
 
     Args:
@@ -80,7 +80,7 @@ class OpenTelemetryHooks(Hooks):
         self._wait = meter.create_histogram(
             "junkie.client.retry.wait",
             "s",
-            "Time that calls waited to be sent again, without pauses of the whole client.",
+            "Time that calls waited to be sent again.",
             explicit_bucket_boundaries_advisory=_WAITS,
         )
         self._pause = meter.create_histogram(
@@ -92,8 +92,8 @@ class OpenTelemetryHooks(Hooks):
         self._limit = meter.create_gauge(
             "junkie.client.request.limit", "{request}", "Requests in flight that a pause left."
         )
-        self._steps = meter.create_counter(
-            "junkie.client.job.steps", "{step}", "Calls of large jobs that are done."
+        self._keys = meter.create_counter(
+            "junkie.client.job.keys", "{key}", "Keys that large jobs are done with."
         )
 
     def on_attempt(self, event: AttemptEvent) -> None:
@@ -122,8 +122,8 @@ class OpenTelemetryHooks(Hooks):
         self._limit.set(event.ceiling)
 
     def on_job(self, event: JobEvent) -> None:
-        """Count the call."""
-        self._steps.add(1, {"junkie.job.name": event.job})
+        """Count the keys."""
+        self._keys.add(event.keys, {"junkie.job.name": event.job})
 
 
 def _request(method: str, path: str) -> Attributes:

@@ -19,7 +19,7 @@ FIELDS = {
     "attempt": {"method", "path", "url", "attempt", "seconds", "status", "error"},
     "retry": {"method", "path", "attempt", "seconds", "error"},
     "pause": {"seconds", "told", "ceiling"},
-    "job": {"job", "done", "total"},
+    "job": {"job", "keys", "done", "total"},
 }
 
 
@@ -84,7 +84,7 @@ async def test_structured() -> None:
     assert entries[0]["status"] == 503
     assert entries[1]["error"] == "ServerError"
     assert entries[5]["error"] == "RateLimitError"
-    assert entries[8] == {"job": "create_many", "done": 100, "total": 150}
+    assert entries[8] == {"job": "create_many", "keys": 100, "done": 100, "total": 150}
     assert KEY_VALUE not in str(entries)
 
 

@@ -132,6 +132,7 @@ def test_a_pause_is_told_once() -> None:
         assert pauses == [PauseEvent(seconds=7.0, told=True, ceiling=1)]
         retries = [event for event in events if isinstance(event, RetryEvent)]
         assert [type(event.error) for event in retries] == [RateLimitError] * 2
+        assert min(event.seconds for event in retries) >= 7.0
 
     run(main())
 
@@ -171,10 +172,10 @@ async def test_steps_of_jobs_are_told() -> None:
     await job
     await DeleteJob(iter(range(1, 1502)), delete, concurrency=1, hooks=heard)
     assert heard.events == [
-        JobEvent(job="create_many", done=100, total=150),
-        JobEvent(job="create_many", done=150, total=150),
-        JobEvent(job="delete_many", done=1000, total=None),
-        JobEvent(job="delete_many", done=1501, total=None),
+        JobEvent(job="create_many", keys=100, done=100, total=150),
+        JobEvent(job="create_many", keys=50, done=150, total=150),
+        JobEvent(job="delete_many", keys=1000, done=1000, total=None),
+        JobEvent(job="delete_many", keys=501, done=1501, total=None),
     ]
     assert shown == [(100, 150), (150, 150)]
 
