@@ -4,7 +4,8 @@
 
 import json
 import sqlite3
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import datetime
 from itertools import repeat
 from typing import Any
 
@@ -30,19 +31,31 @@ _DEFAULTS = {"provider_id": 1, "created_at": None}
 def encoders(now: str) -> dict[str, Callable[[Any], Any]]:
     """Return how each column that can be seeded is stored.
 
-    Moments are aware datetimes or None, `hwids` is an iterable of strings, the rest is plain.
+    Moments are aware datetimes or None, `hwids` is an iterable of strings or of the contract's HWID
+    objects as mappings, the rest is plain.
 
     Args:
-        now: When HWIDs are bound, rendered.
+        now: When HWIDs are bound that don't say it, rendered.
     """
-    binding = {"executor_user_id": None, "bound_at": now, "bound_by": "api"}
     return {
         **dict.fromkeys(_AS_GIVEN, lambda value: value),
         **dict.fromkeys(BOOLEANS, int),
         **dict.fromkeys(_MOMENTS, lambda moment: moment and render(moment)),
         "created_at": lambda moment: render(moment) if moment else now,
-        "hwids": lambda hwids: json.dumps([{"hwid": o, **binding} for o in dict.fromkeys(hwids)]),
+        "hwids": lambda hwids: _bindings(hwids, now),
     }
+
+
+def _bindings(hwids: Iterable[str | Mapping[str, Any]], now: str) -> str:
+    default = {"executor_user_id": None, "bound_at": now, "bound_by": "api"}
+    bindings: dict[str, dict[str, Any]] = {}
+    for one in hwids:
+        given: Mapping[str, Any] = {"hwid": one} if isinstance(one, str) else one
+        binding = {"hwid": given["hwid"], **default, **given}
+        if isinstance(binding["bound_at"], datetime):
+            binding["bound_at"] = render(binding["bound_at"])
+        bindings.setdefault(binding["hwid"], binding)
+    return json.dumps([*bindings.values()])
 
 
 def insert(

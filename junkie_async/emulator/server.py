@@ -231,16 +231,24 @@ class Emulator:
     ) -> None:
         await self.close()
 
-    async def add_folder(self, name: str) -> int:
+    async def add_folder(
+        self, name: str, *, folder_id: int | None = None, created_at: datetime | None = None
+    ) -> int:
         """Make a folder, which the API itself can't do.
 
         Args:
             name: Its name.
+            folder_id: The ID that it is to have; the next unless given.
+            created_at: When it was made, as an aware datetime; now unless given.
 
         Returns:
             Its ID.
+
+        Raises:
+            ValueError: The moment has no offset.
+            sqlite3.IntegrityError: The ID is another folder's.
         """
-        return await self._call(self._opened().add_folder, name)
+        return await self._call(self._opened().add_folder, name, folder_id, created_at)
 
     async def seed(self, amount: int, **columns: Any) -> range:
         """Insert many keys straight into the store; a million takes some seconds.
@@ -249,9 +257,9 @@ class Emulator:
             amount: How many keys, from 0.
             **columns: The fields of a key, under the contract's names, as one value for all or
                 as a callable of the row's index (from 0). Moments (`expires_at`, `used_at`,
-                `created_at`) are aware datetimes or None, `hwids` is a list of strings. Nothing
-                is derived: `validity_minutes` sets no `expires_at`. `provider_id` is 1 unless
-                given, key values are made unless given.
+                `created_at`) are aware datetimes or None, `hwids` is a list of strings, or of
+                HWID objects as dicts. Nothing is derived: `validity_minutes` sets no
+                `expires_at`. `provider_id` is 1 unless given, key values are made unless given.
 
         Returns:
             The IDs, ascending in the order of the rows.

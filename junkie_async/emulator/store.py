@@ -246,12 +246,21 @@ class Store:
         rows = self._db.execute("SELECT id, name, created_at FROM folders ORDER BY id")
         return [{"id": row[0], "name": row[1], "created_at": row[2]} for row in rows]
 
-    def add_folder(self, name: str) -> int:
-        """Make a folder and return its ID."""
-        sql = "INSERT INTO folders (name, created_at) VALUES (?, ?)"
-        folder_id = self._db.execute(sql, (name, self._now())).lastrowid
-        assert folder_id is not None
-        return folder_id
+    def add_folder(
+        self, name: str, folder_id: int | None = None, created_at: datetime | None = None
+    ) -> int:
+        """Make a folder and return its ID.
+
+        Args:
+            name: Its name.
+            folder_id: The ID that it is to have; the next unless given.
+            created_at: An aware moment; now unless given.
+        """
+        sql = "INSERT INTO folders (id, name, created_at) VALUES (?, ?, ?)"
+        made = render(created_at) if created_at else self._now()
+        new = self._db.execute(sql, (folder_id, name, made)).lastrowid
+        assert new is not None
+        return new
 
     def seed(self, amount: int, columns: Mapping[str, Any]) -> range:
         """Insert many keys as they are given, deriving nothing.

@@ -1,6 +1,7 @@
 """Keys by the thousand, straight into the store."""
 
 import json
+import sqlite3
 from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
@@ -45,6 +46,39 @@ def test_columns_are_values_or_callables_of_the_index(store: Store) -> None:
     assert [key["keys_hwid"] for key in keys] == [[], ["H"], ["H"]]
     assert [key["folder_name"] for key in keys] == [None, "Folder 3", "Folder 3"]
     assert store.page({}, 1, 1).total == 4
+
+
+def test_hwids_are_words_or_what_the_contract_shows(store: Store) -> None:
+    """Of a mapping, what it leaves out is made; the first of two with one name counts."""
+    hwids = [
+        "A",
+        {"hwid": "B", "bound_at": NOON.replace(year=2020), "bound_by": "user"},
+        {"hwid": "C", "executor_user_id": "7", "bound_at": None},
+        {"hwid": "A", "bound_by": "user"},
+    ]
+    [one] = store.seed(1, {"hwids": hwids})
+    key = json.loads(store.get(one) or "")
+    assert key["keys_hwid"] == ["A", "B", "C"]
+    assert [tuple(binding.values()) for binding in key["hwids"]] == [
+        ("A", None, "2026-01-31T12:00:00.000Z", "api"),
+        ("B", None, "2020-01-31T12:00:00.000Z", "user"),
+        ("C", "7", None, "api"),
+    ]
+
+
+def test_folders_are_made_as_they_are_given(store: Store) -> None:
+    """With an ID and a moment, or with the next ones; an ID is given once."""
+    given = NOON.replace(year=2020)
+    assert [store.add_folder("Old", 7, given), store.add_folder("New")] == [7, 8]
+    folders = [(folder["id"], folder["name"], folder["created_at"]) for folder in store.folders()]
+    assert folders == [
+        (7, "Old", "2020-01-31T12:00:00.000Z"),
+        (8, "New", "2026-01-31T12:00:00.000Z"),
+    ]
+    with pytest.raises(sqlite3.IntegrityError):
+        store.add_folder("Another", 7)
+    with pytest.raises(ValueError, match="offset"):
+        store.add_folder("Nowhere", 9, datetime(2026, 1, 1))  # noqa: DTZ001 - the defect
 
 
 def test_defaults_of_a_seed(store: Store) -> None:

@@ -71,6 +71,7 @@ OPT_IN = {
     "provisioning",
     "_ledger",
     "pytest_plugin",
+    "_pytest_entry",
     "ext",
 }
 CORE = [path for path in FILES if path.parent == ROOT and path.stem not in OPT_IN]

@@ -1,0 +1,120 @@
+"""What can be run in README.md: its code blocks, its commands, and the help that it quotes.
+
+Help is quoted between two comments, which `python -m tests.readme.update` fills::
+
+    <!-- help: junkie serve --help -->
+    <!-- /help -->
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import shlex
+from collections.abc import Callable, Iterator
+from itertools import dropwhile, groupby
+from pathlib import Path
+from textwrap import dedent
+
+import attrs
+from typer.testing import CliRunner
+
+from junkie_async.cli import app
+
+PATH = Path(__file__).parents[2] / "README.md"
+
+_BLOCK = re.compile(r"(?m)^(?P<indent> *)```(?P<language>.*)\n(?P<text>(?s:.*?))^(?P=indent)```$")
+_INLINE = re.compile(r"`(junkie [^`]+)`")
+_HELP = re.compile(r"(<!-- help: junkie(.*?) -->)(?s:.*?)(<!-- /help -->)")
+_ASSIGNMENT = re.compile(r"\w+=")
+
+
+@attrs.frozen
+class Block:
+    """A fenced block of code.
+
+    Attributes:
+        language: The word after its fence.
+        text: What is in it, without its indentation.
+        line: The number of its first line in the document, below the fence.
+    """
+
+    language: str
+    text: str = attrs.field(repr=False)
+    line: int
+
+    @property
+    def has_tests(self) -> bool:
+        """Whether it is a file for pytest."""
+        return any(
+            isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+            and node.name.startswith("test_")
+            for node in ast.parse(self.text).body
+        )
+
+    @property
+    def awaits(self) -> bool:
+        """Whether it does something by itself, beyond defining what would."""
+        try:
+            compile(self.text, "README.md", "exec", dont_inherit=True)
+        except SyntaxError:  # an `await` outside of a function
+            return True
+        return False
+
+
+def blocks(document: str, *languages: str) -> list[Block]:
+    """Give the blocks of a document, in order: all, or those of some languages."""
+    found = [
+        Block(match["language"], dedent(match["text"]), document.count("\n", 0, match.start()) + 2)
+        for match in _BLOCK.finditer(document)
+    ]
+    return [block for block in found if not languages or block.language in languages]
+
+
+def commands(document: str) -> list[str]:
+    """Give the uses of `junkie` in a document: in its console blocks, and in lines of its text."""
+    lines = [
+        line
+        for block in blocks(document, "console")
+        for line in block.text.replace("\\\n", " ").splitlines()
+    ]
+    lines += _INLINE.findall(_BLOCK.sub("", document))
+    return list(dict.fromkeys(shlex.join(words) for line in lines for words in _uses(line)))
+
+
+def _uses(line: str) -> Iterator[list[str]]:
+    words = shlex.shlex(line.removeprefix("$ "), posix=True, punctuation_chars=True)
+    words.whitespace_split = True
+    for _, group in groupby(words, key=lambda word: set(word) <= set("();<>|&")):
+        command = list(dropwhile(_ASSIGNMENT.match, group))
+        if command[:1] == ["junkie"]:
+            yield [word for word in command if word != "..."]
+
+
+def help_of(command: str) -> tuple[int, str]:
+    """Give the exit code and the output of a use of `junkie` in a plain terminal of 80 columns."""
+    plain = {"COLUMNS": "80", "TERM": "dumb", "NO_COLOR": "1"}
+    done = CliRunner().invoke(app, shlex.split(command)[1:], env=plain, prog_name="junkie")
+    return done.exit_code, done.output
+
+
+def with_help(document: str, get: Callable[[str], tuple[int, str]] = help_of) -> str:
+    """Give a document with the help that it quotes as it is now.
+
+    Args:
+        document: The text.
+        get: Runs a command.
+
+    Raises:
+        ValueError: A command that is named has no help.
+    """
+
+    def quoted(match: re.Match[str]) -> str:
+        begin, rest, end = match.groups()
+        code, out = get(f"junkie{rest}")
+        if code != 0:
+            raise ValueError(f"`junkie{rest}` ends with exit code {code}:\n{out}")
+        text = "\n".join(line.rstrip() for line in out.strip().splitlines())
+        return f"{begin}\n\n```text\n{text}\n```\n\n{end}"
+
+    return _HELP.sub(quoted, document)

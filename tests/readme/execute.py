@@ -1,0 +1,29 @@
+"""Executes a block of the README in this process: its text from stdin, its line as the argument."""
+
+from __future__ import annotations
+
+import ast
+import asyncio
+import inspect
+import sys
+from types import ModuleType
+
+
+def main(line: int, text: str) -> None:
+    """Execute a block as a module that is not the main one, with `await` where it stands.
+
+    Args:
+        line: Where it begins in the README, for tracebacks.
+        text: The block.
+    """
+    module = ModuleType("readme")
+    sys.modules[module.__name__] = module  # annotations are looked up there
+    source = "\n" * (line - 1) + text
+    flags = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
+    work = eval(compile(source, "README.md", "exec", flags, dont_inherit=True), vars(module))
+    if inspect.iscoroutine(work):
+        asyncio.run(work)
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), sys.stdin.read())
