@@ -24,6 +24,9 @@ twins, a tab, a line break or NUL, gets an apostrophe before it, as OWASP advise
 follows a ``;``, a tab or a line break within a text: half of the world's spreadsheets split cells
 there. Text that has such apostrophes already gets one more, so that `unmark` gives back exactly
 what was there.
+
+`export_values` writes the values of new keys, and nothing else, a line each: what a shop imports.
+`json_line` is for programs that write lines of their own.
 """
 
 from __future__ import annotations
@@ -33,12 +36,12 @@ import enum
 import io
 import os
 import re
-from collections.abc import AsyncGenerator, AsyncIterable, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing, nullcontext
 from datetime import datetime
 from operator import attrgetter
 from pathlib import Path
-from typing import Any, Final, Literal, TextIO, TypeAlias
+from typing import Any, Final, Literal, TextIO, TypeAlias, TypeVar
 
 import attrs
 
@@ -46,11 +49,13 @@ from ._batch import OnProgress, check_progress
 from ._checks import boolean, picture
 from ._codec import encode_lines, encode_text, in_utc_throughout
 from ._errors import InvalidRequestError
-from ._models import DiscordRedemption, Key, KeyDetailed
+from ._models import DiscordRedemption, Key, KeyBatch, KeyDetailed
 from ._pager import KeyPager
 from ._targets import File, Stream, Worker
 
-__all__ = ["COLUMNS", "Format", "export_keys", "unmark"]
+__all__ = ["COLUMNS", "Format", "export_keys", "export_values", "json_line", "unmark"]
+
+T = TypeVar("T")
 
 COLUMNS: Final = tuple(field.name for field in attrs.fields(KeyDetailed))
 """The header of a CSV file: the API's fields, in the models' order."""
@@ -108,19 +113,59 @@ async def export_keys(
     progress = check_progress(on_progress)
     target = _target(to)
 
-    def put(block: Sequence[Key]) -> None:
-        target.write(encode(block))
-
     written = 0
     async with aclosing(_blocks(keys)) as blocks, Worker(target) as worker:
         await worker.run(target.write, header)
         async for block, total in blocks:
-            await worker.run(put, block)
+            await worker.run(_put, target, encode, block)
             written += len(block)
             if progress is not None:
                 progress(written, total)
             del block  # or it would live on until the next one is there
     return written
+
+
+async def export_values(
+    batches: AsyncIterable[KeyBatch], to: str | os.PathLike[str] | TextIO
+) -> int:
+    """Write key values, one a line.
+
+    Args:
+        batches: What ``keys.create_many()`` gives, or any async iterable of `KeyBatch`es. With a
+            ledger, a job that is run again gives its earlier keys too, so the file has all of them.
+        to: A path, whose file appears, or is replaced, at the end, with mode 0600; or an open text
+            file, such as stdout, which is written to as it goes, flushed and not closed.
+
+    Returns:
+        How many values were written.
+
+    Raises:
+        InvalidRequestError: An argument can't be; nothing was sent.
+        OSError: The file can't be written; where that can be known, nothing was sent.
+        JunkieError: The job failed; no file appears.
+    """
+    _check_batches(batches)
+    _check_target(to)
+    target, encode = _target(to), _reporting_surrogates(_value_lines)
+    written = 0
+    async with Worker(target) as worker, _closing(aiter(batches)) as source:
+        async for batch in source:
+            await worker.run(_put, target, encode, batch.keys)
+            written += len(batch.keys)
+    return written
+
+
+def json_line(record: Any) -> str:
+    """Write a value as JSON, as the lines of a JSON Lines file are, without the line's end.
+
+    Args:
+        record: A `Key` or another model of this package, or dicts, lists and plain values of them.
+
+    Raises:
+        InvalidRequestError: A text in it is no valid Unicode.
+    """
+    encode = _reporting_surrogates(lambda one: encode_text(one).encode())
+    return encode(record).decode()
 
 
 def unmark(text: str) -> str:
@@ -143,12 +188,23 @@ def _target(to: Any) -> File | Stream:
     return Stream(to) if _is_stream(to) else File(Path(to))
 
 
-def _format(given: Any, to: Any) -> Format:
-    """Find the format, and refuse what is neither a path nor a text file."""
+def _check_target(to: Any) -> None:
+    """Refuse what is neither a path nor a text file."""
     if isinstance(to, io.RawIOBase | io.BufferedIOBase):
         raise InvalidRequestError("to", "a binary file", "a path or an open text file")
     if not _is_stream(to) and not isinstance(to, str | os.PathLike):
         raise InvalidRequestError("to", picture(to), "a path or an open text file")
+
+
+def _check_batches(batches: Any) -> None:
+    if not isinstance(batches, AsyncIterable):
+        limit = "what keys.create_many() gives, or an async iterable of KeyBatches"
+        raise InvalidRequestError("batches", picture(batches), limit)
+
+
+def _format(given: Any, to: Any) -> Format:
+    """Find the format, and refuse what is neither a path nor a text file."""
+    _check_target(to)
     if given is None:
         found = None if _is_stream(to) else _SUFFIXES.get(Path(to).suffix.lower())
         if found is None:
@@ -183,12 +239,8 @@ async def _pages(keys: KeyPager) -> AsyncGenerator[_Block, None]:
 
 
 async def _gathered(keys: AsyncIterable[Key]) -> AsyncGenerator[_Block, None]:
-    source = aiter(keys)
-    closing: AbstractAsyncContextManager[Any] = (
-        aclosing(source) if isinstance(source, AsyncGenerator) else nullcontext()
-    )
     block: list[Key] = []
-    async with closing:
+    async with _closing(aiter(keys)) as source:
         async for key in source:
             if not isinstance(key, Key):
                 raise InvalidRequestError("keys", picture(key), "Keys, all of them")
@@ -200,9 +252,14 @@ async def _gathered(keys: AsyncIterable[Key]) -> AsyncGenerator[_Block, None]:
         yield block, None
 
 
+def _closing(source: AsyncIterator[T]) -> AbstractAsyncContextManager[AsyncIterator[T]]:
+    """Close what can be closed; a caller's own iterator may have nothing to."""
+    return aclosing(source) if isinstance(source, AsyncGenerator) else nullcontext(source)
+
+
 # --- keys to bytes --------------------------------------------------------------------------------
 
-_Encode: TypeAlias = Callable[[Sequence[Key]], bytes]
+_Encode: TypeAlias = Callable[[T], bytes]
 
 _SIGN = "\0=+\\-@＝＋－＠"  # noqa: RUF001 - the full-width ones are meant
 _START = rf"(?:\A|(?<=[;\t\r\n])){{}}(?='*[{_SIGN}])|\A{{}}(?='*[\t\r\n])"
@@ -211,7 +268,7 @@ _MARKED = re.compile(_START.format("'", "'"))
 _FIRSTS = frozenset(f"'{_SIGN}") - {"\\"}
 
 
-def _encoding(chosen: Format, *, bom: bool) -> tuple[bytes, _Encode]:
+def _encoding(chosen: Format, *, bom: bool) -> tuple[bytes, _Encode[Sequence[Key]]]:
     """Give what precedes the keys, and what writes a block of them."""
     if chosen is Format.JSONL:
         return b"", _reporting_surrogates(encode_lines)
@@ -219,15 +276,23 @@ def _encoding(chosen: Format, *, bom: bool) -> tuple[bytes, _Encode]:
     return header, _reporting_surrogates(lambda keys: _csv(map(_row, in_utc_throughout(keys))))
 
 
-def _reporting_surrogates(encode: _Encode) -> _Encode:
-    def reporting(keys: Sequence[Key]) -> bytes:
+def _put(target: File | Stream, encode: _Encode[T], some: T) -> None:
+    target.write(encode(some))
+
+
+def _reporting_surrogates(encode: _Encode[T]) -> _Encode[T]:
+    def reporting(some: T) -> bytes:
         try:
-            return encode(keys)
+            return encode(some)
         except UnicodeEncodeError:  # it has the text, which may be a key value, in it
             shown, limit = "one with a lone surrogate", "Keys of valid Unicode"
             raise InvalidRequestError("keys", shown, limit) from None
 
     return reporting
+
+
+def _value_lines(values: Sequence[str]) -> bytes:
+    return "".join(f"{value}\n" for value in values).encode()
 
 
 def _csv(rows: Any) -> bytes:

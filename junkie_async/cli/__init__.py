@@ -1,11 +1,13 @@
 """The `junkie` command: thin, over the public API. It needs ``pip install "junkie_async[cli]"``."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from .. import __version__
-from . import demo, export, jobs, serve
+from . import demo, export, folders, jobs, keys, serve
+from ._client import Settings
 
 __all__ = ["app"]
 
@@ -25,10 +27,23 @@ def _print_version(asked: bool) -> None:
 
 
 @app.callback(
-    epilog="Exit codes: 0 done, 1 a count is wrong, 2 bad usage or configuration, "
+    epilog="Exit codes: 0 done, 1 a verdict is no or a count wrong, 2 bad usage or configuration, "
     "3 the service said no, 4 it could not be reached, 5 partly done, 130 stopped."
 )
 def _junkie(
+    context: typer.Context,
+    api_key_file: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="PATH", help="File whose first line is the API key.  [default: $JUNKIE_API_KEY]"
+        ),
+    ] = None,
+    base_url: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL", help="Where the service is.  [default: $JUNKIE_BASE_URL, or its own]"
+        ),
+    ] = None,
     _version: Annotated[
         bool,
         typer.Option(
@@ -40,9 +55,12 @@ def _junkie(
 
     A first try needs neither an account nor a network: `junkie demo`.
     """
+    context.obj = Settings(api_key_file=api_key_file, base_url=base_url)
 
 
-app.command()(serve.serve)
-app.command()(demo.demo)
+app.add_typer(keys.app)
+app.command()(folders.folders)
 app.command()(export.export)
 app.command()(jobs.jobs)
+app.command()(serve.serve)
+app.command()(demo.demo)

@@ -19,6 +19,7 @@ from .. import (
     InvalidRequestError,
     InvalidResponseError,
     JunkieError,
+    Outcome,
     OutcomeUnknownError,
     TransportError,
 )
@@ -51,8 +52,20 @@ _CODES: tuple[tuple[type[JunkieError], ExitCode], ...] = (
 
 
 def exit_code(error: JunkieError) -> int:
-    """Give the exit code for an error."""
+    """Give the exit code for an error; a job that did nothing has that of its cause."""
+    cause = error.__cause__
+    if isinstance(error, BatchError) and isinstance(cause, JunkieError) and _did_nothing(error):
+        return exit_code(cause)
     return next((code for kind, code in _CODES if isinstance(error, kind)), ExitCode.WRONG)
+
+
+def _did_nothing(error: BatchError) -> bool:
+    report = error.report
+    if isinstance(report, CreateReport):
+        return not report.created and not report.unknown
+    cause = error.__cause__
+    surely = isinstance(cause, JunkieError) and cause.outcome is Outcome.NOT_EXECUTED
+    return isinstance(report, DeleteReport) and report.failed == report.requested and surely
 
 
 def describe(error: JunkieError) -> str:
@@ -68,7 +81,17 @@ def describe(error: JunkieError) -> str:
 
 def one_line(text: str) -> str:
     """Fold a text into one line without controls: parts of it may come from the network."""
-    return "".join(letter for letter in " ".join(text.split()) if letter.isprintable())
+    return printable(" ".join(text.split()))
+
+
+def printable(text: str) -> str:
+    """Leave out what can't be printed, and fold nothing."""
+    return text if text.isprintable() else "".join(filter(str.isprintable, text))
+
+
+def counted(keys: int) -> str:
+    """Write a number of keys."""
+    return "1 key" if keys == 1 else f"{keys:,} keys"
 
 
 def fail(message: str, code: int = ExitCode.USAGE) -> NoReturn:
@@ -84,6 +107,18 @@ def friendly_errors() -> Iterator[None]:
         yield
     except JunkieError as error:
         fail(describe(error), exit_code(error))
+
+
+@contextlib.contextmanager
+def file_errors(name: str) -> Iterator[None]:
+    """Turn the errors of the file that is written into one line: the client has its own."""
+    try:
+        yield
+    except BrokenPipeError:
+        drop_stdout()
+        fail("the reader of stdout left before the end", ExitCode.PARTLY)
+    except OSError as error:
+        fail(f"{name}: {error.strerror or error}")
 
 
 def say(line: str) -> None:

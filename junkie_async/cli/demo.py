@@ -13,6 +13,7 @@ import typer
 from rich.console import Console
 
 from .. import JunkieClient
+from ._client import Settings, settings
 from ._demo_steps import LEAST, Demo, Plan
 from ._live_steps import RETRY, Live, RequestMeter
 from ._output import ExitCode, fail, friendly_errors, load_emulator
@@ -54,7 +55,7 @@ def demo(
     with friendly_errors():
         if live:
             _refuse_with_live(context, "keys", "csv")
-            asyncio.run(_live(console))
+            asyncio.run(_live(console, settings(context)))
             return
         _check_path(csv)
         plan = Plan(keys)
@@ -165,13 +166,13 @@ def _shortened(text: str) -> str:
     return text if len(text) <= _EXAMPLE else f"{text[:_EXAMPLE]}..."
 
 
-async def _live(console: Console) -> None:
-    if not os.environ.get("JUNKIE_API_KEY"):
+async def _live(console: Console, given: Settings) -> None:
+    if not given.has_api_key:
         fail("--live reads your own keys: set $JUNKIE_API_KEY first")
     meter = RequestMeter()
     async with (
         aiohttp.ClientSession(trace_configs=[meter.trace()]) as session,
-        JunkieClient(session=session, retry=RETRY) as junkie,
+        given.connect(session=session, retry=RETRY) as junkie,
     ):
         print_line(console, f"Reads only, nothing is changed: {junkie.base_url}")
         shown = Live(junkie)

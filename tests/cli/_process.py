@@ -50,24 +50,41 @@ def run(*arguments: str, cwd: Path, env: Mapping[str, str] | None = None) -> End
     return Ended(done.returncode, done.stdout, done.stderr)
 
 
-async def run_beside(*arguments: str, cwd: Path, env: Mapping[str, str]) -> Ended:
+async def run_beside(
+    *arguments: str, cwd: Path, env: Mapping[str, str], stdin: str | None = None
+) -> Ended:
     """Run a command while this process's event loop, and an emulator in it, goes on."""
     process = await asyncio.create_subprocess_exec(
         *COMMAND,
         *arguments,
         cwd=cwd,
         env=environment(env),
-        stdin=subprocess.DEVNULL,
+        stdin=subprocess.DEVNULL if stdin is None else subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     )
-    out, err = await asyncio.wait_for(process.communicate(), _SECONDS)
+    given = None if stdin is None else stdin.encode()
+    out, err = await asyncio.wait_for(process.communicate(given), _SECONDS)
     assert process.returncode is not None
     return Ended(process.returncode, out.decode(), err.decode())
 
 
-def run_in_terminal(*arguments: str, cwd: Path, env: Mapping[str, str] | None = None) -> Ended:
-    """Run a command in a terminal of 80 columns, and give all that it wrote to it."""
+def run_in_terminal(
+    *arguments: str,
+    cwd: Path,
+    env: Mapping[str, str] | None = None,
+    typed: str = "",
+    stdout: int | None = None,
+) -> Ended:
+    """Run a command in a terminal of 80 columns, and give all that it wrote to it.
+
+    Args:
+        *arguments: The command's arguments.
+        cwd: Where it runs.
+        env: Its environment.
+        typed: What is typed, before it asks.
+        stdout: A file that its output goes to instead; what goes to stderr is still seen.
+    """
     import pty
 
     ours, theirs = pty.openpty()
@@ -76,10 +93,11 @@ def run_in_terminal(*arguments: str, cwd: Path, env: Mapping[str, str] | None = 
         cwd=cwd,
         env=environment({"TERM": "xterm-256color", "COLUMNS": "80", "LINES": "24", **(env or {})}),
         stdin=theirs,
-        stdout=theirs,
+        stdout=theirs if stdout is None else stdout,
         stderr=theirs,
     ) as process:
         os.close(theirs)
+        os.write(ours, typed.encode())
         out = b"".join(_read_all(ours))
         os.close(ours)
         return Ended(process.wait(_SECONDS), out.decode(), "")

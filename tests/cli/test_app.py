@@ -34,7 +34,7 @@ def test_help_names_the_commands_and_exit_codes(option: str) -> None:
     """The help is plain text that names every command and every exit code."""
     result = CliRunner().invoke(app, [option])
     assert result.exit_code == 0
-    for word in ("serve", "demo", "export", "Exit codes", "--version"):
+    for word in ("keys", "folders", "export", "jobs", "serve", "demo", "Exit codes", "--version"):
         assert word in result.output
     assert result.output.isascii()
 

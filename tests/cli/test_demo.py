@@ -220,7 +220,7 @@ def test_an_error_on_the_way_is_one_line(monkeypatch: pytest.MonkeyPatch, tmp_pa
         "junkie_async.cli.demo.load_emulator", lambda: lambda: Emulator(api_keys={"other"})
     )
     result = _demo_in(tmp_path)
-    assert result.exit_code == 5
+    assert result.exit_code == 3
     assert re.match("Error: .*POST /keys/batch: .*Invalid API key", result.stderr)
     assert result.stderr.endswith(" (0 of 24 keys are created)\n")
     assert result.stderr.count("\n") == 1

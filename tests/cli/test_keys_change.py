@@ -1,0 +1,216 @@
+"""`junkie keys update`, `invalidate`, `revalidate` and `reset-hwid`."""
+
+import re
+import signal
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from junkie_async import JunkieClient, KeyDetailed
+from junkie_async.emulator import Emulator, Faults
+
+from ._service import (
+    junkie,
+    junkie_here,
+    junkie_in_terminal,
+    junkie_signalled,
+    posix,
+    terminal,
+)
+
+_VALUE = "JNK-AAAA-BBBB-CCCC"
+_LATER = datetime(2030, 1, 31, 12, tzinfo=UTC)
+
+
+async def _key(emulator: Emulator, key_id: int = 1) -> KeyDetailed:
+    async with JunkieClient("any", base_url=emulator.url) as client:
+        return await client.keys.get(key_id)
+
+
+async def test_update_changes_what_is_given(tmp_path: Path) -> None:
+    """Every field that has an option is set, and all others stay."""
+    async with Emulator() as emulator:
+        await emulator.seed(1, key_value=_VALUE, service_id=4, validity_minutes=60)
+        options = ["--folder-id=3", "--key-name=launch", "--discord-id=123456789012345678"]
+        options += ["--is-premium", "--one-time-use", "--expiry-on-first-use", "--no-no-hwid"]
+        options += ["--hwid-limit=0", "--is-invalidated", "--hwids=PC", "--hwids=Mac"]
+        options += ["--expires-at=2030-01-31T13:00:00+01:00"]
+        ended = await junkie(emulator, "keys", "update", _VALUE, *options, cwd=tmp_path)
+        key = await _key(emulator)
+    assert (ended.code, ended.out, ended.err) == (0, "1 key updated\n", "")
+    assert (key.folder_id, key.key_name, key.discord_id) == (3, "launch", "123456789012345678")
+    assert key.is_premium
+    assert key.one_time_use
+    assert key.expiry_on_first_use
+    assert key.is_invalidated
+    assert (key.no_hwid, key.hwid_limit, key.keys_hwid) == (False, 0, ("PC", "Mac"))
+    assert (key.expires_at, key.service_id, key.validity_minutes) == (_LATER, 4, 60)
+
+
+async def test_clear_is_null() -> None:
+    """What is cleared is taken away, what is not named stays, and a no is said as --no-..."""
+    async with Emulator() as emulator:
+        await emulator.seed(
+            1, folder_id=3, key_name="launch", hwids=["PC"], hwid_limit=2, is_premium=True
+        )
+        options = ["--clear=folder_id", "--clear=hwids", "--clear=hwid_limit", "--no-is-premium"]
+        result = await junkie_here(emulator, "keys", "update", "--id=1", *options, "--json")
+        key = await _key(emulator)
+    assert result.exit_code == 0
+    outcome = msgspec.json.decode(result.stdout)
+    assert (outcome["id"], outcome["success"], outcome["keys_hwid"]) == (1, True, [])
+    assert (key.folder_id, key.keys_hwid, key.hwid_limit, key.is_premium) == (None, (), None, False)
+    assert key.key_name == "launch"
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ([], "at least one field of the key"),
+        (["--clear=folder_id", "--folder-id=3"], "--folder-id and --clear folder_id contradict"),
+        (["--clear=id"], "Invalid value"),
+        (["--hwid-limit=101"], "hwid_limit must be an integer from 0 to 100"),
+        (["--discord-id=me"], "discord_id must be a Discord ID"),
+        (["--expires-at=2030-01-31"], "a date and time with an offset"),
+    ],
+)
+async def test_a_change_that_can_not_be_sends_nothing(options: list[str], reason: str) -> None:
+    """Bad usage gives exit code 2, and the reason."""
+    async with Emulator() as emulator:
+        await emulator.seed(1)
+        result = await junkie_here(emulator, "keys", "update", "--id=1", *options)
+        assert emulator.requests == 0
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert reason in " ".join(result.stderr.split())
+
+
+async def test_keys_are_revoked_and_revalidated(tmp_path: Path) -> None:
+    """Values and IDs together, each key once; and back again, from a file."""
+    (tmp_path / "keys.txt").write_text(f"{_VALUE}0\n\n  2\r\n{_VALUE}0\n")
+    async with Emulator() as emulator:
+        await emulator.seed(4, key_value=lambda row: "2" if row == 3 else f"{_VALUE}{row}")
+        keys = [f"{_VALUE}0", "2", "--id=2", "--id=3", "--id=3"]
+        ended = await junkie(emulator, "keys", "invalidate", *keys, cwd=tmp_path)
+        revoked = [(await _key(emulator, number)).is_invalidated for number in range(1, 5)]
+        back = await junkie(emulator, "keys", "revalidate", "--from", "keys.txt", cwd=tmp_path)
+        left = [(await _key(emulator, number)).is_invalidated for number in range(1, 5)]
+    assert (ended.code, ended.out, ended.err) == (0, "4 keys invalidated\n", "")
+    assert revoked == [True] * 4
+    assert (back.code, back.out, back.err) == (0, "2 keys revalidated\n", "")
+    assert left == [False, True, True, False]
+
+
+async def test_devices_are_unbound(tmp_path: Path) -> None:
+    """The IDs come from stdin, and a line of JSON for each key goes to stdout."""
+    async with Emulator() as emulator:
+        await emulator.seed(30, hwids=["PC"])
+        numbers = "".join(f"{number}\n" for number in range(1, 21))
+        ended = await junkie(
+            emulator, "keys", "reset-hwid", "-", "--ids", "--json", cwd=tmp_path, stdin=numbers
+        )
+        async with JunkieClient("any", base_url=emulator.url) as client:
+            assert await client.keys.list(hwid="PC").count() == 10
+    assert (ended.code, ended.err) == (0, "")
+    outcomes = [msgspec.json.decode(line) for line in ended.out.splitlines()]
+    assert {outcome["id"] for outcome in outcomes} == {*range(1, 21)}
+    assert all(outcome["success"] for outcome in outcomes)
+
+
+async def test_a_key_that_is_not_there_does_not_keep_the_others(tmp_path: Path) -> None:
+    """It is named, masked, and the exit code says that a part is done; alone it is a no."""
+    async with Emulator() as emulator:
+        await emulator.seed(2)
+        ended = await junkie(
+            emulator, "keys", "invalidate", _VALUE, "--id=1", "--id=2", cwd=tmp_path
+        )
+        alone = await junkie_here(emulator, "keys", "invalidate", _VALUE, "--json")
+    assert (ended.code, ended.out) == (5, "")
+    error, summary = ended.err.splitlines()
+    assert error.startswith("Error: key JNK-…CCCC: PUT /keys/{keyId}: ")
+    assert error.endswith("[404]")
+    assert summary == "2 of 3 keys invalidated"
+    assert alone.exit_code == 3
+    assert alone.stderr.count("\n") == 1
+    outcome = msgspec.json.decode(alone.stdout)
+    assert (outcome["key_value"], outcome["success"]) == ("JNK-…CCCC", False)
+
+
+async def test_what_all_keys_would_meet_ends_it() -> None:
+    """After a refused API key no key is tried but those that were under way."""
+    async with Emulator(api_keys={"right"}) as emulator:
+        ids = [f"--id={number}" for number in range(1, 101)]
+        result = await junkie_here(emulator, "keys", "reset-hwid", *ids)
+        assert emulator.requests <= 16
+    assert result.exit_code == 3
+    assert result.stderr.splitlines()[-1] == "0 of 100 keys unbound"
+
+
+async def test_a_reset_whose_outcome_is_not_known_is_a_part_done() -> None:
+    """Exit code 5: look before you repeat it."""
+    async with Emulator(faults=Faults(drop_after_rate=1.0, operations="resetKeyHwid")) as emulator:
+        await emulator.seed(1, hwids=["PC"])
+        result = await junkie_here(emulator, "keys", "reset-hwid", "--id=1")
+        assert (await _key(emulator)).keys_hwid == ()
+    assert result.exit_code == 5
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        ([], "no key is given"),
+        (["--from=empty.txt"], "no key is given"),
+        (["--ids", "--id=1"], "--ids tells what"),
+        (["--from=keys.txt", "-"], "one place only"),
+        (["--from=nowhere.txt"], "nowhere.txt: No such file"),
+        (["--from=keys.txt", "--ids"], "keys.txt: --ids wants a number a line; key 2 is none"),
+        (["--from=latin.txt"], "latin.txt is not UTF-8 text"),
+    ],
+)
+async def test_no_keys_are_bad_usage(
+    arguments: list[str], reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where keys can't be read, nothing is sent, and no line of the file is repeated."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "keys.txt").write_text("12\nJNK-SECRET\n")
+    (tmp_path / "latin.txt").write_bytes(b"\xe4\n")
+    (tmp_path / "empty.txt").write_text("\n \n")
+    async with Emulator() as emulator:
+        result = await junkie_here(emulator, "keys", "reset-hwid", *arguments, stdin="")
+        assert emulator.requests == 0
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert reason in result.stderr
+    assert result.stderr.count("\n") == 1
+    assert "JNK-SECRET" not in result.stderr
+
+
+@posix
+async def test_stopped_it_says_how_far_it_came(tmp_path: Path) -> None:
+    """SIGTERM is exit code 130, as Ctrl-C is."""
+    async with Emulator(latency=0.2) as emulator:
+        await emulator.seed(200)
+
+        async def has_begun(emulator: Emulator) -> bool:
+            return emulator.statuses[200] >= 16
+
+        ended = await junkie_signalled(
+            emulator,
+            signal.SIGTERM,
+            *("keys", "invalidate", *(f"--id={number}" for number in range(1, 201))),
+            cwd=tmp_path,
+            when=has_begun,
+        )
+    assert (ended.code, ended.out) == (130, "")
+    assert re.fullmatch(r"Error: stopped: \d+ of 200 keys are invalidated\n", ended.err)
+
+
+@terminal
+async def test_a_terminal_gets_the_same_sentence(tmp_path: Path) -> None:
+    """The bar of many keys leaves nothing behind it."""
+    async with Emulator() as emulator:
+        await emulator.seed(40)
+        ids = [f"--id={number}" for number in range(1, 41)]
+        ended = await junkie_in_terminal(emulator, "keys", "invalidate", *ids, cwd=tmp_path)
+    assert ended.code == 0
+    assert ended.out.endswith("40 keys invalidated\r\n")

@@ -1,0 +1,270 @@
+"""`junkie keys create` and `keys provision`: exactly as many keys as were asked for."""
+
+import asyncio
+import os
+import shlex
+import signal
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from junkie_async import JunkieClient, Key
+from junkie_async.cli._progress import LogLines
+from junkie_async.cli.keys.creating import _this_command
+from junkie_async.emulator import Emulator, Faults
+
+from ._process import COMMAND, environment
+from ._service import (
+    environment_of,
+    junkie,
+    junkie_here,
+    junkie_in_terminal,
+    junkie_signalled,
+    posix,
+    terminal,
+)
+
+
+async def _values(emulator: Emulator) -> list[str]:
+    async with JunkieClient("any", base_url=emulator.url) as client:
+        return sorted([key.key_value async for key in client.keys.list()])
+
+
+async def test_create_prints_the_value(tmp_path: Path) -> None:
+    """The value alone is on stdout, and what was asked for is what the key has."""
+    async with Emulator() as emulator:
+        options = ["--service-id=4", "--folder-id=3", "--key-name=launch", "--validity-minutes=60"]
+        options += ["--is-premium", "--hwid-limit=2", "--hwids=PC", "--hwids=Mac"]
+        ended = await junkie(emulator, "keys", "create", "--provider-id=9", *options, cwd=tmp_path)
+        async with JunkieClient("any", base_url=emulator.url) as client:
+            key = await client.keys.get(1)
+    assert (ended.code, ended.err) == (0, "1 key created, with the ID 1\n")
+    assert ended.out == f"{key.key_value}\n"
+    assert (key.provider_id, key.service_id, key.folder_id, key.key_name) == (9, 4, 3, "launch")
+    assert (key.validity_minutes, key.is_premium, key.hwid_limit) == (60, True, 2)
+    assert (key.keys_hwid, key.one_time_use) == (("PC", "Mac"), False)
+
+
+async def test_create_in_json_is_the_whole_key() -> None:
+    """The value is in full: it is what was made."""
+    async with Emulator() as emulator:
+        result = await junkie_here(emulator, "keys", "create", "--provider-id=9", "--json")
+        assert [msgspec.json.decode(result.stdout, type=Key).key_value] == await _values(emulator)
+
+
+async def test_create_without_a_known_outcome_is_a_part_done() -> None:
+    """It is not sent again, and exit code 5 says that there may be a key."""
+    async with Emulator(faults=Faults(drop_after_rate=1.0, operations="createKey")) as emulator:
+        result = await junkie_here(emulator, "keys", "create", "--provider-id=9")
+        assert await emulator.count() == 1
+    assert (result.exit_code, result.stdout) == (5, "")
+    assert result.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["create"], ["create", "--provider-id=0"], ["create", "--provider-id=1", "--hwid-limit=-1"]],
+)
+async def test_a_key_that_can_not_be_sends_nothing(arguments: list[str]) -> None:
+    """A missing provider, or a value out of its limits, is bad usage."""
+    async with Emulator() as emulator:
+        result = await junkie_here(emulator, "keys", *arguments)
+        assert emulator.requests == 0
+    assert (result.exit_code, result.stdout) == (2, "")
+
+
+_JOB = ("keys", "provision", "3000", "--provider-id=9", "--ledger=launch.db", "--settle=1")
+
+
+async def test_provision_writes_every_value_once(tmp_path: Path) -> None:
+    """A private file with a value a line; run again it makes nothing, and writes it again."""
+    async with Emulator() as emulator:
+        job = (*_JOB, "--out=keys.txt", "--key-name=launch")
+        ended = await junkie(emulator, *job, cwd=tmp_path)
+        path = tmp_path / "keys.txt"
+        assert sorted(path.read_text("utf-8").splitlines()) == await _values(emulator)
+        path.unlink()
+        again = await junkie(emulator, *job, cwd=tmp_path)
+        assert sorted(path.read_text("utf-8").splitlines()) == await _values(emulator)
+        assert await emulator.count() == 3000
+    for each in (ended, again):
+        assert (each.code, each.out) == (0, "")
+        assert each.err == "3,000 keys, each once, written to keys.txt\n"
+    if sys.platform != "win32":
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+async def test_provision_to_stdout(tmp_path: Path) -> None:
+    """Without --out the values are what is on stdout."""
+    async with Emulator() as emulator:
+        ended = await junkie(emulator, *_JOB, cwd=tmp_path)
+        assert sorted(ended.out.splitlines()) == await _values(emulator)
+    assert (ended.code, ended.err) == (0, "3,000 keys, each once, written to stdout\n")
+
+
+@posix
+@pytest.mark.parametrize("name", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+async def test_a_stopped_job_goes_on(name: signal.Signals, tmp_path: Path) -> None:
+    """Stopped politely, it says how to go on; killed, it says nothing. Both end with N keys."""
+    path = tmp_path / "keys.txt"
+    async with Emulator(latency=0.1) as emulator:
+        ended = await junkie_signalled(
+            emulator, name, *_JOB, "--out=keys.txt", cwd=tmp_path, when=_has_500
+        )
+        assert 0 < await emulator.count() < 3000
+        assert not path.exists()
+        emulator.latency = 0.0
+        if name == signal.SIGKILL:
+            command = [sys.executable, "-m", "junkie_async", *_JOB, "--out=keys.txt"]
+        else:
+            assert (ended.code, ended.out) == (130, "")
+            stopped, hint = ended.err.splitlines()
+            assert (
+                stopped == f"Error: stopped: {await emulator.count():,} of 3,000 keys are created"
+            )
+            command = shlex.split(hint.removeprefix("To go on: "))
+        again = await asyncio.create_subprocess_exec(
+            *command, cwd=tmp_path, env=environment(environment_of(emulator))
+        )
+        assert await asyncio.wait_for(again.wait(), 30) == 0
+        assert await emulator.count() == 3000
+        assert sorted(path.read_text("utf-8").splitlines()) == await _values(emulator)
+
+
+async def _has_500(emulator: Emulator) -> bool:
+    return await emulator.count() >= 500
+
+
+@posix
+async def test_a_reader_who_leaves_stops_a_job(tmp_path: Path) -> None:
+    """Unlike a list, a job is not done then: exit code 5, and how to go on."""
+    ours, theirs = os.pipe()
+    async with Emulator() as emulator:
+        process = await asyncio.create_subprocess_exec(
+            *COMMAND,
+            *_JOB,
+            cwd=tmp_path,
+            env=environment(environment_of(emulator)),
+            stdin=subprocess.DEVNULL,
+            stdout=theirs,
+            stderr=subprocess.PIPE,
+        )
+        os.close(theirs)
+        os.close(ours)
+        _, err = await asyncio.wait_for(process.communicate(), 30)
+    assert process.returncode == 5
+    error, hint = err.decode().splitlines()
+    assert error == "Error: the reader of stdout left before the end"
+    assert hint.startswith("To go on: ")
+
+
+async def test_a_job_that_fails_says_how_far_it_came(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A part is done: exit code 5; the same command, later, makes the rest."""
+    monkeypatch.chdir(tmp_path)
+    faults = Faults(error_rate=0.3, error_status=400, operations="createKeyBatch", seed=1)
+    async with Emulator(faults=faults) as emulator:
+        failed = await junkie_here(emulator, *_JOB, "--out=keys.txt")
+        created = await emulator.count()
+        emulator.faults = None
+        again = await junkie_here(emulator, *_JOB, "--out=keys.txt")
+        assert await emulator.count() == 3000
+    assert (failed.exit_code, failed.stdout) == (5, "")
+    error, hint = failed.stderr.splitlines()
+    assert f"({created:,} of 3,000 keys are created)" in error
+    assert hint.startswith("To go on: ")
+    assert (again.exit_code, again.stderr) == (
+        0,
+        "3,000 keys, each once, written to keys.txt\n",
+    )
+
+
+async def test_a_job_that_did_nothing_has_its_causes_code(tmp_path: Path) -> None:
+    """A refused API key is exit code 3 here too."""
+    async with Emulator(api_keys={"right"}) as emulator:
+        job = ["keys", "provision", "10", "--provider-id=9", f"--ledger={tmp_path / 'a.db'}"]
+        result = await junkie_here(emulator, *job)
+    assert result.exit_code == 3
+    assert "(0 of 10 keys are created)" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        (["--provider-id=8"], "provider_id must be 9, as in the ledger, not 8"),
+        (["--out=launch.db"], "--out and --ledger must be two files"),
+        (["--out=nowhere/keys.txt"], "nowhere/keys.txt: No such file or directory"),
+        (["--ledger=nowhere/launch.db"], "the ledger nowhere/launch.db can't be opened"),
+        (["--settle=-1"], "settle must be a finite number of seconds"),
+        (["--hwid-limit=101"], "hwid_limit must be"),
+    ],
+)
+async def test_a_job_that_can_not_be_sends_nothing(
+    changes: list[str], reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another job's ledger, or a file that can't be, is bad usage; there is nothing to go on."""
+    monkeypatch.chdir(tmp_path)
+    async with Emulator() as emulator:
+        first = await junkie_here(emulator, *_JOB)
+        assert first.exit_code == 0
+        before = emulator.requests
+        result = await junkie_here(emulator, *_JOB, *changes)
+        assert emulator.requests == before
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert reason in result.stderr
+    assert "To go on" not in result.stderr
+
+
+async def test_a_ledger_is_needed() -> None:
+    """A job names its record itself: a guessed name could be another job's."""
+    async with Emulator() as emulator:
+        result = await junkie_here(emulator, "keys", "provision", "10", "--provider-id=9")
+    assert result.exit_code == 2
+    assert "--ledger" in result.stderr
+
+
+@terminal
+async def test_a_terminal_gets_a_bar(tmp_path: Path) -> None:
+    """With the count, the rate and the time left, and the last line after it."""
+    async with Emulator(latency=0.2) as emulator:
+        ended = await junkie_in_terminal(emulator, *_JOB, "--out=keys.txt", cwd=tmp_path)
+        rows = await junkie_in_terminal(emulator, *_JOB, cwd=tmp_path)
+    assert (ended.code, rows.code) == (0, 0)
+    assert "━" in ended.out
+    assert " of 3,000" in ended.out
+    assert "/s" in ended.out
+    assert ended.out.endswith("3,000 keys, each once, written to keys.txt\r\n")
+    assert "━" not in rows.out
+
+
+def test_a_log_gets_a_line_now_and_then(capsys: pytest.CaptureFixture[str]) -> None:
+    """Every ten seconds; what an earlier run has done is none of this one's speed."""
+    clock = iter([0.0, 1.0, 5.0, 10.0, 10.0, 15.0, 20.0, 20.0, 30.0, 30.0])
+    told = LogLines("Keys", lambda: next(clock))
+    for done in (1000, 1500, 2000, 2500, 4000):
+        told(done, 10_000)
+    told(4000, None)
+    assert capsys.readouterr().err.splitlines() == [
+        "Keys: 2,000 of 10,000, 100/s, 80 s left",
+        "Keys: 4,000 of 10,000, 200/s, 30 s left",
+        "Keys: 4,000, 0/s",
+    ]
+
+
+@posix
+def test_the_command_is_named_as_it_can_be_called(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By its name where a shell finds it, by its path elsewhere, and quoted."""
+    program = tmp_path / "junkie"
+    program.touch(mode=0o700)
+    monkeypatch.setattr(sys, "argv", [str(program), "keys", "--key-name=a b"])
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert _this_command() == "junkie keys '--key-name=a b'"
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    assert _this_command() == f"{program} keys '--key-name=a b'"

@@ -1,0 +1,223 @@
+"""`junkie keys delete` and `keys purge`: a look, a question, and the deed."""
+
+import signal
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+import pytest
+import typer
+
+from junkie_async.cli.keys.deleting import Consent, _ask
+from junkie_async.emulator import Emulator, Faults
+
+from ._service import (
+    junkie,
+    junkie_here,
+    junkie_in_terminal,
+    junkie_signalled,
+    posix,
+    terminal,
+)
+
+_VALUE = "JNK-AAAA-BBBB-CCCC"
+_PAST = datetime(2020, 1, 1, tzinfo=UTC)
+
+
+async def test_delete_by_value_and_id(tmp_path: Path) -> None:
+    """`delete 1` is the key whose value is 1, and `--id 1` the one whose ID is."""
+    async with Emulator() as emulator:
+        await emulator.seed(3, key_value=lambda row: [_VALUE, "1", "2"][row])
+        ended = await junkie(emulator, "keys", "delete", "1", "--id=1", "--yes", cwd=tmp_path)
+        left = await junkie_here(emulator, "keys", "list", "--show-values")
+        assert emulator.calls["bulkDeleteKeys"] == 1
+    assert (ended.code, ended.out, ended.err) == (0, "2 keys deleted\n", "")
+    assert left.stdout.split("\t")[:2] == ["3", "2"]
+
+
+async def test_delete_from_a_file(tmp_path: Path) -> None:
+    """A thousand a call, each once; the report comes as JSON on request."""
+    (tmp_path / "ids.txt").write_text("".join(f"{number}\n" for number in range(1, 2002)) + "7\n")
+    async with Emulator() as emulator:
+        await emulator.seed(2100)
+        options = ["--from=ids.txt", "--ids", "--yes", "--json"]
+        ended = await junkie(emulator, "keys", "delete", *options, cwd=tmp_path)
+        assert await emulator.count() == 99
+        assert emulator.calls == {"bulkDeleteKeys": 3}
+    assert (ended.code, ended.err) == (0, "")
+    assert msgspec.json.decode(ended.out) == {
+        "requested": 2001,
+        "deleted": 2001,
+        "missing": 0,
+        "failed": 0,
+    }
+
+
+async def test_keys_that_were_not_there_are_counted() -> None:
+    """Some of them: exit code 5; all of them: the service knows none, 3."""
+    async with Emulator() as emulator:
+        await emulator.seed(1)
+        some = await junkie_here(emulator, "keys", "delete", "--id=1", "--id=2", "--yes")
+        none = await junkie_here(emulator, "keys", "delete", "--id=1", "--id=2", "--yes")
+    assert (some.exit_code, some.stdout) == (5, "1 key deleted; 1 not there\n")
+    assert (none.exit_code, none.stdout) == (3, "0 keys deleted; 2 not there\n")
+
+
+@pytest.mark.parametrize("command", [["delete", "--id=1"], ["purge", "--status=expired"]])
+async def test_nobody_to_ask_is_bad_usage(command: list[str], tmp_path: Path) -> None:
+    """Without a terminal and without --yes nothing is sent, whatever comes from stdin."""
+    async with Emulator() as emulator:
+        await emulator.seed(1, expires_at=_PAST)
+        ended = await junkie(emulator, "keys", *command, cwd=tmp_path, stdin="y\n")
+        assert (emulator.requests, await emulator.count()) == (0, 1)
+    assert (ended.code, ended.out) == (2, "")
+    assert ended.err.startswith("Error: there is nobody to ask: say --yes")
+
+
+@terminal
+@pytest.mark.parametrize(("typed", "deleted"), [("y\n", 1234), ("n\n", 0), ("\n", 0), ("\4", 0)])
+async def test_a_person_is_asked_with_the_number(typed: str, deleted: int, tmp_path: Path) -> None:
+    """Yes deletes; no, nothing, and the end of input don't, and give exit code 130."""
+    async with Emulator() as emulator:
+        await emulator.seed(1300, expires_at=lambda row: _PAST if row < 1234 else None)
+        ended = await junkie_in_terminal(
+            emulator, "keys", "purge", "--status=expired", cwd=tmp_path, typed=typed
+        )
+        assert await emulator.count() == 1300 - deleted
+    assert "Delete 1,234 keys? [y/N] " in ended.out
+    if deleted:
+        assert ended.code == 0
+        assert ended.out.endswith("1,234 keys deleted\r\n")
+    else:
+        assert ended.code == 130
+        assert ended.out.endswith("Error: stopped; nothing was deleted\r\n")
+
+
+@terminal
+async def test_delete_asks_too(tmp_path: Path) -> None:
+    """One key is one key."""
+    async with Emulator() as emulator:
+        await emulator.seed(1)
+        yes = await junkie_in_terminal(
+            emulator, "keys", "delete", "--id=1", cwd=tmp_path, typed="yes\n"
+        )
+        assert await emulator.count() == 0
+    assert yes.code == 0
+    assert "Delete 1 key? [y/N] " in yes.out
+
+
+def test_ctrl_c_is_a_no(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The question ends with its line, and nothing is deleted."""
+
+    class Terminal:
+        def isatty(self) -> bool:
+            return True
+
+        def readline(self) -> str:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(sys, "stdin", Terminal())
+    with pytest.raises(typer.Exit) as caught:
+        _ask(2, Consent())
+    assert caught.value.exit_code == 130
+    asked, answered = capsys.readouterr().err.splitlines()
+    assert asked == "Delete 2 keys? [y/N] "
+    assert answered == "Error: stopped; nothing was deleted"
+
+
+async def test_purge_deletes_what_the_filters_leave(tmp_path: Path) -> None:
+    """And nothing else; where there is nothing, it says so and asks nobody."""
+    async with Emulator() as emulator:
+        await emulator.seed(150, expires_at=lambda row: _PAST if row < 120 else None)
+        ended = await junkie(emulator, "keys", "purge", "--status=expired", "-y", cwd=tmp_path)
+        again = await junkie_here(emulator, "keys", "purge", "--status=expired", "-y")
+        assert await emulator.count() == 30
+        rest = await junkie_here(emulator, "keys", "purge", "--everything", "-y", "--json")
+        assert await emulator.count() == 0
+    assert (ended.code, ended.out, ended.err) == (0, "120 keys deleted\n", "")
+    assert (again.exit_code, again.stdout) == (0, "0 keys deleted\n")
+    assert msgspec.json.decode(rest.stdout)["deleted"] == 30
+
+
+@pytest.mark.parametrize(
+    "arguments", [[], ["--everything", "--status=expired"], ["--key="], ["--status=old"]]
+)
+async def test_purge_needs_a_filter_or_everything(arguments: list[str]) -> None:
+    """Neither, both, or a filter that narrows nothing, are bad usage, and nothing is sent."""
+    async with Emulator() as emulator:
+        await emulator.seed(1)
+        result = await junkie_here(emulator, "keys", "purge", "--yes", *arguments)
+        assert emulator.requests == 0
+    assert (result.exit_code, result.stdout) == (2, "")
+
+
+async def test_a_dry_run_deletes_nothing(tmp_path: Path) -> None:
+    """It shows the keys that it would delete, and how many; nobody is asked."""
+    async with Emulator() as emulator:
+        await emulator.seed(120, key_value=lambda row: f"{_VALUE}{row:03}", key_name="launch")
+        purge = await junkie(emulator, "keys", "purge", "--everything", "--dry-run", cwd=tmp_path)
+        keys = ["--id=7", "--id=999", f"{_VALUE}000", f"{_VALUE}006"]
+        delete = await junkie(emulator, "keys", "delete", *keys, "--dry-run", cwd=tmp_path)
+        assert "bulkDeleteKeys" not in emulator.calls
+        assert await emulator.count() == 120
+    assert (purge.code, len(purge.out.splitlines())) == (0, 120)
+    assert purge.err == "120 keys would be deleted\n"
+    assert purge.out.startswith("120\tJNK-…C119\tactive\t")
+    assert (delete.code, delete.err) == (0, "2 keys would be deleted; 2 not there\n")
+    assert [line.split("\t")[0] for line in delete.out.splitlines()] == ["1", "7"]
+
+
+@terminal
+async def test_a_dry_run_in_a_terminal_shows_some(tmp_path: Path) -> None:
+    """A table of 100 keys, and the number of all."""
+    async with Emulator() as emulator:
+        await emulator.seed(120)
+        command = ("keys", "purge", "--everything", "--dry-run")
+        ended = await junkie_in_terminal(emulator, *command, cwd=tmp_path)
+    assert ended.code == 0
+    assert ended.out.count("JNK-") == 100
+    assert ended.out.endswith("120 keys would be deleted\r\n")
+
+
+@posix
+async def test_a_stopped_deletion_says_how_far_it_came(tmp_path: Path) -> None:
+    """What is under way is waited for, and counted."""
+    (tmp_path / "ids.txt").write_text("".join(f"{number}\n" for number in range(1, 20_001)))
+    async with Emulator(latency=0.2) as emulator:
+        await emulator.seed(20_000)
+
+        async def has_begun(emulator: Emulator) -> bool:
+            return await emulator.count() < 20_000
+
+        ended = await junkie_signalled(
+            emulator,
+            signal.SIGINT,
+            *("keys", "delete", "--from=ids.txt", "--ids", "--yes"),
+            cwd=tmp_path,
+            when=has_begun,
+        )
+        deleted = 20_000 - await emulator.count()
+    assert 0 < deleted < 20_000
+    assert (ended.code, ended.out) == (130, "")
+    assert ended.err == f"Error: stopped: {deleted:,} of 20,000 keys are deleted\n"
+
+
+async def test_a_deletion_that_fails_on_the_way_says_how_far_it_came(tmp_path: Path) -> None:
+    """Exit code 5, with the count; where nothing was done, the cause's own."""
+    (tmp_path / "ids.txt").write_text("".join(f"{number}\n" for number in range(1, 20_001)))
+    faults = Faults(error_rate=0.2, error_status=403, operations="bulkDeleteKeys", seed=4)
+    arguments = ["keys", "delete", f"--from={tmp_path / 'ids.txt'}", "--ids", "--yes"]
+    async with Emulator(faults=faults) as emulator:
+        await emulator.seed(20_000)
+        partly = await junkie_here(emulator, *arguments)
+        left = await emulator.count()
+        emulator.faults = Faults(error_rate=1.0, error_status=403)
+        refused = await junkie_here(emulator, *arguments)
+    assert 0 < left < 20_000
+    assert (partly.exit_code, partly.stdout) == (5, "")
+    assert f"({20_000 - left:,} of " in partly.stderr
+    assert (refused.exit_code, refused.stdout) == (3, "")
+    assert refused.stderr.count("\n") == 1

@@ -1,0 +1,206 @@
+"""`junkie keys list`, `keys count` and `folders`: tables, tabs and JSON."""
+
+import asyncio
+import os
+import re
+import subprocess
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from junkie_async import Key, KeyFolder
+from junkie_async.emulator import Emulator
+
+from ._process import COMMAND, environment
+from ._service import environment_of, junkie, junkie_here, junkie_in_terminal, terminal
+
+_PAST = datetime(2020, 1, 2, 3, 4, 5, tzinfo=UTC)
+_EVIL = "evil\x1b[31m\x07\tname"
+
+
+async def test_a_pipe_gets_a_line_for_each_key(tmp_path: Path) -> None:
+    """Seven cells with tabs between them, all keys, values masked, no header and no controls."""
+    async with Emulator() as emulator:
+        await emulator.seed(
+            250,
+            key_value=lambda row: f"JNK-AAAA-BBBB-C{row:03}",
+            key_name=_EVIL,
+            expires_at=lambda row: _PAST if row == 249 else None,
+            hwids=["PC"],
+            hwid_limit=3,
+            discord_id="123456789012345678",
+        )
+        ended = await junkie(emulator, "keys", "list", cwd=tmp_path, FORCE_COLOR="1")
+        assert emulator.calls == {"listKeys": 3}
+    assert (ended.code, ended.err) == (0, "")
+    assert "\x1b" not in ended.out
+    rows = [line.split("\t") for line in ended.out.splitlines()]
+    assert len(rows) == 250
+    assert rows[0] == [
+        *("250", "JNK-…C249", "expired", "2020-01-02T03:04:05Z", "1/3", "123456789012345678"),
+        "evil[31m name",
+    ]
+    assert rows[1][2:4] == ["active", ""]
+
+
+async def test_json_has_all_fields(tmp_path: Path) -> None:
+    """A line is a whole key, and only its value is masked; with --show-values nothing is."""
+    async with Emulator() as emulator:
+        await emulator.seed(3, key_name=_EVIL, expires_at=_PAST)
+        masked = await junkie(emulator, "keys", "list", "--json", cwd=tmp_path)
+        shown = await junkie_here(emulator, "keys", "list", "--json", "--show-values")
+        exported = await junkie_here(emulator, "export", "-", "--format=jsonl")
+    assert (masked.code, masked.err, shown.exit_code) == (0, "", 0)
+    assert shown.stdout == exported.stdout
+    keys = msgspec.json.Decoder(Key).decode_lines(masked.out)
+    whole = msgspec.json.Decoder(Key).decode_lines(shown.stdout)
+    assert keys[0].key_name == _EVIL
+    assert keys[0].expires_at == _PAST
+    for key, full in zip(keys, whole, strict=True):
+        assert f"key_value={key.key_value}," in repr(full)
+        assert full.key_value not in masked.out
+
+
+async def test_what_a_terminal_must_not_get_is_escaped_in_json() -> None:
+    """Controls and what no eye can see are written as JSON has it, and read back as they were."""
+    name = "a\x9b31m\u202eb\U000e0001c é"
+    async with Emulator() as emulator:
+        await emulator.seed(1, key_name=name)
+        result = await junkie_here(emulator, "keys", "list", "--json")
+    assert "\\u009b31m\\u202eb\\udb40\\udc01c é" in result.stdout
+    assert msgspec.json.decode(result.stdout)["key_name"] == name
+
+
+async def test_limit_is_of_keys_in_all() -> None:
+    """A page is no larger than what is wanted, and no page is fetched in vain."""
+    async with Emulator() as emulator:
+        await emulator.seed(300)
+        few = await junkie_here(emulator, "keys", "list", "--limit=7")
+        assert emulator.calls == {"listKeys": 1}
+        more = await junkie_here(emulator, "keys", "list", "--limit=150")
+    assert [line.split("\t")[0] for line in few.stdout.splitlines()] == [
+        str(number) for number in range(300, 293, -1)
+    ]
+    assert (len(more.stdout.splitlines()), more.stderr) == (150, "")
+
+
+async def test_filters_narrow_the_list() -> None:
+    """Filters have the API's names, and all of them must hold."""
+    async with Emulator() as emulator:
+        await emulator.seed(20, provider_id=lambda row: row % 2 + 1, folder_id=lambda row: row // 5)
+        result = await junkie_here(emulator, "keys", "list", "--provider-id=2", "--folder-id=3")
+        none = await junkie_here(emulator, "keys", "list", "--status=used")
+    assert [line.split("\t")[0] for line in result.stdout.splitlines()] == ["20", "18", "16"]
+    assert (none.exit_code, none.stdout, none.stderr) == (0, "", "")
+
+
+async def test_a_reader_who_leaves_has_what_it_wanted(tmp_path: Path) -> None:
+    """`junkie keys list | head -1` is no error, and does not walk the whole list."""
+    ours, theirs = os.pipe()
+    async with Emulator() as emulator:
+        await emulator.seed(20_000)
+        process = await asyncio.create_subprocess_exec(
+            *COMMAND,
+            *("keys", "list"),
+            cwd=tmp_path,
+            env=environment(environment_of(emulator)),
+            stdin=subprocess.DEVNULL,
+            stdout=theirs,
+            stderr=subprocess.PIPE,
+        )
+        os.close(theirs)
+        assert (await asyncio.to_thread(os.read, ours, 10)).startswith(b"20000\t")
+        os.close(ours)
+        _, err = await asyncio.wait_for(process.communicate(), 30)
+        assert emulator.calls["listKeys"] < 200
+    assert (process.returncode, err) == (0, b"")
+
+
+@terminal
+async def test_a_terminal_gets_a_table(tmp_path: Path) -> None:
+    """A header, colours, one line a key within 80 columns, 100 keys, and a word on the rest."""
+    async with Emulator() as emulator:
+        await emulator.seed(120, key_name="launch \x1b[41m of a very long name that goes on and on")
+        ended = await junkie_in_terminal(emulator, "keys", "list", cwd=tmp_path)
+    assert ended.code == 0
+    assert "\x1b[41m" not in ended.out
+    *lines, notice = _plain(ended.out).splitlines()
+    assert lines[0].split() == ["ID", "Key", "Status", "Expires", "(UTC)", "HWIDs", *_NAMES]
+    assert len(lines) == 2 + 100
+    assert max(map(len, lines)) <= 80
+    assert lines[2].split()[0] == "120"
+    assert "\x1b[32mactive" in ended.out
+    assert notice == "100 of 120 keys are shown; --limit shows more"
+
+
+_NAMES = ("Discord", "ID", "Name")
+
+
+@terminal
+async def test_a_long_table_has_one_header_and_no_cut_ids(tmp_path: Path) -> None:
+    """It comes page by page; columns widen where they must, and a narrow screen has fewer."""
+    async with Emulator(newest_first=False) as emulator:
+        await emulator.seed(1050, discord_id="123456789012345678")
+        full = "--show-values"
+        ended = await junkie_in_terminal(
+            emulator, "keys", "list", "--limit=1050", full, cwd=tmp_path
+        )
+        nothing = await junkie_in_terminal(emulator, "keys", "list", "--status=used", cwd=tmp_path)
+    lines = _plain(ended.out).splitlines()
+    assert lines[0].split() == ["ID", "Key", "Status", "Expires", "(UTC)", "HWIDs", "Name"]
+    assert [line.split()[0] for line in lines[2:]] == [str(number) for number in range(1, 1051)]
+    assert all(re.fullmatch(r"JNK(-\w{4}){4}", line.split()[1]) for line in lines[2:])
+    assert nothing.out == "There are no such keys.\r\n"
+
+
+def _plain(text: str) -> str:
+    return re.sub(r"\x1b\[[0-9;]*m", "", text)
+
+
+async def test_count_is_a_number(tmp_path: Path) -> None:
+    """A bare number, of one request; JSON on request."""
+    async with Emulator() as emulator:
+        await emulator.seed(1234, provider_id=lambda row: 2 if row < 34 else 1)
+        ended = await junkie(emulator, "keys", "count", "--provider-id", "1", cwd=tmp_path)
+        assert emulator.calls == {"listKeys": 1}
+        result = await junkie_here(emulator, "keys", "count", "--json")
+    assert (ended.code, ended.out, ended.err) == (0, "1200\n", "")
+    assert result.stdout == '{"count":1234}\n'
+
+
+async def test_count_by_status() -> None:
+    """A line for each status, those without a key too."""
+    async with Emulator() as emulator:
+        await emulator.seed(12, expires_at=lambda row: _PAST if row < 5 else None)
+        lines = await junkie_here(emulator, "keys", "count", "--by-status")
+        objects = await junkie_here(emulator, "keys", "count", "--by-status", "--json")
+        both = await junkie_here(emulator, "keys", "count", "--by-status", "--status=used")
+    assert lines.stdout == "active\t7\nused\t0\nexpired\t5\ninvalidated\t0\n"
+    assert objects.stdout.splitlines()[2] == '{"status":"expired","count":5}'
+    assert (both.exit_code, both.stdout) == (2, "")
+
+
+async def test_folders(tmp_path: Path) -> None:
+    """A line for each folder, whose names can't harm a terminal."""
+    async with Emulator() as emulator:
+        await emulator.add_folder("VIP")
+        await emulator.add_folder("a\x1b[2Jb")
+        ended = await junkie(emulator, "folders", cwd=tmp_path)
+        objects = await junkie_here(emulator, "folders", "--json")
+    rows = [line.split("\t") for line in ended.out.splitlines()]
+    assert (ended.code, [row[:2] for row in rows]) == (0, [["1", "VIP"], ["2", "a[2Jb"]])
+    folders = msgspec.json.Decoder(KeyFolder).decode_lines(objects.stdout)
+    assert [folder.name for folder in folders] == ["VIP", "a\x1b[2Jb"]
+
+
+@pytest.mark.parametrize("command", [["folders"], ["keys", "count", "--by-status"]])
+@terminal
+async def test_small_tables_are_drawn(command: list[str], tmp_path: Path) -> None:
+    """In a terminal there is a header."""
+    async with Emulator() as emulator:
+        await emulator.add_folder("VIP")
+        ended = await junkie_in_terminal(emulator, *command, cwd=tmp_path)
+    assert ended.code == 0
+    assert "───" in ended.out

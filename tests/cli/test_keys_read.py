@@ -1,0 +1,148 @@
+"""`junkie keys get`, `find`, `verify` and `export`: one key, by its value or its ID."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from junkie_async import Key, KeyDetailed
+from junkie_async.emulator import Emulator, Faults
+
+from ._service import junkie, junkie_here, junkie_in_terminal, terminal
+
+_VALUE = "JNK-AAAA-BBBB-CCCC"
+_PAST = datetime(2020, 1, 1, tzinfo=UTC)
+
+
+async def _with_digits(emulator: Emulator) -> None:
+    """Put a key there whose value is another key's ID."""
+    await emulator.seed(2, key_value=lambda row: [_VALUE, "1"][row])
+
+
+async def test_get_shows_all_fields(tmp_path: Path) -> None:
+    """A line for each field, those that are empty too, and the value masked."""
+    async with Emulator() as emulator:
+        await emulator.seed(1, key_value=_VALUE, is_premium=True, hwids=["PC", "Mac"])
+        ended = await junkie(emulator, "keys", "get", _VALUE, cwd=tmp_path)
+    assert (ended.code, ended.err) == (0, "")
+    fields = dict(line.split("\t") for line in ended.out.splitlines())
+    assert fields.keys() >= {"status", "discord_redemption", "created_at", "folder_id"}
+    assert fields["key_value"] == "JNK-…CCCC"
+    assert (fields["id"], fields["status"], fields["is_premium"]) == ("1", "active", "true")
+    assert (fields["keys_hwid"], fields["folder_id"]) == ("PC; Mac", "")
+
+
+async def test_digits_are_a_value_and_an_id_is_said_to_be_one() -> None:
+    """`get 1` is the key whose value is 1, and `get --id 1` the one whose ID is."""
+    async with Emulator() as emulator:
+        await _with_digits(emulator)
+        by_value = await junkie_here(emulator, "keys", "get", "1", "--json", "--show-values")
+        by_id = await junkie_here(emulator, "keys", "get", "--id=1", "--json", "--show-values")
+    first = msgspec.json.decode(by_value.stdout, type=KeyDetailed)
+    second = msgspec.json.decode(by_id.stdout, type=KeyDetailed)
+    assert (first.id, first.key_value) == (2, "1")
+    assert (second.id, second.key_value) == (1, _VALUE)
+
+
+@pytest.mark.parametrize("command", ["get", "find", "verify"])
+async def test_a_value_from_stdin_stays_out_of_the_history(command: str) -> None:
+    """With - it is read from stdin, with or without a line's end."""
+    async with Emulator() as emulator:
+        await emulator.seed(1, key_value=_VALUE)
+        for stdin in (_VALUE, f"{_VALUE}\n", f"\ufeff{_VALUE}\r\n\r\n"):
+            result = await junkie_here(emulator, "keys", command, "-", stdin=stdin)
+            assert (result.exit_code, result.stderr) == (0, "")
+        for stdin, number in (("", 0), (f"{_VALUE}\n{_VALUE}\n", 2)):
+            result = await junkie_here(emulator, "keys", command, "-", stdin=stdin)
+            assert result.exit_code == 2
+            assert result.stderr == f"Error: stdin must have one key value, not {number}\n"
+
+
+@pytest.mark.parametrize("arguments", [[], [_VALUE, "--id=1"], ["--id=first"]])
+async def test_it_must_be_one_key(arguments: list[str]) -> None:
+    """A value, or an ID, and not both: anything else is bad usage, and asks nothing."""
+    async with Emulator() as emulator:
+        result = await junkie_here(emulator, "keys", "get", *arguments)
+        assert emulator.requests == 0
+    assert result.exit_code == 2
+
+
+async def test_no_such_key_is_a_no() -> None:
+    """`get` says that the service knows none; `find` has looked, and found nothing."""
+    async with Emulator() as emulator:
+        await emulator.seed(1, key_value=_VALUE)
+        got = await junkie_here(emulator, "keys", "get", "JNK-NONE")
+        found = await junkie_here(emulator, "keys", "find", _VALUE[:-1])
+    assert got.exit_code == 3
+    assert got.stderr.endswith("[404]\n")
+    assert (found.exit_code, found.stderr) == (1, "Error: no key has this value\n")
+    assert got.stdout == found.stdout == ""
+
+
+async def test_find_is_exact(tmp_path: Path) -> None:
+    """Of the keys that have a value in theirs, the one is found that has no more."""
+    async with Emulator() as emulator:
+        await emulator.seed(3, key_value=lambda row: _VALUE + "x" * row)
+        ended = await junkie(emulator, "keys", "find", "--json", _VALUE, cwd=tmp_path)
+    assert (ended.code, ended.err) == (0, "")
+    assert msgspec.json.decode(ended.out, type=Key).id == 1
+    assert _VALUE not in ended.out
+
+
+@terminal
+async def test_a_terminal_gets_the_fields_that_say_something(tmp_path: Path) -> None:
+    """A table of them, with the value in full on request."""
+    async with Emulator() as emulator:
+        await emulator.seed(1, key_value=_VALUE, key_name="a\x1b]0;title\x07b")
+        ended = await junkie_in_terminal(
+            emulator, "keys", "get", "--id=1", "--show-values", cwd=tmp_path
+        )
+    assert ended.code == 0
+    assert _VALUE in ended.out
+    assert "a]0;titleb" in ended.out
+    assert "folder_id" not in ended.out
+
+
+async def test_a_verdict(tmp_path: Path) -> None:
+    """Valid is exit code 0; not valid is 1, with the first reason."""
+    async with Emulator() as emulator:
+        await emulator.seed(2, key_value=lambda row: [_VALUE, "JNK-OLD"][row], hwids=["PC"])
+        ended = await junkie(emulator, "keys", "verify", _VALUE, "--hwid=PC", cwd=tmp_path)
+        no = await junkie(emulator, "keys", "verify", _VALUE, "--premium", cwd=tmp_path)
+        other = await junkie_here(emulator, "keys", "verify", _VALUE, "--hwid=Mac")
+        nobody = await junkie_here(emulator, "keys", "verify", "JNK-NONE", "--json")
+        service = await junkie_here(emulator, "keys", "verify", _VALUE, "--service-id=9", "--json")
+    assert (ended.code, ended.out, ended.err) == (0, "valid\n", "")
+    assert (no.code, no.out, no.err) == (1, "not valid: not_premium\n", "")
+    assert (other.exit_code, other.stdout) == (1, "not valid: hwid_mismatch\n")
+    assert (nobody.exit_code, nobody.stdout) == (
+        1,
+        '{"valid":false,"reason":"not_found","key":null}\n',
+    )
+    verdict = msgspec.json.decode(service.stdout)
+    assert verdict["reason"] == "wrong_service"
+    assert verdict["key"]["key_value"] == "JNK-…CCCC"
+
+
+async def test_an_outage_is_no_verdict() -> None:
+    """A service that fails, or refuses us, gives exit code 3, and nothing on stdout."""
+    async with Emulator(api_keys={"right"}) as emulator:
+        refused = await junkie_here(emulator, "keys", "verify", _VALUE)
+        emulator.faults = Faults(throttle_rate=1.0, retry_after=300)
+        throttled = await junkie_here(emulator, "keys", "verify", _VALUE)
+    assert (refused.exit_code, throttled.exit_code) == (3, 3)
+    assert refused.stderr.endswith("Invalid API key [401]\n")
+    assert throttled.stderr.endswith("[429]\n")
+    assert refused.stdout == throttled.stdout == ""
+
+
+async def test_export_is_there_too(tmp_path: Path) -> None:
+    """`junkie keys export` is `junkie export`."""
+    async with Emulator() as emulator:
+        await emulator.seed(20, expires_at=lambda row: _PAST if row < 5 else None)
+        ended = await junkie(
+            emulator, "keys", "export", "old.jsonl", "--status=expired", cwd=tmp_path
+        )
+    assert (ended.code, ended.out, ended.err) == (0, "", "5 keys written to old.jsonl\n")
+    assert len((tmp_path / "old.jsonl").read_text("utf-8").splitlines()) == 5
