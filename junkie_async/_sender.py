@@ -286,16 +286,16 @@ class Sender:
         self, errand: _Errand[T], loop: asyncio.AbstractEventLoop, begin: float
     ) -> Answer:
         """Make the attempt, and note it."""
-        progress, status, error_ = Progress(), None, "CancelledError"
+        progress, status, lost = Progress(), None, "CancelledError"
         errand.attempts += 1
         if errand.on_flight is not None:
             errand.on_flight(True)
         try:
             answer = await self._transport.attempt(errand.call, progress, errand.deadline - begin)
-            status, error_ = answer[0], ""
+            status, lost = answer[0], ""
             return answer
         except JunkieError as error:
-            error_ = type(error).__name__
+            lost = type(error).__name__
             errand.failed(error)
             if not isinstance(error, TransportError):
                 errand.attempts -= 1  # the session was of no use: no request came about
@@ -306,7 +306,7 @@ class Sender:
             raise
         finally:
             if self.hooks is not None or _log.isEnabledFor(logging.DEBUG):
-                self._note(errand, status, error_, loop.time() - begin)
+                self._note(errand, status, lost, loop.time() - begin)
 
     def _slow_down(self, failure: JunkieError, headers: Mapping[str, str], begin: float) -> None:
         """Let the whole client slow down where an answer asks for it."""
