@@ -37,9 +37,12 @@ from threading import Thread
 from typing import Any, Final
 
 import attrs
-import pytest
 
 from . import HWID, JunkieClient, Key, KeyFolder, KeyStatus, RetryPolicy
+from .ext import needs_extra
+
+with needs_extra("pytest"):
+    import pytest
 
 try:
     from .emulator import Emulator, Faults

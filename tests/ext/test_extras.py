@@ -13,13 +13,27 @@ def python(code: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
 
 
-@pytest.mark.parametrize("extra", ["fastapi", "opentelemetry", "structlog"])
-def test_a_missing_library_names_its_extra(extra: str) -> None:
+@pytest.mark.parametrize(
+    ("library", "module", "extra"),
+    [
+        ("discord", "ext.discord", "discord"),
+        ("fastapi", "ext.fastapi", "fastapi"),
+        ("opentelemetry", "ext.opentelemetry", "opentelemetry"),
+        ("structlog", "ext.structlog", "structlog"),
+        ("jsonschema_rs", "emulator", "emulator"),
+        ("pytest", "pytest_plugin", "pytest"),
+        ("jsonschema_rs", "pytest_plugin", "pytest"),
+        ("typer", "__main__", "cli"),
+        ("rich", "__main__", "cli"),
+    ],
+)
+def test_a_missing_library_names_its_extra(library: str, module: str, extra: str) -> None:
     """The error says what to install."""
-    done = python(f"import sys; sys.modules['{extra}'] = None; import junkie_async.ext.{extra}")
-    last = done.stderr.strip().splitlines()[-1]
-    assert last.startswith("ModuleNotFoundError")
-    assert f'pip install "junkie_async[{extra}]"' in last
+    start = f"from junkie_async.{module} import main; main()"
+    do = start if module == "__main__" else f"import junkie_async.{module}"
+    done = python(f"import sys; sys.modules['{library}'] = None; {do}")
+    assert done.returncode == 1
+    assert f'pip install "junkie_async[{extra}]"' in done.stderr.strip().splitlines()[-1]
 
 
 @pytest.mark.parametrize("name", ["aiohttp", "logging"])
