@@ -18,7 +18,7 @@ from collections.abc import (
     Iterable,
 )
 from contextlib import aclosing
-from typing import ClassVar, Generic, TypeAlias, TypeVar
+from typing import Any, ClassVar, Generic, TypeAlias, TypeVar
 
 from ._checks import MAX_INTEGER, elements, integer, picture, reference
 from ._errors import (
@@ -332,10 +332,15 @@ def _iterable_of_keys(
     """Check a whole collection now, before a key is deleted; an iterator is checked as it goes."""
     if not isinstance(keys, AsyncIterable):
         elements("keys", keys, "an iterable, or async iterable, of IDs, key values or Keys")
-    if isinstance(keys, Collection):
+    if isinstance(keys, Collection) and not _are_ids(keys):
         for index, key in enumerate(keys):
             _reference(index, key)
     return keys
+
+
+def _are_ids(keys: Collection[Any]) -> bool:
+    """Tell quickly whether these are IDs alone, as they are in the largest jobs."""
+    return set(map(type, keys)) == {int} and min(keys) > 0 and max(keys) <= MAX_INTEGER
 
 
 def _reference(index: int, key: object) -> int | str:

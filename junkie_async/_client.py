@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
-from collections.abc import Iterable
+from collections.abc import Sequence
 from types import NoneType, TracebackType
 from typing import Any, Self
 
@@ -39,7 +39,8 @@ class JunkieClient:
         rate_limit: Requests a second that the client allows itself, or None.
         session: An `aiohttp.ClientSession` to use instead of the client's own. It is not closed.
             A lost connection then always counts as sent, so fewer creates can be repeated.
-        hooks: Told of each attempt, retry, pause and step of a job: one of `Hooks`, or several.
+        hooks: Told of each attempt, retry, pause and step of a job: one of `Hooks`, or a list of
+            several.
 
     Raises:
         ConfigurationError: No API key, or a base URL that can't be used.
@@ -56,7 +57,7 @@ class JunkieClient:
         max_in_flight: int = 16,
         rate_limit: RateLimit | None = None,
         session: aiohttp.ClientSession | None = None,
-        hooks: Hooks | Iterable[Hooks] = (),
+        hooks: Hooks | Sequence[Hooks] = (),
     ) -> None:
         self._base_url = _check_url(base_url or os.environ.get("JUNKIE_BASE_URL") or BASE_URL)
         checked = _check_key(api_key or os.environ.get("JUNKIE_API_KEY"))

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 import attrs
 
+from ._checks import picture
 from ._errors import InvalidRequestError, JunkieError
 
 EventT = TypeVar("EventT")
@@ -150,12 +151,11 @@ def _tell(method: Callable[[EventT], object], event: EventT) -> None:
 def all_hooks(given: Any) -> AllHooks | None:
     """Check one hook, or several; None for none, so that nobody is told for nothing."""
     hooks = (given,) if isinstance(given, Hooks) else given
-    try:
-        found = tuple(hooks)
-    except TypeError:
-        found = (hooks,)
-    for index, hook in enumerate(found):
+    if not isinstance(hooks, list | tuple):
+        raise InvalidRequestError(
+            "hooks", picture(given), "an instance of Hooks, or a list of some"
+        )
+    for index, hook in enumerate(hooks):
         if not isinstance(hook, Hooks):
-            kind = type(hook).__name__
-            raise InvalidRequestError(f"hooks[{index}]", f"a {kind}", "an instance of Hooks")
-    return AllHooks(found) if found else None
+            raise InvalidRequestError(f"hooks[{index}]", picture(hook), "an instance of Hooks")
+    return AllHooks(hooks) if hooks else None

@@ -339,6 +339,18 @@ def texts(longest: int | None = None, *, empty: bool = False) -> Kind:
     return functools.partial(_texts, longest, empty=empty)
 
 
+def no_hooks() -> Cells:
+    """Give what is neither a hook nor several; an empty list is none of them, which is good."""
+    cells = instances(null=False)()
+    assert cells.pop("list") == []
+    return cells
+
+
+def no_strings() -> Cells:
+    """Give what is no string; any string will do."""
+    return {name: value for name, value in texts()().items() if not isinstance(value, str)}
+
+
 def references() -> Cells:
     """Give what refers to no key."""
     number = _numbers(1, SAFE)
@@ -593,6 +605,18 @@ OPERATIONS: dict[str, Operation] = {
     ),
     "get": Operation(method("get"), AWAITING, KEY),
     "find": Operation(method("find"), AWAITING, {"key_value": required(texts())}),
+    "verify": Operation(
+        method("verify"),
+        AWAITING,
+        {
+            "key_value": required(no_strings),
+            "hwid": texts(255),
+            "discord_id": discord_id,
+            "service_id": numbers(),
+            "premium": booleans,
+        },
+        {"key_value": "k"},
+    ),
     "create": Operation(method("create"), AWAITING, NEW | {"hwids": devices}, ONE),
     "create_batch": Operation(
         method("create_batch"),
@@ -645,6 +669,7 @@ OPERATIONS: dict[str, Operation] = {
             "retry": instances(null=False),
             "rate_limit": instances(null=True),
             "session": instances(null=True),
+            "hooks": no_hooks,
         },
     ),
     "RetryPolicy": Operation(

@@ -443,7 +443,7 @@ async def call_everything(client: JunkieClient, watch: Watch) -> None:
 @pytest.mark.parametrize("answer", MISBEHAVIOUR.values(), ids=MISBEHAVIOUR.keys())
 async def test_no_fault_gives_a_secret_away(watch: Watch, answer: Answer) -> None:
     """Whatever the service does with what it was told, no trace of a call shows it."""
-    timeout = 0.4 if answer is MISBEHAVIOUR["hangs"] else 5.0
+    timeout = 0.8 if answer is MISBEHAVIOUR["hangs"] else 5.0
     async with Service(answer) as service, connect(service.url, timeout) as client:
         await call_everything(client, watch)
     assert len(watch.errors) + len(watch.values) == len(CALLS)

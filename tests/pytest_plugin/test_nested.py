@@ -121,8 +121,11 @@ def test_fixtures_are_listed(tmp_path: Path) -> None:
         assert not listed[line + 1].startswith("    no docstring")
 
 
-def test_a_run_without_fixtures_costs_nothing(tmp_path: Path) -> None:
+def test_a_run_without_fixtures_costs_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Where no fixture is used, neither the package nor what it brings is imported."""
+    monkeypatch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)  # it would bring sqlite3
     tests = """
         import sys
 

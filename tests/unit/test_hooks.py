@@ -220,11 +220,23 @@ def test_an_unknown_outcome_is_no_retry() -> None:
     run(main())
 
 
-@pytest.mark.parametrize("bad", ["hook", [Heard(), "hook"], 5, [None], Hooks])
-def test_what_is_no_hook_is_refused(bad: Any) -> None:
+@pytest.mark.parametrize(
+    ("bad", "field"),
+    [
+        ("hook", "hooks"),
+        ("", "hooks"),
+        (5, "hooks"),
+        (None, "hooks"),
+        (Hooks, "hooks"),
+        ([Heard(), "hook"], "hooks[1]"),
+        ([None], "hooks[0]"),
+    ],
+)
+def test_what_is_no_hook_is_refused(bad: Any, field: str) -> None:
     """It takes an instance of Hooks, or several."""
-    with pytest.raises(InvalidRequestError, match=r"hooks\[\d\] must be an instance of Hooks"):
+    with pytest.raises(InvalidRequestError, match="must be an instance of Hooks") as caught:
         JunkieClient("x", hooks=bad)
+    assert caught.value.field == field
 
 
 def test_no_hooks_are_none() -> None:
