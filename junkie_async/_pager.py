@@ -193,8 +193,6 @@ class KeyPager:
                 self._fill(ahead, number, last, window)
                 read = await _numbered(ahead[0], number)
                 ahead.popleft()
-                if window > 1:  # the first page comes alone: its reader may need no more
-                    self._fill(ahead, number + 1, last, window)
                 page = await _numbered(read(), number)
                 del read
                 if _shrank(total, page.pagination.total):
@@ -205,7 +203,7 @@ class KeyPager:
                 if stated is not None and stated != number:
                     raise _broken(f"page {number} was asked for, and page {stated} came", number)
                 last = _last_page(page, number, self._limit)
-                if window > 1:  # it may go on further than was known
+                if window > 1:  # the first page comes alone: its reader may need no more
                     self._fill(ahead, number + 1, last, window)
                 window = min(window * 2, self._prefetch)
                 came, fresh = page.keys, _without_repeats(page, in_pass)
