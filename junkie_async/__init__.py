@@ -4,9 +4,7 @@ async with JunkieClient() as junkie:
     key = await junkie.keys.create(provider_id=8969, validity_minutes=60)
 """
 
-from ._batch import DeleteJob, OnProgress
 from ._client import JunkieClient
-from ._create import CreateJob
 from ._errors import (
     APIError,
     AuthenticationError,
@@ -30,6 +28,10 @@ from ._errors import (
     TransportError,
 )
 from ._hooks import AttemptEvent, Hooks, JobEvent, PauseEvent, RetryEvent
+from ._http.retry import RetryPolicy
+from ._http.throttle import RateLimit
+from ._jobs.create import CreateJob
+from ._jobs.job import DeleteJob, OnProgress
 from ._keys import Keys
 from ._models import (
     HWID,
@@ -50,11 +52,9 @@ from ._models import (
     Unset,
     UpdateResult,
 )
-from ._pager import Drift, KeyPager
-from ._params import BatchFields, CreateFields, Filters, UpdateFields
-from ._retry import RetryPolicy
-from ._throttle import RateLimit
-from ._verify import Verdict, VerdictReason
+from ._pagination.pager import Drift, KeyPager
+from ._protocol.fields import BatchFields, CreateFields, Filters, UpdateFields
+from ._verification import Verdict, VerdictReason
 from ._version import __version__
 
 __all__ = [

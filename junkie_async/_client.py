@@ -11,14 +11,14 @@ from typing import Any, Self
 import aiohttp
 from yarl import URL
 
-from ._checks import picture, seconds
 from ._errors import ConfigurationError, InvalidRequestError
 from ._hooks import Hooks, all_hooks
+from ._http.dispatcher import Dispatcher
+from ._http.retry import RetryPolicy
+from ._http.throttle import RateLimit
+from ._http.transport import Transport
 from ._keys import Keys
-from ._retry import RetryPolicy
-from ._sender import Sender
-from ._throttle import RateLimit
-from ._transport import Transport
+from ._validation import safe_repr, seconds
 
 BASE_URL = "https://api.jnkie.com/api/v2"
 
@@ -67,7 +67,7 @@ class JunkieClient:
             timeout=seconds("timeout", timeout),
             session=_check("session", session, aiohttp.ClientSession, NoneType),
         )
-        self._sender = Sender(
+        self._dispatcher = Dispatcher(
             transport,
             api_key=checked,
             retry=_check("retry", retry, RetryPolicy),
@@ -75,7 +75,7 @@ class JunkieClient:
             rate_limit=_check("rate_limit", rate_limit, RateLimit, NoneType),
             hooks=all_hooks(hooks),
         )
-        self._keys = Keys(self._sender)
+        self._keys = Keys(self._dispatcher)
 
     @property
     def keys(self) -> Keys:
@@ -90,11 +90,11 @@ class JunkieClient:
     @property
     def closed(self) -> bool:
         """Whether `close` was called."""
-        return self._sender.closed
+        return self._dispatcher.closed
 
     async def close(self) -> None:
         """Close the client's connections. May be called again."""
-        await self._sender.close()
+        await self._dispatcher.close()
 
     async def __aenter__(self) -> Self:
         return self
@@ -115,7 +115,7 @@ class JunkieClient:
 def _check(name: str, value: Any, *kinds: type) -> Any:
     if not isinstance(value, kinds):
         limit = " or ".join("None" if kind is NoneType else f"a {kind.__name__}" for kind in kinds)
-        raise InvalidRequestError(name, picture(value), limit)
+        raise InvalidRequestError(name, safe_repr(value), limit)
     return value
 
 

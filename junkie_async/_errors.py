@@ -88,7 +88,7 @@ class InvalidRequestError(JunkieError, ValueError):
 
     Attributes:
         field: The argument's name, with an index where it is one of many (``keys[3]``).
-        value: A short, safe picture of the value: key values are masked.
+        value: The value, shortened and safe to log: key values are masked.
         limit: What would have been accepted.
     """
 

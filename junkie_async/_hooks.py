@@ -7,16 +7,19 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import attrs
 
-from ._checks import picture
 from ._errors import InvalidRequestError, JunkieError
+from ._validation import safe_repr
 
 EventT = TypeVar("EventT")
 
 _log = logging.getLogger("junkie_async")
+
+InFlightCallback: TypeAlias = Callable[[bool], None]
+"""Called with True when a request is about to be sent, and with False once it can't have acted."""
 
 
 @attrs.frozen(kw_only=True)
@@ -68,12 +71,12 @@ class PauseEvent:
 
     Attributes:
         seconds: How long no request is sent.
-        told: Whether the service named that time.
+        from_server: Whether the service named that time.
         ceiling: How many requests may be in flight afterwards.
     """
 
     seconds: float
-    told: bool
+    from_server: bool
     ceiling: int
 
 
@@ -153,9 +156,9 @@ def all_hooks(given: Any) -> AllHooks | None:
     hooks = (given,) if isinstance(given, Hooks) else given
     if not isinstance(hooks, list | tuple):
         raise InvalidRequestError(
-            "hooks", picture(given), "an instance of Hooks, or a list of some"
+            "hooks", safe_repr(given), "an instance of Hooks, or a list of some"
         )
     for index, hook in enumerate(hooks):
         if not isinstance(hook, Hooks):
-            raise InvalidRequestError(f"hooks[{index}]", picture(hook), "an instance of Hooks")
+            raise InvalidRequestError(f"hooks[{index}]", safe_repr(hook), "an instance of Hooks")
     return AllHooks(hooks) if hooks else None

@@ -8,12 +8,13 @@ from functools import lru_cache
 from os import PathLike
 from typing import Any, TypeAlias, Unpack
 
-from . import _checks as checks
-from . import _params as params
-from . import _wire as wire
-from ._batch import DeleteJob, OnFlight, OnProgress, check_progress
-from ._create import MARKER, SETTLE, CreateJob, Record, Settling, marked
+from . import _validation as checks
 from ._errors import InvalidRequestError, NotFoundError
+from ._hooks import InFlightCallback
+from ._http.dispatcher import Dispatcher
+from ._http.throttle import Priority
+from ._jobs.create import MARKER, SETTLE, CreateJob, Record, Settling, marked
+from ._jobs.job import DeleteJob, OnProgress, check_progress
 from ._models import (
     UNSET,
     ActionResult,
@@ -26,10 +27,11 @@ from ._models import (
     KeyRef,
     UpdateResult,
 )
-from ._pager import KeyPager, Unread, gather, gathered
-from ._params import BatchFields, CreateFields, Filters, UpdateFields
-from ._sender import Sender
-from ._verify import Verdict, judge
+from ._pagination.pager import KeyPager, PendingPage, gather, gathered
+from ._protocol import fields as params
+from ._protocol import requests as wire
+from ._protocol.fields import BatchFields, CreateFields, Filters, UpdateFields
+from ._verification import Verdict, evaluate
 
 # In the class below, `list` is the method.
 KeyFolders: TypeAlias = list[KeyFolder]
@@ -44,8 +46,8 @@ class Keys:
     other `JunkieError` after; what the methods list under "Raises" is what callers usually handle.
     """
 
-    def __init__(self, sender: Sender) -> None:
-        self._sender = sender
+    def __init__(self, sender: Dispatcher) -> None:
+        self._dispatcher = sender
         self._send = sender.send
 
     def list(
@@ -74,8 +76,10 @@ class Keys:
         given = {name: UNSET if value is None else value for name, value in filters.items()}
         query = params.check(params.ListFilters, "list", given).query()
 
-        def fetch(page: int, limit: int) -> Coroutine[Any, Any, Unread]:
-            return self._sender.fetch(wire.list_keys(query, page, limit), patient=True)
+        def fetch(page: int, limit: int) -> Coroutine[Any, Any, PendingPage]:
+            return self._dispatcher.fetch(
+                wire.list_keys(query, page, limit), priority=Priority.WALK
+            )
 
         return KeyPager(fetch, page=page, limit=limit, prefetch=prefetch, strict=strict)
 
@@ -135,7 +139,7 @@ class Keys:
             hwid=hwid, discord_id=discord_id, service_id=service_id, premium=premium
         )
         value = checks.possible_value("key_value", key_value)
-        return judge(await self._look_up(value) if value else None, claims)
+        return evaluate(await self._look_up(value) if value else None, claims)
 
     async def create(self, *, provider_id: int, **fields: Unpack[CreateFields]) -> Key:
         """Create one key.
@@ -174,7 +178,7 @@ class Keys:
         provider_id: int,
         concurrency: int = 8,
         ledger: str | PathLike[str] | None = None,
-        settle: float = SETTLE,
+        reconcile_after: float = SETTLE,
         marker: str | None = MARKER,
         on_progress: OnProgress | None = None,
         **fields: Unpack[BatchFields],
@@ -190,7 +194,7 @@ class Keys:
             provider_id: The provider that hands the keys out, 1 or more.
             concurrency: Calls in flight at once, 1 to 1000.
             ledger: The file that keeps the job's record, or None.
-            settle: Seconds between an unknown outcome and the search for what came of it. Longer
+            reconcile_after: Seconds between an unknown outcome and the search for what came of it. Longer
                 than the service may still act on a request. Counts with a ledger alone.
             marker: A word of 1 to 32 characters that the marks in ``key_name`` begin with. None
                 leaves ``key_name`` as it is: then an unknown outcome stays unknown, and the job
@@ -215,23 +219,29 @@ class Keys:
         if ledger is not None:
             from . import provisioning
 
-            arguments = {**wire.plain(request), "amount": whole, "base_url": self._sender.base_url}
+            arguments = {
+                **wire.plain(request),
+                "amount": whole,
+                "base_url": self._dispatcher.base_url,
+            }
             record = provisioning.record(ledger, arguments, marker, request)
-            settling = provisioning.settling(self, provider_id, settle, marker)
+            settling = provisioning.settling(self, provider_id, reconcile_after, marker)
 
         @lru_cache(maxsize=2)  # without markers all calls but the last one are alike
-        def call(count: int, mark: str | None) -> wire.Call[KeyBatch]:
+        def call(count: int, mark: str | None) -> wire.Request[KeyBatch]:
             return wire.create_batch(marked(request, count, mark))
 
-        async def create(count: int, mark: str | None, on_flight: OnFlight) -> KeyBatch:
-            return await self._send(call(count, mark), patient=True, on_flight=on_flight)
+        async def create(count: int, mark: str | None, on_in_flight: InFlightCallback) -> KeyBatch:
+            return await self._send(
+                call(count, mark), priority=Priority.JOB, on_in_flight=on_in_flight
+            )
 
         return CreateJob(
             whole,
             create,
             concurrency=concurrency,
             on_progress=on_progress,
-            hooks=self._sender.hooks,
+            hooks=self._dispatcher.hooks,
             record=record,
             settling=settling,
         )
@@ -319,15 +329,17 @@ class Keys:
             BatchError: From the job: a call failed for good, or the iterable did.
         """
 
-        async def delete(chunk: _References, on_flight: OnFlight) -> BulkDeleteResult:
-            return await self._send(wire.bulk_delete(chunk), patient=True, on_flight=on_flight)
+        async def delete(chunk: _References, on_in_flight: InFlightCallback) -> BulkDeleteResult:
+            return await self._send(
+                wire.bulk_delete(chunk), priority=Priority.JOB, on_in_flight=on_in_flight
+            )
 
         return DeleteJob(
             gathered(keys) if isinstance(keys, KeyPager) else keys,
             delete,
             concurrency=concurrency,
             on_progress=on_progress,
-            hooks=self._sender.hooks,
+            hooks=self._dispatcher.hooks,
         )
 
     async def purge(

@@ -122,18 +122,20 @@ class Key:
     hwids: tuple[HWID, ...] = ()
     keys_hwid: tuple[str, ...] = ()
 
-    def status(self, at: datetime | None = None) -> KeyStatus:
-        """Tell what the key is worth.
+    @property
+    def status(self) -> KeyStatus:
+        """The key's status now: the first that holds of INVALIDATED, EXPIRED, USED; else ACTIVE."""
+        return self.status_at(datetime.now(UTC))
+
+    def status_at(self, moment: datetime) -> KeyStatus:
+        """Return the key's status at a moment.
 
         Args:
-            at: The moment to judge, aware; now by default.
-
-        Returns:
-            The first that holds of INVALIDATED, EXPIRED, USED; else ACTIVE.
+            moment: An aware datetime.
         """
         if self.is_invalidated:
             return KeyStatus.INVALIDATED
-        if self.expires_at is not None and self.expires_at <= (at or datetime.now(UTC)):
+        if self.expires_at is not None and self.expires_at <= moment:
             return KeyStatus.EXPIRED
         return KeyStatus.ACTIVE if self.used_at is None else KeyStatus.USED
 

@@ -8,13 +8,15 @@ report, or the ``async for``, has given each of them once.
 How it works: each call is recorded, and synced to the disk, before it is sent, and its keys before
 they are given to you. Each call's keys bear a marker of their own at the end of ``key_name``
 (``launch jk-k3v9x2mq.1f``: the job, and the call's number in base 36). When it is not known what
-became of a call, the job goes on with the others; then, ``settle`` seconds after the last doubt, it
+became of a call, the job goes on with the others; then, ``reconcile_after`` seconds after the last
+doubt, it
 walks the provider's keys for the markers, adopts what it finds, deletes what is more than was asked
 for, and asks for the rest under new markers.
 
 What this rests on:
 
-- The service acts on a request within ``settle`` seconds (120 by default) or never, and once.
+- The service acts on a request within ``reconcile_after`` seconds (120 by default) or never, and
+  once.
 - ``GET /keys`` shows what was created, with its ``key_name``, by the time the settling walk comes.
 - Nobody else changes or deletes the job's keys, or their names, before the job has ended.
 - The disk keeps what it says that it has synced, and the ledger is on a local file system.
@@ -35,13 +37,13 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from . import _codec
-from ._checks import picture, seconds, text
-from ._create import Attempt, Settling, marked
 from ._errors import InvalidRequestError
-from ._ledger import Ledger, reading
+from ._jobs.create import Attempt, Settling, marked
+from ._jobs.ledger import Ledger, reading
 from ._models import Key
-from ._params import CreateBatch
+from ._protocol import codec as _codec
+from ._protocol.fields import CreateBatch
+from ._validation import safe_repr, seconds, text
 
 if TYPE_CHECKING:  # it imports this file, when a job needs it
     from ._keys import Keys
@@ -114,7 +116,7 @@ def record(
 ) -> Ledger:
     """Make the record of a job, which is opened when the job begins."""
     if marker is not None and " " in text("marker", marker, 32):
-        raise InvalidRequestError("marker", picture(marker), "a word without spaces")
+        raise InvalidRequestError("marker", safe_repr(marker), "a word without spaces")
     ledger = Ledger(_path(path), arguments, marker)
     marked(request, 1, ledger.longest_marker)  # is there room for it?
     return ledger
@@ -122,7 +124,7 @@ def record(
 
 def settling(keys: Keys, provider_id: int, seconds_: float, marker: str | None) -> Settling | None:
     """Say how a job over these keys settles its doubts; not at all without markers."""
-    waits = seconds("settle", seconds_, zero=True)
+    waits = seconds("reconcile_after", seconds_, zero=True)
 
     async def find(markers: Mapping[str, Attempt]) -> list[tuple[Attempt, Key]]:
         found: list[tuple[Attempt, Key]] = []
@@ -143,7 +145,7 @@ def settling(keys: Keys, provider_id: int, seconds_: float, marker: str | None) 
 
 def _path(path: str | os.PathLike[str]) -> Path:
     if not isinstance(path, str | os.PathLike) or not (written := os.fspath(path)):
-        raise InvalidRequestError("ledger", picture(path), "the path of a file")
+        raise InvalidRequestError("ledger", safe_repr(path), "the path of a file")
     if not isinstance(written, str) or "\0" in written:
-        raise InvalidRequestError("ledger", picture(written), "the path of a file, as text")
+        raise InvalidRequestError("ledger", safe_repr(written), "the path of a file, as text")
     return Path(written)

@@ -124,7 +124,7 @@ def print_key(key: Key, view: ViewOptions) -> None:
         print_json(shown)
         return
     fields = attrs.asdict(shown, recurse=False)
-    rows = [("status", str(key.status())), *((name, _cell(fields[name])) for name in fields)]
+    rows = [("status", str(key.status)), *((name, _cell(fields[name])) for name in fields)]
     print_table(("Field", "Value"), [row for row in rows if row[1]] if is_drawn() else rows)
 
 
@@ -189,7 +189,7 @@ def _row(key: Key, view: ViewOptions) -> tuple[str, ...]:
     return (
         str(key.id),
         printable(_shown(key.key_value, view.show_values)),
-        str(key.status()),
+        str(key.status),
         _cell(key.expires_at),
         f"{len(key.keys_hwid)}{most}",
         one_line(key.discord_id or ""),

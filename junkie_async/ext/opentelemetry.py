@@ -118,7 +118,7 @@ class OpenTelemetryHooks(Hooks):
 
     def on_pause(self, event: PauseEvent) -> None:
         """Count the pause, and note what it left of the requests in flight."""
-        self._pause.record(event.seconds, {"junkie.pause.told": event.told})
+        self._pause.record(event.seconds, {"junkie.pause.from_server": event.from_server})
         self._limit.set(event.ceiling)
 
     def on_job(self, event: JobEvent) -> None:

@@ -77,7 +77,7 @@ async def test_a_key_that_can_not_be_sends_nothing(arguments: list[str]) -> None
     assert (result.exit_code, result.stdout) == (2, "")
 
 
-_JOB = ("keys", "provision", "3000", "--provider-id=9", "--ledger=launch.db", "--settle=1")
+_JOB = ("keys", "provision", "3000", "--provider-id=9", "--ledger=launch.db", "--reconcile-after=1")
 
 
 async def test_provision_writes_every_value_once(tmp_path: Path) -> None:
@@ -200,7 +200,7 @@ async def test_a_job_that_did_nothing_has_its_causes_code(tmp_path: Path) -> Non
         (["--out=launch.db"], "--out and --ledger must be two files"),
         (["--out=nowhere/keys.txt"], "nowhere/keys.txt: No such file or directory"),
         (["--ledger=nowhere/launch.db"], "the ledger nowhere/launch.db can't be opened"),
-        (["--settle=-1"], "settle must be a finite number of seconds"),
+        (["--reconcile-after=-1"], "reconcile_after must be a finite number of seconds"),
         (["--hwid-limit=101"], "hwid_limit must be"),
     ],
 )

@@ -24,10 +24,10 @@ from typing import Any, Final, Self
 import attrs
 
 from junkie_async import BatchError, JunkieClient, RetryPolicy
-from junkie_async._create import Attempt, Record
-from junkie_async._ledger import Ledger
-from junkie_async._transport import Answer, Progress, Transport
-from junkie_async._wire import Call
+from junkie_async._http.transport import Response, SendState, Transport
+from junkie_async._jobs.create import Attempt, Record
+from junkie_async._jobs.ledger import Ledger
+from junkie_async._protocol.requests import Request
 
 _ROOT: Final = Path(__file__).parents[2]
 
@@ -71,7 +71,7 @@ class Order:
         folder: For the ledger, and for what the child leaves behind.
         amount: How many keys.
         concurrency: Calls in flight at once.
-        settle: Seconds.
+        reconcile_after: Seconds.
         kill_at: A point and which time it is met, from 0; none when None.
         kill_after: Seconds until a kill from outside; none when None.
         without_intent: Whether the record of what is about to be sent is left out.
@@ -81,7 +81,7 @@ class Order:
     folder: str
     amount: int
     concurrency: int = 4
-    settle: float = 0.6
+    reconcile_after: float = 0.6
     kill_at: tuple[str, int] | None = None
     kill_after: float | None = None
     without_intent: bool = False
@@ -132,8 +132,8 @@ class _Points:
         attempt = Transport.attempt
 
         async def watched(
-            transport: Transport, call: Call[object], progress: Progress, left: float
-        ) -> Answer:
+            transport: Transport, call: Request[object], progress: SendState, left: float
+        ) -> Response:
             self.meet(f"before {call.method} {call.path}")
             answer = await attempt(transport, call, progress, left)
             self.meet(f"after {call.method} {call.path}")
@@ -153,7 +153,7 @@ async def _work(order: Order, points: _Points) -> int:
             key_name="launch",
             concurrency=order.concurrency,
             ledger=folder / "ledger.db",
-            settle=order.settle,
+            reconcile_after=order.reconcile_after,
         )
         try:
             with (folder / "given").open("ab", buffering=0) as given:

@@ -31,7 +31,7 @@ class Scenario:
     Attributes:
         seed: Of the service's dice, and of the job's size.
         kills: How the first processes end, one each; the next ones run to their ends.
-        settle: Seconds that the job waits before it settles doubts.
+        reconcile_after: Seconds that the job waits before it settles doubts.
         amount: Keys asked for; some number when None.
         script: What the first calls meet.
         trouble: How likely later ones meet trouble.
@@ -41,7 +41,7 @@ class Scenario:
 
     seed: int
     kills: tuple[Kill, ...] = ()
-    settle: float = 0.6
+    reconcile_after: float = 0.6
     amount: int | None = None
     script: tuple[str, ...] | None = None
     trouble: float = 0.25
@@ -86,7 +86,7 @@ async def play(scenario: Scenario, forks: Forks, folder: Path) -> Played:
             folder=str(folder),
             amount=amount,
             concurrency=dice.randint(1, 6),
-            settle=scenario.settle,
+            reconcile_after=scenario.reconcile_after,
             without_intent=scenario.without_intent,
         )
         codes = [await forks.run(_killed(order, kill)) for kill in scenario.kills]

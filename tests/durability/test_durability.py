@@ -86,7 +86,7 @@ async def test_what_was_asked_for_exactly(
 async def test_a_job_that_does_not_wait_breaks_the_promise(forks: Forks, tmp_path: Path) -> None:
     """Without the settle time, what a late call makes is too much."""
     scenario = Scenario(
-        seed=1, amount=100, script=("late",), trouble=0.0, late=(5.0, 5.0), settle=0.0
+        seed=1, amount=100, script=("late",), trouble=0.0, late=(5.0, 5.0), reconcile_after=0.0
     )
     played = await play(scenario, forks, tmp_path)
     assert any("keys made, not 100" in wrong for wrong in played.wrong), played

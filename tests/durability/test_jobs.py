@@ -23,8 +23,8 @@ from junkie_async import (
     RetryPolicy,
     provisioning,
 )
-from junkie_async._create import CreateJob
-from junkie_async._ledger import _Disk
+from junkie_async._jobs.create import CreateJob
+from junkie_async._jobs.ledger import _Disk
 
 from .server import PROVIDER, Service
 
@@ -51,7 +51,12 @@ def begin(client: JunkieClient, tmp_path: Path) -> Callable[..., CreateJob]:
     """Make a job, always with the same ledger and arguments, but for those that are given."""
 
     def begin(amount: int = 300, **fields: Any) -> CreateJob:
-        given = {"provider_id": PROVIDER, "key_name": "launch", "concurrency": 2, "settle": 0.25}
+        given = {
+            "provider_id": PROVIDER,
+            "key_name": "launch",
+            "concurrency": 2,
+            "reconcile_after": 0.25,
+        }
         ledger = tmp_path / "ledger.db"
         return client.keys.create_many(amount, **{"ledger": ledger, **given, **fields})
 
@@ -127,7 +132,7 @@ async def test_patience_and_pace_may_differ_from_run_to_run(
     """What does not change the keys does not tell one job from another."""
     async with aclosing(aiter(begin())) as batches:
         await anext(batches)
-    assert _settled(await begin(settle=0.3, concurrency=5), service, 300)
+    assert _settled(await begin(reconcile_after=0.3, concurrency=5), service, 300)
 
 
 async def test_without_markers_an_unknown_outcome_stays_unknown(
@@ -296,7 +301,7 @@ async def test_an_outage_ends_the_job_for_now(
     """It gives up after a few rounds without a key, and says what it does not know."""
     service.script.extend(["failed before"] * 200)
     with pytest.raises(BatchError) as caught:
-        await begin(settle=0.01)
+        await begin(reconcile_after=0.01)
     report: CreateReport = caught.value.report
     assert (report.created, report.failed + report.unknown) == (0, 300)
     service.script.clear()

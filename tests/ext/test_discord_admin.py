@@ -31,7 +31,7 @@ async def shop() -> AsyncIterator[Shop]:
 
 async def status_of(shop: Shop, key: Key) -> KeyStatus:
     """Look at what a key is worth now."""
-    return (await shop.junkie.keys.get(key.id)).status()
+    return (await shop.junkie.keys.get(key.id)).status
 
 
 # --- who ------------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ LOUD = {"retry", "pause"}
 FIELDS = {
     "attempt": {"method", "path", "url", "attempt", "seconds", "status", "error"},
     "retry": {"method", "path", "attempt", "seconds", "error"},
-    "pause": {"seconds", "told", "ceiling"},
+    "pause": {"seconds", "from_server", "ceiling"},
     "job": {"job", "keys", "done", "total"},
 }
 

@@ -227,7 +227,7 @@ async def test_all_metrics(telemetry: Telemetry) -> None:
         point.attributes["error.type"]: point.count for point in points["junkie.client.retry.wait"]
     } == {"503": 1, "429": 1}
     (pause,) = points["junkie.client.pause.duration"]
-    assert (pause.count, pause.attributes) == (1, {"junkie.pause.told": False})
+    assert (pause.count, pause.attributes) == (1, {"junkie.pause.from_server": False})
     assert [point.value for point in points["junkie.client.request.limit"]] == [1]
     assert {
         point.attributes["junkie.job.name"]: point.value
@@ -246,7 +246,7 @@ def test_a_pause_has_its_length(telemetry: Telemetry) -> None:
     metrics = telemetry.metrics()
     (pause,) = metrics["junkie.client.pause.duration"].data.data_points
     (wait,) = metrics["junkie.client.retry.wait"].data.data_points
-    assert (pause.sum, pause.attributes) == (7.0, {"junkie.pause.told": True})
+    assert (pause.sum, pause.attributes) == (7.0, {"junkie.pause.from_server": True})
     assert pause.explicit_bounds[-1] == 120.0
     assert (wait.count, round(wait.sum, 3)) == (1, 7.0)
 

@@ -19,7 +19,8 @@ from aiohttp import web
 from fastapi import FastAPI
 
 import junkie_async
-from junkie_async import JunkieClient, JunkieError, RetryPolicy, _transport
+from junkie_async import JunkieClient, JunkieError, RetryPolicy
+from junkie_async._http import transport
 from junkie_async.emulator import Emulator, Faults
 from junkie_async.ext import aiohttp as ours
 from junkie_async.ext.fastapi import JunkieDep, junkie_errors, junkie_lifespan
@@ -92,18 +93,18 @@ def serve(request: pytest.FixtureRequest) -> Serve:
 def made(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[Any]]:
     """All clients, and all sessions of clients, that are made."""
     found: dict[str, list[Any]] = {"clients": [], "sessions": []}
-    begin, connect = JunkieClient.__init__, _transport._open
+    begin, connect = JunkieClient.__init__, transport._open
 
     def init(self: JunkieClient, *args: Any, **options: Any) -> None:
         found["clients"].append(self)
         begin(self, *args, **options)
 
-    def opened(*, once: bool) -> aiohttp.ClientSession:
-        found["sessions"].append(session := connect(once=once))
+    def opened(*, idempotent: bool) -> aiohttp.ClientSession:
+        found["sessions"].append(session := connect(idempotent=idempotent))
         return session
 
     monkeypatch.setattr(JunkieClient, "__init__", init)
-    monkeypatch.setattr(_transport, "_open", opened)
+    monkeypatch.setattr(transport, "_open", opened)
     return found
 
 

@@ -816,7 +816,7 @@ def test_every_argument_is_in_the_table() -> None:
         names = set(inspect.signature(target).parameters) - {
             *("self", "fields", "filters", "changes"),
             *("api_key", "base_url"),  # ConfigurationError
-            *("ledger", "settle", "marker"),  # tested with the ledger
+            *("ledger", "reconcile_after", "marker"),  # tested with the ledger
         }
         if name in variable:
             names |= get_type_hints(variable[name]).keys()

@@ -44,7 +44,7 @@ from junkie_async import (
     OutcomeUnknownError,
     RetryPolicy,
 )
-from junkie_async._sender import Sender
+from junkie_async._http.dispatcher import Dispatcher
 
 from ._echo import DROP, HANG, Answer, Last, Request, Service, http
 
@@ -201,13 +201,13 @@ class Keeper(logging.Handler):
 def watch(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Iterator[Watch]:
     """Watch a test, with every log open and each warning recorded; in the end, nothing leaked."""
     watch = Watch()
-    send = Sender.send
+    send = Dispatcher.send
 
-    async def spy(sender: Sender, call: Any, **options: Any) -> object:
+    async def spy(sender: Dispatcher, call: Any, **options: Any) -> object:
         watch.calls.append(f"{call!r} {call}")
         return await send(sender, call, **options)
 
-    monkeypatch.setattr(Sender, "send", spy)
+    monkeypatch.setattr(Dispatcher, "send", spy)
     root, keeper = logging.getLogger(), Keeper(watch.records)
     level = root.level
     root.addHandler(keeper)
@@ -629,7 +629,7 @@ async def test_documented_payload_is_kept(watch: Watch) -> None:
     [
         lambda client: client,
         lambda client: client.keys,
-        lambda client: client._sender,
+        lambda client: client._dispatcher,
     ],
 )
 async def test_no_pickle_of_the_client(part: Callable[[JunkieClient], object]) -> None:

@@ -16,9 +16,8 @@ from junkie_async import (
     Key,
     KeyStatus,
     NotFoundError,
-    _codec,
-    _wire,
 )
+from junkie_async._protocol import codec, requests
 from junkie_async.emulator import Emulator
 
 USER = 123456789012345678
@@ -48,7 +47,7 @@ async def test_create_and_get(junkie: JunkieClient) -> None:
     assert [hwid.hwid for hwid in key.hwids] == ["first", "second"]
     assert key.expires_at is not None
     assert abs(key.expires_at - before - timedelta(hours=1)) < timedelta(minutes=1)
-    assert key.status() is KeyStatus.ACTIVE
+    assert key.status is KeyStatus.ACTIVE
     for ref in (key.id, key.key_value, key):
         detailed = await junkie.keys.get(ref)
         assert (detailed.id, detailed.key_value) == (key.id, key.key_value)
@@ -72,9 +71,9 @@ async def test_invalidate_revalidate_reset(junkie: JunkieClient) -> None:
     """A key can be revoked and restored, and its devices unbound."""
     key = await junkie.keys.create(provider_id=1, hwids=["a", "b"])
     await junkie.keys.invalidate(key)
-    assert (await junkie.keys.get(key)).status() is KeyStatus.INVALIDATED
+    assert (await junkie.keys.get(key)).status is KeyStatus.INVALIDATED
     await junkie.keys.revalidate(key)
-    assert (await junkie.keys.get(key)).status() is KeyStatus.ACTIVE
+    assert (await junkie.keys.get(key)).status is KeyStatus.ACTIVE
     assert (await junkie.keys.reset_hwid(key)).success
     assert (await junkie.keys.get(key)).hwids == ()
 
@@ -84,7 +83,7 @@ async def test_redemption(emulator: Emulator, junkie: JunkieClient) -> None:
     key = await junkie.keys.create(provider_id=1, discord_id=USER)
     await emulator.mark_used(key.id)
     detailed = await junkie.keys.get(key)
-    assert detailed.status() is KeyStatus.USED
+    assert detailed.status is KeyStatus.USED
     redemption = detailed.discord_redemption
     assert redemption is not None
     assert redemption.discord_user_id == str(USER)
@@ -180,7 +179,7 @@ async def test_filters(emulator: Emulator, junkie: JunkieClient) -> None:
         KeyStatus.INVALIDATED: 1,
     }
     async for key in keys.list():
-        assert key.status() in by_status
+        assert key.status in by_status
     assert await keys.list(provider_id=2, status="expired", folder_id=None).count() == 3
 
 
@@ -207,12 +206,12 @@ async def test_the_service_has_the_last_word(emulator: Emulator, junkie: JunkieC
     """What the client lets pass and the service refuses keeps the service's words."""
     with pytest.raises(BadRequestError, match="service_id"):
         # No minimum for it in the contract of POST /keys, but 64 bits are the emulator's.
-        await junkie._sender.send(_too_large())
+        await junkie._dispatcher.send(_too_large())
 
 
-def _too_large() -> _wire.Call[Key]:
+def _too_large() -> requests.Request[Key]:
     body = b'{"provider_id": 1, "service_id": 99999999999999999999}'
-    return _wire.Call("POST", "/keys", "/keys", _codec.read_key, body, once=True)
+    return requests.Request("POST", "/keys", "/keys", codec.read_key, body, idempotent=False)
 
 
 async def test_nothing_is_sent_when_an_argument_is_bad(

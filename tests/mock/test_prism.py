@@ -9,8 +9,8 @@ import aiohttp
 import pytest
 
 from junkie_async import BadRequestError, JunkieClient, KeyStatus, NotFoundError, UpdateResult
-from junkie_async._sender import Sender
-from junkie_async._wire import Call
+from junkie_async._http.dispatcher import Dispatcher
+from junkie_async._protocol.requests import Request
 
 from .traffic import Contract, Traffic, fields, parameters
 
@@ -296,8 +296,8 @@ class TestRefusals:
 
     async def test_the_client_tells(self, client: JunkieClient, traffic: Traffic) -> None:
         """A refusal is one request and a `BadRequestError` that says where it hurts."""
-        sender: Sender = client._sender
-        call: Call[bytes] = Call("POST", "/keys", "/keys", bytes, b"{}", once=True)
+        sender: Dispatcher = client._dispatcher
+        call: Request[bytes] = Request("POST", "/keys", "/keys", bytes, b"{}", idempotent=False)
         with pytest.raises(BadRequestError) as caught:
             await sender.send(call)
         assert caught.value.status == 422

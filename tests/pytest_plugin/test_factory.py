@@ -20,7 +20,7 @@ NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
 @pytest.mark.parametrize("status", [*KeyStatus, *map(str, KeyStatus)])
 def test_a_key_has_the_status_that_is_asked_for(status: KeyStatus | str) -> None:
     """As a member or a word of `KeyStatus`."""
-    assert KeyFactory(1).key(status=status).status() is KeyStatus(status)
+    assert KeyFactory(1).key(status=status).status is KeyStatus(status)
 
 
 def test_a_status_that_is_not() -> None:

@@ -15,11 +15,13 @@ from typing import Protocol
 import attrs
 import pytest
 
-from junkie_async import ServerError, _answer, _wire
-from junkie_async._retry import RetryPolicy
-from junkie_async._sender import Sender
-from junkie_async._throttle import Throttle
-from junkie_async._transport import Transport
+from junkie_async import ServerError
+from junkie_async._http.dispatcher import Dispatcher
+from junkie_async._http.retry import RetryPolicy
+from junkie_async._http.throttle import Throttle
+from junkie_async._http.transport import Transport
+from junkie_async._protocol import rate_limit_headers
+from junkie_async._protocol.requests import list_folders
 from junkie_async.emulator.ratelimit import RateLimiter
 
 from .clock import run
@@ -118,7 +120,10 @@ class Job:
                 self.refused += 1
                 throttle.refused(loop.time(), float(wait), sent=sent)
             else:
-                throttle.admitted(loop.time(), _answer.allowance(headers) if self.stated else None)
+                throttle.admitted(
+                    loop.time(),
+                    rate_limit_headers.read_rate_limit(headers) if self.stated else None,
+                )
             return not wait
         finally:
             throttle.release()
@@ -203,7 +208,7 @@ def test_an_outage_does_not_multiply_the_load(took: float) -> None:
             base_url="http://127.0.0.1", api_key="secret", timeout=30.0, session=None
         )
         transport.took = took
-        sender = Sender(
+        sender = Dispatcher(
             transport, api_key="secret", retry=RetryPolicy(), max_in_flight=16, rate_limit=None
         )
         loop, calls = asyncio.get_running_loop(), 0
@@ -214,11 +219,11 @@ def test_an_outage_does_not_multiply_the_load(took: float) -> None:
             while loop.time() < end:
                 calls += 1
                 with pytest.raises(ServerError):
-                    await sender.send(_wire.list_folders())
+                    await sender.send(list_folders())
 
         await asyncio.gather(*(busy() for _ in range(16)))
         await sender.close()
         return calls, transport.requests
 
-    calls, requests = run(main())
-    assert calls < requests <= 1.5 * calls
+    calls, sent = run(main())
+    assert calls < sent <= 1.5 * calls

@@ -27,11 +27,10 @@ from junkie_async import (
     PermissionDeniedError,
     RateLimitError,
     ServerError,
-    _answer,
-    _wire,
 )
+from junkie_async._protocol import decompression, rate_limit_headers, requests, responses
 
-GET = _wire.get_key("7")
+GET = requests.get_key("7")
 JSON = {"Content-Type": "application/json"}
 HTML = {"Content-Type": "text/html; charset=utf-8"}
 PAGE = b"<!DOCTYPE html><html><head><title>Just a moment...</title></head></html>"
@@ -41,7 +40,7 @@ KEY = b'{"key":{"id":7,"key_value":"JNK"}}'
 def refused(status: int, body: bytes = b"{}", **headers: str) -> APIError:
     """Read an answer that says no."""
     named = {name.replace("_", "-"): value for name, value in headers.items()}
-    error = _answer.refusal(status, CIMultiDict(JSON | named), body)
+    error = responses.refusal(status, CIMultiDict(JSON | named), body)
     assert isinstance(error, APIError)
     assert (error.__cause__, error.__context__) == (None, None)
     return error
@@ -85,17 +84,17 @@ def test_status_classes(status: int) -> None:
 @pytest.mark.parametrize("status", [200, 201, 204, 299])
 def test_any_2xx_is_read(status: int) -> None:
     """A 2xx is a success whatever its number and content type, and headers don't matter."""
-    assert _answer.refusal(status, {}, b"") is None
-    assert _answer.read(GET, status, {}, KEY) == KeyDetailed(id=7, key_value="JNK")
-    assert _answer.read(GET, status, HTML, KEY).id == 7
+    assert responses.refusal(status, {}, b"") is None
+    assert responses.read(GET, status, {}, KEY) == KeyDetailed(id=7, key_value="JNK")
+    assert responses.read(GET, status, HTML, KEY).id == 7
     for body in (b"", b"null", b"gone", PAGE):
-        assert _answer.read(_wire.delete_key("7"), status, JSON, body) is None
+        assert responses.read(requests.delete_key("7"), status, JSON, body) is None
 
 
 @pytest.mark.parametrize("status", [100, 199, 300, 301, 302, 303, 304, 307, 308, 399])
 def test_redirects_are_refused(status: int) -> None:
     """A redirect is never followed; what the service did is not known."""
-    error = _answer.refusal(status, {"Location": "https://elsewhere"}, b"")
+    error = responses.refusal(status, {"Location": "https://elsewhere"}, b"")
     assert isinstance(error, InvalidResponseError)
     assert f"status {status}" in error.message
     assert (error.status, error.transient) == (status, False)
@@ -117,7 +116,7 @@ def test_redirects_are_refused(status: int) -> None:
 def test_unusable_2xx(headers: dict[str, str], body: bytes, *, transient: bool, says: str) -> None:
     """A 2xx that can't be read says why, has its status, and is transient unless it was JSON."""
     with pytest.raises(InvalidResponseError, match=re.escape(says)) as caught:
-        _answer.read(GET, 200, headers, body)
+        responses.read(GET, 200, headers, body)
     error = caught.value
     assert (error.status, error.transient) == (200, transient)
     assert error.outcome is (Outcome.UNKNOWN if transient else Outcome.EXECUTED)
@@ -212,7 +211,7 @@ SERVER_NOW = "Wed, 01 Jan 2020 00:00:00 GMT"
 def test_retry_after(value: str, date: str | None, wait: float | None) -> None:
     """Seconds and dates are read, dates by the server's clock; garbage is no word at all."""
     headers = {"retry-after": value} | ({"date": date} if date else {})
-    assert _answer.retry_after(CIMultiDict(headers)) == wait
+    assert rate_limit_headers.read_retry_after(CIMultiDict(headers)) == wait
 
 
 @pytest.mark.parametrize("date", [None, "garbage"])
@@ -222,14 +221,14 @@ def test_retry_after_without_a_date(date: str | None) -> None:
     headers = {"Retry-After": format_datetime(until, usegmt=True)} | (
         {"Date": date} if date else {}
     )
-    wait = _answer.retry_after(headers)
+    wait = rate_limit_headers.read_retry_after(headers)
     assert wait is not None
     assert 3500 < wait <= 3600
 
 
 def test_no_retry_after() -> None:
     """An answer without the header asks for nothing."""
-    assert _answer.retry_after({"Date": SERVER_NOW}) is None
+    assert rate_limit_headers.read_retry_after({"Date": SERVER_NOW}) is None
 
 
 @given(
@@ -241,7 +240,7 @@ def test_no_retry_after() -> None:
 )
 def test_retry_after_never_fails(value: str, date: str) -> None:
     """Whatever the headers say, the wait is a finite number of seconds, or None."""
-    wait = _answer.retry_after({"Retry-After": value, "Date": date})
+    wait = rate_limit_headers.read_retry_after({"Retry-After": value, "Date": date})
     assert wait is None or 0 <= wait < 1e12
 
 
@@ -260,9 +259,9 @@ def test_retry_after_in_errors(status: int, outcome: Outcome) -> None:
 @pytest.mark.parametrize("body", [b"{}", b"x" * 100_000, b""])
 def test_inflate(body: bytes) -> None:
     """A gzip body comes out whole, an uncoded one as it is."""
-    assert _answer.inflate(gzip.compress(body), "gzip") == body
-    assert _answer.inflate(body, "") == body
-    assert _answer.inflate(body, "identity") == body
+    assert decompression.inflate(gzip.compress(body), "gzip") == body
+    assert decompression.inflate(body, "") == body
+    assert decompression.inflate(body, "identity") == body
 
 
 @given(st.integers(1, 10_000))
@@ -270,7 +269,7 @@ def test_cut_gzip_is_noticed(cut: int) -> None:
     """Wherever a gzip stream is cut, its trailer included, it does not pass for a whole one."""
     whole = gzip.compress(json.dumps(list(range(1000))).encode())
     with pytest.raises(InvalidResponseError, match="cut short") as caught:
-        _answer.inflate(whole[: cut % len(whole) or 1], "gzip")
+        decompression.inflate(whole[: cut % len(whole) or 1], "gzip")
     assert caught.value.transient
     assert caught.value.outcome is Outcome.UNKNOWN
 
@@ -290,50 +289,50 @@ def test_cut_gzip_is_noticed(cut: int) -> None:
 def test_bad_coding(body: bytes, coding: str, *, transient: bool) -> None:
     """A stream that is broken may come whole next time; a coding never asked for won't."""
     with pytest.raises(InvalidResponseError) as caught:
-        _answer.inflate(body, coding)
+        decompression.inflate(body, coding)
     assert caught.value.transient is transient
     assert (caught.value.__cause__, caught.value.__context__) == (None, None)
 
 
 def test_gzip_with_trailing_garbage() -> None:
     """What follows the end of the stream is no part of the answer (as zlib's own tools read it)."""
-    assert _answer.inflate(gzip.compress(b"{}") + b"\0" * 8, "gzip") == b"{}"
+    assert decompression.inflate(gzip.compress(b"{}") + b"\0" * 8, "gzip") == b"{}"
 
 
 def test_gzip_bomb() -> None:
     """A body is inflated to the cap and no further, in bounded memory."""
-    exact = gzip.compress(b"\0" * _answer.MAX_BODY, 1)
-    assert len(_answer.inflate(exact, "gzip")) == _answer.MAX_BODY
-    bomb = gzip.compress(b"\0" * (8 * _answer.MAX_BODY), 1)
-    for body in (bomb, gzip.compress(b"\0" * (_answer.MAX_BODY + 1), 1)):
+    exact = gzip.compress(b"\0" * decompression.MAX_BODY, 1)
+    assert len(decompression.inflate(exact, "gzip")) == decompression.MAX_BODY
+    bomb = gzip.compress(b"\0" * (8 * decompression.MAX_BODY), 1)
+    for body in (bomb, gzip.compress(b"\0" * (decompression.MAX_BODY + 1), 1)):
         tracemalloc.start()
         with pytest.raises(InvalidResponseError, match="larger") as caught:
-            _answer.inflate(body, "gzip")
+            decompression.inflate(body, "gzip")
         _, peak = tracemalloc.get_traced_memory()
         tracemalloc.stop()
         assert not caught.value.transient
-        assert peak < 3 * _answer.MAX_BODY
+        assert peak < 3 * decompression.MAX_BODY
 
 
 def test_gzip_members_follow_one_another() -> None:
     """A stream of several members is read to the end of the last (RFC 1952, section 2.2)."""
     members = [gzip.compress(piece) for piece in (b'{"a"', b"", b": 1}")]
-    assert _answer.inflate(b"".join(members), "gzip") == b'{"a": 1}'
+    assert decompression.inflate(b"".join(members), "gzip") == b'{"a": 1}'
     with pytest.raises(InvalidResponseError, match="cut short"):
-        _answer.inflate(b"".join(members)[:-3], "gzip")
+        decompression.inflate(b"".join(members)[:-3], "gzip")
 
 
 def test_many_members_are_a_bomb_too() -> None:
     """The cap is on all members together."""
-    member = gzip.compress(bytes(_answer.MAX_BODY // 4))
-    assert len(_answer.inflate(member * 4, "gzip")) == _answer.MAX_BODY
+    member = gzip.compress(bytes(decompression.MAX_BODY // 4))
+    assert len(decompression.inflate(member * 4, "gzip")) == decompression.MAX_BODY
     with pytest.raises(InvalidResponseError, match="larger"):
-        _answer.inflate(member * 4 + gzip.compress(b"x"), "gzip")
+        decompression.inflate(member * 4 + gzip.compress(b"x"), "gzip")
 
 
 def test_an_empty_body_needs_no_inflating() -> None:
     """An answer without a body may well name a coding."""
-    assert _answer.inflate(b"", "gzip") == b""
+    assert decompression.inflate(b"", "gzip") == b""
 
 
 # --- budgets --------------------------------------------------------------------------------------
@@ -394,7 +393,7 @@ def test_budgets(
     headers: dict[str, str], remaining: float, reset: float, limit: float | None
 ) -> None:
     """What an answer says of the limit, in the ways that are common."""
-    allowance = _answer.allowance(CIMultiDict(headers))
+    allowance = rate_limit_headers.read_rate_limit(CIMultiDict(headers))
     assert allowance is not None
     assert (allowance.remaining, allowance.reset, allowance.limit) == (remaining, reset, limit)
 
@@ -414,7 +413,7 @@ def test_budgets(
 )
 def test_no_budget(headers: dict[str, str]) -> None:
     """Headers that are missing, half there or garbage say nothing."""
-    assert _answer.allowance(CIMultiDict(headers)) is None
+    assert rate_limit_headers.read_rate_limit(CIMultiDict(headers)) is None
 
 
 @given(st.text(max_size=30), st.text(max_size=30), st.text(max_size=30))
@@ -422,7 +421,7 @@ def test_budgets_never_fail(remaining: str, reset: str, line: str) -> None:
     """Whatever a server writes there, an answer is read."""
     for prefix in ("RateLimit-", "X-RateLimit-"):
         headers = {prefix + "Remaining": remaining, prefix + "Reset": reset}
-        allowance = _answer.allowance(headers)
+        allowance = rate_limit_headers.read_rate_limit(headers)
         assert allowance is None or allowance.reset >= 0 <= allowance.remaining
-    allowance = _answer.allowance({"RateLimit": line})
+    allowance = rate_limit_headers.read_rate_limit({"RateLimit": line})
     assert allowance is None or allowance.reset >= 0 <= allowance.remaining

@@ -21,9 +21,9 @@ from junkie_async import (
     Outcome,
     OutcomeUnknownError,
     ServerError,
-    _batch,
 )
-from junkie_async._batch import OnFlight
+from junkie_async._hooks import InFlightCallback
+from junkie_async._jobs import job as job_module
 
 
 def nobody(_: bool) -> None:
@@ -42,10 +42,10 @@ class Service:
         self.gate: asyncio.Event | None = None
 
     async def create(
-        self, amount: int, _: str | None = None, on_flight: OnFlight = nobody
+        self, amount: int, _: str | None = None, on_in_flight: InFlightCallback = nobody
     ) -> KeyBatch:
         """Make so many keys."""
-        on_flight(True)
+        on_in_flight(True)
         self.calls.append(amount)
         number = len(self.calls)
         self.under_way += 1
@@ -59,9 +59,11 @@ class Service:
         finally:
             self.under_way -= 1
 
-    async def delete(self, keys: list[int | str], on_flight: OnFlight = nobody) -> BulkDeleteResult:
+    async def delete(
+        self, keys: list[int | str], on_in_flight: InFlightCallback = nobody
+    ) -> BulkDeleteResult:
         """Delete those that are not negative."""
-        on_flight(True)
+        on_in_flight(True)
         self.deleted.append(keys)
         self.under_way += 1
         self.most = max(self.most, self.under_way)
@@ -159,7 +161,7 @@ async def test_an_open_outcome_is_reported_as_such(service: Service) -> None:
 async def test_what_an_unreadable_answer_tells_is_kept(service: Service) -> None:
     """The good key values of an answer with a bad one are in the report; the bad one is unknown."""
 
-    async def garbled(amount: int, _: str | None, __: OnFlight) -> KeyBatch:
+    async def garbled(amount: int, _: str | None, __: InFlightCallback) -> KeyBatch:
         rows = tuple(f"K{at}" for at in range(amount - 1))
         cause = InvalidResponseError("keys[99] must be a key value", rows=rows)
         raise OutcomeUnknownError("sent") from cause
@@ -174,7 +176,7 @@ async def test_what_an_unreadable_answer_tells_is_kept(service: Service) -> None
 async def test_fewer_keys_than_asked_for_end_the_job(service: Service) -> None:
     """A service that grants fewer keys is an error; those that it made are kept and given."""
 
-    async def stingy(amount: int, _: str | None, __: OnFlight) -> KeyBatch:
+    async def stingy(amount: int, _: str | None, __: InFlightCallback) -> KeyBatch:
         return KeyBatch(keys=tuple((await service.create(amount - 1)).keys), count=amount)
 
     got: list[str] = []
@@ -207,7 +209,7 @@ async def test_cancelling_takes_bounded_time(
     service: Service, impatient: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Calls that don't finish in the grace, or before a second cancellation, are unknown."""
-    monkeypatch.setattr(_batch, "GRACE", 60.0 if impatient else 0.0)
+    monkeypatch.setattr(job_module, "GRACE", 60.0 if impatient else 0.0)
     service.gate = asyncio.Event()
     job = service.create_job(10_000, 4)
     task = asyncio.ensure_future(job._run())
@@ -373,9 +375,9 @@ async def test_calls_that_wait_for_their_turn_are_dropped_with_the_job(service: 
     """A cancelled job finishes what is in flight; what waits is neither sent nor unknown."""
     turns, finished = asyncio.Semaphore(2), asyncio.Event()
 
-    async def create(amount: int, _: str | None, on_flight: OnFlight) -> KeyBatch:
+    async def create(amount: int, _: str | None, on_in_flight: InFlightCallback) -> KeyBatch:
         async with turns:
-            on_flight(True)
+            on_in_flight(True)
             await finished.wait()
             return await service.create(amount)
 
@@ -396,13 +398,13 @@ async def test_a_refused_call_is_not_sent_again_for_a_job_that_has_ended(service
     """A call that was refused, and waits to be sent again, is dropped when another one fails."""
     fails = asyncio.Event()
 
-    async def create(amount: int, _: str | None, on_flight: OnFlight) -> KeyBatch:
-        on_flight(True)
+    async def create(amount: int, _: str | None, on_in_flight: InFlightCallback) -> KeyBatch:
+        on_in_flight(True)
         if amount < 100:
             await fails.wait()
             raise ServerError("broken", outcome=Outcome.NOT_EXECUTED)
         await asyncio.sleep(0)
-        on_flight(False)  # a 429: not carried out
+        on_in_flight(False)  # a 429: not carried out
         fails.set()
         await asyncio.sleep(60)
         return await service.create(amount)

@@ -31,9 +31,8 @@ from junkie_async import (
     Outcome,
     Pagination,
     UpdateResult,
-    _codec,
-    _converter,
 )
+from junkie_async._protocol import codec, lenient
 
 from .conftest import component
 
@@ -176,7 +175,7 @@ def as_written(name: str, value: Any) -> Any:
 def test_mends_what_is_clear(page: tuple[list[dict[str, Any]], bytes]) -> None:
     """Strictly or leniently read, rows with an ID and a value give keys, and all dates are UTC."""
     sent, body = page
-    read = _codec.read_page(body)
+    read = codec.read_page(body)
     assert [(key.id, key.key_value) for key in read.keys] == [
         (row["id"], row["key_value"]) for row in sent
     ]
@@ -205,17 +204,17 @@ def test_mends_what_is_clear(page: tuple[list[dict[str, Any]], bytes]) -> None:
 def test_readers_agree(page: tuple[list[Any], bytes]) -> None:
     """What the strict reader takes, the lenient one takes too, and reads the same."""
     _, body = page
-    strict = _codec._strictly(body, _codec._PageAnswer)
+    strict = codec._strictly(body, codec._PageAnswer)
     assume(strict is not None)
     assert strict is not None
-    lenient = _codec._lenient_page(_codec._document(body))
-    assert _codec._all_in_utc(lenient.keys) == _codec._all_in_utc(strict.keys)
+    lenient = codec._lenient_page(codec._document(body))
+    assert codec._all_in_utc(lenient.keys) == codec._all_in_utc(strict.keys)
     assert lenient.pagination == strict.pagination
 
 
 SHAPES = {
-    _codec._KeyAnswer: {"key": {"id": 1, "key_value": "v", "created_at": "2024-05-17T12:00:00Z"}},
-    _codec._DetailedAnswer: {
+    codec._KeyAnswer: {"key": {"id": 1, "key_value": "v", "created_at": "2024-05-17T12:00:00Z"}},
+    codec._DetailedAnswer: {
         "key": {
             "id": 1,
             "key_value": "v",
@@ -223,9 +222,9 @@ SHAPES = {
             "discord_redemption": {"redeemed_at": "2024-05-17T12:00:00Z"},
         }
     },
-    _codec._FoldersAnswer: {"folders": [{"id": 1, "name": "f"}]},
-    _codec._BatchAnswer: {"keys": ["a", "b"], "count": 2, "config": {"a": [1, None, {}]}},
-    _codec._BulkDeleteAnswer: {"deleted": 1, "requested": 2},
+    codec._FoldersAnswer: {"folders": [{"id": 1, "name": "f"}]},
+    codec._BatchAnswer: {"keys": ["a", "b"], "count": 2, "config": {"a": [1, None, {}]}},
+    codec._BulkDeleteAnswer: {"deleted": 1, "requested": 2},
     UpdateResult: {"success": False, "message": "m", "keys_hwid": ["PC"]},
     ActionResult: {"success": False, "message": "m"},
 }
@@ -235,9 +234,9 @@ SHAPES = {
 def test_readers_agree_on_every_shape(shape: Any) -> None:
     """The two readers agree on each of the other answers, and the strict one takes it."""
     body = dump(SHAPES[shape])
-    strict = _codec._strictly(body, shape)
+    strict = codec._strictly(body, shape)
     assert strict is not None
-    assert strict == _converter.structure(_codec._document(body), shape)
+    assert strict == lenient.structure(codec._document(body), shape)
 
 
 # --- each answer ----------------------------------------------------------------------------------
@@ -256,7 +255,7 @@ def test_page() -> None:
     row["keys_hwid"], asked["keys_hwid"] = ["PC", "Mac"], ("PC", "Mac")
     device = {"hwid": "PC", "executor_user_id": "e", "bound_by": "b"}
     row["hwids"], asked["hwids"] = [device | {"bound_at": moment}], (HWID(**device, bound_at=NOON),)
-    assert _codec.read_page(page_of(row, page=2, limit=50, total=101, totalPages=3)) == KeyPage(
+    assert codec.read_page(page_of(row, page=2, limit=50, total=101, totalPages=3)) == KeyPage(
         keys=(Key(**asked),),
         pagination=Pagination(page=2, limit=50, total=101, total_pages=3),
     )
@@ -270,20 +269,20 @@ BARE: dict[str, Any] = {"id": 7, "key_value": "JNK"}
 @pytest.mark.parametrize(
     ("read", "document", "value"),
     [
-        (_codec.read_page, {"keys": []}, KeyPage()),
-        (_codec.read_page, {"keys": None, "pagination": None}, KeyPage()),
-        (_codec.read_page, {"keys": [BARE], "more": 1}, KeyPage(keys=(Key(**BARE),))),
+        (codec.read_page, {"keys": []}, KeyPage()),
+        (codec.read_page, {"keys": None, "pagination": None}, KeyPage()),
+        (codec.read_page, {"keys": [BARE], "more": 1}, KeyPage(keys=(Key(**BARE),))),
         (
-            _codec.read_page,
+            codec.read_page,
             {"keys": [], "pagination": {"page": 1.0, "total": None, "totalPages": 2}},
             KeyPage(pagination=Pagination(page=1, total_pages=2)),
         ),
-        (_codec.read_key, {"key": BARE}, Key(**BARE)),
-        (_codec.read_key, {"key": BARE | {"discord_id": 123}}, Key(**BARE, discord_id="123")),
-        (_codec.read_detailed, {"key": BARE}, KeyDetailed(**BARE)),
-        (_codec.read_detailed, {"key": BARE | {"discord_redemption": None}}, KeyDetailed(**BARE)),
+        (codec.read_key, {"key": BARE}, Key(**BARE)),
+        (codec.read_key, {"key": BARE | {"discord_id": 123}}, Key(**BARE, discord_id="123")),
+        (codec.read_detailed, {"key": BARE}, KeyDetailed(**BARE)),
+        (codec.read_detailed, {"key": BARE | {"discord_redemption": None}}, KeyDetailed(**BARE)),
         (
-            _codec.read_detailed,
+            codec.read_detailed,
             {"key": BARE | {"discord_redemption": REDEMPTION}},
             KeyDetailed(
                 **BARE,
@@ -292,36 +291,36 @@ BARE: dict[str, Any] = {"id": 7, "key_value": "JNK"}
                 ),
             ),
         ),
-        (_codec.read_folders, {"folders": []}, []),
+        (codec.read_folders, {"folders": []}, []),
         (
-            _codec.read_folders,
+            codec.read_folders,
             {"folders": [{"id": 1}, {"id": 2, "name": "f", "created_at": LATER}]},
             [KeyFolder(id=1), KeyFolder(id=2, name="f", created_at=NOON)],
         ),
         (
-            _codec.read_batch,
+            codec.read_batch,
             {"keys": ["a", "b"], "count": 2, "config": {"provider_id": 1}},
             KeyBatch(keys=("a", "b"), count=2, config={"provider_id": 1}),
         ),
         (
-            _codec.read_batch,
+            codec.read_batch,
             {"keys": [{"key_value": "a", "id": 1}, "b"]},
             KeyBatch(keys=("a", "b"), count=2),
         ),
         (
-            _codec.read_batch,
+            codec.read_batch,
             {"keys": [{"key_value": "a"}], "count": 1.0, "config": None},
             KeyBatch(keys=("a",), count=1),
         ),
-        (_codec.read_batch, {"keys": ["a"], "count": 3}, KeyBatch(keys=("a",), count=3)),
-        (_codec.read_update, {}, UpdateResult()),
+        (codec.read_batch, {"keys": ["a"], "count": 3}, KeyBatch(keys=("a",), count=3)),
+        (codec.read_update, {}, UpdateResult()),
         (
-            _codec.read_update,
+            codec.read_update,
             {"success": True, "message": None, "keys_hwid": ["PC"]},
             UpdateResult(keys_hwid=("PC",)),
         ),
         (
-            _codec.read_action,
+            codec.read_action,
             {"success": 0, "message": "m"},
             ActionResult(success=False, message="m"),
         ),
@@ -346,14 +345,14 @@ def test_reads(read: Callable[[bytes], Any], document: Any, value: Any) -> None:
 )
 def test_bulk_delete(document: Any, deleted: int, requested: int) -> None:
     """Where the service does not say how many it was asked for, the client knows."""
-    result = _codec.read_bulk_delete(dump(document), requested=9)
+    result = codec.read_bulk_delete(dump(document), requested=9)
     assert result == BulkDeleteResult(deleted=deleted, requested=requested)
 
 
 def test_only_id_and_key_value_are_required() -> None:
     """The contract requires no field of a response, so a device without its name is no bad row."""
     bound = {"bound_by": "b", "bound_at": "2024-05-17T12:00:00Z"}
-    (key,) = _codec.read_page(page_of(BARE | {"hwids": [bound]})).keys
+    (key,) = codec.read_page(page_of(BARE | {"hwids": [bound]})).keys
     assert (key.id, key.hwids[0].bound_by) == (7, "b")
 
 
@@ -379,7 +378,7 @@ def test_dates(written: str, read: datetime) -> None:
         row = BARE | {name: [device] if name == "hwids" else written}
         # A null where none is allowed makes the whole row go the lenient way.
         for one in (row, row | {"is_premium": None}):
-            got = datetimes(_codec.read_page(page_of(one)).keys)
+            got = datetimes(codec.read_page(page_of(one)).keys)
             assert got == [read]
             assert got[0].tzinfo is UTC
 
@@ -404,7 +403,7 @@ def test_names_the_bad_row(good: list[dict[str, Any]], name: str, data: st.DataO
     value = data.draw(wrong(KEY["properties"][name]))
     sent = [*good[:at], BARE | {name: value}, *good[at:]]
     with pytest.raises(InvalidResponseError) as caught:
-        _codec.read_page(page_of(*sent))
+        codec.read_page(page_of(*sent))
     error = caught.value
     assert_clean(error)
     assert (error.row, error.outcome, error.transient) == (at, Outcome.EXECUTED, False)
@@ -446,7 +445,7 @@ def test_names_the_bad_row(good: list[dict[str, Any]], name: str, data: st.DataO
 def test_says_what_was_wrong(row: Any, field: str, says: str) -> None:
     """The message names the field to its depth, what it should be and what kind of thing it is."""
     with pytest.raises(InvalidResponseError) as caught:
-        _codec.read_page(page_of(BARE, row, BARE | {"id": 9}))
+        codec.read_page(page_of(BARE, row, BARE | {"id": 9}))
     assert_clean(caught.value)
     assert (caught.value.field, caught.value.row) == (field, 1)
     assert f"{field} {says}" in str(caught.value)
@@ -459,18 +458,18 @@ def test_counts_further_bad_rows() -> None:
     with pytest.raises(
         InvalidResponseError, match=r"keys\[0\] .* and 2 more bad rows; the other 1 "
     ):
-        _codec.read_page(page_of(1, BARE, 2, 3))
+        codec.read_page(page_of(1, BARE, 2, 3))
 
 
 READERS: dict[str, tuple[Callable[[bytes], Any], type[Any]]] = {
-    "page": (_codec.read_page, KeyPage),
-    "key": (_codec.read_key, Key),
-    "detailed": (_codec.read_detailed, KeyDetailed),
-    "folders": (_codec.read_folders, list),
-    "batch": (_codec.read_batch, KeyBatch),
-    "bulk_delete": (lambda body: _codec.read_bulk_delete(body, requested=1), BulkDeleteResult),
-    "update": (_codec.read_update, UpdateResult),
-    "action": (_codec.read_action, ActionResult),
+    "page": (codec.read_page, KeyPage),
+    "key": (codec.read_key, Key),
+    "detailed": (codec.read_detailed, KeyDetailed),
+    "folders": (codec.read_folders, list),
+    "batch": (codec.read_batch, KeyBatch),
+    "bulk_delete": (lambda body: codec.read_bulk_delete(body, requested=1), BulkDeleteResult),
+    "update": (codec.read_update, UpdateResult),
+    "action": (codec.read_action, ActionResult),
 }
 
 
@@ -584,13 +583,13 @@ def test_nasty_bodies(name: str) -> None:
     """Whatever a body does, it gives a value or our error, and never another exception."""
     for reader in READERS:
         outcome_of(reader, NASTY[name])
-    assert isinstance(_codec.read_error(NASTY[name]), str)
+    assert isinstance(codec.read_error(NASTY[name]), str)
 
 
 def test_last_duplicate_counts() -> None:
     """Of a name that comes twice the last counts, as for most readers."""
-    assert _codec.read_page(NASTY["duplicates"]) == KeyPage()
-    assert _codec.read_key(NASTY["duplicates"]).id == 2
+    assert codec.read_page(NASTY["duplicates"]) == KeyPage()
+    assert codec.read_key(NASTY["duplicates"]).id == 2
 
 
 NAMES = [
@@ -635,7 +634,7 @@ def test_arbitrary_json(document: Any) -> None:
     body = dump(document)
     for reader in READERS:
         outcome_of(reader, body)
-    assert isinstance(_codec.read_error(body), str)
+    assert isinstance(codec.read_error(body), str)
 
 
 @given(
@@ -651,13 +650,13 @@ def test_arbitrary_bytes(body: bytes) -> None:
     """Any bytes, and any damage to good ones, give a value or our error."""
     for reader in READERS:
         outcome_of(reader, body)
-    assert isinstance(_codec.read_error(body), str)
+    assert isinstance(codec.read_error(body), str)
 
 
 def test_broken_json_is_transient() -> None:
     """A body that is not JSON at all may be one that was cut short: worth another try."""
     with pytest.raises(InvalidResponseError) as caught:
-        _codec.read_page(NASTY["cut"])
+        codec.read_page(NASTY["cut"])
     assert caught.value.transient
     assert caught.value.outcome is Outcome.UNKNOWN
     assert_clean(caught.value)

@@ -51,8 +51,9 @@ from junkie_async import (
     Outcome,
     Pagination,
     UpdateResult,
-    _answer,
 )
+from junkie_async._http import transport
+from junkie_async._protocol import decompression
 
 from .conftest import CONTRACT
 
@@ -773,7 +774,8 @@ async def test_unusable_answers_keep_their_status(
     headers: dict[str, str], body: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whatever makes an answer unusable, its error has the status that came with it."""
-    monkeypatch.setattr(_answer, "MAX_BODY", 100)
+    for module in (decompression, transport):
+        monkeypatch.setattr(module, "MAX_BODY", 100)
     async with service((200, headers, body)) as (keys, _):
         with pytest.raises(InvalidResponseError) as caught:
             await keys.folders()

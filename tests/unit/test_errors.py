@@ -42,7 +42,7 @@ from junkie_async import (
     TransportError,
     _errors,
 )
-from junkie_async._transport import _translate
+from junkie_async._http.transport import _translate
 
 TREE: dict[type[Exception], type[Exception]] = {
     InvalidRequestError: JunkieError,

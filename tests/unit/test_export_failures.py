@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 
 from junkie_async import InvalidRequestError, Key, KeyPager, ServerError
-from junkie_async import _targets as targets
 from junkie_async.export import Format, export_keys
+from junkie_async.export import atomic_file as targets
 
 from .pages import unread
 from .test_export import FULL, given_keys, left_in, pager, posix, unprivileged

@@ -22,19 +22,19 @@ from junkie_async import (
     RetryEvent,
     ServerError,
     TransportError,
-    _wire,
 )
-from junkie_async._batch import DeleteJob, OnFlight
-from junkie_async._create import CreateJob
-from junkie_async._hooks import AllHooks, all_hooks
-from junkie_async._sender import Sender
-from junkie_async._transport import Answer
+from junkie_async._hooks import AllHooks, InFlightCallback, all_hooks
+from junkie_async._http.dispatcher import Dispatcher
+from junkie_async._http.transport import Response
+from junkie_async._jobs.create import CreateJob
+from junkie_async._jobs.job import DeleteJob
+from junkie_async._protocol import requests
 
 from .clock import run
 from .test_sender import CREATE, FOLDERS, STEADY, Script, hangs, slow
 
 URL = "http://127.0.0.1"
-TOO_MANY: Answer = (429, {"Retry-After": "7"}, b"{}")
+TOO_MANY: Response = (429, {"Retry-After": "7"}, b"{}")
 
 
 class Heard(Hooks):
@@ -70,11 +70,11 @@ class Broken(Hooks):
     on_retry = on_pause = on_job = on_attempt  # type: ignore[assignment]
 
 
-def heard_by(script: Script, *more: Hooks) -> tuple[Sender, list[Any]]:
+def heard_by(script: Script, *more: Hooks) -> tuple[Dispatcher, list[Any]]:
     """Make a sender over a script, and what a hook will hear of it."""
     heard = Heard()
     hooks = AllHooks([*more, heard])
-    sender = Sender(
+    sender = Dispatcher(
         script, api_key="secret", retry=STEADY, max_in_flight=4, rate_limit=None, hooks=hooks
     )
     return sender, heard.events
@@ -129,7 +129,7 @@ def test_a_pause_is_told_once() -> None:
         sender, events = heard_by(Script(slow(1, TOO_MANY), slow(1, TOO_MANY)))
         await asyncio.gather(sender.send(FOLDERS), sender.send(FOLDERS))
         pauses = [event for event in events if isinstance(event, PauseEvent)]
-        assert pauses == [PauseEvent(seconds=7.0, told=True, ceiling=1)]
+        assert pauses == [PauseEvent(seconds=7.0, from_server=True, ceiling=1)]
         retries = [event for event in events if isinstance(event, RetryEvent)]
         assert [type(event.error) for event in retries] == [RateLimitError] * 2
         assert min(event.seconds for event in retries) >= 7.0
@@ -144,7 +144,7 @@ def test_a_pause_without_a_word_on_it() -> None:
         sender, events = heard_by(Script((429, {}, b"{}")))
         await sender.send(FOLDERS)
         (pause,) = [event for event in events if isinstance(event, PauseEvent)]
-        assert not pause.told
+        assert not pause.from_server
         assert pause.seconds == pytest.approx(1.0)
 
     run(main())
@@ -154,11 +154,11 @@ async def test_steps_of_jobs_are_told() -> None:
     """Each call of a large job is one, with or without a callback."""
     heard, shown = Heard(), list[tuple[int, int | None]]()
 
-    async def create(count: int, mark: str | None, on_flight: OnFlight) -> KeyBatch:
+    async def create(count: int, mark: str | None, on_in_flight: InFlightCallback) -> KeyBatch:
         await asyncio.sleep(0.001)  # so that the reader keeps pace
         return KeyBatch(keys=tuple(f"K{n}" for n in range(count)), count=count)
 
-    async def delete(chunk: list[int | str], on_flight: OnFlight) -> BulkDeleteResult:
+    async def delete(chunk: list[int | str], on_in_flight: InFlightCallback) -> BulkDeleteResult:
         await asyncio.sleep(0.001)
         return BulkDeleteResult(deleted=len(chunk), requested=len(chunk))
 
@@ -201,7 +201,7 @@ def test_events_have_no_key_values() -> None:
     async def main() -> None:
         sender, events = heard_by(Script((500, {}, b"{}"), (404, {}, b'{"error":"JNK-SECRET?"}')))
         with pytest.raises(Exception, match="404"):
-            await sender.send(_wire.get_key("JNK-SECRET"))
+            await sender.send(requests.get_key("JNK-SECRET"))
         assert len(events) == 3
         assert "SECRET" not in f"{events}{[str(getattr(one, 'error', '')) for one in events]}"
 

@@ -77,8 +77,8 @@ def test_status_precedence(
         KeyStatus.USED: used_at is not None,
         KeyStatus.ACTIVE: True,
     }
-    assert key.status(at) is key.status(at=at)
-    assert key.status(at) is next(status for status, true in holds.items() if true)
+    assert key.status_at(at) is key.status_at(moment=at)
+    assert key.status_at(at) is next(status for status, true in holds.items() if true)
 
 
 @pytest.mark.parametrize(
@@ -94,11 +94,11 @@ def test_expiry_is_judged_now(
 ) -> None:
     """Without a moment given, expiry is judged by the clock."""
     key = Key(id=1, key_value="v", expires_at=expires_at)
-    assert key.status() is status
+    assert key.status is status
     assert key.is_expired is expired
     invalidated = attrs.evolve(key, is_invalidated=True)
     assert invalidated.is_expired is expired
-    assert invalidated.status() is KeyStatus.INVALIDATED
+    assert invalidated.status is KeyStatus.INVALIDATED
 
 
 def test_expires_in() -> None:

@@ -21,17 +21,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from openapi_schema_validator import OAS30Validator, oas30_format_checker
 
-from junkie_async import (
-    UNSET,
-    InvalidRequestError,
-    Key,
-    KeyStatus,
-    Outcome,
-    _checks,
-    _codec,
-    _params,
-)
-from junkie_async._params import CreateBatch, CreateKey, ListFilters, UpdateKey
+from junkie_async import UNSET, InvalidRequestError, Key, KeyStatus, Outcome, _validation
+from junkie_async._protocol import codec, fields
+from junkie_async._protocol.fields import CreateBatch, CreateKey, ListFilters, UpdateKey
 
 from .conftest import CONTRACT, body_schema
 
@@ -100,7 +92,7 @@ def sent(request: Any) -> dict[str, Any]:
     """Read what the request is sent as: its JSON body, or its query."""
     if isinstance(request, ListFilters):
         return dict(parse_qsl(request.query(), keep_blank_values=True, strict_parsing=False))
-    body: dict[str, Any] = json.loads(_codec.encode(request))
+    body: dict[str, Any] = json.loads(codec.encode(request))
     return body
 
 
@@ -405,7 +397,7 @@ def test_datetimes_keep_their_moment(at: datetime) -> None:
 @pytest.mark.parametrize("value", [1, 0.001, 1.5, math.ulp(0.0), 1e308, 10**300])
 def test_seconds_accepts(value: float) -> None:
     """A finite number above zero is a time, and comes back as a float."""
-    given_back = _checks.seconds("timeout", value)
+    given_back = _validation.seconds("timeout", value)
     assert (given_back, type(given_back)) == (float(value), float)
 
 
@@ -417,15 +409,15 @@ def test_seconds_accepts(value: float) -> None:
 def test_seconds_refuses(value: Any) -> None:
     """Anything else is refused, integers beyond all floats among it."""
     with pytest.raises(InvalidRequestError) as caught:
-        _checks.seconds("timeout", value)
+        _validation.seconds("timeout", value)
     assert_refusal(caught.value, "timeout")
 
 
 def test_zero_seconds() -> None:
     """Zero is a time only where it makes sense."""
-    assert _checks.seconds("wait", 0, zero=True) == 0.0
+    assert _validation.seconds("wait", 0, zero=True) == 0.0
     with pytest.raises(InvalidRequestError):
-        _checks.seconds("wait", -math.ulp(0.0), zero=True)
+        _validation.seconds("wait", -math.ulp(0.0), zero=True)
 
 
 @pytest.mark.parametrize(
@@ -444,7 +436,7 @@ def test_zero_seconds() -> None:
 )
 def test_reference_accepts(value: Any, checked: int | str) -> None:
     """A number stays an ID, a string stays a key value, and a Key gives its ID."""
-    reference = _checks.reference("key", value)
+    reference = _validation.reference("key", value)
     assert (reference, type(reference)) == (checked, type(checked))
 
 
@@ -462,7 +454,7 @@ def test_reference_accepts(value: Any, checked: int | str) -> None:
 def test_reference_refuses(value: Any) -> None:
     """What names no key, or would lead elsewhere in a path, is refused."""
     with pytest.raises(InvalidRequestError) as caught:
-        _checks.reference("key", value)
+        _validation.reference("key", value)
     assert_refusal(caught.value, "key")
 
 
@@ -480,17 +472,17 @@ SECRET = "JNK-8F2C-77A1-93BD-0E4F-SECRET"
 @pytest.mark.parametrize(
     "check",
     [
-        _checks.integer,
-        _checks.seconds,
-        _checks.moment,
-        _checks.reference,
-        _checks.boolean,
-        _params._status,
+        _validation.integer,
+        _validation.seconds,
+        _validation.moment,
+        _validation.reference,
+        _validation.boolean,
+        fields._status,
     ],
 )
 def test_refusals_mask_key_values(check: Callable[[str, Any], object], value: Any) -> None:
     """A key value that was put in the wrong place does not end up in a log."""
-    if (check, value) == (_checks.reference, SECRET):
+    if (check, value) == (_validation.reference, SECRET):
         value = {SECRET}  # the string itself is a good reference
     with pytest.raises(InvalidRequestError) as caught:
         check("field", value)
@@ -500,7 +492,7 @@ def test_refusals_mask_key_values(check: Callable[[str, Any], object], value: An
 @pytest.mark.parametrize("short", ["JNK-7Q2X", "ABCD1234", "a1", "{free}", "\u00e9\u00e9", "1-2"])
 def test_picture_masks_short_key_values(short: str) -> None:
     """Only a short word or number is shown, since a key value may be short too."""
-    assert _checks.picture(short) == f"a string of {len(short)} characters"
+    assert _validation.safe_repr(short) == f"a string of {len(short)} characters"
 
 
 @pytest.mark.parametrize(
@@ -518,7 +510,7 @@ def test_picture_masks_short_key_values(short: str) -> None:
 )
 def test_picture(value: object, shown: str) -> None:
     """A refused value is shown in a few words."""
-    assert _checks.picture(value) == shown
+    assert _validation.safe_repr(value) == shown
 
 
 def _raise(*_: object) -> Any:
@@ -551,28 +543,28 @@ class Lengthless(tuple[int, ...]):
 @pytest.mark.parametrize("value", [Hostile(1), Verbose(1), Lengthless((1,))], ids=type_name)
 def test_picture_outlives_the_value(value: object) -> None:
     """A repr or a length that raises, or never ends, gives way to the class's name."""
-    assert _checks.picture(value) == f"a {type(value).__name__}"
+    assert _validation.safe_repr(value) == f"a {type(value).__name__}"
 
 
 def test_picture_of_a_long_class_name() -> None:
     """The name of a class may be as long, and as odd, as it likes."""
     odd = type("\u00e9\n" + "x" * 10_000, (), {})()
-    assert _checks.picture(odd) == "a \\xe9\\n" + "x" * 34
+    assert _validation.safe_repr(odd) == "a \\xe9\\n" + "x" * 34
 
 
 @pytest.mark.parametrize("value", ["123", "abc", b"1", bytearray(b"1"), memoryview(b"1"), {}, 5])
 def test_elements_refuses(value: Any) -> None:
     """Text, bytes and mappings are iterable, but no list of anything; and none is shown."""
     with pytest.raises(InvalidRequestError) as caught:
-        _checks.elements("keys", value, "a list")
-    assert caught.value.value in ("a single string", "5", _checks.picture(value))
+        _validation.elements("keys", value, "a list")
+    assert caught.value.value in ("a single string", "5", _validation.safe_repr(value))
     assert "123" not in str(caught.value)
 
 
 @pytest.mark.parametrize("value", [[], (), {1}, range(3), iter("a"), {1: 2}.keys()], ids=type_name)
 def test_elements_accepts(value: Any) -> None:
     """Any other iterable is given back as it is."""
-    assert _checks.elements("keys", value, "a list") is value
+    assert _validation.elements("keys", value, "a list") is value
 
 
 @pytest.mark.parametrize("name", ["provider_id", "service_id", "folder_id"])
@@ -585,7 +577,7 @@ def test_digits_are_no_id(name: str) -> None:
 def test_check_names_the_unknown_argument() -> None:
     """A misspelt argument is a TypeError as of any function, and names the call."""
     with pytest.raises(TypeError, match=r"create\(\) got an unexpected .* 'is_premum'"):
-        _params.check(CreateKey, "create", {"provider_id": 1, "is_premum": True})
+        fields.check(CreateKey, "create", {"provider_id": 1, "is_premum": True})
     with pytest.raises(TypeError, match="provider_id"):
-        _params.check(CreateKey, "create", {})
-    assert _params.check(CreateKey, "create", {"provider_id": 1}) == CreateKey(provider_id=1)
+        fields.check(CreateKey, "create", {})
+    assert fields.check(CreateKey, "create", {"provider_id": 1}) == CreateKey(provider_id=1)

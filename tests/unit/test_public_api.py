@@ -58,7 +58,7 @@ LAYERS = {
         1,
     ),
     **dict.fromkeys(("_wire", "_answer", "_secrets"), 2),
-    **dict.fromkeys(("_transport", "_sender"), 3),
+    **dict.fromkeys(("_transport", "_dispatcher"), 3),
     "_keys": 4,
     "_client": 5,
     "__init__": 6,
@@ -180,7 +180,8 @@ SIGNATURES = {
     "verify": "(self, key_value, *, hwid=None, discord_id=None, service_id=None, premium=None)",
     "create": "(self, *, provider_id, **fields)",
     "create_batch": "(self, *, provider_id, amount, **fields)",
-    "create_many": "(self, amount, *, provider_id, concurrency=8, ledger=None, settle=120.0,"
+    "create_many": "(self, amount, *, provider_id, concurrency=8, ledger=None,"
+    " reconcile_after=120.0,"
     " marker='jk', on_progress=None, **fields)",
     "update": "(self, key, **changes)",
     "invalidate": "(self, key)",
@@ -339,7 +340,7 @@ def test_command_line_is_over_the_public_api(path: Path) -> None:
 LIBRARIES = {
     "aiohttp": {"_transport", "_client"},
     "yarl": {"_transport", "_client"},
-    "stamina": {"_sender"},
+    "stamina": {"_dispatcher"},
     "aiolimiter": {"_throttle"},
     "msgspec": {"_codec", "_converter", "_models"},
     "cattrs": {"_converter"},

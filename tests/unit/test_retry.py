@@ -17,13 +17,13 @@ from junkie_async import (
     ServerError,
     TransportError,
 )
-from junkie_async._retry import RetryBudget
+from junkie_async._http.retry import RetryBudget
 
 POLICY = RetryPolicy()
 
 
 @pytest.mark.parametrize(
-    ("error", "repeatable", "once"),
+    ("error", "if_idempotent", "otherwise"),
     [
         (ConnectError("refused"), True, True),
         (ConnectError("certificate", transient=False), False, False),
@@ -39,29 +39,31 @@ POLICY = RetryPolicy()
     ],
     ids=str,
 )
-def test_decisions(error: JunkieError, repeatable: bool | float, once: bool | float) -> None:
+def test_decisions(
+    error: JunkieError, if_idempotent: bool | float, otherwise: bool | float
+) -> None:
     """What is sent again after its first attempt, by class of call."""
-    assert POLICY.decide(error, once=False, attempt=1) == repeatable
-    assert POLICY.decide(error, once=True, attempt=1) == once
+    assert POLICY.decide(error, idempotent=True, attempt=1) == if_idempotent
+    assert POLICY.decide(error, idempotent=False, attempt=1) == otherwise
 
 
 def test_attempts_are_counted() -> None:
     """The last attempt is the last; HTML or broken JSON is only tried twice."""
     lost, html = TransportError("lost"), InvalidResponseError("html", transient=True)
-    assert POLICY.decide(lost, once=False, attempt=4) is True
-    assert POLICY.decide(lost, once=False, attempt=5) is False
-    assert POLICY.decide(html, once=False, attempt=2) is False
-    assert RetryPolicy(attempts=1).decide(lost, once=False, attempt=1) is False
+    assert POLICY.decide(lost, idempotent=True, attempt=4) is True
+    assert POLICY.decide(lost, idempotent=True, attempt=5) is False
+    assert POLICY.decide(html, idempotent=True, attempt=2) is False
+    assert RetryPolicy(attempts=1).decide(lost, idempotent=True, attempt=1) is False
 
 
 def test_the_deadline() -> None:
     """What could not begin in time is not tried; it is the wait that is due that counts."""
     lost = TransportError("lost")
     asked = RateLimitError("429", outcome=Outcome.NOT_EXECUTED, retry_after=2.0)
-    assert POLICY.decide(lost, once=False, attempt=1, left=1.0) is True
-    assert POLICY.decide(lost, once=False, attempt=1, left=0.5) is False
-    assert POLICY.decide(asked, once=True, attempt=1, left=2.0) == 2.0
-    assert POLICY.decide(asked, once=True, attempt=1, left=1.9) is False
+    assert POLICY.decide(lost, idempotent=True, attempt=1, left=1.0) is True
+    assert POLICY.decide(lost, idempotent=True, attempt=1, left=0.5) is False
+    assert POLICY.decide(asked, idempotent=False, attempt=1, left=2.0) == 2.0
+    assert POLICY.decide(asked, idempotent=False, attempt=1, left=1.9) is False
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,9 @@ from urllib.parse import quote
 
 import pytest
 
-from junkie_async import APIError, BadRequestError, InvalidResponseError, TransportError, _wire
-from junkie_async._secrets import redact
+from junkie_async import APIError, BadRequestError, InvalidResponseError, TransportError
+from junkie_async._protocol import requests
+from junkie_async._protocol.redaction import redact
 
 VALUE = 'JNK-"é😀/<&>' + "-%"
 FORMS = [
@@ -22,11 +23,11 @@ FORMS = [
     html.escape(VALUE),
 ]
 CALLS = [
-    _wire.get_key(_wire.segment(VALUE)),
-    _wire.reset_hwid(_wire.segment(VALUE)),
-    _wire.list_keys(f"key={quote(VALUE)}", 1, 100),
-    _wire.list_keys(f"status=active&hwid={quote(VALUE)}", 1, 100),
-    _wire.bulk_delete([5, VALUE, "other"]),
+    requests.get_key(requests.segment(VALUE)),
+    requests.reset_hwid(requests.segment(VALUE)),
+    requests.list_keys(f"key={quote(VALUE)}", 1, 100),
+    requests.list_keys(f"status=active&hwid={quote(VALUE)}", 1, 100),
+    requests.bulk_delete([5, VALUE, "other"]),
 ]
 
 
@@ -39,7 +40,7 @@ def refusal(text: str) -> APIError:
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("call", CALLS, ids=lambda call: call.path)
-def test_key_values_are_masked_in_every_form(call: _wire.Call[object], form: str) -> None:
+def test_key_values_are_masked_in_every_form(call: requests.Request[object], form: str) -> None:
     """Message, body and headers lose the value, and keep the words around it."""
     error = refusal(form)
     redact(call, error, "api-key")
@@ -51,7 +52,7 @@ def test_key_values_are_masked_in_every_form(call: _wire.Call[object], form: str
 def test_the_api_key_is_masked_for_every_call() -> None:
     """It is never in the request's target, but a server may repeat a header."""
     error = refusal("Bearer api-key")
-    redact(_wire.list_folders(), error, "api-key")
+    redact(requests.list_folders(), error, "api-key")
     assert "api-key" not in f"{error} {error.body} {error.headers}"
     assert "Bearer ***" in error.message
 
@@ -59,26 +60,26 @@ def test_the_api_key_is_masked_for_every_call() -> None:
 def test_words_that_only_contain_a_short_value_stay() -> None:
     """A value of a letter or three is masked where it stands alone."""
     error = BadRequestError("a bad key: a", status=400)
-    redact(_wire.get_key("a"), error, "api-key")
+    redact(requests.get_key("a"), error, "api-key")
     assert error.message == "*** bad key: ***"
 
 
 def test_ids_stay() -> None:
     """An ID is no secret, and the field that is wrong must be readable."""
     error = InvalidResponseError("keys[12].created_at must be a string")
-    redact(_wire.bulk_delete([12, 3]), error, "api-key")
+    redact(requests.bulk_delete([12, 3]), error, "api-key")
     assert error.message == "keys[12].created_at must be a string"
 
 
 def test_words_of_our_own_stay() -> None:
     """An error that repeats no answer is left alone."""
     error = TransportError("the connection was lost")
-    redact(_wire.get_key("lost"), error, "connection")
+    redact(requests.get_key("lost"), error, "connection")
     assert error.message == "the connection was lost"
 
 
 @pytest.mark.parametrize("call", CALLS, ids=lambda call: call.path)
-def test_a_calls_repr_names_its_template_alone(call: _wire.Call[object]) -> None:
+def test_a_calls_repr_names_its_template_alone(call: requests.Request[object]) -> None:
     """Wherever a call is shown, its target and body are not."""
     assert call.path in repr(call)
     assert not any(form in repr(call) for form in [*FORMS, "JNK", "other"])
@@ -94,5 +95,5 @@ def test_messages_are_cut_when_they_are_masked() -> None:
 def test_words_of_a_value_are_masked_by_themselves() -> None:
     """However often an answer quotes a value, its letters and digits stay what they are."""
     error = refusal(quote(quote("JNK/SECRET77/x")).upper())
-    redact(_wire.get_key(_wire.segment("JNK/SECRET77/x")), error, "api-key")
+    redact(requests.get_key(requests.segment("JNK/SECRET77/x")), error, "api-key")
     assert "SECRET77" not in f"{error} {error.body} {error.headers}"

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from junkie_async._seen import SeenIDs
+from junkie_async._pagination.seen_ids import SeenIDs
 
 
 def deliver(pages: list[list[int]]) -> list[int]:

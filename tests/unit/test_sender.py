@@ -22,29 +22,33 @@ from junkie_async import (
     RetryPolicy,
     ServerError,
     TransportError,
-    _params,
-    _wire,
 )
-from junkie_async._sender import Sender
-from junkie_async._transport import Answer, Progress, Transport
+from junkie_async._http.dispatcher import Dispatcher
+from junkie_async._http.throttle import Priority
+from junkie_async._http.transport import Response, SendState, Transport
+from junkie_async._protocol import fields, requests
 
 from .clock import run
 
-FOLDERS = _wire.list_folders()
-CREATE = _wire.create_key(_params.CreateKey(provider_id=1))
-GOOD: Answer = (200, {}, b'{"folders": []}')
+FOLDERS = requests.list_folders()
+CREATE = requests.create_key(fields.CreateKey(provider_id=1))
+GOOD: Response = (200, {}, b'{"folders": []}')
 STEADY = RetryPolicy(wait_initial=1.0, wait_jitter=0.0)
 
 
 class Script(Transport):
     """A transport that plays a script: an answer, an error, or something to await for one."""
 
-    def __init__(self, *steps: Answer | JunkieError | Callable[[], Coroutine[None, None, Answer]]):
+    def __init__(
+        self, *steps: Response | JunkieError | Callable[[], Coroutine[None, None, Response]]
+    ):
         super().__init__(base_url="http://127.0.0.1", api_key="secret", timeout=30.0, session=None)
         self.steps = list(steps)
         self.began: list[tuple[float, float]] = []
 
-    async def attempt(self, call: _wire.Call[object], progress: Progress, left: float) -> Answer:
+    async def attempt(
+        self, call: requests.Request[object], progress: SendState, left: float
+    ) -> Response:
         """Play the next step; note when it began, and how long it might take."""
         self.began.append((round(now(), 3), round(left, 3)))
         step = self.steps.pop(0) if self.steps else GOOD
@@ -58,23 +62,23 @@ def now() -> float:
     return asyncio.get_running_loop().time()
 
 
-def sender(transport: Transport, retry: RetryPolicy = STEADY, max_in_flight: int = 4) -> Sender:
+def sender(transport: Transport, retry: RetryPolicy = STEADY, max_in_flight: int = 4) -> Dispatcher:
     """Make a sender over a script."""
-    return Sender(
+    return Dispatcher(
         transport, api_key="secret", retry=retry, max_in_flight=max_in_flight, rate_limit=None
     )
 
 
-async def hangs() -> Answer:
+async def hangs() -> Response:
     """Never answer."""
     await asyncio.Event().wait()
     return GOOD
 
 
-def slow(took: float, answer: Answer = GOOD) -> Callable[[], Coroutine[None, None, Answer]]:
+def slow(took: float, answer: Response = GOOD) -> Callable[[], Coroutine[None, None, Response]]:
     """Answer after a while."""
 
-    async def step() -> Answer:
+    async def step() -> Response:
         await asyncio.sleep(took)
         return answer
 
@@ -103,9 +107,9 @@ def test_waiting_for_a_turn_counts() -> None:
     async def main() -> None:
         script = Script(slow(60))
         one = sender(script, RetryPolicy(deadline=20.0), max_in_flight=1)
-        first = asyncio.create_task(one.send(FOLDERS, patient=True))
+        first = asyncio.create_task(one.send(FOLDERS, priority=Priority.JOB))
         await asyncio.sleep(0)
-        patient = asyncio.create_task(one.send(FOLDERS, patient=True))
+        patient = asyncio.create_task(one.send(FOLDERS, priority=Priority.JOB))
         with pytest.raises(RequestTimeoutError) as caught:
             await one.send(FOLDERS)
         assert now() == pytest.approx(1020)
@@ -151,7 +155,7 @@ def test_all_wait_where_one_was_refused() -> None:
 
 
 @pytest.mark.parametrize("call", [FOLDERS, CREATE], ids=["repeatable", "once"])
-def test_closing_wakes_a_call_that_waits_to_be_sent_again(call: _wire.Call[object]) -> None:
+def test_closing_wakes_a_call_that_waits_to_be_sent_again(call: requests.Request[object]) -> None:
     """Between two attempts, and in a pause, `close` ends a call within the turn of the loop."""
 
     async def main() -> None:
@@ -192,11 +196,11 @@ def test_flights_are_told() -> None:
     async def main() -> None:
         told: list[bool] = []
         script = Script(ConnectError("refused"), (429, {"Retry-After": "1"}, b""))
-        await sender(script).send(FOLDERS, on_flight=told.append)
+        await sender(script).send(FOLDERS, on_in_flight=told.append)
         assert told == [True, False, True, False, True]
         told.clear()
         with pytest.raises(OutcomeUnknownError):
-            await sender(Script(TransportError("lost"))).send(CREATE, on_flight=told.append)
+            await sender(Script(TransportError("lost"))).send(CREATE, on_in_flight=told.append)
         assert told == [True]
 
     run(main())
@@ -207,14 +211,14 @@ def test_a_cancelled_attempt_tells_whether_it_was_sent(sent: bool | None, told: 
     """What was cancelled before it was sent has not been carried out."""
 
     class Hangs(Script):
-        async def attempt(self, call: object, progress: Progress, left: float) -> Answer:
+        async def attempt(self, call: object, progress: SendState, left: float) -> Response:
             progress.sent = sent
             return await hangs()
 
     async def main() -> None:
         heard: list[bool] = []
         one = sender(Hangs())
-        call = asyncio.create_task(one.send(CREATE, on_flight=heard.append))
+        call = asyncio.create_task(one.send(CREATE, on_in_flight=heard.append))
         await asyncio.sleep(1)
         call.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -230,7 +234,7 @@ def test_each_attempt_is_a_line_at_debug(caplog: pytest.LogCaptureFixture) -> No
     async def main() -> None:
         script = Script(TransportError("lost"), (500, {}, b""), (404, {}, b"{}"))
         with pytest.raises(JunkieError):
-            await sender(script).send(_wire.get_key("JNK-SECRET"))
+            await sender(script).send(requests.get_key("JNK-SECRET"))
 
     with caplog.at_level(logging.DEBUG, "junkie_async"):
         run(main())
@@ -253,7 +257,7 @@ def test_without_debug_nothing_is_logged(caplog: pytest.LogCaptureFixture) -> No
 
 def test_an_answer_is_read_when_it_is_wanted() -> None:
     """What `fetch` gives reads it; one that can't be read is fetched once more, then an error."""
-    broken: Answer = (200, {}, b'{"folders": [SECRET')
+    broken: Response = (200, {}, b'{"folders": [SECRET')
 
     async def main() -> None:
         script = Script(broken, GOOD, broken, broken)

@@ -17,7 +17,8 @@ from junkie_async import (
     RateLimitError,
     RequestTimeoutError,
 )
-from junkie_async._throttle import Allowance, Throttle
+from junkie_async._http.throttle import Throttle
+from junkie_async._protocol.rate_limit_headers import RateLimitState
 
 from .clock import run
 
@@ -280,9 +281,9 @@ def test_what_remains_is_spread_before_it_is_used_up() -> None:
     async def main() -> None:
         throttle = Throttle(10)
         await turn(throttle)
-        throttle.admitted(now(), Allowance(remaining=50, reset=10, limit=100))
+        throttle.admitted(now(), RateLimitState(remaining=50, reset=10, limit=100))
         assert await turns(throttle, 5) == [0] * 5  # there is plenty
-        throttle.admitted(now(), Allowance(remaining=5, reset=10, limit=100))
+        throttle.admitted(now(), RateLimitState(remaining=5, reset=10, limit=100))
         began = await turns(throttle, 5)
         assert began[-1] <= 10
         assert min(after - before for before, after in itertools.pairwise(began)) >= 0.9
@@ -295,10 +296,10 @@ def test_what_is_used_up_is_waited_for() -> None:
 
     async def main() -> None:
         throttle = Throttle(10, longest=60.0)
-        throttle.admitted(now(), Allowance(remaining=0, reset=30, limit=100))
+        throttle.admitted(now(), RateLimitState(remaining=0, reset=30, limit=100))
         assert await turn(throttle) == 1030
         assert await turns(throttle, 10) == [0] * 10  # all is there again
-        throttle.admitted(now(), Allowance(remaining=0, reset=61, limit=None))
+        throttle.admitted(now(), RateLimitState(remaining=0, reset=61, limit=None))
         with pytest.raises(RateLimitError) as caught:
             await turn(throttle)
         assert caught.value.retry_after == pytest.approx(61)
@@ -311,13 +312,13 @@ def test_fresh_news_end_a_wait() -> None:
 
     async def main() -> None:
         throttle = Throttle(10)
-        throttle.admitted(now(), Allowance(remaining=3, reset=60, limit=100))
+        throttle.admitted(now(), RateLimitState(remaining=3, reset=60, limit=100))
         for _ in range(3):
             await throttle.acquire()
         waiter = asyncio.create_task(turn(throttle))
         await asyncio.sleep(50)
         assert not waiter.done()
-        throttle.admitted(now(), Allowance(remaining=90, reset=60, limit=100))
+        throttle.admitted(now(), RateLimitState(remaining=90, reset=60, limit=100))
         throttle.release()
         assert await waiter == pytest.approx(now())
 

@@ -20,9 +20,9 @@ from junkie_async import (
     Verdict,
     VerdictReason,
 )
-from junkie_async._params import Claims
-from junkie_async._transport import Answer
-from junkie_async._verify import judge
+from junkie_async._http.transport import Response
+from junkie_async._protocol.fields import Claims
+from junkie_async._verification import evaluate
 
 from .clock import run
 from .test_sender import Script, sender
@@ -79,7 +79,7 @@ def key(**fields: Any) -> Key:
 def test_judgement(fields: dict[str, Any], claims: dict[str, Any], reason: str | None) -> None:
     """A key is good unless something that is asked of it does not hold."""
     judged = key(**fields)
-    verdict = judge(judged, Claims(**claims))
+    verdict = evaluate(judged, Claims(**claims))
     expected = None if reason is None else VerdictReason(reason)
     assert verdict == Verdict(reason=expected, key=judged)
     assert verdict.valid is bool(verdict) is (reason is None)
@@ -88,12 +88,12 @@ def test_judgement(fields: dict[str, Any], claims: dict[str, Any], reason: str |
 @pytest.mark.parametrize("claims", [Claims(service_id=1), Claims(discord_id=OWNER)])
 def test_nobodys_key_is_not_somebodys(claims: Claims) -> None:
     """What a key does not say of itself is not taken for a yes."""
-    assert not judge(Key(id=1, key_value="k"), claims)
+    assert not evaluate(Key(id=1, key_value="k"), claims)
 
 
 def test_no_key() -> None:
     """Nothing is there to look at."""
-    verdict = judge(None, Claims(premium=True))
+    verdict = evaluate(None, Claims(premium=True))
     assert (verdict.valid, verdict.reason, verdict.key) == (False, VerdictReason.NOT_FOUND, None)
 
 
@@ -101,19 +101,19 @@ def test_reasons_are_words() -> None:
     """They can be sent as JSON, and a verdict's repr masks the key value."""
     assert VerdictReason.NOT_FOUND.value == "not_found"
     assert len(VerdictReason) == 9
-    shown = repr(judge(Key(id=1, key_value="JNK-0123456789-SECRET"), Claims()))
+    shown = repr(evaluate(Key(id=1, key_value="JNK-0123456789-SECRET"), Claims()))
     assert "0123456789" not in shown
 
 
 # --- how a key is looked up -----------------------------------------------------------------------
 
 
-def answer(status: int, body: object) -> Answer:
+def answer(status: int, body: object) -> Response:
     """Make an answer."""
     return status, {}, msgspec.json.encode(body)
 
 
-def page(*values: str) -> Answer:
+def page(*values: str) -> Response:
     """Make a page of keys."""
     rows = [{"id": number, "key_value": value} for number, value in enumerate(values, 1)]
     return answer(200, {"keys": rows, "pagination": {"total": 5000, "totalPages": 50, "page": 1}})
@@ -122,7 +122,7 @@ def page(*values: str) -> Answer:
 GONE = answer(404, {"error": "Key not found"})
 
 
-def verified(key_value: Any, *answers: Answer, **claims: Any) -> tuple[Verdict, int]:
+def verified(key_value: Any, *answers: Response, **claims: Any) -> tuple[Verdict, int]:
     """Verify a key over a script; give the verdict, and how many requests it took."""
     script = Script(*answers)
 
@@ -165,7 +165,7 @@ def test_a_gateway_says_404_too() -> None:
 
 @pytest.mark.parametrize("status", [401, 403, 429, 500, 502, 503, 520])
 @pytest.mark.parametrize("before", [(), (GONE,)])
-def test_an_outage_is_no_verdict(status: int, before: tuple[Answer, ...]) -> None:
+def test_an_outage_is_no_verdict(status: int, before: tuple[Response, ...]) -> None:
     """It raises, so that no paying user is told that their key is bad."""
     with pytest.raises(JunkieError) as caught:
         verified("JNK", *before, answer(status, {}))

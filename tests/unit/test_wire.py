@@ -10,14 +10,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from yarl import URL
 
-from junkie_async import (
-    InvalidRequestError,
-    InvalidResponseError,
-    _answer,
-    _checks,
-    _params,
-    _wire,
-)
+from junkie_async import InvalidRequestError, InvalidResponseError, _validation
+from junkie_async._protocol import fields, requests, responses
 
 # --- references in paths --------------------------------------------------------------------------
 
@@ -32,7 +26,7 @@ from junkie_async import (
 )
 def test_ambiguous_values(value: str) -> None:
     """What JavaScript reads as a number, or the API as a path of its own, is no plain reference."""
-    assert _wire.is_ambiguous(value)
+    assert requests.is_ambiguous(value)
 
 
 @pytest.mark.parametrize(
@@ -44,13 +38,13 @@ def test_ambiguous_values(value: str) -> None:
 )
 def test_plain_values(value: str) -> None:
     """Everything else goes into a path as it is, without a look-up before."""
-    assert not _wire.is_ambiguous(value)
+    assert not requests.is_ambiguous(value)
 
 
 @given(st.integers(1, 2**53) | st.floats(allow_nan=False).map(repr) | st.integers(0).map(hex))
 def test_numbers_are_ambiguous(value: int | str) -> None:
     """However a number is written, it is noticed."""
-    assert _wire.is_ambiguous("Infinity" if value == "inf" else str(value).replace("-inf", "7"))
+    assert requests.is_ambiguous("Infinity" if value == "inf" else str(value).replace("-inf", "7"))
 
 
 texts = st.text(max_size=30) | st.text(alphabet="./?#%&=+ \\:@;2eE\u2028é😀", max_size=8)
@@ -64,15 +58,19 @@ texts = st.text(max_size=30) | st.text(alphabet="./?#%&=+ \\:@;2eE\u2028é😀",
 def test_segment(value: int | str) -> None:
     """A reference is one segment of the path: it comes back whole and leads nowhere else."""
     try:
-        checked = _checks.reference("key", value)
+        checked = _validation.reference("key", value)
     except InvalidRequestError:
         return
-    segment = _wire.segment(checked)
+    segment = requests.segment(checked)
     assert unquote(segment) == str(value)
     assert not set(segment) & set("/?#\\ ")
     assert segment.isascii()
     assert segment not in ("", ".", "..")
-    for call in (_wire.get_key(segment), _wire.delete_key(segment), _wire.reset_hwid(segment)):
+    for call in (
+        requests.get_key(segment),
+        requests.delete_key(segment),
+        requests.reset_hwid(segment),
+    ):
         base = "https://api.jnkie.com/api/v2"
         for url in (URL(base + call.target), URL(base + call.target, encoded=True)):
             assert url.parts[:5] == ("/", "api", "v2", "keys", str(value))
@@ -80,25 +78,25 @@ def test_segment(value: int | str) -> None:
         assert call.path.startswith("/keys/{keyId}")
 
 
-def calls() -> list[_wire.Call[Any]]:
+def calls() -> list[requests.Request[Any]]:
     """Make one call of each operation."""
-    create, change = _params.CreateKey(provider_id=1), _params.UpdateKey(hwids=[])
+    create, change = fields.CreateKey(provider_id=1), fields.UpdateKey(hwids=[])
     return [
-        _wire.list_keys("", 1, 1),
-        _wire.create_key(create),
-        _wire.create_batch(_params.CreateBatch(provider_id=1, amount=1)),
-        _wire.get_key("7"),
-        _wire.update_key("7", change),
-        _wire.delete_key("7"),
-        _wire.reset_hwid("7"),
-        _wire.bulk_delete([7]),
-        _wire.list_folders(),
+        requests.list_keys("", 1, 1),
+        requests.create_key(create),
+        requests.create_batch(fields.CreateBatch(provider_id=1, amount=1)),
+        requests.get_key("7"),
+        requests.update_key("7", change),
+        requests.delete_key("7"),
+        requests.reset_hwid("7"),
+        requests.bulk_delete([7]),
+        requests.list_folders(),
     ]
 
 
 def test_what_must_not_be_repeated() -> None:
     """Creates and resets are sent once; everything else may be sent again."""
-    once = {(call.method, call.path) for call in calls() if call.once}
+    once = {(call.method, call.path) for call in calls() if not call.idempotent}
     assert once == {
         ("POST", "/keys"),
         ("POST", "/keys/batch"),
@@ -108,9 +106,9 @@ def test_what_must_not_be_repeated() -> None:
 
 def test_key_values_stay_out_of_paths_and_errors() -> None:
     """The path that errors show is the template, and an answer's error names no key."""
-    call = _wire.get_key("JNK-SECRET")
+    call = requests.get_key("JNK-SECRET")
     assert call.path == "/keys/{keyId}"
     answer = b'{"key": {"id": "x", "key_value": "JNK-SECRET"}}'
     with pytest.raises(InvalidResponseError) as caught:
-        _answer.read(call, 200, {}, answer)
+        responses.read(call, 200, {}, answer)
     assert "SECRET" not in f"{caught.value!r}{caught.value}"

@@ -57,7 +57,7 @@ def provision(
     ] = None,
     fields: BatchOptions,
     concurrency: Annotated[int, typer.Option(metavar="N", help="Calls in flight at once.")] = 8,
-    settle: Annotated[
+    reconcile_after: Annotated[
         float | None,
         typer.Option(
             metavar="SECONDS", help="How long a lost call may still take effect.  [default: 120]"
@@ -71,7 +71,9 @@ def provision(
     FILE is there at the end, with every key once; on stdout, a run that goes on prints the earlier
     keys again, first. The ledger has the key values, too: delete it when all is done.
     """
-    options = fields.given() | ({} if settle is None else {"settle": settle})
+    options = fields.given() | (
+        {} if reconcile_after is None else {"reconcile_after": reconcile_after}
+    )
     if out is not None and out.resolve() == ledger.resolve():
         fail("--out and --ledger must be two files")
 

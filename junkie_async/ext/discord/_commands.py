@@ -18,8 +18,8 @@ from junkie_async import (
     KeyPager,
     KeyStatus,
 )
-from junkie_async._checks import integer, picture
-from junkie_async._params import CreateBatch, check
+from junkie_async._protocol.fields import CreateBatch, check
+from junkie_async._validation import integer, safe_repr
 from junkie_async.ext import needs_extra
 
 from ._words import MESSAGE, Refusal, apology
@@ -49,7 +49,7 @@ class Commands(commands.Cog):
         admin_guild_id: int | None = None,
     ) -> None:
         if not isinstance(client, JunkieClient):
-            raise InvalidRequestError("client", picture(client), "a JunkieClient")
+            raise InvalidRequestError("client", safe_repr(client), "a JunkieClient")
         self.keys = client.keys
         self.provider_id = provider_id
         self.scope: Filters = {"provider_id": provider_id}
@@ -118,7 +118,7 @@ class Cooldowns:
 
     def __init__(self, name: str, length: timedelta) -> None:
         if not isinstance(length, timedelta) or length < timedelta():
-            raise InvalidRequestError(name, picture(length), "a timedelta, 0 or more")
+            raise InvalidRequestError(name, safe_repr(length), "a timedelta, 0 or more")
         self._seconds = length.total_seconds()
         self._ends: dict[int, float] = {}
 

@@ -67,7 +67,7 @@ def described(key: Key) -> str:
     limit = "" if key.hwid_limit is None else f" of {key.hwid_limit}"
     parts = [
         f"{quoted(key.key_value)} (#{key.id})",
-        key.status().value,
+        key.status.value,
         "premium" if key.is_premium else "",
         f"until {format_dt(key.expires_at)}" if key.expires_at else "",
         "" if key.no_hwid else f"{devices}{limit} devices",
@@ -80,7 +80,7 @@ def listed(head: str, keys: Sequence[Key]) -> str:
     """Write as many keys as a message has room for, those that work first, and count the rest."""
     lines = [head]
     room = MESSAGE - len(head) - len("\n… and 1,000,000,000 more")
-    order = sorted(keys, key=lambda key: (key.status() not in ("active", "used"), -key.id))
+    order = sorted(keys, key=lambda key: (key.status not in ("active", "used"), -key.id))
     for key in order:
         line = f"\n{described(key)}"
         if len(line) > room:

@@ -11,8 +11,7 @@ from aiohttp.connector import Connection
 from aiohttp.http_exceptions import HttpProcessingError
 from yarl import URL
 
-from . import _answer
-from ._errors import (
+from .._errors import (
     ClientClosedError,
     ConfigurationError,
     ConnectError,
@@ -20,16 +19,17 @@ from ._errors import (
     RequestTimeoutError,
     TransportError,
 )
-from ._version import __version__
-from ._wire import Call
+from .._protocol.decompression import MAX_BODY
+from .._protocol.requests import Request
+from .._version import __version__
 
-Answer: TypeAlias = tuple[int, Mapping[str, str], bytes | None]
+Response: TypeAlias = tuple[int, Mapping[str, str], bytes | None]
 """Status, headers (names in any case), and the body as it came; None where that is too large."""
 
 _KEEPALIVE = 15.0
 # A server that closes an idle connection just as we send makes the outcome unknown. Calls that
 # must not be repeated therefore only reuse a connection that has just answered.
-_KEEPALIVE_ONCE = 0.5
+_KEEPALIVE_NON_IDEMPOTENT = 0.5
 _READ_BUFFER = 2**18  # a page in one piece: the default pauses reading at every 128 KiB
 _CONNECT_TIMEOUT = 10.0
 # asyncio reads into a new block of 256 KiB each time. glibc maps such a block anew until a larger
@@ -44,7 +44,7 @@ class _LostError(Exception):
         self.error = error
 
 
-class Progress:
+class SendState:
     """How far a request came: whether it was sent, or None where that is not known."""
 
     __slots__ = ("sent",)
@@ -71,7 +71,7 @@ class Progress:
 class _Request(aiohttp.ClientRequest):
     """Notes when it is about to be written, for less than what aiohttp's tracing costs."""
 
-    progress: Progress | None = None
+    progress: SendState | None = None
 
     async def send(self, conn: Connection) -> aiohttp.ClientResponse:
         if self.progress is not None:
@@ -103,16 +103,16 @@ class Transport:
         self._longest = timeout
         self._timeout = _time_out(timeout)
         self._given = session
-        self._repeatable: aiohttp.ClientSession | None = session
-        self._once: aiohttp.ClientSession | None = session
+        self._idempotent: aiohttp.ClientSession | None = session
+        self._non_idempotent: aiohttp.ClientSession | None = session
 
     async def close(self) -> None:
         """Close the connections, but never a session that was given. May be called again."""
-        for session in (self._repeatable, self._once):
+        for session in (self._idempotent, self._non_idempotent):
             if session is not None and session is not self._given:
                 await session.close()  # kept until then, for a second close after a cancelled one
 
-    async def attempt(self, call: Call[object], progress: Progress, left: float) -> Answer:
+    async def attempt(self, call: Request[object], progress: SendState, left: float) -> Response:
         """Send one request and read its answer as it comes.
 
         Args:
@@ -126,7 +126,7 @@ class Transport:
             ClientClosedError: The given session is closed.
         """
         session = self._session(call)
-        progress.sent = False if call.once and session is not self._given else None
+        progress.sent = False if not call.idempotent and session is not self._given else None
         try:
             return await self._exchange(session, call, progress, left)
         except _LostError as lost:
@@ -138,8 +138,12 @@ class Transport:
         raise failure  # out here, where no error of aiohttp's hangs on it
 
     async def _exchange(
-        self, session: aiohttp.ClientSession, call: Call[object], progress: Progress, left: float
-    ) -> Answer:
+        self,
+        session: aiohttp.ClientSession,
+        call: Request[object],
+        progress: SendState,
+        left: float,
+    ) -> Response:
         async with session.request(
             call.method,
             URL(self.base_url + call.target, encoded=True),
@@ -157,30 +161,30 @@ class Transport:
                 return response.status, response.headers, b""
             return response.status, response.headers, await _read_body(response)
 
-    def _session(self, call: Call[object]) -> aiohttp.ClientSession:
+    def _session(self, call: Request[object]) -> aiohttp.ClientSession:
         """Give the session for the call's class, opened by its first call."""
-        session = self._once if call.once else self._repeatable
+        session = self._idempotent if call.idempotent else self._non_idempotent
         if session is None:
-            session = _open(once=call.once)
-            if call.once:
-                self._once = session
+            session = _open(idempotent=call.idempotent)
+            if call.idempotent:
+                self._idempotent = session
             else:
-                self._repeatable = session
+                self._non_idempotent = session
         elif session.closed:
             raise ClientClosedError("the session that the client was given is closed")
         return session
 
 
-def _open(*, once: bool) -> aiohttp.ClientSession:
+def _open(*, idempotent: bool) -> aiohttp.ClientSession:
     bytes(_SPARE)
     return aiohttp.ClientSession(
         # The throttle counts requests; a connector's own limit can lose a cancelled waiter's turn.
         connector=aiohttp.TCPConnector(
-            limit=0, keepalive_timeout=_KEEPALIVE_ONCE if once else _KEEPALIVE
+            limit=0, keepalive_timeout=_KEEPALIVE if idempotent else _KEEPALIVE_NON_IDEMPOTENT
         ),
         cookie_jar=aiohttp.DummyCookieJar(),
         trust_env=False,
-        request_class=_Request if once else aiohttp.ClientRequest,
+        request_class=aiohttp.ClientRequest if idempotent else _Request,
     )
 
 
@@ -201,7 +205,7 @@ async def _read_body(response: aiohttp.ClientResponse) -> bytes | None:
     content, chunks, size = response.content, [], 0
     while chunk := await content.readany():
         size += len(chunk)
-        if size > _answer.MAX_BODY:
+        if size > MAX_BODY:
             response.close()
             return None
         chunks.append(chunk)

@@ -45,13 +45,13 @@ from typing import Any, Final, Literal, TextIO, TypeAlias, TypeVar
 
 import attrs
 
-from ._batch import OnProgress, check_progress
-from ._checks import boolean, picture
-from ._codec import encode_lines, encode_text, in_utc_throughout
-from ._errors import InvalidRequestError
-from ._models import DiscordRedemption, Key, KeyBatch, KeyDetailed
-from ._pager import KeyPager
-from ._targets import File, Stream, Worker
+from .._errors import InvalidRequestError
+from .._jobs.job import OnProgress, check_progress
+from .._models import DiscordRedemption, Key, KeyBatch, KeyDetailed
+from .._pagination.pager import KeyPager
+from .._protocol.codec import encode_lines, encode_text, in_utc_throughout
+from .._validation import boolean, safe_repr
+from .atomic_file import File, Stream, Worker
 
 __all__ = ["COLUMNS", "Format", "export_keys", "export_values", "json_line", "unmark"]
 
@@ -193,13 +193,13 @@ def _check_target(to: Any) -> None:
     if isinstance(to, io.RawIOBase | io.BufferedIOBase):
         raise InvalidRequestError("to", "a binary file", "a path or an open text file")
     if not _is_stream(to) and not isinstance(to, str | os.PathLike):
-        raise InvalidRequestError("to", picture(to), "a path or an open text file")
+        raise InvalidRequestError("to", safe_repr(to), "a path or an open text file")
 
 
 def _check_batches(batches: Any) -> None:
     if not isinstance(batches, AsyncIterable):
         limit = "what keys.create_many() gives, or an async iterable of KeyBatches"
-        raise InvalidRequestError("batches", picture(batches), limit)
+        raise InvalidRequestError("batches", safe_repr(batches), limit)
 
 
 def _format(given: Any, to: Any) -> Format:
@@ -212,7 +212,7 @@ def _format(given: Any, to: Any) -> Format:
             raise InvalidRequestError("format", "None", limit)
         return found
     if not isinstance(given, str) or given not in list(Format):
-        raise InvalidRequestError("format", picture(given), "'csv' or 'jsonl'")
+        raise InvalidRequestError("format", safe_repr(given), "'csv' or 'jsonl'")
     return Format(given)
 
 
@@ -227,7 +227,7 @@ def _blocks(keys: Any) -> AsyncGenerator[_Block, None]:
         return _pages(keys)
     if not isinstance(keys, AsyncIterable):
         limit = "what keys.list() gives, or an async iterable of Keys"
-        raise InvalidRequestError("keys", picture(keys), limit)
+        raise InvalidRequestError("keys", safe_repr(keys), limit)
     return _gathered(keys)
 
 
@@ -243,7 +243,7 @@ async def _gathered(keys: AsyncIterable[Key]) -> AsyncGenerator[_Block, None]:
     async with _closing(aiter(keys)) as source:
         async for key in source:
             if not isinstance(key, Key):
-                raise InvalidRequestError("keys", picture(key), "Keys, all of them")
+                raise InvalidRequestError("keys", safe_repr(key), "Keys, all of them")
             block.append(key)
             if len(block) == _BLOCK:
                 yield block, None

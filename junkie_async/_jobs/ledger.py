@@ -13,10 +13,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final, TypeAlias, TypeVar
 
-from . import _codec
-from ._checks import picture
-from ._create import Attempt, Record
-from ._errors import ConfigurationError, InvalidRequestError
+from .._errors import ConfigurationError, InvalidRequestError
+from .._protocol import codec as _codec
+from .._validation import safe_repr
+from .create import Attempt, Record
 
 T = TypeVar("T")
 
@@ -296,7 +296,9 @@ def _compare(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> None:
     for name in sorted({*earlier, *now}):
         before, after = earlier.get(name), now.get(name)
         if before != after:
-            raise InvalidRequestError(name, picture(after), f"{picture(before)}, as in the ledger")
+            raise InvalidRequestError(
+                name, safe_repr(after), f"{safe_repr(before)}, as in the ledger"
+            )
 
 
 def _base36(number: int) -> str:

@@ -20,7 +20,7 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _NO_SECRET = re.compile(r"[ A-Za-z_]*|[ +-]?[ .0-9]*")  # words and numbers, while they are short
 
 
-def picture(value: object) -> str:
+def safe_repr(value: object) -> str:
     """Show a refused value: short, and safe to log even if it was, or has in it, a key value."""
     kind = f"a {ascii(type(value).__name__)[1:-1][:40]}"
     try:
@@ -40,7 +40,7 @@ def _shown(value: object, kind: str) -> str:
         bits = number.bit_length()  # Python refuses to write out the longest ones
         return str(number) if bits <= 128 else f"an integer of {bits} bits"
     if isinstance(value, Key):
-        return f"Key(id={picture(value.id)})"
+        return f"Key(id={safe_repr(value.id)})"
     if isinstance(value, datetime):
         return ("" if value.tzinfo else "the naive ") + value.isoformat()
     if isinstance(value, timedelta):
@@ -54,7 +54,7 @@ def integer(name: str, value: Any, low: int = -MAX_INTEGER, high: int = MAX_INTE
     """Check an integer; whatever has ``__index__`` will do, but a bool won't."""
     number = value if type(value) is int else _index(value)
     if number is None or not low <= number <= high:
-        raise InvalidRequestError(name, picture(value), f"an integer from {low} to {high}")
+        raise InvalidRequestError(name, safe_repr(value), f"an integer from {low} to {high}")
     return number
 
 
@@ -62,7 +62,7 @@ def identifier(name: str, value: Any, low: int = -MAX_INTEGER) -> int:
     """Check an ID: an integer, and never a string of digits, which would be a key value."""
     if isinstance(value, str):
         limit = "an ID as an int, such as 123 (a str is a key value, even '123')"
-        raise InvalidRequestError(name, picture(value), limit)
+        raise InvalidRequestError(name, safe_repr(value), limit)
     return integer(name, value, low)
 
 
@@ -81,7 +81,7 @@ def seconds(name: str, value: Any, *, zero: bool = False) -> float:
     limit = f"a finite number of seconds {'>=' if zero else '>'} 0"
     number = value if isinstance(value, int | float) and not isinstance(value, bool) else math.nan
     if not (0 if zero else math.ulp(0.0)) <= number <= sys.float_info.max:
-        raise InvalidRequestError(name, picture(value), limit)
+        raise InvalidRequestError(name, safe_repr(value), limit)
     return float(number)
 
 
@@ -89,7 +89,7 @@ def text(name: str, value: Any, longest: int | None = None, *, empty: bool = Fal
     """Check a string: its length in characters, and that it can be sent and read back."""
     most = f" of at most {longest} characters" if longest else ""
     if not isinstance(value, str):
-        raise InvalidRequestError(name, picture(value), f"a string{most}")
+        raise InvalidRequestError(name, safe_repr(value), f"a string{most}")
     plain = str.__str__(value)  # encoders know no subclasses
     if not plain and not empty:
         raise InvalidRequestError(name, "''", "a string that is not empty")
@@ -107,7 +107,7 @@ def moment(name: str, value: Any) -> datetime:
     """Check an aware datetime, and give it in UTC."""
     limit = "an aware datetime (give it a tzinfo, such as datetime.UTC)"
     if not isinstance(value, datetime):
-        raise InvalidRequestError(name, picture(value), limit)
+        raise InvalidRequestError(name, safe_repr(value), limit)
     try:
         if value.utcoffset() is not None:
             return value.astimezone(UTC)
@@ -115,7 +115,7 @@ def moment(name: str, value: Any) -> datetime:
         limit = "within the years 1 to 9999 in UTC"
     except Exception:  # a tzinfo is the caller's code
         limit = "an aware datetime whose tzinfo works"
-    raise InvalidRequestError(name, picture(value), limit)
+    raise InvalidRequestError(name, safe_repr(value), limit)
 
 
 def reference(name: str, value: Any) -> int | str:
@@ -128,12 +128,12 @@ def reference(name: str, value: Any) -> int | str:
     if isinstance(value, str):
         written = text(name, value)
         if written in (".", "..") or written.isspace():
-            raise InvalidRequestError(name, picture(value), "a key value, not blank, '.' or '..'")
+            raise InvalidRequestError(name, safe_repr(value), "a key value, not blank, '.' or '..'")
         return written
     number = _index(value)
     if number is None or not 0 < number <= MAX_INTEGER:
         limit = f"a key's ID (an int from 1 to {MAX_INTEGER}), its value (a str) or a Key"
-        raise InvalidRequestError(name, picture(value), limit)
+        raise InvalidRequestError(name, safe_repr(value), limit)
     return number
 
 
@@ -150,7 +150,7 @@ def elements(name: str, value: Any, limit: str) -> Iterable[Any]:
     """Check an iterable of things; text, bytes and mappings are iterable too, but never meant."""
     misread = isinstance(value, str | bytes | bytearray | memoryview | Mapping)
     if misread or not isinstance(value, Iterable):
-        shown = "a single string" if isinstance(value, str) else picture(value)
+        shown = "a single string" if isinstance(value, str) else safe_repr(value)
         raise InvalidRequestError(name, shown, limit)
     return value
 
@@ -158,5 +158,5 @@ def elements(name: str, value: Any, limit: str) -> Iterable[Any]:
 def boolean(name: str, value: Any) -> bool:
     """Check a bool: neither 1 nor "false" will do."""
     if not isinstance(value, bool):
-        raise InvalidRequestError(name, picture(value), "True or False")
+        raise InvalidRequestError(name, safe_repr(value), "True or False")
     return value

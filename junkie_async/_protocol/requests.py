@@ -13,8 +13,7 @@ from urllib.parse import quote
 
 import attrs
 
-from . import _codec
-from ._models import (
+from .._models import (
     ActionResult,
     BulkDeleteResult,
     Key,
@@ -24,7 +23,8 @@ from ._models import (
     KeyPage,
     UpdateResult,
 )
-from ._params import CreateBatch, CreateKey, UpdateKey
+from . import codec as _codec
+from .fields import CreateBatch, CreateKey, UpdateKey
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -32,7 +32,7 @@ KEY = "/keys/{keyId}"
 
 
 @attrs.frozen
-class Call(Generic[T_co]):
+class Request(Generic[T_co]):
     """One operation, ready to be sent.
 
     Attributes:
@@ -41,8 +41,8 @@ class Call(Generic[T_co]):
         target: The quoted path and query, below the base URL.
         read: Reads a good answer's body.
         body: The request's JSON, or None.
-        once: Whether a repetition could do harm, so that it is only sent again when the first
-            provably did not reach the service.
+        idempotent: Whether it may be sent again after an unknown outcome. If not, it is only sent
+            again when the attempt provably did not reach the service.
     """
 
     method: str
@@ -50,25 +50,27 @@ class Call(Generic[T_co]):
     target: str = attrs.field(repr=False)
     read: Callable[[bytes], T_co] = attrs.field(repr=False)
     body: bytes | None = attrs.field(default=None, repr=False)
-    once: bool = False
+    idempotent: bool = True
 
 
-def list_keys(query: str, page: int, limit: int) -> Call[KeyPage]:
+def list_keys(query: str, page: int, limit: int) -> Request[KeyPage]:
     """``GET /keys``."""
     filters = f"{query}&" if query else ""
     target = f"/keys?{filters}page={page}&limit={limit}"
-    return Call("GET", "/keys", target, _codec.read_page)
+    return Request("GET", "/keys", target, _codec.read_page)
 
 
-def create_key(request: CreateKey) -> Call[Key]:
+def create_key(request: CreateKey) -> Request[Key]:
     """``POST /keys``."""
-    return Call("POST", "/keys", "/keys", _codec.read_key, _codec.encode(request), once=True)
+    return Request(
+        "POST", "/keys", "/keys", _codec.read_key, _codec.encode(request), idempotent=False
+    )
 
 
-def create_batch(request: CreateBatch) -> Call[KeyBatch]:
+def create_batch(request: CreateBatch) -> Request[KeyBatch]:
     """``POST /keys/batch``."""
     path = "/keys/batch"
-    return Call("POST", path, path, _codec.read_batch, _codec.encode(request), once=True)
+    return Request("POST", path, path, _codec.read_batch, _codec.encode(request), idempotent=False)
 
 
 def plain(request: CreateBatch) -> dict[str, Any]:
@@ -77,38 +79,38 @@ def plain(request: CreateBatch) -> dict[str, Any]:
     return fields
 
 
-def get_key(key: str) -> Call[KeyDetailed]:
+def get_key(key: str) -> Request[KeyDetailed]:
     """``GET /keys/{keyId}``."""
-    return Call("GET", KEY, f"/keys/{key}", _codec.read_detailed)
+    return Request("GET", KEY, f"/keys/{key}", _codec.read_detailed)
 
 
-def update_key(key: str, request: UpdateKey) -> Call[UpdateResult]:
+def update_key(key: str, request: UpdateKey) -> Request[UpdateResult]:
     """``PUT /keys/{keyId}``."""
-    return Call("PUT", KEY, f"/keys/{key}", _codec.read_update, _codec.encode(request))
+    return Request("PUT", KEY, f"/keys/{key}", _codec.read_update, _codec.encode(request))
 
 
-def delete_key(key: str) -> Call[None]:
+def delete_key(key: str) -> Request[None]:
     """``DELETE /keys/{keyId}``: the contract declares no body, so none is read."""
-    return Call("DELETE", KEY, f"/keys/{key}", lambda _: None)
+    return Request("DELETE", KEY, f"/keys/{key}", lambda _: None)
 
 
-def reset_hwid(key: str) -> Call[ActionResult]:
+def reset_hwid(key: str) -> Request[ActionResult]:
     """``POST /keys/{keyId}/reset-hwid``."""
     path, target = f"{KEY}/reset-hwid", f"/keys/{key}/reset-hwid"
-    return Call("POST", path, target, _codec.read_action, once=True)
+    return Request("POST", path, target, _codec.read_action, idempotent=False)
 
 
-def bulk_delete(keys: Sequence[int | str]) -> Call[BulkDeleteResult]:
+def bulk_delete(keys: Sequence[int | str]) -> Request[BulkDeleteResult]:
     """``POST /keys/bulk-delete``: repeatable, since what is gone stays gone."""
     path = "/keys/bulk-delete"
     read = functools.partial(_codec.read_bulk_delete, requested=len(keys))
     body = _codec.encode_plain({"keys": keys})
-    return Call("POST", path, path, read, body)
+    return Request("POST", path, path, read, body)
 
 
-def list_folders() -> Call[list[KeyFolder]]:
+def list_folders() -> Request[list[KeyFolder]]:
     """``GET /keys/folders``."""
-    return Call("GET", "/keys/folders", "/keys/folders", _codec.read_folders)
+    return Request("GET", "/keys/folders", "/keys/folders", _codec.read_folders)
 
 
 # What JavaScript's Number() would read: the service takes digits in a path for an ID, and how far

@@ -20,16 +20,16 @@ from collections.abc import (
 from contextlib import aclosing
 from typing import Any, ClassVar, Generic, TypeAlias, TypeVar
 
-from ._checks import MAX_INTEGER, elements, integer, picture, reference
-from ._errors import (
+from .._errors import (
     APIError,
     BatchError,
     InvalidRequestError,
     JunkieError,
 )
-from ._hooks import Hooks, JobEvent
-from ._models import BulkDeleteResult, DeleteReport, KeyRef
-from ._params import MAX_BULK_DELETE
+from .._hooks import Hooks, InFlightCallback, JobEvent
+from .._models import BulkDeleteResult, DeleteReport, KeyRef
+from .._protocol.fields import MAX_BULK_DELETE
+from .._validation import MAX_INTEGER, elements, integer, reference, safe_repr
 
 ChunkT = TypeVar("ChunkT")
 ResultT = TypeVar("ResultT")
@@ -38,9 +38,6 @@ ReportT = TypeVar("ReportT")
 OnProgress: TypeAlias = Callable[[int, int | None], object]
 """Called with the keys done so far, and how many there are in all, or None if that is not known."""
 
-OnFlight: TypeAlias = Callable[[bool], None]
-"""Told True when a call may be carried out from now on, and False when it can't have been."""
-
 GRACE = 10.0
 """Seconds that calls in flight may still take once a job is cancelled."""
 
@@ -48,7 +45,7 @@ GRACE = 10.0
 def check_progress(callback: OnProgress | None) -> OnProgress | None:
     """Check a callback before there is anything done that it could be told of."""
     if callback is not None and not callable(callback):
-        raise InvalidRequestError("on_progress", picture(callback), "a callable, or None")
+        raise InvalidRequestError("on_progress", safe_repr(callback), "a callable, or None")
     return callback
 
 
@@ -63,7 +60,7 @@ class Runner(Generic[ChunkT, ResultT]):
     def __init__(
         self,
         source: AsyncIterator[ChunkT],
-        call: Callable[[ChunkT, OnFlight], Awaitable[ResultT | None]],
+        call: Callable[[ChunkT, InFlightCallback], Awaitable[ResultT | None]],
         concurrency: int,
     ) -> None:
         self.failure: Exception | None = None
@@ -100,7 +97,7 @@ class Runner(Generic[ChunkT, ResultT]):
         me = asyncio.current_task()
         assert me is not None
 
-        def on_flight(begun: bool) -> None:
+        def on_in_flight(begun: bool) -> None:
             (self._idle.discard if begun else self._idle.add)(me)
             if self._stopped and not begun:
                 me.cancel()
@@ -112,7 +109,7 @@ class Runner(Generic[ChunkT, ResultT]):
             if chunk is None:
                 return
             try:
-                if (result := await self._call(chunk, on_flight)) is not None:
+                if (result := await self._call(chunk, on_in_flight)) is not None:
                     self._done.put_nowait(result)
                 else:
                     self._room.release()
@@ -195,7 +192,7 @@ class Job(abc.ABC, Generic[ChunkT, ResultT, ReportT]):
         """Give what each call is to do, lazily."""
 
     @abc.abstractmethod
-    async def _call(self, chunk: ChunkT, on_flight: OnFlight) -> ResultT | None:
+    async def _call(self, chunk: ChunkT, on_in_flight: InFlightCallback) -> ResultT | None:
         """Make a call, tell when it is in flight, and count what came of it, if anything did."""
 
     @abc.abstractmethod
@@ -272,7 +269,7 @@ class DeleteJob(Job[list[int | str], BulkDeleteResult, DeleteReport]):
     def __init__(
         self,
         keys: Iterable[KeyRef] | AsyncIterable[KeyRef],
-        delete: Callable[[list[int | str], OnFlight], Awaitable[BulkDeleteResult]],
+        delete: Callable[[list[int | str], InFlightCallback], Awaitable[BulkDeleteResult]],
         *,
         concurrency: int,
         on_progress: OnProgress | None = None,
@@ -314,8 +311,10 @@ class DeleteJob(Job[list[int | str], BulkDeleteResult, DeleteReport]):
         if chunk:
             yield list(chunk)
 
-    async def _call(self, chunk: list[int | str], on_flight: OnFlight) -> BulkDeleteResult:
-        result = await self._delete(chunk, on_flight)
+    async def _call(
+        self, chunk: list[int | str], on_in_flight: InFlightCallback
+    ) -> BulkDeleteResult:
+        result = await self._delete(chunk, on_in_flight)
         deleted = min(result.deleted, len(chunk))
         self._deleted += deleted
         self._missing += len(chunk) - deleted

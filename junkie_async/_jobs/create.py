@@ -12,12 +12,12 @@ from typing import Final, TypeAlias
 
 import attrs
 
-from ._batch import Job, OnFlight, OnProgress
-from ._checks import integer
-from ._errors import InvalidResponseError, JunkieError, Outcome, OutcomeUnknownError
-from ._hooks import Hooks
-from ._models import CreateReport, Key, KeyBatch
-from ._params import MAX_BATCH, CreateBatch
+from .._errors import InvalidResponseError, JunkieError, Outcome, OutcomeUnknownError
+from .._hooks import Hooks, InFlightCallback
+from .._models import CreateReport, Key, KeyBatch
+from .._protocol.fields import MAX_BATCH, CreateBatch
+from .._validation import integer
+from .job import Job, OnProgress
 
 SETTLE: Final = 120.0
 """Seconds by default until a doubt is settled: CDNs give a service up to 100 s for an answer
@@ -121,7 +121,7 @@ class Record:
             self.suspects[attempt.marker] = attempt
 
 
-Create: TypeAlias = Callable[[int, str | None, OnFlight], Awaitable[KeyBatch]]
+Create: TypeAlias = Callable[[int, str | None, InFlightCallback], Awaitable[KeyBatch]]
 """Creates so many keys, under a marker if there is one."""
 
 
@@ -216,13 +216,15 @@ class CreateJob(Job[Attempt | KeyBatch, KeyBatch, CreateReport]):
             else:
                 return
 
-    async def _call(self, chunk: Attempt | KeyBatch, on_flight: OnFlight) -> KeyBatch | None:
+    async def _call(
+        self, chunk: Attempt | KeyBatch, on_in_flight: InFlightCallback
+    ) -> KeyBatch | None:
         if isinstance(chunk, KeyBatch):
             return chunk
 
         def note(begun: bool) -> None:
             chunk.doubtful = begun
-            on_flight(begun)
+            on_in_flight(begun)
 
         try:
             batch = await self._create(chunk.owes, chunk.marker, note)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import attrs
 
 from ._models import Key, KeyStatus
-from ._params import Claims
+from ._protocol.fields import Claims
 
 
 class VerdictReason(enum.StrEnum):
@@ -63,7 +63,7 @@ class Verdict:
         return self.valid
 
 
-def judge(key: Key | None, claims: Claims) -> Verdict:
+def evaluate(key: Key | None, claims: Claims) -> Verdict:
     """Judge a key, now, by what is claimed of its holder."""
     if key is None:
         return Verdict(reason=VerdictReason.NOT_FOUND)
@@ -71,7 +71,7 @@ def judge(key: Key | None, claims: Claims) -> Verdict:
 
 
 def _reasons(key: Key, claims: Claims) -> Iterator[VerdictReason]:
-    status = key.status()
+    status = key.status
     if status is KeyStatus.INVALIDATED:
         yield VerdictReason.INVALIDATED
     if status is KeyStatus.EXPIRED:

@@ -15,10 +15,10 @@ from urllib.parse import quote, urlencode
 
 import attrs
 
-from ._checks import boolean, elements, identifier, integer, moment, picture, reference, text
-from ._converter import timestamp
-from ._errors import InvalidRequestError
-from ._models import UNSET, KeyStatus, Unset
+from .._errors import InvalidRequestError
+from .._models import UNSET, KeyStatus, Unset
+from .._validation import boolean, elements, identifier, integer, moment, reference, safe_repr, text
+from .lenient import timestamp
 
 MAX_BATCH = 100
 MAX_BULK_DELETE = 1000
@@ -142,7 +142,7 @@ def _minutes(name: str, value: Any) -> int:
         return integer(name, value, 0)
     whole, rest = divmod(value, timedelta(minutes=1))
     if rest or whole < 0:
-        raise InvalidRequestError(name, picture(value), "a whole number of minutes, 0 or more")
+        raise InvalidRequestError(name, safe_repr(value), "a whole number of minutes, 0 or more")
     return whole
 
 
@@ -153,7 +153,7 @@ def _discord_filter(name: str, value: Any) -> str:
 def _discord_id(name: str, value: Any) -> str:
     written = _discord_filter(name, value)
     if not _DISCORD_ID.fullmatch(written):
-        raise InvalidRequestError(name, picture(value), "a Discord ID of 17 to 19 digits")
+        raise InvalidRequestError(name, safe_repr(value), "a Discord ID of 17 to 19 digits")
     return written
 
 
@@ -165,7 +165,7 @@ def _devices(name: str, value: Any) -> list[str]:
 def _status(name: str, value: Any) -> KeyStatus:
     names = [status.value for status in KeyStatus]
     if not isinstance(value, str) or str.__str__(value) not in names:
-        raise InvalidRequestError(name, picture(value), f"one of {', '.join(names)}")
+        raise InvalidRequestError(name, safe_repr(value), f"one of {', '.join(names)}")
     return KeyStatus(str.__str__(value))
 
 

@@ -18,14 +18,14 @@ from typing import Any, TypeAlias, TypeVar
 
 import attrs
 
-from ._checks import boolean, integer
-from ._errors import DriftError, InvalidResponseError, JunkieError, Outcome
-from ._models import Key, KeyPage
-from ._seen import SeenIDs
+from .._errors import DriftError, InvalidResponseError, JunkieError, Outcome
+from .._models import Key, KeyPage
+from .._validation import boolean, integer
+from .seen_ids import SeenIDs
 
 T = TypeVar("T")
 
-Unread: TypeAlias = Callable[[], Awaitable[KeyPage]]
+PendingPage: TypeAlias = Callable[[], Awaitable[KeyPage]]
 """Reads a page that has come, or fetches it again if it can't be read."""
 
 _FRUITLESS = 1000
@@ -87,7 +87,7 @@ class KeyPager:
 
     def __init__(
         self,
-        fetch: Callable[[int, int], Coroutine[Any, Any, Unread]],
+        fetch: Callable[[int, int], Coroutine[Any, Any, PendingPage]],
         *,
         page: int = 1,
         limit: int = 100,
@@ -183,7 +183,7 @@ class KeyPager:
         raise DriftError(f"{_PASSES} passes over the list did not agree: it changes too fast")
 
     async def _pass(self, seen: SeenIDs, *, again: bool = False) -> AsyncGenerator[KeyPage, None]:
-        ahead: deque[asyncio.Task[Unread]] = deque()
+        ahead: deque[asyncio.Task[PendingPage]] = deque()
         number, last, window = self._page, self._page, 1
         total: int | None = None
         fruitless, promised = 0, 0
@@ -226,7 +226,9 @@ class KeyPager:
         finally:
             await _drop(ahead)
 
-    def _fill(self, ahead: deque[asyncio.Task[Unread]], number: int, last: int, most: int) -> None:
+    def _fill(
+        self, ahead: deque[asyncio.Task[PendingPage]], number: int, last: int, most: int
+    ) -> None:
         """Start fetching from page ``number`` on, as far as the list is known to go."""
         while len(ahead) < most and number + len(ahead) <= last:
             fetch = self._fetch(number + len(ahead), self._limit)
@@ -305,7 +307,7 @@ def _broken(message: str, number: int) -> InvalidResponseError:
     return error
 
 
-async def _drop(tasks: deque[asyncio.Task[Unread]]) -> None:
+async def _drop(tasks: deque[asyncio.Task[PendingPage]]) -> None:
     for task in tasks:
         task.cancel()
     if tasks:

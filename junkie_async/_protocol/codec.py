@@ -14,9 +14,8 @@ from typing import Any, TypeVar
 import attrs
 import msgspec
 
-from ._converter import ValueRow, in_utc, kind, structure, unstructure, wrong_shape
-from ._errors import InvalidResponseError, Outcome
-from ._models import (
+from .._errors import InvalidResponseError, Outcome
+from .._models import (
     ActionResult,
     BulkDeleteResult,
     Key,
@@ -27,6 +26,7 @@ from ._models import (
     Pagination,
     UpdateResult,
 )
+from .lenient import ValueRow, in_utc, kind, structure, unstructure, wrong_shape
 
 T = TypeVar("T")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import enum
 import math
 from collections.abc import Callable
 from typing import Final
@@ -11,9 +12,10 @@ from typing import Final
 import attrs
 from aiolimiter import AsyncLimiter
 
-from ._checks import integer, seconds
-from ._errors import ClientClosedError, Outcome, RateLimitError, RequestTimeoutError
-from ._pace import Pace
+from .._errors import ClientClosedError, Outcome, RateLimitError, RequestTimeoutError
+from .._protocol.rate_limit_headers import RateLimitState
+from .._validation import integer, seconds
+from .adaptive_rate import AdaptiveRate
 
 _SCARCE: Final = 0.2
 """The share of a stated limit below which what remains is spread over the time that is left."""
@@ -42,19 +44,12 @@ class RateLimit:
     per: float = attrs.field(default=1.0, validator=_positive)
 
 
-@attrs.frozen
-class Allowance:
-    """What an answer's headers say of the service's limit.
+class Priority(enum.Enum):
+    """How urgent a call is. Interactive calls have a deadline; walks and jobs wait for a slot."""
 
-    Attributes:
-        remaining: Requests that are left.
-        reset: Seconds until there are more.
-        limit: Requests that there are in all, or None where it was not said.
-    """
-
-    remaining: float
-    reset: float
-    limit: float | None = None
+    INTERACTIVE = "interactive"
+    WALK = "walk"
+    JOB = "job"
 
 
 class Throttle:
@@ -88,9 +83,9 @@ class Throttle:
         self._news = asyncio.Event()
         self._waiting: set[asyncio.Timeout] = set()
         self._in_flight = self._well = self._refusals = 0
-        self._pace = Pace()
+        self._pace = AdaptiveRate()
         self._paused = self._resume = self._latest = -math.inf
-        self._allowance: Allowance | None = None
+        self._allowance: RateLimitState | None = None
         self._resets = -math.inf
         self._restrained = self._rate is not None
         self._closed = False
@@ -125,7 +120,7 @@ class Throttle:
         self._turns.release()
         self._news.set()
 
-    def admitted(self, now: float, allowance: Allowance | None) -> None:
+    def admitted(self, now: float, allowance: RateLimitState | None) -> None:
         """Take note of an answer that is no refusal, and of what it says of the limit."""
         self._refusals = 0
         self._pace.admitted(now)
@@ -234,7 +229,7 @@ class Throttle:
         self._restrained = self._closed or self._rate is not None or not free
         return max(due, self._latest + 1 / rate)
 
-    def _is_scarce(self, allowance: Allowance) -> bool:
+    def _is_scarce(self, allowance: RateLimitState) -> bool:
         """Whether those that are under way could use up what remains."""
         enough = 2.0 * self._in_flight
         if allowance.limit is not None:

@@ -11,9 +11,7 @@ from typing import Generic, NoReturn, TypeVar
 import attrs
 import stamina
 
-from . import _answer
-from ._batch import OnFlight
-from ._errors import (
+from .._errors import (
     APIError,
     ClientClosedError,
     JunkieError,
@@ -23,12 +21,14 @@ from ._errors import (
     RateLimitError,
     TransportError,
 )
-from ._hooks import AttemptEvent, Hooks, PauseEvent, RetryEvent
-from ._retry import RetryBudget, RetryPolicy
-from ._secrets import redact
-from ._throttle import RateLimit, Throttle, wake
-from ._transport import Answer, Progress, Transport
-from ._wire import Call
+from .._hooks import AttemptEvent, Hooks, InFlightCallback, PauseEvent, RetryEvent
+from .._protocol import responses
+from .._protocol.rate_limit_headers import read_rate_limit
+from .._protocol.redaction import redact
+from .._protocol.requests import Request
+from .retry import RetryBudget, RetryPolicy
+from .throttle import Priority, RateLimit, Throttle, wake
+from .transport import Response, SendState, Transport
 
 T = TypeVar("T")
 
@@ -46,23 +46,23 @@ class _Errand(Generic[T]):
     Attributes:
         call: What is to be done.
         deadline: When it must be over, on the event loop's clock.
-        on_flight: Told when an attempt begins, and when it is over and can't have acted.
+        on_in_flight: Told when an attempt begins, and when it is over and can't have acted.
         attempts: How many requests were sent for it.
         failure: How the latest of them ended, once one has failed.
         failed_at: When that was, on the event loop's clock.
     """
 
-    call: Call[T]
+    call: Request[T]
     deadline: float
-    on_flight: OnFlight | None
+    on_in_flight: InFlightCallback | None
     attempts: int = 0
     failure: JunkieError | None = None
     failed_at: float = 0.0
 
     def tell(self, *, in_flight: bool) -> None:
         """Tell whoever wants to know whether the call may be carried out just now."""
-        if self.on_flight is not None:
-            self.on_flight(in_flight)
+        if self.on_in_flight is not None:
+            self.on_in_flight(in_flight)
 
     def note(self, failure: JunkieError) -> None:
         """Keep how the latest attempt ended, and when."""
@@ -74,7 +74,7 @@ class _Errand(Generic[T]):
             self.tell(in_flight=False)
 
 
-class Sender:
+class Dispatcher:
     """Sends calls over a transport, in the event loop of the first one.
 
     Args:
@@ -124,24 +124,32 @@ class Sender:
         await self._transport.close()
 
     async def send(
-        self, call: Call[T], *, patient: bool = False, on_flight: OnFlight | None = None
+        self,
+        call: Request[T],
+        *,
+        priority: Priority = Priority.INTERACTIVE,
+        on_in_flight: InFlightCallback | None = None,
     ) -> T:
         """Send a call, again where that can do no harm, and give its value.
 
         Args:
             call: What is to be done.
-            patient: Whether it waits for its turn as long as it takes, as a part of something
-                large that would rather be late than fail.
-            on_flight: Told when an attempt begins, and when it is over and can't have acted.
+            priority: Walks and jobs wait for a slot as long as it takes; interactive calls have a
+                deadline.
+            on_in_flight: Told when an attempt begins, and when it is over and can't have acted.
 
         Raises:
             JunkieError: The class that says what happened.
         """
-        read = await self.fetch(call, patient=patient, on_flight=on_flight)
+        read = await self.fetch(call, priority=priority, on_in_flight=on_in_flight)
         return await read()
 
     async def fetch(
-        self, call: Call[T], *, patient: bool = False, on_flight: OnFlight | None = None
+        self,
+        call: Request[T],
+        *,
+        priority: Priority = Priority.INTERACTIVE,
+        on_in_flight: InFlightCallback | None = None,
     ) -> Callable[[], Awaitable[T]]:
         """Send a call as `send` does, and give what reads its answer, when that is wanted.
 
@@ -149,9 +157,9 @@ class Sender:
         as far as the policy allows.
         """
         deadline = math.inf
-        if not patient:
+        if priority is Priority.INTERACTIVE:
             deadline = asyncio.get_running_loop().time() + self._policy.deadline
-        errand = _Errand(call, deadline, on_flight)
+        errand = _Errand(call, deadline, on_in_flight)
         try:
             answer = await self._attempt(errand)
         except JunkieError as error:
@@ -165,7 +173,7 @@ class Sender:
 
         return read
 
-    async def _finish(self, errand: _Errand[T], answer: Answer) -> T:
+    async def _finish(self, errand: _Errand[T], answer: Response) -> T:
         """Read the answer of the first attempt."""
         try:
             value = self._read(errand, answer)
@@ -235,13 +243,13 @@ class Sender:
         """Ask the policy and the budget whether, and after how many seconds, to send again."""
         left = errand.deadline - asyncio.get_running_loop().time()
         again = self._policy.decide(
-            error, once=errand.call.once, attempt=errand.attempts, left=left
+            error, idempotent=errand.call.idempotent, attempt=errand.attempts, left=left
         )
         if again is False or left <= 0 or not self._budget.take(error):
             return False
         return 0.0 if isinstance(error, RateLimitError) else again  # the throttle has us wait
 
-    async def _attempt(self, errand: _Errand[T]) -> Answer:
+    async def _attempt(self, errand: _Errand[T]) -> Response:
         loop = self._enter()  # a closed client says so at once, not when its turn comes
         await self._throttle.acquire(errand.deadline)
         try:
@@ -249,7 +257,7 @@ class Sender:
         finally:
             self._throttle.release()
 
-    async def _in_turn(self, errand: _Errand[T], loop: asyncio.AbstractEventLoop) -> Answer:
+    async def _in_turn(self, errand: _Errand[T], loop: asyncio.AbstractEventLoop) -> Response:
         if self._closed:
             raise ClientClosedError("the client was closed while the call waited")
         begin = loop.time()
@@ -265,18 +273,18 @@ class Sender:
             )
         answer = await self._exchange(errand, loop, begin)
         status, headers, raw = answer
-        failure = _answer.refusal(status, headers, raw)
+        failure = responses.refusal(status, headers, raw)
         if failure is None:
-            self._throttle.admitted(loop.time(), _answer.allowance(headers))
+            self._throttle.admitted(loop.time(), read_rate_limit(headers))
             return answer
         self._slow_down(failure, headers, begin)
         redact(errand.call, failure, self._api_key)
         errand.failed(failure)
         raise failure
 
-    def _read(self, errand: _Errand[T], answer: Answer) -> T:
+    def _read(self, errand: _Errand[T], answer: Response) -> T:
         try:
-            return _answer.read(errand.call, *answer)
+            return responses.read(errand.call, *answer)
         except JunkieError as error:
             failure = error
         redact(errand.call, failure, self._api_key)
@@ -284,12 +292,12 @@ class Sender:
 
     async def _exchange(
         self, errand: _Errand[T], loop: asyncio.AbstractEventLoop, begin: float
-    ) -> Answer:
+    ) -> Response:
         """Make the attempt, and note it."""
-        progress, status, lost = Progress(), None, "CancelledError"
+        progress, status, lost = SendState(), None, "CancelledError"
         errand.attempts += 1
-        if errand.on_flight is not None:
-            errand.on_flight(True)
+        if errand.on_in_flight is not None:
+            errand.on_in_flight(True)
         try:
             answer = await self._transport.attempt(errand.call, progress, errand.deadline - begin)
             status, lost = answer[0], ""
@@ -319,10 +327,10 @@ class Sender:
             pause = self._throttle.refused(now, told, sent=begin, slower=too_many)
             if pause is not None and self.hooks is not None:
                 ceiling = self._throttle.ceiling
-                event = PauseEvent(seconds=pause, told=told is not None, ceiling=ceiling)
+                event = PauseEvent(seconds=pause, from_server=told is not None, ceiling=ceiling)
                 self.hooks.on_pause(event)
         else:
-            self._throttle.admitted(now, _answer.allowance(headers))
+            self._throttle.admitted(now, read_rate_limit(headers))
 
     def _note(self, errand: _Errand[T], status: int | None, error: str, took: float) -> None:
         call, number = errand.call, errand.attempts
@@ -355,7 +363,7 @@ class Sender:
         raise TypeError("a client can't be pickled: it holds the API key, and connections")
 
 
-def _is_gone(call: Call[T], failures: list[JunkieError]) -> bool:
+def _is_gone(call: Request[T], failures: list[JunkieError]) -> bool:
     """Whether a DELETE was carried out by an attempt whose answer was lost."""
     gone = call.method == "DELETE" and isinstance(failures[-1], NotFoundError)
     return gone and _may_have_acted(failures)
@@ -371,7 +379,7 @@ def _ending(errand: _Errand[T], error: JunkieError) -> JunkieError:
     call = errand.call
     error.method, error.path, error.attempts = call.method, call.path, errand.attempts
     error.__cause__ = error.__context__ = None
-    if not call.once or error.outcome is Outcome.NOT_EXECUTED:
+    if call.idempotent or error.outcome is Outcome.NOT_EXECUTED:
         return error
     unknown = OutcomeUnknownError(
         f"sent, and what became of it is not known: {error.message}", outcome=error.outcome

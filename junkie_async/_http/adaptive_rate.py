@@ -56,7 +56,7 @@ class _Stretch:
         return max(spans, default=0.0)
 
 
-class Pace:
+class AdaptiveRate:
     """Requests a second that the service seems to bear, learned from its refusals alone.
 
     The first refusal says little: a burst may have been too large, or the rate too high. From

@@ -8,9 +8,9 @@ from html import escape
 from typing import TypeVar
 from urllib.parse import parse_qs, quote, unquote
 
-from . import _codec
-from ._errors import APIError, InvalidResponseError, JunkieError
-from ._wire import KEY, Call
+from .._errors import APIError, InvalidResponseError, JunkieError
+from . import codec as _codec
+from .requests import KEY, Request
 
 T = TypeVar("T")
 
@@ -21,7 +21,7 @@ _LONGEST_MESSAGE = 200
 _WORDS = re.compile(r"%(?:25)*[0-9a-f]{2}|\\+(?:u[0-9a-f]{4}|[a-z])|([0-9a-z]{6,})", re.IGNORECASE)
 
 
-def redact(call: Call[T], error: JunkieError, api_key: str) -> None:
+def redact(call: Request[T], error: JunkieError, api_key: str) -> None:
     """Take the API key and the key values of the call out of what the service said in an error."""
     if not isinstance(error, APIError | InvalidResponseError):
         return  # its words are ours
@@ -41,7 +41,7 @@ def redact(call: Call[T], error: JunkieError, api_key: str) -> None:
         error.headers = {mask(name): mask(text) for name, text in error.headers.items()}
 
 
-def _named(call: Call[T]) -> Iterable[str]:
+def _named(call: Request[T]) -> Iterable[str]:
     path, _, query = call.target.partition("?")
     if call.path.startswith(KEY) and not (key := path.split("/")[2]).isdigit():  # not an ID
         yield unquote(key)

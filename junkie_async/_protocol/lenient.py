@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, get_origin
 import attrs
 import msgspec
 
-from ._errors import InvalidResponseError, Outcome
+from .._errors import InvalidResponseError, Outcome
 
 if TYPE_CHECKING:  # cattrs takes a third of the import time, and few answers need it
     import cattrs

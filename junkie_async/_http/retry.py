@@ -8,8 +8,8 @@ from typing import Final
 
 import attrs
 
-from ._checks import integer, seconds
-from ._errors import APIError, InvalidResponseError, JunkieError, Outcome, RequestTimeoutError
+from .._errors import APIError, InvalidResponseError, JunkieError, Outcome, RequestTimeoutError
+from .._validation import integer, seconds
 
 _CAPACITY: Final = 500
 _COST: Final = 5
@@ -52,13 +52,13 @@ class RetryPolicy:
     deadline: float = attrs.field(default=180.0, validator=_seconds)
 
     def decide(
-        self, error: JunkieError, *, once: bool, attempt: int, left: float = math.inf
+        self, error: JunkieError, *, idempotent: bool, attempt: int, left: float = math.inf
     ) -> bool | float:
         """Say whether the call is sent again.
 
         Args:
             error: How its latest attempt ended.
-            once: Whether a repetition could do harm.
+            idempotent: Whether the request may be sent again after an unknown outcome.
             attempt: The number of that attempt, from 1.
             left: Seconds left in which another attempt may begin.
 
@@ -67,7 +67,7 @@ class RetryPolicy:
         """
         if not error.transient or attempt >= self.attempts:
             return False
-        if once and error.outcome is not Outcome.NOT_EXECUTED:
+        if not idempotent and error.outcome is not Outcome.NOT_EXECUTED:
             return False
         if isinstance(error, InvalidResponseError) and attempt > 1:
             return False  # HTML or broken JSON twice is what the service has to say

@@ -1,0 +1,1 @@
+"""Sends requests: transport, throttle and retries. `transport` alone knows aiohttp's session."""

@@ -1,0 +1,1 @@
+"""Large jobs: split into calls, run by a worker pool, recorded in a journal."""
