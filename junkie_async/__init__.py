@@ -33,6 +33,7 @@ from ._http.throttle import RateLimit
 from ._jobs.create import CreateJob
 from ._jobs.job import DeleteJob, OnProgress
 from ._keys import Keys
+from ._masking import mask_key_value
 from ._models import (
     HWID,
     UNSET,
@@ -116,4 +117,5 @@ __all__ = [
     "Verdict",
     "VerdictReason",
     "__version__",
+    "mask_key_value",
 ]

@@ -18,7 +18,7 @@ from ._http.retry import RetryPolicy
 from ._http.throttle import RateLimit
 from ._http.transport import Transport
 from ._keys import Keys
-from ._validation import safe_repr, seconds
+from ._validation import check_seconds, safe_repr
 
 BASE_URL = "https://api.jnkie.com/api/v2"
 
@@ -64,7 +64,7 @@ class JunkieClient:
         transport = Transport(
             base_url=self._base_url,
             api_key=checked,
-            timeout=seconds("timeout", timeout),
+            timeout=check_seconds("timeout", timeout),
             session=_check("session", session, aiohttp.ClientSession, NoneType),
         )
         self._dispatcher = Dispatcher(

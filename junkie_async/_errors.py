@@ -93,7 +93,7 @@ class InvalidRequestError(JunkieError, ValueError):
     """
 
     def __init__(self, field: str = "", value: str = "", limit: str = "") -> None:
-        super().__init__(f"{field} must be {limit}, not {value}")
+        super().__init__(f"{field} must be {limit}, got {value}")
         self.args = (field, value, limit)
         self.field = field
         self.value = value
@@ -102,7 +102,7 @@ class InvalidRequestError(JunkieError, ValueError):
     @property
     def message(self) -> str:
         """The field, the limit and the value, in one sentence."""
-        return f"{self.field} must be {self.limit}, not {self.value}"
+        return f"{self.field} must be {self.limit}, got {self.value}"
 
 
 class ConfigurationError(JunkieError):

@@ -8,7 +8,6 @@ from functools import lru_cache
 from os import PathLike
 from typing import Any, TypeAlias, Unpack
 
-from . import _validation as checks
 from ._errors import InvalidRequestError, NotFoundError
 from ._hooks import InFlightCallback
 from ._http.dispatcher import Dispatcher
@@ -31,6 +30,13 @@ from ._pagination.pager import KeyPager, PendingPage, gather, gathered
 from ._protocol import fields as params
 from ._protocol import requests as wire
 from ._protocol.fields import BatchFields, CreateFields, Filters, UpdateFields
+from ._validation import (
+    check_boolean,
+    check_integer,
+    check_reference,
+    check_text,
+    key_value_or_none,
+)
 from ._verification import Verdict, evaluate
 
 # In the class below, `list` is the method.
@@ -106,7 +112,7 @@ class Keys:
         Returns:
             The key, or None.
         """
-        value = checks.text("key_value", key_value)
+        value = check_text("key_value", key_value)
         async with aclosing(self.list(key=value).pages()) as pages:
             async for page in pages:
                 if found := _exactly(value, page.keys):
@@ -138,7 +144,7 @@ class Keys:
         claims = params.Claims(
             hwid=hwid, discord_id=discord_id, service_id=service_id, premium=premium
         )
-        value = checks.possible_value("key_value", key_value)
+        value = key_value_or_none("key_value", key_value)
         return evaluate(await self._look_up(value) if value else None, claims)
 
     async def create(self, *, provider_id: int, **fields: Unpack[CreateFields]) -> Key:
@@ -194,8 +200,8 @@ class Keys:
             provider_id: The provider that hands the keys out, 1 or more.
             concurrency: Calls in flight at once, 1 to 1000.
             ledger: The file that keeps the job's record, or None.
-            reconcile_after: Seconds between an unknown outcome and the search for what came of it. Longer
-                than the service may still act on a request. Counts with a ledger alone.
+            reconcile_after: Seconds between an unknown outcome and the search for what came of it.
+                Longer than the service may still act on a request. Counts with a ledger alone.
             marker: A word of 1 to 32 characters that the marks in ``key_name`` begin with. None
                 leaves ``key_name`` as it is: then an unknown outcome stays unknown, and the job
                 ends with an error. Counts with a ledger alone.
@@ -213,7 +219,7 @@ class Keys:
         """
         given = {"provider_id": provider_id, "amount": 1, **fields}
         request = params.check(params.CreateBatch, "create_many", given)
-        whole = checks.integer("amount", amount, 1)
+        whole = check_integer("amount", amount, 1)
         record: Record | None = None
         settling: Settling | None = None
         if ledger is not None:
@@ -364,7 +370,7 @@ class Keys:
         """
         check_progress(on_progress)
         query = params.check(params.ListFilters, "purge", filters).query()
-        if bool(query) == checks.boolean("everything", everything):
+        if bool(query) == check_boolean("everything", everything):
             limit = "given (at least one), or else everything=True"
             raise InvalidRequestError("filters", "both" if query else "neither", limit)
         ids = await gather(self.list(strict=True, **filters))
@@ -397,7 +403,7 @@ class Keys:
 
     async def _segment(self, key: KeyRef, method: str) -> str:
         """Write a reference as part of a path, where the service takes any number for an ID."""
-        checked: Any = checks.reference("key", key)
+        checked: Any = check_reference("key", key)
         if isinstance(checked, str) and wire.is_ambiguous(checked):
             found = await self.find(checked)
             if found is None:

@@ -14,6 +14,8 @@ from typing import Annotated, Any, Final, Literal, TypeAlias
 import attrs
 import msgspec
 
+from ._masking import mask_key_value
+
 # msgspec refuses a date without offset here; the lenient reader then takes it as UTC.
 Timestamp: TypeAlias = Annotated[datetime, msgspec.Meta(tz=True)]
 
@@ -41,12 +43,6 @@ class KeyStatus(enum.StrEnum):
     USED = "used"
     EXPIRED = "expired"
     INVALIDATED = "invalidated"
-
-
-def mask(value: str) -> str:
-    """Show enough of a secret to recognise it, and too little to use it."""
-    ends = [ascii(end)[1:-1] for end in (value[:4], value[-4:])]  # no line break reaches a log
-    return "…".join(ends) if len(value) >= 16 else "…"
 
 
 def _mask_all(values: tuple[str, ...]) -> str:
@@ -99,7 +95,7 @@ class Key:
     """
 
     id: int
-    key_value: str = attrs.field(repr=mask)
+    key_value: str = attrs.field(repr=mask_key_value)
     user_id: int | None = None
     service_id: int | None = None
     provider_id: int | None = None

@@ -11,7 +11,8 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from ._errors import InvalidRequestError
-from ._models import Key, mask
+from ._masking import mask_key_value
+from ._models import Key
 
 MAX_INTEGER = 2**53 - 1
 """The largest integer that every JSON reader keeps exactly (RFC 8259, section 6)."""
@@ -35,7 +36,7 @@ def _shown(value: object, kind: str) -> str:
         plain = str.__str__(value)
         if len(plain) < 16 and not _NO_SECRET.fullmatch(plain):
             return f"a string of {len(plain)} characters"
-        return ascii(plain if len(plain) < 16 else mask(plain))
+        return ascii(plain if len(plain) < 16 else mask_key_value(plain))
     if (number := _index(value)) is not None:
         bits = number.bit_length()  # Python refuses to write out the longest ones
         return str(number) if bits <= 128 else f"an integer of {bits} bits"
@@ -50,20 +51,22 @@ def _shown(value: object, kind: str) -> str:
     return f"{kind} of {len(value)}" if isinstance(value, Sized) else kind
 
 
-def integer(name: str, value: Any, low: int = -MAX_INTEGER, high: int = MAX_INTEGER) -> int:
+def check_integer(name: str, value: Any, low: int = -MAX_INTEGER, high: int = MAX_INTEGER) -> int:
     """Check an integer; whatever has ``__index__`` will do, but a bool won't."""
     number = value if type(value) is int else _index(value)
     if number is None or not low <= number <= high:
-        raise InvalidRequestError(name, safe_repr(value), f"an integer from {low} to {high}")
+        open_end = high == MAX_INTEGER and (number is None or number < low)
+        limit = f"an integer >= {low}" if open_end else f"an integer from {low} to {high}"
+        raise InvalidRequestError(name, safe_repr(value), limit)
     return number
 
 
-def identifier(name: str, value: Any, low: int = -MAX_INTEGER) -> int:
+def check_identifier(name: str, value: Any, low: int = -MAX_INTEGER) -> int:
     """Check an ID: an integer, and never a string of digits, which would be a key value."""
     if isinstance(value, str):
         limit = "an ID as an int, such as 123 (a str is a key value, even '123')"
         raise InvalidRequestError(name, safe_repr(value), limit)
-    return integer(name, value, low)
+    return check_integer(name, value, low)
 
 
 def _index(value: Any) -> int | None:
@@ -76,7 +79,7 @@ def _index(value: Any) -> int | None:
         return None
 
 
-def seconds(name: str, value: Any, *, zero: bool = False) -> float:
+def check_seconds(name: str, value: Any, *, zero: bool = False) -> float:
     """Check a finite number of seconds, above zero or from zero on."""
     limit = f"a finite number of seconds {'>=' if zero else '>'} 0"
     number = value if isinstance(value, int | float) and not isinstance(value, bool) else math.nan
@@ -85,7 +88,7 @@ def seconds(name: str, value: Any, *, zero: bool = False) -> float:
     return float(number)
 
 
-def text(name: str, value: Any, longest: int | None = None, *, empty: bool = False) -> str:
+def check_text(name: str, value: Any, longest: int | None = None, *, empty: bool = False) -> str:
     """Check a string: its length in characters, and that it can be sent and read back."""
     most = f" of at most {longest} characters" if longest else ""
     if not isinstance(value, str):
@@ -103,7 +106,7 @@ def text(name: str, value: Any, longest: int | None = None, *, empty: bool = Fal
     return plain
 
 
-def moment(name: str, value: Any) -> datetime:
+def check_datetime(name: str, value: Any) -> datetime:
     """Check an aware datetime, and give it in UTC."""
     limit = "an aware datetime (give it a tzinfo, such as datetime.UTC)"
     if not isinstance(value, datetime):
@@ -118,15 +121,15 @@ def moment(name: str, value: Any) -> datetime:
     raise InvalidRequestError(name, safe_repr(value), limit)
 
 
-def reference(name: str, value: Any) -> int | str:
+def check_reference(name: str, value: Any) -> int | str:
     """Check a reference to a key: an ID (int), a key value (str), or a `Key`, which gives its ID.
 
     ``.`` and ``..`` are refused: in a path they would lead to another resource.
     """
     if isinstance(value, Key):
-        return integer(f"{name}.id", value.id, 1)
+        return check_integer(f"{name}.id", value.id, 1)
     if isinstance(value, str):
-        written = text(name, value)
+        written = check_text(name, value)
         if written in (".", "..") or written.isspace():
             raise InvalidRequestError(name, safe_repr(value), "a key value, not blank, '.' or '..'")
         return written
@@ -137,16 +140,16 @@ def reference(name: str, value: Any) -> int | str:
     return number
 
 
-def possible_value(name: str, value: Any) -> str | None:
+def key_value_or_none(name: str, value: Any) -> str | None:
     """Give a string that may be a key's value, and None for one that can't."""
-    written = text(name, value) if not isinstance(value, str) else value
+    written = check_text(name, value) if not isinstance(value, str) else value
     try:
-        return str(reference(name, written))
+        return str(check_reference(name, written))
     except InvalidRequestError:
         return None
 
 
-def elements(name: str, value: Any, limit: str) -> Iterable[Any]:
+def check_iterable(name: str, value: Any, limit: str) -> Iterable[Any]:
     """Check an iterable of things; text, bytes and mappings are iterable too, but never meant."""
     misread = isinstance(value, str | bytes | bytearray | memoryview | Mapping)
     if misread or not isinstance(value, Iterable):
@@ -155,7 +158,7 @@ def elements(name: str, value: Any, limit: str) -> Iterable[Any]:
     return value
 
 
-def boolean(name: str, value: Any) -> bool:
+def check_boolean(name: str, value: Any) -> bool:
     """Check a bool: neither 1 nor "false" will do."""
     if not isinstance(value, bool):
         raise InvalidRequestError(name, safe_repr(value), "True or False")

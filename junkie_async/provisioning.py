@@ -43,7 +43,7 @@ from ._jobs.ledger import Ledger, reading
 from ._models import Key
 from ._protocol import codec as _codec
 from ._protocol.fields import CreateBatch
-from ._validation import safe_repr, seconds, text
+from ._validation import check_seconds, check_text, safe_repr
 
 if TYPE_CHECKING:  # it imports this file, when a job needs it
     from ._keys import Keys
@@ -115,7 +115,7 @@ def record(
     request: CreateBatch,
 ) -> Ledger:
     """Make the record of a job, which is opened when the job begins."""
-    if marker is not None and " " in text("marker", marker, 32):
+    if marker is not None and " " in check_text("marker", marker, 32):
         raise InvalidRequestError("marker", safe_repr(marker), "a word without spaces")
     ledger = Ledger(_path(path), arguments, marker)
     marked(request, 1, ledger.longest_marker)  # is there room for it?
@@ -124,7 +124,7 @@ def record(
 
 def settling(keys: Keys, provider_id: int, seconds_: float, marker: str | None) -> Settling | None:
     """Say how a job over these keys settles its doubts; not at all without markers."""
-    waits = seconds("reconcile_after", seconds_, zero=True)
+    waits = check_seconds("reconcile_after", seconds_, zero=True)
 
     async def find(markers: Mapping[str, Attempt]) -> list[tuple[Attempt, Key]]:
         found: list[tuple[Attempt, Key]] = []

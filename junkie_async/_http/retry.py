@@ -9,7 +9,7 @@ from typing import Final
 import attrs
 
 from .._errors import APIError, InvalidResponseError, JunkieError, Outcome, RequestTimeoutError
-from .._validation import integer, seconds
+from .._validation import check_integer, check_seconds
 
 _CAPACITY: Final = 500
 _COST: Final = 5
@@ -19,11 +19,11 @@ bit back (``botocore.retries.standard.RetryQuotaChecker``)."""
 
 
 def _seconds(_: object, field: attrs.Attribute[float], value: float) -> None:
-    seconds(f"RetryPolicy.{field.name}", value, zero=True)
+    check_seconds(f"RetryPolicy.{field.name}", value, zero=True)
 
 
 def _attempts(_: object, field: attrs.Attribute[int], value: int) -> None:
-    integer(f"RetryPolicy.{field.name}", value, 1, 100)
+    check_integer(f"RetryPolicy.{field.name}", value, 1, 100)
 
 
 @attrs.frozen(kw_only=True)

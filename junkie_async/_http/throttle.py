@@ -14,7 +14,7 @@ from aiolimiter import AsyncLimiter
 
 from .._errors import ClientClosedError, Outcome, RateLimitError, RequestTimeoutError
 from .._protocol.rate_limit_headers import RateLimitState
-from .._validation import integer, seconds
+from .._validation import check_integer, check_seconds
 from .adaptive_rate import AdaptiveRate
 
 _SCARCE: Final = 0.2
@@ -25,7 +25,7 @@ _SLACK: Final = 0.05
 
 
 def _positive(_: object, field: attrs.Attribute[float], value: float) -> None:
-    seconds(f"RateLimit.{field.name}", value)
+    check_seconds(f"RateLimit.{field.name}", value)
 
 
 @attrs.frozen
@@ -74,7 +74,7 @@ class Throttle:
         longest: float = 120.0,
         back_off: Callable[[int], float] = lambda refusals: 0.25 * 2.0 ** min(refusals, 5),
     ) -> None:
-        self._most = self._ceiling = integer("max_in_flight", max_in_flight, 1, 10_000)
+        self._most = self._ceiling = check_integer("max_in_flight", max_in_flight, 1, 10_000)
         self._rate = _limiter(rate_limit) if rate_limit else None
         self._longest = longest
         self._back_off = back_off

@@ -16,7 +16,7 @@ from .._errors import InvalidResponseError, JunkieError, Outcome, OutcomeUnknown
 from .._hooks import Hooks, InFlightCallback
 from .._models import CreateReport, Key, KeyBatch
 from .._protocol.fields import MAX_BATCH, CreateBatch
-from .._validation import integer
+from .._validation import check_integer
 from .job import Job, OnProgress
 
 SETTLE: Final = 120.0
@@ -161,7 +161,7 @@ class CreateJob(Job[Attempt | KeyBatch, KeyBatch, CreateReport]):
         settling: Settling | None = None,
     ) -> None:
         super().__init__(concurrency=concurrency, on_progress=on_progress, hooks=hooks)
-        self._amount = integer("amount", amount, 1)
+        self._amount = check_integer("amount", amount, 1)
         self._create = create
         self._record = record or Record()
         self._settling = settling

@@ -29,7 +29,7 @@ from .._errors import (
 from .._hooks import Hooks, InFlightCallback, JobEvent
 from .._models import BulkDeleteResult, DeleteReport, KeyRef
 from .._protocol.fields import MAX_BULK_DELETE
-from .._validation import MAX_INTEGER, elements, integer, reference, safe_repr
+from .._validation import MAX_INTEGER, check_integer, check_iterable, check_reference, safe_repr
 
 ChunkT = TypeVar("ChunkT")
 ResultT = TypeVar("ResultT")
@@ -175,7 +175,7 @@ class Job(abc.ABC, Generic[ChunkT, ResultT, ReportT]):
     def __init__(
         self, *, concurrency: int, on_progress: OnProgress | None, hooks: Hooks | None
     ) -> None:
-        self._concurrency = integer("concurrency", concurrency, 1, 1000)
+        self._concurrency = check_integer("concurrency", concurrency, 1, 1000)
         self._on_progress = check_progress(on_progress)
         self._hooks = hooks
         self._told = 0
@@ -330,7 +330,7 @@ def _iterable_of_keys(
 ) -> Iterable[KeyRef] | AsyncIterable[KeyRef]:
     """Check a whole collection now, before a key is deleted; an iterator is checked as it goes."""
     if not isinstance(keys, AsyncIterable):
-        elements("keys", keys, "an iterable, or async iterable, of IDs, key values or Keys")
+        check_iterable("keys", keys, "an iterable, or async iterable, of IDs, key values or Keys")
     if isinstance(keys, Collection) and not _are_ids(keys):
         for index, key in enumerate(keys):
             _reference(index, key)
@@ -346,7 +346,7 @@ def _reference(index: int, key: object) -> int | str:
     """Check one of many: quick with an ID, as there may be a million."""
     if type(key) is int and 0 < key <= MAX_INTEGER:
         return key
-    return reference(f"keys[{index}]", key)
+    return check_reference(f"keys[{index}]", key)
 
 
 async def _pull(keys: Iterable[KeyRef]) -> AsyncGenerator[KeyRef, None]:

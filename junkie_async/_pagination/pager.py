@@ -20,7 +20,7 @@ import attrs
 
 from .._errors import DriftError, InvalidResponseError, JunkieError, Outcome
 from .._models import Key, KeyPage
-from .._validation import boolean, integer
+from .._validation import check_boolean, check_integer
 from .seen_ids import SeenIDs
 
 T = TypeVar("T")
@@ -95,12 +95,12 @@ class KeyPager:
         strict: bool = False,
     ) -> None:
         self._fetch = fetch
-        self._strict = boolean("strict", strict)
+        self._strict = check_boolean("strict", strict)
         self._drift = Drift()
         self._torn = False  # the current pass can't be relied on
-        self._page = integer("page", page, 1)
-        self._limit = integer("limit", limit, 1, 100)
-        self._prefetch = integer("prefetch", prefetch, 1, 64)
+        self._page = check_integer("page", page, 1)
+        self._limit = check_integer("limit", limit, 1, 100)
+        self._prefetch = check_integer("prefetch", prefetch, 1, 64)
 
     def __await__(self) -> Generator[None, None, KeyPage]:
         return self._get(self._page, self._limit).__await__()
@@ -138,7 +138,7 @@ class KeyPager:
             limit: Stop after so many keys, 0 or more; all by default.
         """
         keys: list[Key] = []
-        most = None if limit is None else integer("limit", limit, 0)
+        most = None if limit is None else check_integer("limit", limit, 0)
         if most == 0:
             return keys
         async with aclosing(self.pages()) as pages:
@@ -320,7 +320,7 @@ async def gather(pager: KeyPager) -> array[int]:
     async with aclosing(pager.pages()) as pages:
         async for page in pages:
             # No larger ID could be sent: the service might round it to that of another key.
-            ids.extend(integer("key.id", key.id) for key in page.keys)
+            ids.extend(check_integer("key.id", key.id) for key in page.keys)
     return ids
 
 

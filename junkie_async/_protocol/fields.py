@@ -17,7 +17,16 @@ import attrs
 
 from .._errors import InvalidRequestError
 from .._models import UNSET, KeyStatus, Unset
-from .._validation import boolean, elements, identifier, integer, moment, reference, safe_repr, text
+from .._validation import (
+    check_boolean,
+    check_datetime,
+    check_identifier,
+    check_integer,
+    check_iterable,
+    check_reference,
+    check_text,
+    safe_repr,
+)
 from .lenient import timestamp
 
 MAX_BATCH = 100
@@ -130,8 +139,8 @@ class Filters(TypedDict, total=False):
 def references(name: str, value: Any) -> list[int | str]:
     """Check references to the keys of one bulk delete."""
     limit = f"a list of 1 to {MAX_BULK_DELETE} IDs, key values or Keys"
-    given = islice(elements(name, value, limit), MAX_BULK_DELETE + 1)
-    checked = [reference(f"{name}[{index}]", key) for index, key in enumerate(given)]
+    given = islice(check_iterable(name, value, limit), MAX_BULK_DELETE + 1)
+    checked = [check_reference(f"{name}[{index}]", key) for index, key in enumerate(given)]
     if not 1 <= len(checked) <= MAX_BULK_DELETE:
         raise InvalidRequestError(name, "a longer one" if checked else "an empty one", limit)
     return checked
@@ -139,7 +148,7 @@ def references(name: str, value: Any) -> list[int | str]:
 
 def _minutes(name: str, value: Any) -> int:
     if not isinstance(value, timedelta):
-        return integer(name, value, 0)
+        return check_integer(name, value, 0)
     whole, rest = divmod(value, timedelta(minutes=1))
     if rest or whole < 0:
         raise InvalidRequestError(name, safe_repr(value), "a whole number of minutes, 0 or more")
@@ -147,7 +156,11 @@ def _minutes(name: str, value: Any) -> int:
 
 
 def _discord_filter(name: str, value: Any) -> str:
-    return text(name, value) if isinstance(value, str) else str(integer(name, value, 0, 10**19 - 1))
+    return (
+        check_text(name, value)
+        if isinstance(value, str)
+        else str(check_integer(name, value, 0, 10**19 - 1))
+    )
 
 
 def _discord_id(name: str, value: Any) -> str:
@@ -158,8 +171,8 @@ def _discord_id(name: str, value: Any) -> str:
 
 
 def _devices(name: str, value: Any) -> list[str]:
-    given = elements(name, value, "a list of strings of at most 255 characters each")
-    return [text(f"{name}[{index}]", hwid, 255) for index, hwid in enumerate(given)]
+    given = check_iterable(name, value, "a list of strings of at most 255 characters each")
+    return [check_text(f"{name}[{index}]", hwid, 255) for index, hwid in enumerate(given)]
 
 
 def _status(name: str, value: Any) -> KeyStatus:
@@ -200,24 +213,24 @@ def _field(
 class _Settings:
     """What a new key may be given, and an old one too."""
 
-    folder_id: int | Unset | None = _field(identifier, 1, null=True)
-    key_name: str | Unset | None = _field(text, 255, null=True, empty=True)
+    folder_id: int | Unset | None = _field(check_identifier, 1, null=True)
+    key_name: str | Unset | None = _field(check_text, 255, null=True, empty=True)
     validity_minutes: int | Unset | None = _field(_minutes, null=True)
     discord_id: str | Unset | None = _field(_discord_id, null=True)
-    is_premium: bool | Unset = _field(boolean)
-    one_time_use: bool | Unset = _field(boolean)
-    expiry_on_first_use: bool | Unset = _field(boolean)
-    no_hwid: bool | Unset = _field(boolean)
-    hwid_limit: int | Unset | None = _field(integer, 0, 100, null=True)
+    is_premium: bool | Unset = _field(check_boolean)
+    one_time_use: bool | Unset = _field(check_boolean)
+    expiry_on_first_use: bool | Unset = _field(check_boolean)
+    no_hwid: bool | Unset = _field(check_boolean)
+    hwid_limit: int | Unset | None = _field(check_integer, 0, 100, null=True)
 
 
 @attrs.frozen(kw_only=True)
 class CreateKey(_Settings):
     """The body of ``POST /keys``."""
 
-    provider_id: int = _required(identifier, 1)
-    service_id: int | Unset | None = _field(identifier, null=True)
-    hwid: str | Unset | None = _field(text, 255, null=True, empty=True)
+    provider_id: int = _required(check_identifier, 1)
+    service_id: int | Unset | None = _field(check_identifier, null=True)
+    hwid: str | Unset | None = _field(check_text, 255, null=True, empty=True)
     hwids: list[str] | Unset = _field(_devices)
 
 
@@ -225,18 +238,18 @@ class CreateKey(_Settings):
 class CreateBatch(_Settings):
     """The body of ``POST /keys/batch``."""
 
-    provider_id: int = _required(identifier, 1)
-    service_id: int | Unset | None = _field(identifier, 1, null=True)
-    hwid: str | Unset | None = _field(text, 255, null=True, empty=True)
-    amount: int = _required(integer, 1, MAX_BATCH)
+    provider_id: int = _required(check_identifier, 1)
+    service_id: int | Unset | None = _field(check_identifier, 1, null=True)
+    hwid: str | Unset | None = _field(check_text, 255, null=True, empty=True)
+    amount: int = _required(check_integer, 1, MAX_BATCH)
 
 
 @attrs.frozen(kw_only=True)
 class UpdateKey(_Settings):
     """The body of ``PUT /keys/{keyId}``."""
 
-    expires_at: datetime | Unset | None = _field(moment, null=True)
-    is_invalidated: bool | Unset = _field(boolean)
+    expires_at: datetime | Unset | None = _field(check_datetime, null=True)
+    is_invalidated: bool | Unset = _field(check_boolean)
     hwids: list[str] | Unset = _field(_devices)
 
 
@@ -245,14 +258,14 @@ class ListFilters:
     """The query of ``GET /keys``, but for its page. An empty part would match every key."""
 
     discord_id: str | Unset = _field(_discord_filter)
-    key: str | Unset = _field(text)
-    hwid: str | Unset = _field(text)
-    service_id: int | Unset = _field(identifier)
-    provider_id: int | Unset = _field(identifier)
-    folder_id: int | Unset = _field(identifier)
+    key: str | Unset = _field(check_text)
+    hwid: str | Unset = _field(check_text)
+    service_id: int | Unset = _field(check_identifier)
+    provider_id: int | Unset = _field(check_identifier)
+    folder_id: int | Unset = _field(check_identifier)
     status: KeyStatus | Unset = _field(_status)
-    expires_before: datetime | Unset = _field(moment)
-    expires_after: datetime | Unset = _field(moment)
+    expires_before: datetime | Unset = _field(check_datetime)
+    expires_after: datetime | Unset = _field(check_datetime)
 
     def query(self) -> str:
         """Write the filters as a query string, quoted."""
@@ -268,10 +281,10 @@ class ListFilters:
 class Claims:
     """What is claimed of a key's holder; None for nothing."""
 
-    hwid: str | None = _field(text, 255, null=True, default=None)
+    hwid: str | None = _field(check_text, 255, null=True, default=None)
     discord_id: int | str | None = _field(_discord_id, null=True, default=None)
-    service_id: int | None = _field(identifier, null=True, default=None)
-    premium: bool | None = _field(boolean, null=True, default=None)
+    service_id: int | None = _field(check_identifier, null=True, default=None)
+    premium: bool | None = _field(check_boolean, null=True, default=None)
 
 
 def check(request: type[RequestT], call: str, fields: Mapping[str, Any]) -> RequestT:

@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from .. import Key, KeyStatus
+from .. import Key, KeyStatus, mask_key_value
 from ..export import json_line
 from ._options import ViewOptions
 from ._output import one_line, printable, say
@@ -32,12 +32,6 @@ _STYLES = {
 }
 _LEAST_NAME = 8
 """Letters of a key's name that a table has room for at least."""
-
-
-def mask(value: str) -> str:
-    """Show enough of a key value to recognise it, and too little to use it, as ``repr(key)``."""
-    ends = [ascii(end)[1:-1] for end in (value[:4], value[-4:])]
-    return "…".join(ends) if len(value) >= 16 else "…"
 
 
 def prepare_stdout() -> None:
@@ -150,7 +144,7 @@ def _console() -> Console:
 
 
 def _shown(value: str, in_full: bool) -> str:
-    return value if in_full else mask(value)
+    return value if in_full else mask_key_value(value)
 
 
 def _without_controls(line: str) -> str:

@@ -50,7 +50,7 @@ from .._jobs.job import OnProgress, check_progress
 from .._models import DiscordRedemption, Key, KeyBatch, KeyDetailed
 from .._pagination.pager import KeyPager
 from .._protocol.codec import encode_lines, encode_text, in_utc_throughout
-from .._validation import boolean, safe_repr
+from .._validation import check_boolean, safe_repr
 from .atomic_file import File, Stream, Worker
 
 __all__ = ["COLUMNS", "Format", "export_keys", "export_values", "json_line", "unmark"]
@@ -217,7 +217,7 @@ def _format(given: Any, to: Any) -> Format:
 
 
 def _checked_bom(bom: bool, chosen: Format) -> bool:
-    if boolean("bom", bom) and chosen is not Format.CSV:
+    if check_boolean("bom", bom) and chosen is not Format.CSV:
         raise InvalidRequestError("bom", "True", "False for JSON (RFC 8259, section 8.1)")
     return bom
 

@@ -196,7 +196,7 @@ async def test_a_job_that_did_nothing_has_its_causes_code(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        (["--provider-id=8"], "provider_id must be 9, as in the ledger, not 8"),
+        (["--provider-id=8"], "provider_id must be 9, as in the ledger, got 8"),
         (["--out=launch.db"], "--out and --ledger must be two files"),
         (["--out=nowhere/keys.txt"], "nowhere/keys.txt: No such file or directory"),
         (["--ledger=nowhere/launch.db"], "the ledger nowhere/launch.db can't be opened"),

@@ -13,11 +13,10 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from junkie_async import BatchError, DeleteReport, Key, NotFoundError, ServerError
+from junkie_async import BatchError, DeleteReport, Key, NotFoundError, ServerError, mask_key_value
 from junkie_async.cli import app
 from junkie_async.cli._options import spread
 from junkie_async.cli._output import exit_code
-from junkie_async.cli._view import mask
 from junkie_async.emulator import Emulator, Faults
 
 from ._process import environment, run, run_in_terminal
@@ -182,7 +181,7 @@ def test_a_shell_completes_commands(tmp_path: Path) -> None:
 def test_values_are_masked_as_everywhere() -> None:
     """As `repr` shows a key."""
     for value in ("JNK-AAAA-BBBB-CCCC", "short", "", "\n" * 20, "ключ" * 5):
-        assert f"key_value={mask(value)}," in repr(Key(id=1, key_value=value))
+        assert f"key_value={mask_key_value(value)}," in repr(Key(id=1, key_value=value))
 
 
 def test_options_are_spread_and_gathered() -> None:

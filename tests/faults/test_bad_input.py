@@ -832,7 +832,7 @@ async def test_digits_where_an_id_is_meant(client: JunkieClient, name: str, fiel
     _, error = await outcome(call)
     assert str(error) == (
         f"{field} must be an ID as an int, such as 123 (a str is a key value, even '123'), "
-        "not '8969'"
+        "got '8969'"
     )
 
 

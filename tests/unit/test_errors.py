@@ -181,7 +181,7 @@ def test_attributes() -> None:
     refused, unreadable, ended, *denied = SPECIMENS[:10]
     assert isinstance(refused, InvalidRequestError)
     assert (refused.field, refused.value, refused.limit) == ("keys[3]", "'…'", "an ID")
-    assert refused.message == str(refused) == "keys[3] must be an ID, not '…'"
+    assert refused.message == str(refused) == "keys[3] must be an ID, got '…'"
     assert isinstance(unreadable, InvalidResponseError)
     assert (unreadable.status, unreadable.row, unreadable.rows) == (200, 3, (KEY,))
     assert unreadable.field == "keys[3].id"

@@ -222,7 +222,7 @@ def assert_refusal(error: InvalidRequestError, name: str) -> None:
     assert error.value
     assert error.limit
     text = str(error)
-    assert text == f"{error.field} must be {error.limit}, not {error.value}"
+    assert text == f"{error.field} must be {error.limit}, got {error.value}"
     assert len(text) < 300
     assert text.replace("…", "").isascii()
     assert text.isprintable()
@@ -397,7 +397,7 @@ def test_datetimes_keep_their_moment(at: datetime) -> None:
 @pytest.mark.parametrize("value", [1, 0.001, 1.5, math.ulp(0.0), 1e308, 10**300])
 def test_seconds_accepts(value: float) -> None:
     """A finite number above zero is a time, and comes back as a float."""
-    given_back = _validation.seconds("timeout", value)
+    given_back = _validation.check_seconds("timeout", value)
     assert (given_back, type(given_back)) == (float(value), float)
 
 
@@ -409,15 +409,15 @@ def test_seconds_accepts(value: float) -> None:
 def test_seconds_refuses(value: Any) -> None:
     """Anything else is refused, integers beyond all floats among it."""
     with pytest.raises(InvalidRequestError) as caught:
-        _validation.seconds("timeout", value)
+        _validation.check_seconds("timeout", value)
     assert_refusal(caught.value, "timeout")
 
 
 def test_zero_seconds() -> None:
     """Zero is a time only where it makes sense."""
-    assert _validation.seconds("wait", 0, zero=True) == 0.0
+    assert _validation.check_seconds("wait", 0, zero=True) == 0.0
     with pytest.raises(InvalidRequestError):
-        _validation.seconds("wait", -math.ulp(0.0), zero=True)
+        _validation.check_seconds("wait", -math.ulp(0.0), zero=True)
 
 
 @pytest.mark.parametrize(
@@ -436,7 +436,7 @@ def test_zero_seconds() -> None:
 )
 def test_reference_accepts(value: Any, checked: int | str) -> None:
     """A number stays an ID, a string stays a key value, and a Key gives its ID."""
-    reference = _validation.reference("key", value)
+    reference = _validation.check_reference("key", value)
     assert (reference, type(reference)) == (checked, type(checked))
 
 
@@ -454,7 +454,7 @@ def test_reference_accepts(value: Any, checked: int | str) -> None:
 def test_reference_refuses(value: Any) -> None:
     """What names no key, or would lead elsewhere in a path, is refused."""
     with pytest.raises(InvalidRequestError) as caught:
-        _validation.reference("key", value)
+        _validation.check_reference("key", value)
     assert_refusal(caught.value, "key")
 
 
@@ -472,17 +472,17 @@ SECRET = "JNK-8F2C-77A1-93BD-0E4F-SECRET"
 @pytest.mark.parametrize(
     "check",
     [
-        _validation.integer,
-        _validation.seconds,
-        _validation.moment,
-        _validation.reference,
-        _validation.boolean,
+        _validation.check_integer,
+        _validation.check_seconds,
+        _validation.check_datetime,
+        _validation.check_reference,
+        _validation.check_boolean,
         fields._status,
     ],
 )
 def test_refusals_mask_key_values(check: Callable[[str, Any], object], value: Any) -> None:
     """A key value that was put in the wrong place does not end up in a log."""
-    if (check, value) == (_validation.reference, SECRET):
+    if (check, value) == (_validation.check_reference, SECRET):
         value = {SECRET}  # the string itself is a good reference
     with pytest.raises(InvalidRequestError) as caught:
         check("field", value)
@@ -556,7 +556,7 @@ def test_picture_of_a_long_class_name() -> None:
 def test_elements_refuses(value: Any) -> None:
     """Text, bytes and mappings are iterable, but no list of anything; and none is shown."""
     with pytest.raises(InvalidRequestError) as caught:
-        _validation.elements("keys", value, "a list")
+        _validation.check_iterable("keys", value, "a list")
     assert caught.value.value in ("a single string", "5", _validation.safe_repr(value))
     assert "123" not in str(caught.value)
 
@@ -564,13 +564,13 @@ def test_elements_refuses(value: Any) -> None:
 @pytest.mark.parametrize("value", [[], (), {1}, range(3), iter("a"), {1: 2}.keys()], ids=type_name)
 def test_elements_accepts(value: Any) -> None:
     """Any other iterable is given back as it is."""
-    assert _validation.elements("keys", value, "a list") is value
+    assert _validation.check_iterable("keys", value, "a list") is value
 
 
 @pytest.mark.parametrize("name", ["provider_id", "service_id", "folder_id"])
 def test_digits_are_no_id(name: str) -> None:
     """Where an ID is meant, a string of digits is told how IDs are passed, and what strings are."""
-    with pytest.raises(InvalidRequestError, match=r"an ID as an int, .* not '123'"):
+    with pytest.raises(InvalidRequestError, match=r"an ID as an int, .* got '123'"):
         make(CreateKey, name, "123")
 
 

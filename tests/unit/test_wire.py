@@ -58,7 +58,7 @@ texts = st.text(max_size=30) | st.text(alphabet="./?#%&=+ \\:@;2eE\u2028é😀",
 def test_segment(value: int | str) -> None:
     """A reference is one segment of the path: it comes back whole and leads nowhere else."""
     try:
-        checked = _validation.reference("key", value)
+        checked = _validation.check_reference("key", value)
     except InvalidRequestError:
         return
     segment = requests.segment(checked)

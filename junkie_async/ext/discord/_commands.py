@@ -19,7 +19,7 @@ from junkie_async import (
     KeyStatus,
 )
 from junkie_async._protocol.fields import CreateBatch, check
-from junkie_async._validation import integer, safe_repr
+from junkie_async._validation import check_integer, safe_repr
 from junkie_async.ext import needs_extra
 
 from ._words import MESSAGE, Refusal, apology
@@ -66,7 +66,7 @@ class Commands(commands.Cog):
         self.new_keys = Cooldowns("cooldown", cooldown)
         self.resets = Cooldowns("reset_cooldown", reset_cooldown)
         if admin_guild_id is not None:
-            integer("admin_guild_id", admin_guild_id, 1, 2**64 - 1)
+            check_integer("admin_guild_id", admin_guild_id, 1, 2**64 - 1)
         self.admin_guild_id = admin_guild_id
         self._turns: WeakValueDictionary[int, asyncio.Lock] = WeakValueDictionary()
 
