@@ -27,9 +27,18 @@ from ._models import (
     UpdateResult,
 )
 from ._pagination.pager import KeyPager, PendingPage, gather, gathered
-from ._protocol import fields as params
 from ._protocol import requests as wire
-from ._protocol.fields import BatchFields, CreateFields, Filters, UpdateFields
+from ._protocol.fields import (
+    BatchFields,
+    Claims,
+    CreateBatchBody,
+    CreateFields,
+    CreateKeyBody,
+    Filters,
+    UpdateFields,
+    check_key_list,
+    validate_fields,
+)
 from ._validation import (
     check_boolean,
     check_integer,
@@ -80,7 +89,7 @@ class Keys:
             The list, not fetched yet.
         """
         given = {name: UNSET if value is None else value for name, value in filters.items()}
-        query = params.check(params.ListFilters, "list", given).query()
+        query = wire.filter_query(validate_fields(Filters, "list", given))
 
         def fetch(page: int, limit: int) -> Coroutine[Any, Any, PendingPage]:
             return self._dispatcher.fetch(
@@ -141,9 +150,13 @@ class Keys:
             service_id: What it is used for.
             premium: Whether it has to be premium.
         """
-        claims = params.Claims(
-            hwid=hwid, discord_id=discord_id, service_id=service_id, premium=premium
-        )
+        given: Claims = {
+            "hwid": hwid,
+            "discord_id": discord_id,
+            "service_id": service_id,
+            "premium": premium,
+        }
+        claims = validate_fields(Claims, "verify", given)
         value = key_value_or_none("key_value", key_value)
         return evaluate(await self._look_up(value) if value else None, claims)
 
@@ -157,8 +170,8 @@ class Keys:
         Raises:
             OutcomeUnknownError: It may have been created: look before you call again.
         """
-        request = params.check(params.CreateKey, "create", {"provider_id": provider_id, **fields})
-        return await self._send(wire.create_key(request))
+        given = {"provider_id": provider_id, **fields}
+        return await self._send(wire.create_key(validate_fields(CreateKeyBody, "create", given)))
 
     async def create_batch(
         self, *, provider_id: int, amount: int, **fields: Unpack[BatchFields]
@@ -174,8 +187,8 @@ class Keys:
             OutcomeUnknownError: They may have been created: look before you call again.
         """
         given = {"provider_id": provider_id, "amount": amount, **fields}
-        request = params.check(params.CreateBatch, "create_batch", given)
-        return await self._send(wire.create_batch(request))
+        validated = validate_fields(CreateBatchBody, "create_batch", given)
+        return await self._send(wire.create_batch(validated))
 
     def create_many(
         self,
@@ -218,7 +231,7 @@ class Keys:
             ConfigurationError: From the job: the ledger can't be used.
         """
         given = {"provider_id": provider_id, "amount": 1, **fields}
-        request = params.check(params.CreateBatch, "create_many", given)
+        request = validate_fields(CreateBatchBody, "create_many", given)
         whole = check_integer("amount", amount, 1)
         record: Record | None = None
         settling: Settling | None = None
@@ -226,7 +239,7 @@ class Keys:
             from . import provisioning
 
             arguments = {
-                **wire.plain(request),
+                **request,
                 "amount": whole,
                 "base_url": self._dispatcher.base_url,
             }
@@ -262,10 +275,10 @@ class Keys:
         Raises:
             NotFoundError: There is no such key.
         """
-        request = params.check(params.UpdateKey, "update", changes)
-        if all(value is UNSET for value in changes.values()):
+        validated = validate_fields(UpdateFields, "update", changes)
+        if not validated:
             raise InvalidRequestError("changes", "none", "at least one field of the key")
-        return await self._send(wire.update_key(await self._segment(key, "PUT"), request))
+        return await self._send(wire.update_key(await self._segment(key, "PUT"), validated))
 
     async def invalidate(self, key: KeyRef) -> UpdateResult:
         """Revoke a key, so that it is refused until it is revalidated.
@@ -306,7 +319,7 @@ class Keys:
         Args:
             keys: 1 to 1000 IDs (int), values (str) or `Key`s.
         """
-        return await self._send(wire.bulk_delete(params.references("keys", keys)))
+        return await self._send(wire.bulk_delete(check_key_list("keys", keys)))
 
     def delete_many(
         self,
@@ -369,7 +382,7 @@ class Keys:
             BatchError: A bulk-delete failed for good; the report says how far it came.
         """
         check_progress(on_progress)
-        query = params.check(params.ListFilters, "purge", filters).query()
+        query = wire.filter_query(validate_fields(Filters, "purge", filters))
         if bool(query) == check_boolean("everything", everything):
             limit = "given (at least one), or else everything=True"
             raise InvalidRequestError("filters", "both" if query else "neither", limit)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import attrs
 
 from ._models import Key, KeyStatus
-from ._protocol.fields import Claims
 
 
 class VerdictReason(enum.StrEnum):
@@ -63,14 +63,14 @@ class Verdict:
         return self.valid
 
 
-def evaluate(key: Key | None, claims: Claims) -> Verdict:
+def evaluate(key: Key | None, claims: Mapping[str, Any]) -> Verdict:
     """Judge a key, now, by what is claimed of its holder."""
     if key is None:
         return Verdict(reason=VerdictReason.NOT_FOUND)
     return Verdict(reason=next(_reasons(key, claims), None), key=key)
 
 
-def _reasons(key: Key, claims: Claims) -> Iterator[VerdictReason]:
+def _reasons(key: Key, claims: Mapping[str, Any]) -> Iterator[VerdictReason]:
     status = key.status
     if status is KeyStatus.INVALIDATED:
         yield VerdictReason.INVALIDATED
@@ -78,13 +78,13 @@ def _reasons(key: Key, claims: Claims) -> Iterator[VerdictReason]:
         yield VerdictReason.EXPIRED
     if key.one_time_use and key.used_at is not None:
         yield VerdictReason.USED_UP
-    if claims.hwid and not key.no_hwid:
-        yield from _device(key, claims.hwid)
-    if claims.service_id not in (None, key.service_id):
+    if (hwid := claims.get("hwid")) and not key.no_hwid:
+        yield from _device(key, hwid)
+    if claims.get("service_id") not in (None, key.service_id):
         yield VerdictReason.WRONG_SERVICE
-    if claims.premium and not key.is_premium:
+    if claims.get("premium") and not key.is_premium:
         yield VerdictReason.NOT_PREMIUM
-    if claims.discord_id not in (None, key.discord_id):
+    if claims.get("discord_id") not in (None, key.discord_id):
         yield VerdictReason.WRONG_DISCORD_USER
 
 

@@ -42,7 +42,7 @@ from ._jobs.create import Attempt, Settling, marked
 from ._jobs.ledger import Ledger, reading
 from ._models import Key
 from ._protocol import codec as _codec
-from ._protocol.fields import CreateBatch
+from ._protocol.fields import MAX_TEXT
 from ._validation import check_seconds, check_text, safe_repr
 
 if TYPE_CHECKING:  # it imports this file, when a job needs it
@@ -96,7 +96,7 @@ def status(path: str | os.PathLike[str]) -> JobStatus:
             "SELECT count(*), total(amount) FILTER (WHERE open), (SELECT count(*) FROM key JOIN"
             " attempt ON attempt = number WHERE open) FROM attempt"
         ).fetchone()
-    arguments = _codec.decode_plain(written.encode())
+    arguments = _codec.decode_json(written.encode())
     return JobStatus(
         job=job,
         requested=arguments["amount"],
@@ -112,13 +112,15 @@ def record(
     path: str | os.PathLike[str],
     arguments: Mapping[str, Any],
     marker: str | None,
-    request: CreateBatch,
+    fields: Mapping[str, Any],
 ) -> Ledger:
     """Make the record of a job, which is opened when the job begins."""
     if marker is not None and " " in check_text("marker", marker, 32):
         raise InvalidRequestError("marker", safe_repr(marker), "a word without spaces")
     ledger = Ledger(_path(path), arguments, marker)
-    marked(request, 1, ledger.longest_marker)  # is there room for it?
+    # Each call's name is longer by its marker: refuse now what the service would refuse then.
+    if (name := marked(fields, 1, ledger.longest_marker).get("key_name")) is not None:
+        check_text("key_name", name, MAX_TEXT, empty=True)
     return ledger
 
 

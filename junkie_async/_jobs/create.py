@@ -8,14 +8,14 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping, Sequence
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import attrs
 
 from .._errors import InvalidResponseError, JunkieError, Outcome, OutcomeUnknownError
 from .._hooks import Hooks, InFlightCallback
 from .._models import CreateReport, Key, KeyBatch
-from .._protocol.fields import MAX_BATCH, CreateBatch
+from .._protocol.fields import MAX_BATCH
 from .._validation import check_integer
 from .job import Job, OnProgress
 
@@ -321,9 +321,9 @@ def _miscounted(asked: int, got: int) -> InvalidResponseError:
     )
 
 
-def marked(request: CreateBatch, amount: int, marker: str | None) -> CreateBatch:
-    """Ask for so many keys, with a marker at the end of their names."""
+def marked(fields: Mapping[str, Any], amount: int, marker: str | None) -> dict[str, Any]:
+    """Return a batch's fields with this amount, and a marker at the end of ``key_name``."""
     if marker is None:
-        return attrs.evolve(request, amount=amount)
-    name = request.key_name or ""
-    return attrs.evolve(request, amount=amount, key_name=f"{name} {marker}".lstrip())
+        return {**fields, "amount": amount}
+    name = fields.get("key_name") or ""
+    return {**fields, "amount": amount, "key_name": f"{name} {marker}".lstrip()}

@@ -147,7 +147,7 @@ class Ledger(Record):
         if file.execute("PRAGMA user_version").fetchone()[0] == 0:
             self._lay_out(file)
         self._job, written = file.execute("SELECT id, arguments FROM job").fetchone()
-        _compare(_codec.decode_plain(written.encode()), self._arguments)
+        _compare(_codec.decode_json(written.encode()), self._arguments)
         self.created, self._last = file.execute("SELECT count(*), max(rowid) FROM key").fetchone()
         self._last = self._last or 0
         self._attempts = file.execute("SELECT count(*) FROM attempt").fetchone()[0]
@@ -164,7 +164,7 @@ class Ledger(Record):
 
     def _lay_out(self, file: sqlite3.Connection) -> None:
         identity = "".join(secrets.choice(_ALPHABET) for _ in range(8))
-        arguments = _codec.encode_plain(self._arguments).decode()
+        arguments = _codec.encode_json(self._arguments).decode()
         file.executescript(f"BEGIN; {_SCHEMA} PRAGMA application_id = {_APPLICATION};")
         file.execute("INSERT INTO job VALUES (?, ?, ?)", (identity, arguments, time.time()))
         file.execute("PRAGMA user_version = 1")

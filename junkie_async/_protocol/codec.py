@@ -26,7 +26,7 @@ from .._models import (
     Pagination,
     UpdateResult,
 )
-from .lenient import ValueRow, in_utc, kind, structure, unstructure, wrong_shape
+from .lenient import ValueRow, in_utc, kind, structure, wrong_shape
 
 T = TypeVar("T")
 
@@ -78,14 +78,14 @@ class _BulkDeleteAnswer:
     requested: int | None = None
 
 
-def encode(body: object) -> bytes:
-    """Turn a request's attrs values into JSON; fields that were left out stay out."""
-    return msgspec.json.encode(unstructure(body))
+def encode_json(body: Mapping[str, Any] | str) -> bytes:
+    """Write plain data as JSON."""
+    return _ENCODER.encode(body)
 
 
-def encode_plain(body: Mapping[str, Any] | str) -> bytes:
-    """Turn plain data into JSON."""
-    return msgspec.json.encode(body)
+def decode_json(body: bytes) -> Any:
+    """Read JSON as plain data."""
+    return msgspec.json.decode(body)
 
 
 def encode_lines(keys: Sequence[Key]) -> bytes:
@@ -104,11 +104,6 @@ def in_utc_throughout(keys: Sequence[Key]) -> Sequence[Key]:
 def encode_text(value: object) -> str:
     """Turn plain data or models into JSON within another text."""
     return _ENCODER.encode(value).decode()
-
-
-def decode_plain(body: bytes) -> Any:
-    """Turn JSON into plain data."""
-    return msgspec.json.decode(body)
 
 
 def read_page(body: bytes) -> KeyPage:

@@ -1,17 +1,19 @@
-"""Arguments, checked against the contract's limits before anything is sent.
+"""Request fields: each is declared once, with its type, its check, its help and its secrecy.
 
-One attrs class for each request of the contract; a field's converter checks and normalises its
-value. The TypedDicts are the same fields as callers write them: what is left out is not sent.
+The TypedDicts are what callers write (``create(provider_id=1, is_premium=True)``) and what type
+checkers and editors read. The same annotations carry a `Field`, by which `validate_fields` checks
+the values and the command line makes its options. The limits are those of the contract.
 """
 
-from __future__ import annotations
+# Not `from __future__ import annotations`: users read the annotations of the public TypedDicts,
+# which appear as `junkie_async.…`, and as strings they could not be resolved there.
 
+import functools
 import re
 from collections.abc import Callable, Iterable, Mapping
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import islice
-from typing import Any, TypedDict, TypeVar
-from urllib.parse import quote, urlencode
+from typing import Annotated, Any, Literal, TypeAlias, TypedDict, get_type_hints
 
 import attrs
 
@@ -27,118 +29,42 @@ from .._validation import (
     check_text,
     safe_repr,
 )
-from .lenient import timestamp
+
+_TypedDictClass: TypeAlias = Any  # `typing` has no type for the class of a TypedDict
 
 MAX_BATCH = 100
 MAX_BULK_DELETE = 1000
+MAX_TEXT = 255
+"""Characters of a key's name, and of a device's identifier."""
+
 _DISCORD_ID = re.compile(r"[0-9]{17,19}")
 
-RequestT = TypeVar("RequestT", bound=attrs.AttrsInstance)
 
-
-class BatchFields(TypedDict, total=False):
-    """What new keys may be given, besides their provider.
-
-    Attributes:
-        service_id: The service that the keys unlock, or None.
-        folder_id: The folder to file them in, 1 or more, or None.
-        key_name: A note of up to 255 characters, or None.
-        validity_minutes: Whole minutes until expiry, 0 or more, or a `timedelta` of them; or None.
-        hwid: A device to bind, up to 255 characters, or None.
-        discord_id: The owner on Discord, 17 to 19 digits, as int or str; or None.
-        is_premium: Whether the keys are premium.
-        one_time_use: Whether the first use spends a key.
-        expiry_on_first_use: Whether the validity begins with the first use.
-        no_hwid: Whether a key is never bound to a device.
-        hwid_limit: How many devices may be bound, 0 to 100, or None.
-    """
-
-    service_id: int | Unset | None
-    folder_id: int | Unset | None
-    key_name: str | Unset | None
-    validity_minutes: int | timedelta | Unset | None
-    hwid: str | Unset | None
-    discord_id: int | str | Unset | None
-    is_premium: bool | Unset
-    one_time_use: bool | Unset
-    expiry_on_first_use: bool | Unset
-    no_hwid: bool | Unset
-    hwid_limit: int | Unset | None
-
-
-class CreateFields(BatchFields, total=False):
-    """What a single new key may be given: the fields of `BatchFields`, and its devices.
+@attrs.frozen
+class Field:
+    """How one request field is checked and described.
 
     Attributes:
-        hwids: Devices to bind, up to 255 characters each.
+        check: Takes the field's name and value; returns the value ready for JSON, or raises
+            `InvalidRequestError`.
+        help: One line for the command line.
+        nullable: Whether None is sent as null. If not, None goes to the check, which refuses it.
+        secret: Whether the value must not appear in logs and errors.
     """
 
-    hwids: Iterable[str] | Unset
+    check: Callable[[str, Any], Any]
+    help: str = attrs.field(kw_only=True)
+    nullable: bool = attrs.field(default=False, kw_only=True)
+    secret: bool = attrs.field(default=False, kw_only=True)
 
 
-class UpdateFields(TypedDict, total=False):
-    """What can be changed of a key. None sends null; what is left out stays as it is.
-
-    Attributes:
-        key_name: A note of up to 255 characters, or None for none.
-        folder_id: The folder to file it in, 1 or more, or None for none.
-        validity_minutes: Whole minutes, 0 or more, or a `timedelta` of them; or None.
-        expires_at: When it expires, an aware datetime; or None.
-        is_premium: Whether it is premium.
-        one_time_use: Whether the first use spends it.
-        expiry_on_first_use: Whether the validity begins with the first use.
-        no_hwid: Whether it is never bound to a device.
-        hwid_limit: How many devices may be bound, 0 to 100, or None.
-        is_invalidated: Whether it is revoked.
-        discord_id: The owner on Discord, 17 to 19 digits, as int or str; or None.
-        hwids: The devices bound from now on, up to 255 characters each; empty for none.
-    """
-
-    key_name: str | Unset | None
-    folder_id: int | Unset | None
-    validity_minutes: int | timedelta | Unset | None
-    expires_at: datetime | Unset | None
-    is_premium: bool | Unset
-    one_time_use: bool | Unset
-    expiry_on_first_use: bool | Unset
-    no_hwid: bool | Unset
-    hwid_limit: int | Unset | None
-    is_invalidated: bool | Unset
-    discord_id: int | str | Unset | None
-    hwids: Iterable[str] | Unset
+# --- checks ---------------------------------------------------------------------------------------
 
 
-class Filters(TypedDict, total=False):
-    """What a list can be narrowed by; all that are given must hold.
-
-    None narrows nothing; `purge` refuses it, since it would delete more than was meant.
-
-    Attributes:
-        discord_id: The owner on Discord, exactly.
-        key: A part of the key value.
-        hwid: A part of a bound device's identifier.
-        service_id: The service, exactly.
-        provider_id: The provider, exactly.
-        folder_id: The folder, exactly.
-        status: A `KeyStatus`, or its value.
-        expires_before: Keys that expire before this aware datetime.
-        expires_after: Keys that expire after this aware datetime.
-    """
-
-    discord_id: int | str | Unset | None
-    key: str | Unset | None
-    hwid: str | Unset | None
-    service_id: int | Unset | None
-    provider_id: int | Unset | None
-    folder_id: int | Unset | None
-    status: KeyStatus | str | Unset | None
-    expires_before: datetime | Unset | None
-    expires_after: datetime | Unset | None
-
-
-def references(name: str, value: Any) -> list[int | str]:
-    """Check references to the keys of one bulk delete."""
+def check_key_list(name: str, value: Any) -> list[int | str]:
+    """Check the key references of one bulk delete."""
     limit = f"a list of 1 to {MAX_BULK_DELETE} IDs, key values or Keys"
+    # One more than allowed is enough to refuse, even if the iterable never ends.
     given = islice(check_iterable(name, value, limit), MAX_BULK_DELETE + 1)
     checked = [check_reference(f"{name}[{index}]", key) for index, key in enumerate(given)]
     if not 1 <= len(checked) <= MAX_BULK_DELETE:
@@ -146,150 +72,282 @@ def references(name: str, value: Any) -> list[int | str]:
     return checked
 
 
-def _minutes(name: str, value: Any) -> int:
+def _check_minutes(name: str, value: Any) -> int:
     if not isinstance(value, timedelta):
         return check_integer(name, value, 0)
-    whole, rest = divmod(value, timedelta(minutes=1))
-    if rest or whole < 0:
-        raise InvalidRequestError(name, safe_repr(value), "a whole number of minutes, 0 or more")
-    return whole
+    minutes, rest = divmod(value, timedelta(minutes=1))
+    if rest or minutes < 0:
+        raise InvalidRequestError(name, safe_repr(value), "a whole number of minutes >= 0")
+    return minutes
 
 
-def _discord_filter(name: str, value: Any) -> str:
-    return (
-        check_text(name, value)
-        if isinstance(value, str)
-        else str(check_integer(name, value, 0, 10**19 - 1))
-    )
+def _check_discord_filter(name: str, value: Any) -> str:
+    if isinstance(value, str):
+        return check_text(name, value)
+    return str(check_integer(name, value, 0, 10**19 - 1))
 
 
-def _discord_id(name: str, value: Any) -> str:
-    written = _discord_filter(name, value)
-    if not _DISCORD_ID.fullmatch(written):
+def _check_discord_id(name: str, value: Any) -> str:
+    digits = _check_discord_filter(name, value)
+    if not _DISCORD_ID.fullmatch(digits):
         raise InvalidRequestError(name, safe_repr(value), "a Discord ID of 17 to 19 digits")
-    return written
+    return digits
 
 
-def _devices(name: str, value: Any) -> list[str]:
-    given = check_iterable(name, value, "a list of strings of at most 255 characters each")
-    return [check_text(f"{name}[{index}]", hwid, 255) for index, hwid in enumerate(given)]
+def _check_hwids(name: str, value: Any) -> list[str]:
+    limit = f"a list of strings of at most {MAX_TEXT} characters each"
+    given = check_iterable(name, value, limit)
+    return [check_text(f"{name}[{index}]", hwid, MAX_TEXT) for index, hwid in enumerate(given)]
 
 
-def _status(name: str, value: Any) -> KeyStatus:
+def _check_status(name: str, value: Any) -> str:
     names = [status.value for status in KeyStatus]
     if not isinstance(value, str) or str.__str__(value) not in names:
         raise InvalidRequestError(name, safe_repr(value), f"one of {', '.join(names)}")
-    return KeyStatus(str.__str__(value))
+    return str.__str__(value)
 
 
-def _required(check: Callable[..., Any], *limits: Any) -> Any:
-    """Declare a field that can't be left out; its converter is the check."""
-
-    def convert(value: Any, field: attrs.Attribute[Any]) -> Any:
-        return check(field.name, value, *limits)
-
-    return attrs.field(converter=attrs.Converter(convert, takes_field=True))
+def _check_timestamp(name: str, value: Any) -> str:
+    return format_timestamp(check_datetime(name, value))
 
 
-def _field(
-    check: Callable[..., Any],
-    *limits: Any,
-    null: bool = False,
-    empty: bool = False,
-    default: Unset | None = UNSET,
-) -> Any:
-    """Declare a field that can be left out; None passes the check only where null does."""
-    more = {"empty": True} if empty else {}
-
-    def convert(value: Any, field: attrs.Attribute[Any]) -> Any:
-        if value is UNSET or (null and value is None):
-            return value
-        return check(field.name, value, *limits, **more)
-
-    return attrs.field(default=default, converter=attrs.Converter(convert, takes_field=True))
+def format_timestamp(moment: datetime) -> str:
+    """Write an aware datetime as RFC 3339 in UTC; its ``Z`` needs no quoting in a query."""
+    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
-@attrs.frozen(kw_only=True)
-class _Settings:
-    """What a new key may be given, and an old one too."""
-
-    folder_id: int | Unset | None = _field(check_identifier, 1, null=True)
-    key_name: str | Unset | None = _field(check_text, 255, null=True, empty=True)
-    validity_minutes: int | Unset | None = _field(_minutes, null=True)
-    discord_id: str | Unset | None = _field(_discord_id, null=True)
-    is_premium: bool | Unset = _field(check_boolean)
-    one_time_use: bool | Unset = _field(check_boolean)
-    expiry_on_first_use: bool | Unset = _field(check_boolean)
-    no_hwid: bool | Unset = _field(check_boolean)
-    hwid_limit: int | Unset | None = _field(check_integer, 0, 100, null=True)
+_positive_id = functools.partial(check_identifier, low=1)
+_up_to_100 = functools.partial(check_integer, low=0, high=100)
+_text_or_empty = functools.partial(check_text, longest=MAX_TEXT, empty=True)
 
 
-@attrs.frozen(kw_only=True)
-class CreateKey(_Settings):
-    """The body of ``POST /keys``."""
-
-    provider_id: int = _required(check_identifier, 1)
-    service_id: int | Unset | None = _field(check_identifier, null=True)
-    hwid: str | Unset | None = _field(check_text, 255, null=True, empty=True)
-    hwids: list[str] | Unset = _field(_devices)
+# --- fields ---------------------------------------------------------------------------------------
 
 
-@attrs.frozen(kw_only=True)
-class CreateBatch(_Settings):
-    """The body of ``POST /keys/batch``."""
+class _SharedFields(TypedDict, total=False):
+    """Fields of new and of existing keys."""
 
-    provider_id: int = _required(check_identifier, 1)
-    service_id: int | Unset | None = _field(check_identifier, 1, null=True)
-    hwid: str | Unset | None = _field(check_text, 255, null=True, empty=True)
-    amount: int = _required(check_integer, 1, MAX_BATCH)
+    folder_id: Annotated[
+        int | Unset | None, Field(_positive_id, nullable=True, help="Folder to file the key in.")
+    ]
+    """Folder to file the key in: its ID, 1 or more. None for no folder."""
 
+    key_name: Annotated[
+        str | Unset | None,
+        Field(_text_or_empty, nullable=True, help=f"Note of up to {MAX_TEXT} characters."),
+    ]
+    """Note of up to 255 characters, or None."""
 
-@attrs.frozen(kw_only=True)
-class UpdateKey(_Settings):
-    """The body of ``PUT /keys/{keyId}``."""
+    validity_minutes: Annotated[
+        int | timedelta | Unset | None,
+        Field(_check_minutes, nullable=True, help="Whole minutes until the key expires."),
+    ]
+    """Whole minutes until the key expires, 0 or more; or a `timedelta` of them; or None."""
 
-    expires_at: datetime | Unset | None = _field(check_datetime, null=True)
-    is_invalidated: bool | Unset = _field(check_boolean)
-    hwids: list[str] | Unset = _field(_devices)
+    discord_id: Annotated[
+        int | str | Unset | None,
+        Field(_check_discord_id, nullable=True, help="Owner's Discord ID, 17 to 19 digits."),
+    ]
+    """Owner's Discord ID, 17 to 19 digits, as int or str; or None."""
 
+    is_premium: Annotated[bool | Unset, Field(check_boolean, help="Make the key premium.")]
+    """Whether the key is premium."""
 
-@attrs.frozen(kw_only=True)
-class ListFilters:
-    """The query of ``GET /keys``, but for its page. An empty part would match every key."""
+    one_time_use: Annotated[bool | Unset, Field(check_boolean, help="Allow a single use.")]
+    """Whether the key is spent by its first use."""
 
-    discord_id: str | Unset = _field(_discord_filter)
-    key: str | Unset = _field(check_text)
-    hwid: str | Unset = _field(check_text)
-    service_id: int | Unset = _field(check_identifier)
-    provider_id: int | Unset = _field(check_identifier)
-    folder_id: int | Unset = _field(check_identifier)
-    status: KeyStatus | Unset = _field(_status)
-    expires_before: datetime | Unset = _field(check_datetime)
-    expires_after: datetime | Unset = _field(check_datetime)
+    expiry_on_first_use: Annotated[
+        bool | Unset, Field(check_boolean, help="Start the validity at the first use.")
+    ]
+    """Whether the validity starts at the first use instead of the creation."""
 
-    def query(self) -> str:
-        """Write the filters as a query string, quoted."""
-        given = attrs.asdict(self, filter=lambda _, value: value is not UNSET)
-        written = {
-            name: timestamp(value) if isinstance(value, datetime) else value
-            for name, value in given.items()
-        }
-        return urlencode(written, quote_via=quote)
+    no_hwid: Annotated[bool | Unset, Field(check_boolean, help="Never bind the key to a device.")]
+    """Whether the key is never bound to a device."""
 
-
-@attrs.frozen(kw_only=True)
-class Claims:
-    """What is claimed of a key's holder; None for nothing."""
-
-    hwid: str | None = _field(check_text, 255, null=True, default=None)
-    discord_id: int | str | None = _field(_discord_id, null=True, default=None)
-    service_id: int | None = _field(check_identifier, null=True, default=None)
-    premium: bool | None = _field(check_boolean, null=True, default=None)
+    hwid_limit: Annotated[
+        int | Unset | None,
+        Field(_up_to_100, nullable=True, help="Devices that may be bound, 0 to 100."),
+    ]
+    """How many devices may be bound, 0 to 100, or None."""
 
 
-def check(request: type[RequestT], call: str, fields: Mapping[str, Any]) -> RequestT:
-    """Make a request's value of the arguments of ``call``; an unknown one is a TypeError."""
-    known = attrs.fields_dict(request)
-    if unknown := fields.keys() - known.keys():
+class _NewKeyFields(_SharedFields, total=False):
+    """Fields of every new key."""
+
+    hwid: Annotated[
+        str | Unset | None,
+        Field(_text_or_empty, nullable=True, secret=True, help="Device to bind."),
+    ]
+    """Device to bind: its identifier, up to 255 characters; or None."""
+
+
+class BatchFields(_NewKeyFields, total=False):
+    """Fields of the keys that one batch or job creates, besides their provider."""
+
+    service_id: Annotated[
+        int | Unset | None,
+        Field(_positive_id, nullable=True, help="Service that the keys unlock."),
+    ]
+    """Service that the keys unlock: its ID, 1 or more; or None."""
+
+
+class CreateFields(_NewKeyFields, total=False):
+    """Fields of a single new key, besides its provider: those of `BatchFields`, and ``hwids``."""
+
+    service_id: Annotated[
+        int | Unset | None,
+        Field(check_identifier, nullable=True, help="Service that the key unlocks."),
+    ]
+    """Service that the key unlocks: its ID; or None."""
+
+    hwids: Annotated[
+        Iterable[str] | Unset, Field(_check_hwids, secret=True, help="Devices to bind.")
+    ]
+    """Devices to bind: their identifiers, up to 255 characters each."""
+
+
+class UpdateFields(_SharedFields, total=False):
+    """Fields of a key that an update can change.
+
+    None sends null, which clears the field. A field that is left out stays as it is.
+    """
+
+    expires_at: Annotated[
+        datetime | Unset | None,
+        Field(_check_timestamp, nullable=True, help="When the key expires."),
+    ]
+    """When the key expires: an aware datetime; or None."""
+
+    is_invalidated: Annotated[bool | Unset, Field(check_boolean, help="Revoke the key.")]
+    """Whether the key is revoked."""
+
+    hwids: Annotated[
+        Iterable[str] | Unset,
+        Field(_check_hwids, secret=True, help="Devices to bind, in place of those bound now."),
+    ]
+    """Devices to bind, up to 255 characters each, in place of those bound now; empty for none."""
+
+
+class Filters(TypedDict, total=False):
+    """Filters of a list of keys. A key must match all that are given.
+
+    `list` ignores a filter that is None. `purge` refuses it, since it would delete more keys than
+    the caller meant.
+    """
+
+    # An empty string is refused: as a part of a value, it would match every key.
+    discord_id: Annotated[
+        int | str | Unset | None, Field(_check_discord_filter, help="Owner's Discord ID.")
+    ]
+    """Owner's Discord ID, exactly, as int or str."""
+
+    key: Annotated[str | Unset | None, Field(check_text, secret=True, help="Part of the value.")]
+    """Part of the key value."""
+
+    hwid: Annotated[
+        str | Unset | None,
+        Field(check_text, secret=True, help="Part of a bound device's identifier."),
+    ]
+    """Part of a bound device's identifier."""
+
+    service_id: Annotated[int | Unset | None, Field(check_identifier, help="Service ID.")]
+    """Service ID, exactly."""
+
+    provider_id: Annotated[int | Unset | None, Field(check_identifier, help="Provider ID.")]
+    """Provider ID, exactly."""
+
+    folder_id: Annotated[int | Unset | None, Field(check_identifier, help="Folder ID.")]
+    """Folder ID, exactly."""
+
+    status: Annotated[
+        KeyStatus | Literal["active", "used", "expired", "invalidated"] | Unset | None,
+        Field(_check_status, help="Only keys with this status."),
+    ]
+    """Status, as a `KeyStatus` or its value."""
+
+    expires_before: Annotated[
+        datetime | Unset | None, Field(_check_timestamp, help="Only keys that expire before then.")
+    ]
+    """Only keys that expire before this aware datetime."""
+
+    expires_after: Annotated[
+        datetime | Unset | None, Field(_check_timestamp, help="Only keys that expire after then.")
+    ]
+    """Only keys that expire after this aware datetime."""
+
+
+class CreateKeyBody(CreateFields):
+    """Body of ``POST /keys``."""
+
+    provider_id: Annotated[int, Field(_positive_id, help="Provider to issue the key under.")]
+
+
+class CreateBatchBody(BatchFields):
+    """Body of ``POST /keys/batch``."""
+
+    provider_id: Annotated[int, Field(_positive_id, help="Provider to issue the keys under.")]
+    amount: Annotated[
+        int, Field(functools.partial(check_integer, low=1, high=MAX_BATCH), help="Number of keys.")
+    ]
+
+
+class Claims(TypedDict, total=False):
+    """Arguments of `verify`: what is claimed of a key and its holder. None claims nothing."""
+
+    hwid: Annotated[
+        str | None,
+        Field(
+            functools.partial(check_text, longest=MAX_TEXT),
+            nullable=True,
+            secret=True,
+            help="Device that the key is used on.",
+        ),
+    ]
+    discord_id: Annotated[
+        int | str | None, Field(_check_discord_id, nullable=True, help="Discord ID of the user.")
+    ]
+    service_id: Annotated[
+        int | None, Field(check_identifier, nullable=True, help="Service that the key is used for.")
+    ]
+    premium: Annotated[
+        bool | None, Field(check_boolean, nullable=True, help="Whether the key must be premium.")
+    ]
+
+
+# --- validation -----------------------------------------------------------------------------------
+
+
+@functools.cache  # reading the annotations costs more than checking the values
+def declared_fields(declaration: _TypedDictClass) -> dict[str, Field]:
+    """Return the fields that a TypedDict declares, by name."""
+    hints = get_type_hints(declaration, include_extras=True)
+    return {name: hint.__metadata__[0] for name, hint in hints.items()}
+
+
+def validate_fields(
+    declaration: _TypedDictClass, call: str, given: Mapping[str, object]
+) -> dict[str, Any]:
+    """Return the given fields, checked and ready for JSON, without those that are UNSET.
+
+    The result is in the order of the declaration, whatever the order of the arguments.
+
+    Args:
+        declaration: The TypedDict that declares the fields.
+        call: The caller's method, for the TypeError.
+        given: The arguments.
+
+    Raises:
+        InvalidRequestError: A value breaks the contract, or a required field is missing.
+        TypeError: The method has no such argument.
+    """
+    declared = declared_fields(declaration)
+    if unknown := given.keys() - declared.keys():
         raise TypeError(f"{call}() got an unexpected keyword argument {min(unknown)!r}")
-    return request(**fields)
+    validated: dict[str, Any] = {}
+    for name, field in declared.items():
+        value = given.get(name, UNSET)
+        if value is UNSET and name not in declaration.__required_keys__:
+            continue
+        is_null = value is None and field.nullable
+        validated[name] = None if is_null else field.check(name, value)
+    return validated

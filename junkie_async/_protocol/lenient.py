@@ -29,22 +29,12 @@ class ValueRow:
     key_value: str
 
 
-def timestamp(at: datetime) -> str:
-    """Write an aware datetime as RFC 3339 in UTC, with a ``Z``: it needs no quoting in a query."""
-    return at.astimezone(UTC).isoformat().replace("+00:00", "Z")
-
-
 def in_utc(at: datetime) -> datetime:
     """Give a moment in UTC; one in the last hours of the year 9999 stays as it is, but aware."""
     try:
         return at.astimezone(UTC)
     except OverflowError:
         return at
-
-
-def unstructure(request: object) -> Any:
-    """Turn a request's attrs values into plain data; fields that were left out stay out."""
-    return _converter().unstructure(request)
 
 
 def structure(document: Any, shape: type[T], where: str = "") -> T:
@@ -120,8 +110,7 @@ def _converter() -> cattrs.Converter:
     import cattrs
     from cattrs.cols import is_sequence
 
-    converter = cattrs.Converter(omit_if_default=True)  # requests' only default is UNSET
-    converter.register_unstructure_hook(datetime, timestamp)
+    converter = cattrs.Converter()
     converter.register_structure_hook(int, _to_int)
     converter.register_structure_hook(bool, _to_bool)
     converter.register_structure_hook(str, _to_str)

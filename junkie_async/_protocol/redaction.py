@@ -48,7 +48,7 @@ def _named(call: Request[T]) -> Iterable[str]:
     for name, values in parse_qs(query).items():
         if name in ("key", "hwid"):
             yield from values
-    sent = _codec.decode_plain(call.body) if call.body else {}
+    sent = _codec.decode_json(call.body) if call.body else {}
     for name in ("keys", "hwid", "hwids", "key_name"):
         value = sent.get(name)
         for one in value if isinstance(value, list) else [value]:
@@ -60,7 +60,7 @@ def _forms(values: Iterable[str]) -> set[str]:
     """Give the ways in which an answer may repeat a value."""
     forms: set[str] = set()
     for value in values:
-        quoted, written = quote(value, safe=""), _codec.encode_plain(value)[1:-1].decode()
+        quoted, written = quote(value, safe=""), _codec.encode_json(value)[1:-1].decode()
         forms |= {value, quoted, quote(value), quoted.lower(), escape(value), written}
         forms.add(_NOT_ASCII.sub(_as_json, written))
     return forms

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Generic, TypeVar
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 import attrs
 
@@ -24,7 +24,6 @@ from .._models import (
     UpdateResult,
 )
 from . import codec as _codec
-from .fields import CreateBatch, CreateKey, UpdateKey
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -53,30 +52,29 @@ class Request(Generic[T_co]):
     idempotent: bool = True
 
 
+def filter_query(filters: Mapping[str, Any]) -> str:
+    """Write validated filters as a query string."""
+    # %20, not "+": every server reads it as a space.
+    return urlencode(filters, quote_via=quote)
+
+
 def list_keys(query: str, page: int, limit: int) -> Request[KeyPage]:
-    """``GET /keys``."""
+    """``GET /keys``, with the filters as `filter_query` writes them: once for all pages."""
     filters = f"{query}&" if query else ""
     target = f"/keys?{filters}page={page}&limit={limit}"
     return Request("GET", "/keys", target, _codec.read_page)
 
 
-def create_key(request: CreateKey) -> Request[Key]:
+def create_key(fields: Mapping[str, Any]) -> Request[Key]:
     """``POST /keys``."""
-    return Request(
-        "POST", "/keys", "/keys", _codec.read_key, _codec.encode(request), idempotent=False
-    )
+    body = _codec.encode_json(fields)
+    return Request("POST", "/keys", "/keys", _codec.read_key, body, idempotent=False)
 
 
-def create_batch(request: CreateBatch) -> Request[KeyBatch]:
+def create_batch(fields: Mapping[str, Any]) -> Request[KeyBatch]:
     """``POST /keys/batch``."""
-    path = "/keys/batch"
-    return Request("POST", path, path, _codec.read_batch, _codec.encode(request), idempotent=False)
-
-
-def plain(request: CreateBatch) -> dict[str, Any]:
-    """Give a request's fields as they are sent."""
-    fields: dict[str, Any] = _codec.decode_plain(_codec.encode(request))
-    return fields
+    path, body = "/keys/batch", _codec.encode_json(fields)
+    return Request("POST", path, path, _codec.read_batch, body, idempotent=False)
 
 
 def get_key(key: str) -> Request[KeyDetailed]:
@@ -84,9 +82,9 @@ def get_key(key: str) -> Request[KeyDetailed]:
     return Request("GET", KEY, f"/keys/{key}", _codec.read_detailed)
 
 
-def update_key(key: str, request: UpdateKey) -> Request[UpdateResult]:
+def update_key(key: str, changes: Mapping[str, Any]) -> Request[UpdateResult]:
     """``PUT /keys/{keyId}``."""
-    return Request("PUT", KEY, f"/keys/{key}", _codec.read_update, _codec.encode(request))
+    return Request("PUT", KEY, f"/keys/{key}", _codec.read_update, _codec.encode_json(changes))
 
 
 def delete_key(key: str) -> Request[None]:
@@ -104,7 +102,7 @@ def bulk_delete(keys: Sequence[int | str]) -> Request[BulkDeleteResult]:
     """``POST /keys/bulk-delete``: repeatable, since what is gone stays gone."""
     path = "/keys/bulk-delete"
     read = functools.partial(_codec.read_bulk_delete, requested=len(keys))
-    body = _codec.encode_plain({"keys": keys})
+    body = _codec.encode_json({"keys": keys})
     return Request("POST", path, path, read, body)
 
 

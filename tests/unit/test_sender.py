@@ -26,12 +26,12 @@ from junkie_async import (
 from junkie_async._http.dispatcher import Dispatcher
 from junkie_async._http.throttle import Priority
 from junkie_async._http.transport import Response, SendState, Transport
-from junkie_async._protocol import fields, requests
+from junkie_async._protocol import requests
 
 from .clock import run
 
 FOLDERS = requests.list_folders()
-CREATE = requests.create_key(fields.CreateKey(provider_id=1))
+CREATE = requests.create_key({"provider_id": 1})
 GOOD: Response = (200, {}, b'{"folders": []}')
 STEADY = RetryPolicy(wait_initial=1.0, wait_jitter=0.0)
 

@@ -18,7 +18,7 @@ from junkie_async import (
     KeyPager,
     KeyStatus,
 )
-from junkie_async._protocol.fields import CreateBatch, check
+from junkie_async._protocol.fields import CreateBatchBody, validate_fields
 from junkie_async._validation import check_integer, safe_repr
 from junkie_async.ext import needs_extra
 
@@ -62,7 +62,8 @@ class Commands(commands.Cog):
             "is_premium": is_premium,
         }
         # Better now than at the first command.
-        check(CreateBatch, "KeyCog", {"provider_id": provider_id, "amount": 1, **self.fields})
+        given = {"provider_id": provider_id, "amount": 1, **self.fields}
+        validate_fields(CreateBatchBody, "KeyCog", given)
         self.new_keys = Cooldowns("cooldown", cooldown)
         self.resets = Cooldowns("reset_cooldown", reset_cooldown)
         if admin_guild_id is not None:

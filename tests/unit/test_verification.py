@@ -21,7 +21,7 @@ from junkie_async import (
     VerdictReason,
 )
 from junkie_async._http.transport import Response
-from junkie_async._protocol.fields import Claims
+from junkie_async._protocol.fields import Claims, validate_fields
 from junkie_async._verification import evaluate
 
 from .clock import run
@@ -79,7 +79,7 @@ def key(**fields: Any) -> Key:
 def test_judgement(fields: dict[str, Any], claims: dict[str, Any], reason: str | None) -> None:
     """A key is good unless something that is asked of it does not hold."""
     judged = key(**fields)
-    verdict = evaluate(judged, Claims(**claims))
+    verdict = evaluate(judged, validate_fields(Claims, "verify", claims))
     expected = None if reason is None else VerdictReason(reason)
     assert verdict == Verdict(reason=expected, key=judged)
     assert verdict.valid is bool(verdict) is (reason is None)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from yarl import URL
 
 from junkie_async import InvalidRequestError, InvalidResponseError, _validation
-from junkie_async._protocol import fields, requests, responses
+from junkie_async._protocol import requests, responses
 
 # --- references in paths --------------------------------------------------------------------------
 
@@ -80,13 +80,12 @@ def test_segment(value: int | str) -> None:
 
 def calls() -> list[requests.Request[Any]]:
     """Make one call of each operation."""
-    create, change = fields.CreateKey(provider_id=1), fields.UpdateKey(hwids=[])
     return [
         requests.list_keys("", 1, 1),
-        requests.create_key(create),
-        requests.create_batch(fields.CreateBatch(provider_id=1, amount=1)),
+        requests.create_key({"provider_id": 1}),
+        requests.create_batch({"provider_id": 1, "amount": 1}),
         requests.get_key("7"),
-        requests.update_key("7", change),
+        requests.update_key("7", {"hwids": []}),
         requests.delete_key("7"),
         requests.reset_hwid("7"),
         requests.bulk_delete([7]),
