@@ -26,7 +26,8 @@ from ._models import (
     KeyRef,
     UpdateResult,
 )
-from ._pagination.pager import KeyPager, PendingPage, gather, gathered
+from ._pagination.list_pass import PendingPage
+from ._pagination.pager import KeyPager, collect_ids, iterate_ids_after_walk
 from ._protocol import requests as wire
 from ._protocol.fields import (
     BatchFields,
@@ -354,7 +355,7 @@ class Keys:
             )
 
         return DeleteJob(
-            gathered(keys) if isinstance(keys, KeyPager) else keys,
+            iterate_ids_after_walk(keys) if isinstance(keys, KeyPager) else keys,
             delete,
             concurrency=concurrency,
             on_progress=on_progress,
@@ -386,7 +387,7 @@ class Keys:
         if bool(query) == check_boolean("everything", everything):
             limit = "given (at least one), or else everything=True"
             raise InvalidRequestError("filters", "both" if query else "neither", limit)
-        ids = await gather(self.list(strict=True, **filters))
+        ids = await collect_ids(self.list(strict=True, **filters))
         return await self.delete_many(ids, on_progress=on_progress)
 
     async def reset_hwid(self, key: KeyRef) -> ActionResult:

@@ -1,51 +1,31 @@
-"""Walks a list that comes in pages, ahead of its reader."""
+"""Walks over a list of keys, page by page, while keys may be created and deleted."""
 
 from __future__ import annotations
 
-import asyncio
 from array import array
-from collections import deque
-from collections.abc import (
-    AsyncGenerator,
-    AsyncIterator,
-    Awaitable,
-    Callable,
-    Coroutine,
-    Generator,
-)
+from collections.abc import AsyncGenerator, AsyncIterator, Generator
 from contextlib import aclosing
-from typing import Any, TypeAlias, TypeVar
 
 import attrs
 
-from .._errors import DriftError, InvalidResponseError, JunkieError, Outcome
+from .._errors import DriftError
 from .._models import Key, KeyPage
 from .._validation import check_boolean, check_integer
+from .list_pass import FetchPage, ListPass, drop_seen, get_page
 from .seen_ids import SeenIDs
 
-T = TypeVar("T")
-
-PendingPage: TypeAlias = Callable[[], Awaitable[KeyPage]]
-"""Reads a page that has come, or fetches it again if it can't be read."""
-
-_FRUITLESS = 1000
-"""Pages in a row without a new key, after which a list that goes on is taken for a broken one."""
-
-_PASSES = 10
-"""Passes in all, after which a list that is walked strictly is said to drift too fast."""
-
-_LOOKS = 5
-"""Times that pages are looked at again after keys were deleted between them."""
+_MAX_PASSES = 10
 
 
 @attrs.frozen
 class Drift:
-    """What moved in a list while it was walked. False when nothing was noticed.
+    """How a list changed while it was walked. It is falsy when no change was seen.
 
     Attributes:
-        changes: How often the stated total was another than on the page before.
-        repeats: Keys that came again, because others pushed them onto a later page.
-        missed: Keys that a strict walk found in a later pass alone.
+        changes: How many times the stated total differed from that of the page before.
+        repeats: Keys seen again on a later page, because new keys pushed them back. They were
+            given once.
+        missed: Keys that only a later pass of a strict walk found.
     """
 
     changes: int = 0
@@ -57,37 +37,37 @@ class Drift:
 
 
 class KeyPager:
-    """A list of keys, walked page by page as it is read.
+    """A list of keys that is fetched while it is read.
 
-    ``async for key in pager`` gives every key; ``await pager`` the first `KeyPage` alone. Each
-    walk starts anew.
+    ``async for key in pager`` walks over every key. ``await pager`` fetches only the first
+    `KeyPage`. Each walk starts again from the first page.
 
-    While the reader is at work, up to ``prefetch`` further pages are fetched at once and delivered
-    in order; the first page comes alone, so that a reader who needs no more has made one request.
+    A walk fetches up to ``prefetch`` pages ahead of its reader, and gives them in order. The first
+    page is fetched alone, so a reader who stops there has made one request.
 
-    No key is given twice, though keys that are created during a walk push others onto the next
-    page; and where the service states totals, none that existed throughout is missed on their
-    account. Keys that are deleted during a walk may take others out of its sight: `drift` tells
-    what was noticed of that. A ``strict`` walk therefore goes over the list again, and gives what
-    it has missed, until a pass finds nothing more (a key with a higher ID than all of the first
-    pass counts as new); where the total falls, it looks again at the pages that keys may have
-    slipped onto. A walk ends where the pagination says so;
-    an empty page on the way does not end it.
+    No key is given twice. Where the service states totals, keys created during the walk hide no
+    other key. Keys deleted during the walk may: the keys behind them move onto pages that were
+    read already. `drift` counts the changes that the walk saw. A ``strict`` walk makes up for
+    them. It fetches the pages before a drop of the total again, and then repeats the whole pass,
+    giving what it missed, until a pass finds nothing more. Keys with a higher ID than all keys of
+    the first pass count as new, not as missed.
+
+    A walk ends where the pagination says so. An empty page before that does not end it.
 
     Args:
-        fetch: Fetches page number N (from 1) of at most so many keys, and gives what reads it.
-        page: Where to begin: where a walk that failed left off, say.
+        fetch: Fetches a page by its number, from 1, and its size. Returns what decodes it.
+        page: The page to begin with, from 1.
         limit: Keys in a page, 1 to 100.
-        prefetch: Pages fetched at once, 1 to 64.
-        strict: Whether walks go over the list until two passes agree.
+        prefetch: Pages in flight while walking, 1 to 64.
+        strict: Repeat the pass until nothing more is found.
 
     Raises:
-        InvalidRequestError: A number is out of its limits.
+        InvalidRequestError: An argument is out of its limits.
     """
 
     def __init__(
         self,
-        fetch: Callable[[int, int], Coroutine[Any, Any, PendingPage]],
+        fetch: FetchPage,
         *,
         page: int = 1,
         limit: int = 100,
@@ -96,46 +76,49 @@ class KeyPager:
     ) -> None:
         self._fetch = fetch
         self._strict = check_boolean("strict", strict)
-        self._drift = Drift()
-        self._torn = False  # the current pass can't be relied on
         self._page = check_integer("page", page, 1)
         self._limit = check_integer("limit", limit, 1, 100)
         self._prefetch = check_integer("prefetch", prefetch, 1, 64)
+        self._drift = Drift()
 
     def __await__(self) -> Generator[None, None, KeyPage]:
-        return self._get(self._page, self._limit).__await__()
+        return get_page(self._fetch, self._page, self._limit).__await__()
 
     async def __aiter__(self) -> AsyncIterator[Key]:
         async with aclosing(self.pages()) as pages:
             async for page in pages:
                 for key in page.keys:
                     yield key
-                del page  # or it would live on until the next one is there
+                del page  # or it would stay in memory until the next one has come
 
     @property
     def drift(self) -> Drift:
-        """What was noticed to move during the latest walk, so far."""
+        """How the list changed during the latest walk, up to now."""
         return self._drift
 
     async def first(self) -> Key | None:
-        """Fetch the first key alone; None when there is none."""
+        """Fetch the first key, or None when the list is empty."""
+        # A smaller page size would make any later page begin with another key.
         limit = 1 if self._page == 1 else self._limit
-        page = await self._get(self._page, limit)
+        page = await get_page(self._fetch, self._page, limit)
         return page.keys[0] if page.keys else None
 
     async def count(self) -> int:
-        """Tell how many keys the list has, by one request where the service states the total."""
-        total = (await self._get(1, 1)).pagination.total
+        """Count the keys of the whole list.
+
+        This takes one request where the service states the total, else a walk.
+        """
+        total = (await get_page(self._fetch, 1, 1)).pagination.total
         if total is not None:
             return total
         whole = KeyPager(self._fetch, limit=self._limit, prefetch=self._prefetch)
         return sum([len(page.keys) async for page in whole.pages()])
 
     async def collect(self, limit: int | None = None) -> list[Key]:
-        """Walk into a list.
+        """Walk the list and return its keys.
 
         Args:
-            limit: Stop after so many keys, 0 or more; all by default.
+            limit: The most keys to return, 0 or more. None returns all.
         """
         keys: list[Key] = []
         most = None if limit is None else check_integer("limit", limit, 0)
@@ -149,182 +132,80 @@ class KeyPager:
         return keys[:most]
 
     async def pages(self) -> AsyncGenerator[KeyPage, None]:
-        """Walk page by page. A page's ``keys`` lack those that an earlier page has given.
+        """Walk page by page. The ``keys`` of a page are those that no page before it had.
 
         Raises:
-            DriftError: Of a strict walk: ten passes did not agree.
-            JunkieError: A page can't be had. ``error.page`` is its number; the pages before it
-                have been given, and ``list(page=error.page)`` goes on from there.
+            DriftError: A strict walk still found missed keys in its tenth pass.
+            JunkieError: A page could not be fetched; ``error.page`` is its number. All pages before
+                it have been given. ``list(page=error.page)`` walks the rest.
         """
-        seen, highest, number = SeenIDs(), -1, 0
+        seen, highest_id, count = SeenIDs(), -1, 0
         self._drift = Drift()
-        async with aclosing(self._pass(seen)) as pages:
+        async with aclosing(self._start_pass(seen).pages()) as pages:
             async for page in pages:
-                number += 1
-                highest = max([highest, *(key.id for key in page.keys)]) if self._strict else 0
+                count += 1
+                if self._strict:
+                    highest_id = max([highest_id, *(key.id for key in page.keys)])
                 yield page
-        if self._strict and number > 1:  # one page is of one moment
-            async with aclosing(self._later_passes(seen, highest)) as pages:
+        if self._strict and count > 1:  # a single page can't change between two requests
+            async with aclosing(self._repeat_passes(seen, highest_id)) as pages:
                 async for page in pages:
                     yield page
 
-    async def _later_passes(self, seen: SeenIDs, highest: int) -> AsyncGenerator[KeyPage, None]:
-        """Walk again until a pass finds no key that was there, by its ID, during the first one."""
-        for _ in range(_PASSES - 1):
-            missed, self._torn = 0, False
-            async with aclosing(self._pass(seen, again=True)) as pages:
-                async for page in pages:
-                    missed += sum(key.id <= highest for key in page.keys)
-                    if page.keys:
-                        yield page
-            if not missed and not self._torn:
-                return
-            self._drift = attrs.evolve(self._drift, missed=self._drift.missed + missed)
-        raise DriftError(f"{_PASSES} passes over the list did not agree: it changes too fast")
+    async def _repeat_passes(self, seen: SeenIDs, highest_id: int) -> AsyncGenerator[KeyPage, None]:
+        """Walk again until a pass finds no key that the passes before it missed.
 
-    async def _pass(self, seen: SeenIDs, *, again: bool = False) -> AsyncGenerator[KeyPage, None]:
-        ahead: deque[asyncio.Task[PendingPage]] = deque()
-        number, last, window = self._page, self._page, 1
-        total: int | None = None
-        fruitless, promised = 0, 0
-        in_pass = SeenIDs() if again else seen
-        try:
-            while True:
-                self._fill(ahead, number, last, window)
-                read = await _numbered(ahead[0], number)
-                ahead.popleft()
-                page = await _numbered(read(), number)
-                del read
-                if _shrank(total, page.pagination.total):
-                    page = await _numbered(self._look_again(number, total, page), number)
-                self._notice(total, page.pagination.total)
-                total = page.pagination.total
-                stated = page.pagination.page
-                if stated is not None and stated != number:
-                    raise _broken(f"page {number} was asked for, and page {stated} came", number)
-                last = _last_page(page, number, self._limit)
-                if window > 1:  # the first page comes alone: its reader may need no more
-                    self._fill(ahead, number + 1, last, window)
-                window = min(window * 2, self._prefetch)
-                came, fresh = page.keys, _without_repeats(page, in_pass)
-                page = _without_repeats(page, seen) if again else fresh
-                if len(fresh.keys) < len(came):
-                    repeats = self._drift.repeats + len(came) - len(fresh.keys)
-                    self._drift = attrs.evolve(self._drift, repeats=repeats)
-                if fresh.keys:
-                    fruitless, promised = 0, last
-                elif came or last > promised:  # promised pages that are empty end by themselves
-                    fruitless += 1
-                    if fruitless > _FRUITLESS:
-                        raise _broken("the list goes on and on without a new key", number)
-                del came, fresh
-                yield page
-                del page
-                if number >= last and not ahead:
-                    return
-                number += 1
-        finally:
-            await _drop(ahead)
-
-    def _fill(
-        self, ahead: deque[asyncio.Task[PendingPage]], number: int, last: int, most: int
-    ) -> None:
-        """Start fetching from page ``number`` on, as far as the list is known to go."""
-        while len(ahead) < most and number + len(ahead) <= last:
-            fetch = self._fetch(number + len(ahead), self._limit)
-            ahead.append(asyncio.create_task(fetch))
-
-    async def _look_again(self, number: int, total: int | None, page: KeyPage) -> KeyPage:
-        """Fetch a page that may have been cut before the one in front of it, or after a deletion.
-
-        Strictly, the pages are fetched with it that its keys may have slipped onto, until all of
-        them are of one total.
+        Only keys up to the first pass's highest ID count. Were later ones counted too, a list into
+        which keys are created all the time would never end.
         """
-        if not self._strict:
-            return await self._get(number, self._limit)
-        keys: dict[int, Key] = {}
-        for _ in range(_LOOKS):
-            fell = (total or 0) - (page.pagination.total or 0)
-            first = max(self._page, number - max(1, -(-fell // self._limit)))
-            looks = [await self._get(at, self._limit) for at in range(first, number + 1)]
-            keys |= {key.id: key for look in looks for key in look.keys}
-            page, total = looks[-1], looks[0].pagination.total
-            if not any(_shrank(total, look.pagination.total) for look in looks):
-                break
-        else:
-            self._torn = True
-        return attrs.evolve(page, keys=tuple(keys.values()))
+        for _ in range(_MAX_PASSES - 1):
+            missed = 0
+            again = self._start_pass(SeenIDs())
+            async with aclosing(again.pages()) as pages:
+                async for page in pages:
+                    fresh = drop_seen(page, seen)
+                    missed += sum(key.id <= highest_id for key in fresh.keys)
+                    if fresh.keys:
+                        yield fresh
+            if not missed and not again.may_miss_keys:
+                return
+            self._add_drift(missed=missed)
+        raise DriftError(
+            f"the list was still changing after {_MAX_PASSES} passes: "
+            "walk it later, or without strict=True"
+        )
 
-    def _notice(self, before: int | None, now: int | None) -> None:
-        if before is not None and now != before:
-            self._drift = attrs.evolve(self._drift, changes=self._drift.changes + 1)
+    def _start_pass(self, seen: SeenIDs) -> ListPass:
+        return ListPass(
+            self._fetch,
+            seen,
+            self._add_drift,
+            first_page=self._page,
+            limit=self._limit,
+            prefetch=self._prefetch,
+            strict=self._strict,
+        )
 
-    async def _get(self, page: int, limit: int) -> KeyPage:
-        read = await self._fetch(page, limit)
-        return await read()
-
-
-def _shrank(before: int | None, now: int | None) -> bool:
-    """Whether a page may have been cut before the one in front of it, so that keys lie between.
-
-    Pages fetched at once are cut in any order. Were keys created in between, then the earlier page
-    knows fewer of them, and is fetched again: now it is the later one, and can only overlap.
-    """
-    return before is not None and now is not None and now < before
-
-
-async def _numbered(fetch: Awaitable[T], number: int) -> T:
-    try:
-        return await fetch
-    except JunkieError as error:
-        error.page = number
-        raise
+    def _add_drift(self, *, changes: int = 0, repeats: int = 0, missed: int = 0) -> None:
+        drift = self._drift
+        self._drift = Drift(
+            changes=drift.changes + changes,
+            repeats=drift.repeats + repeats,
+            missed=drift.missed + missed,
+        )
 
 
-def _last_page(page: KeyPage, number: int, limit: int) -> int:
-    """Where the list ends, as far as this page knows; without a word on it, where a page is empty.
-
-    The page's own limit counts, since a service may grant fewer keys a page than were asked for.
-    """
-    stated = page.pagination
-    if stated.total_pages is not None:
-        return stated.total_pages
-    if stated.total is not None:
-        return -(-stated.total // (stated.limit or limit))
-    return number + 1 if page.keys else number
-
-
-def _without_repeats(page: KeyPage, seen: SeenIDs) -> KeyPage:
-    fresh = seen.fresh([key.id for key in page.keys])
-    if fresh is None:
-        return page
-    return attrs.evolve(page, keys=tuple(page.keys[index] for index in fresh))
-
-
-def _broken(message: str, number: int) -> InvalidResponseError:
-    error = InvalidResponseError(message, outcome=Outcome.EXECUTED)
-    error.page = number
-    return error
-
-
-async def _drop(tasks: deque[asyncio.Task[PendingPage]]) -> None:
-    for task in tasks:
-        task.cancel()
-    if tasks:
-        await asyncio.gather(*tasks, return_exceptions=True)
-
-
-async def gather(pager: KeyPager) -> array[int]:
-    """Walk into the IDs alone, 8 bytes each."""
+async def collect_ids(pager: KeyPager) -> array[int]:
+    """Walk the list and return its IDs, 8 bytes each."""
     ids = array("q")
     async with aclosing(pager.pages()) as pages:
         async for page in pages:
-            # No larger ID could be sent: the service might round it to that of another key.
+            # A larger ID can't be sent back: JSON readers might round it to that of another key.
             ids.extend(check_integer("key.id", key.id) for key in page.keys)
     return ids
 
 
-async def gathered(pager: KeyPager) -> AsyncGenerator[int, None]:
-    """Give the IDs once all of them are known, so that their keys may be deleted meanwhile."""
-    for key_id in await gather(pager):
+async def iterate_ids_after_walk(pager: KeyPager) -> AsyncGenerator[int, None]:
+    """Give the IDs once all are known, so that deleting their keys can't disturb the walk."""
+    for key_id in await collect_ids(pager):
         yield key_id

@@ -1,4 +1,4 @@
-"""Pages of keys for tests that need no service."""
+"""Pages for tests of the pager that need no service."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from typing import Any
 from junkie_async import KeyPage
 
 
-def unread(
+def as_pending(
     fetch: Callable[[int, int], Awaitable[KeyPage]],
 ) -> Callable[[int, int], Coroutine[Any, Any, Callable[[], Awaitable[KeyPage]]]]:
-    """Have pages come as a pager wants them: to be read later."""
+    """Wrap a fetch of pages so that it returns what decodes each page, as a pager expects."""
 
     @wraps(fetch)
-    async def begin(page: int, limit: int) -> Callable[[], Awaitable[KeyPage]]:
-        found = await fetch(page, limit)
+    async def fetch_pending(page: int, limit: int) -> Callable[[], Awaitable[KeyPage]]:
+        fetched = await fetch(page, limit)
 
-        async def read() -> KeyPage:
-            return found
+        async def decode() -> KeyPage:
+            return fetched
 
-        return read
+        return decode
 
-    return begin
+    return fetch_pending

@@ -34,7 +34,7 @@ from junkie_async import export as _export
 from junkie_async.export import COLUMNS, Format, export_keys, unmark
 
 from .conftest import component
-from .pages import unread
+from .pages import as_pending
 
 AT = datetime(2026, 1, 2, 3, 4, 5, 600, tzinfo=UTC)
 SIGNS = ["=", "+", "-", "@", "\t", "\r", "\n", "\0", "＝", "＋", "－", "＠"]  # noqa: RUF001 - meant
@@ -85,7 +85,7 @@ def pager(*pages: Iterable[Key]) -> KeyPager:
         at = Pagination(page=page, limit=limit, total=total, total_pages=len(contents))
         return KeyPage(keys=contents[page - 1], pagination=at)
 
-    return KeyPager(unread(fetch))
+    return KeyPager(as_pending(fetch))
 
 
 def left_in(directory: Path) -> list[str]:

@@ -19,7 +19,7 @@ from junkie_async import InvalidRequestError, Key, KeyPager, ServerError
 from junkie_async.export import Format, export_keys
 from junkie_async.export import atomic_file as targets
 
-from .pages import unread
+from .pages import as_pending
 from .test_export import FULL, given_keys, left_in, pager, posix, unprivileged
 
 NAME = "keys.csv"
@@ -51,7 +51,7 @@ def never_asked() -> KeyPager:
     async def fetch(page: int, limit: int) -> Any:
         raise AssertionError("a request was sent")
 
-    return KeyPager(unread(fetch))
+    return KeyPager(as_pending(fetch))
 
 
 # --- refused before anything is sent --------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""The walk's memory against a plain set."""
+"""SeenIDs against a plain set."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 from junkie_async._pagination.seen_ids import SeenIDs
 
 
-def deliver(pages: list[list[int]]) -> list[int]:
-    """What a reader gets of these pages."""
-    seen, delivered = SeenIDs(), []
+def new_ids(pages: list[list[int]]) -> list[int]:
+    """Return the IDs that SeenIDs reports as new, page by page."""
+    seen, found = SeenIDs(), []
     for ids in pages:
-        fresh = seen.fresh(ids)
-        delivered += ids if fresh is None else [ids[index] for index in fresh]
-    return delivered
+        indexes = seen.add_page(ids)
+        found += ids if indexes is None else [ids[index] for index in indexes]
+    return found
 
 
 PAGES = st.lists(st.lists(st.integers(-5, 60) | st.integers(0, 2**40), max_size=8), max_size=12)
@@ -26,8 +26,8 @@ PAGES = st.lists(st.lists(st.integers(-5, 60) | st.integers(0, 2**40), max_size=
 
 @given(PAGES)
 def test_it_agrees_with_a_set(pages: list[list[int]]) -> None:
-    """Whatever comes, each ID is new exactly the first time."""
-    assert deliver(pages) == list(dict.fromkeys(key_id for ids in pages for key_id in ids))
+    """Each ID is new exactly the first time."""
+    assert new_ids(pages) == list(dict.fromkeys(key_id for ids in pages for key_id in ids))
 
 
 @given(
@@ -36,37 +36,39 @@ def test_it_agrees_with_a_set(pages: list[list[int]]) -> None:
     st.integers(1, 7),
     st.lists(st.integers(0, 50), max_size=10),
 )
-def test_shifted_pages_in_order(ids: list[int], falls: bool, limit: int, shifts: list[int]) -> None:
-    """Pages in order that overlap, as inserts during a walk make them."""
+def test_overlapping_pages_in_order(
+    ids: list[int], falls: bool, limit: int, shifts: list[int]
+) -> None:
+    """Pages in order may overlap: inserts during a walk cause that."""
     ids = ids[::-1] if falls else ids
     pages, at = [], 0
     for shift in [*shifts, *[0] * len(ids)]:
         at = max(0, at - shift)
         pages.append(ids[at : at + limit])
         at += limit
-    assert deliver(pages) == list(dict.fromkeys(key_id for page in pages for key_id in page))
+    assert new_ids(pages) == list(dict.fromkeys(key_id for page in pages for key_id in page))
 
 
 @pytest.mark.parametrize("sign", [1, -1])
-def test_two_orders_one_after_the_other_lose_nothing(sign: int) -> None:
-    """Premium keys first and the others after them, each in order: a bare watermark loses these."""
+def test_an_order_that_starts_over(sign: int) -> None:
+    """Premium keys first, then the others, each in order: a watermark would lose the others."""
     premium = [sign * key_id for key_id in range(0, 3000, 3)]
     others = [sign * key_id for key_id in range(3000) if key_id % 3]
     pages = [run[at : at + 100] for run in (premium, others) for at in range(0, len(run), 100)]
-    assert deliver(pages) == premium + others
+    assert new_ids(pages) == premium + others
 
 
 @pytest.mark.parametrize(("step", "most"), [(1, 0.5), (50, 2.5), (1000, 3.5)])
-def test_memory_stays_small_in_order(step: int, most: float) -> None:
-    """While IDs come in order, each takes a byte or two at most."""
+def test_ids_in_order_take_little_memory(step: int, most: float) -> None:
+    """In order, an ID takes a few bytes at most."""
     seen, noise = SeenIDs(), random.Random(1)
     for page in range(500):
         ids = [
             (page * 100 + at) * step + (noise.randrange(step) if step > 1 else 0)
             for at in range(100)
         ]
-        assert seen.fresh(ids) is None
+        assert seen.add_page(ids) is None
     blocks = {id(block): sys.getsizeof(block) for block in seen._steps}
-    size = sum(blocks.values()) + sys.getsizeof(seen._firsts) + sys.getsizeof(seen._steps)
-    assert not seen._loose
+    size = sum(blocks.values()) + sys.getsizeof(seen._starts) + sys.getsizeof(seen._steps)
+    assert not seen._out_of_order
     assert size / 50_000 < most

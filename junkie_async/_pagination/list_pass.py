@@ -1,0 +1,236 @@
+"""One pass over a list: pages are fetched ahead of the reader and given in order."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Coroutine
+from typing import Any, Protocol, TypeAlias
+
+import attrs
+
+from .._errors import InvalidResponseError, JunkieError, Outcome
+from .._models import Key, KeyPage
+from .seen_ids import SeenIDs
+
+PendingPage: TypeAlias = Callable[[], Awaitable[KeyPage]]
+"""Decodes a page that has arrived, or fetches it again when its body can't be decoded."""
+
+FetchPage: TypeAlias = Callable[[int, int], Coroutine[Any, Any, PendingPage]]
+"""Fetches a page by its number (from 1) and the most keys that it may have."""
+
+# Pages of nothing but repeats are normal: keys created at the front push others back. 1000 of them
+# in a row need 100,000 keys created between two requests. No list grows that fast, and a broken
+# service is still caught after a bounded number of requests.
+_MAX_PAGES_WITHOUT_NEW_KEYS = 1000
+
+# Each try repairs what was deleted during the try before it. A list that still shrinks after five
+# is left to the next pass of the strict walk.
+_MAX_REFETCHES = 5
+
+
+class ReportDrift(Protocol):
+    """Adds to the counts of a walk's `Drift`."""
+
+    def __call__(self, *, changes: int = 0, repeats: int = 0) -> None: ...
+
+
+class ListPass:
+    """One pass over a list, from its first page to its last.
+
+    Args:
+        fetch: Fetches a page.
+        seen: The IDs that are dropped as repeats. The pass adds those that it gives.
+        report_drift: Called when the total changes and when keys are repeated.
+        first_page: The page to begin with.
+        limit: Keys in a page.
+        prefetch: The most pages in flight at a time.
+        strict: Whether the pages before a shrunken one are fetched again too.
+    """
+
+    def __init__(
+        self,
+        fetch: FetchPage,
+        seen: SeenIDs,
+        report_drift: ReportDrift,
+        *,
+        first_page: int,
+        limit: int,
+        prefetch: int,
+        strict: bool,
+    ) -> None:
+        self._fetch = fetch
+        self._seen = seen
+        self._report_drift = report_drift
+        self._first_page = first_page
+        self._limit = limit
+        self._prefetch = prefetch
+        self._strict = strict
+        self._number = first_page  # of the page that is given next
+        self._last_page = first_page  # of the list, as stated by the latest page
+        self._total: int | None = None  # as stated by the page before
+        self._in_flight: deque[asyncio.Task[PendingPage]] = deque()  # pages from `_number` on
+        # The first page is fetched alone: it says how many pages there are, and many readers need
+        # no more than it. Then the window doubles up to `prefetch`, so that a reader who stops
+        # early has caused at most about twice the requests that it needed.
+        self._window = 1
+        self._pages_without_new_keys = 0
+        self._last_page_at_new_key = 0
+        self.may_miss_keys = False
+        """Whether deletions came too fast for the pages to be fetched again consistently."""
+
+    async def pages(self) -> AsyncGenerator[KeyPage, None]:
+        """Give the pages in order, without the keys seen before."""
+        try:
+            while self._number <= self._last_page or self._in_flight:
+                page = await self._next_page()
+                yield page
+                del page  # a reader's page is freed before the next one is decoded
+        finally:
+            await _cancel_tasks(self._in_flight)
+
+    async def _next_page(self) -> KeyPage:
+        try:
+            page = await self._refetch_if_shrunk(await self._take_page())
+            self._check_page_number(page)
+            self._last_page = _find_last_page(page, self._number, self._limit)
+            fresh = self._drop_repeats(page)
+            self._count_pages_without_new_keys(page, fresh)
+        except JunkieError as error:
+            error.page = self._number
+            raise
+        self._number += 1
+        if self._window > 1:
+            # Requests leave now rather than when the reader returns. Filling before the page is
+            # decoded would send them no earlier: tasks start when the loop gets control.
+            self._fill_window()
+        self._window = min(self._window * 2, self._prefetch)
+        return fresh
+
+    async def _take_page(self) -> KeyPage:
+        """Wait for the next page, and decode it."""
+        self._fill_window()
+        # The task leaves the window only once it is done, so that a cancellation finds it there.
+        decode = await self._in_flight[0]
+        self._in_flight.popleft()
+        # Pages ahead stay bytes until now. The models then take the memory of the page before,
+        # which its reader has finished with: one page of models exists at a time.
+        return await decode()
+
+    def _fill_window(self) -> None:
+        """Start fetching pages, as far as the window and the list go."""
+        number = self._number + len(self._in_flight)
+        while len(self._in_flight) < self._window and number <= self._last_page:
+            self._in_flight.append(asyncio.create_task(self._fetch(number, self._limit)))
+            number += 1
+
+    async def _refetch_if_shrunk(self, page: KeyPage) -> KeyPage:
+        """Fetch a page again if its total is below that of the page before.
+
+        Concurrent requests are served in any order, so a smaller total has two possible causes:
+
+        - The service read this page first, keys were created at the front, and it read the page
+          before this one last. The keys at the boundary are then on neither page. A second fetch
+          is later than both, so it can only overlap.
+        - Keys were deleted. The keys behind them moved forward, onto pages already given. Only a
+          strict walk looks for those.
+        """
+        before, total = self._total, page.pagination.total
+        if _shrank(before, total):
+            page = await (self._refetch_range(page) if self._strict else self._get(self._number))
+        self._total = page.pagination.total
+        if before is not None and self._total != before:
+            self._report_drift(changes=1)
+        return page
+
+    async def _refetch_range(self, page: KeyPage) -> KeyPage:
+        """Fetch a page again, together with the pages before it that its keys may have moved to.
+
+        N deletions move a key forward by at most N / limit pages, rounded up. The range is fetched
+        until no page of it states a smaller total than its first: then no key moved meanwhile.
+        """
+        keys: dict[int, Key] = {}
+        before = self._total or 0
+        for _ in range(_MAX_REFETCHES):
+            deleted = before - (page.pagination.total or 0)
+            first = max(self._first_page, self._number - max(1, -(-deleted // self._limit)))
+            pages = [await self._get(number) for number in range(first, self._number + 1)]
+            keys |= {key.id: key for each in pages for key in each.keys}
+            page, total = pages[-1], pages[0].pagination.total
+            if not any(_shrank(total, each.pagination.total) for each in pages):
+                break
+            before = total or 0
+        else:
+            self.may_miss_keys = True
+        return attrs.evolve(page, keys=tuple(keys.values()))
+
+    def _get(self, number: int) -> Awaitable[KeyPage]:
+        return get_page(self._fetch, number, self._limit)
+
+    def _check_page_number(self, page: KeyPage) -> None:
+        """Refuse another page than the one requested: a service that ignores ``page``."""
+        stated = page.pagination.page
+        if stated is not None and stated != self._number:
+            raise _invalid(f"requested page {self._number}, but the response is page {stated}")
+
+    def _drop_repeats(self, page: KeyPage) -> KeyPage:
+        fresh = drop_seen(page, self._seen)
+        if repeats := len(page.keys) - len(fresh.keys):
+            self._report_drift(repeats=repeats)
+        return fresh
+
+    def _count_pages_without_new_keys(self, page: KeyPage, fresh: KeyPage) -> None:
+        """Raise when the list goes on without new keys: it would never end."""
+        if fresh.keys:
+            self._pages_without_new_keys = 0
+            self._last_page_at_new_key = self._last_page
+        # Empty pages before the stated end are legitimate, in any number: a service may apply
+        # filters after paging. They count only once the stated end moves away from the reader.
+        elif page.keys or self._last_page > self._last_page_at_new_key:
+            self._pages_without_new_keys += 1
+            if self._pages_without_new_keys > _MAX_PAGES_WITHOUT_NEW_KEYS:
+                limit = _MAX_PAGES_WITHOUT_NEW_KEYS
+                raise _invalid(f"endless list: more than {limit} pages in a row had no new key")
+
+
+async def get_page(fetch: FetchPage, number: int, limit: int) -> KeyPage:
+    """Fetch one page and decode it."""
+    decode = await fetch(number, limit)
+    return await decode()
+
+
+def drop_seen(page: KeyPage, seen: SeenIDs) -> KeyPage:
+    """Drop the keys that were seen before, and remember the others."""
+    new = seen.add_page([key.id for key in page.keys])
+    if new is None:
+        return page
+    return attrs.evolve(page, keys=tuple(page.keys[index] for index in new))
+
+
+def _shrank(before: int | None, total: int | None) -> bool:
+    return before is not None and total is not None and total < before
+
+
+def _find_last_page(page: KeyPage, number: int, limit: int) -> int:
+    """Find where the list ends as far as this page knows.
+
+    The page's own limit counts: a service may grant fewer keys a page than were requested. Where
+    nothing is stated, the list ends with its first empty page.
+    """
+    stated = page.pagination
+    if stated.total_pages is not None:
+        return stated.total_pages
+    if stated.total is not None:
+        return -(-stated.total // (stated.limit or limit))
+    return number + 1 if page.keys else number
+
+
+def _invalid(message: str) -> InvalidResponseError:
+    return InvalidResponseError(message, outcome=Outcome.EXECUTED)
+
+
+async def _cancel_tasks(tasks: Collection[asyncio.Task[PendingPage]]) -> None:
+    for task in tasks:
+        task.cancel()
+    if tasks:  # without an await here, closing a finished walk gives no control to the loop
+        await asyncio.gather(*tasks, return_exceptions=True)
