@@ -31,7 +31,8 @@ from ._hooks import AttemptEvent, Hooks, JobEvent, PauseEvent, RetryEvent
 from ._http.retry import RetryPolicy
 from ._http.throttle import RateLimit
 from ._jobs.create import CreateJob
-from ._jobs.job import DeleteJob, OnProgress
+from ._jobs.delete import DeleteJob
+from ._jobs.job import OnProgress
 from ._keys import Keys
 from ._masking import mask_key_value
 from ._models import (

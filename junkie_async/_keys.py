@@ -12,8 +12,12 @@ from ._errors import InvalidRequestError, NotFoundError
 from ._hooks import InFlightCallback
 from ._http.dispatcher import Dispatcher
 from ._http.throttle import Priority
-from ._jobs.create import MARKER, SETTLE, CreateJob, Record, Settling, marked
-from ._jobs.job import DeleteJob, OnProgress, check_progress
+from ._jobs.create import CreateJob
+from ._jobs.delete import DeleteJob
+from ._jobs.job import OnProgress, check_progress
+from ._jobs.journal import Journal
+from ._jobs.markers import DEFAULT_PREFIX, add_marker, check_prefix, check_room
+from ._jobs.reconcile import RECONCILE_AFTER, Reconciler
 from ._models import (
     UNSET,
     ActionResult,
@@ -44,6 +48,7 @@ from ._validation import (
     check_boolean,
     check_integer,
     check_reference,
+    check_seconds,
     check_text,
     key_value_or_none,
 )
@@ -198,8 +203,8 @@ class Keys:
         provider_id: int,
         concurrency: int = 8,
         ledger: str | PathLike[str] | None = None,
-        reconcile_after: float = SETTLE,
-        marker: str | None = MARKER,
+        reconcile_after: float = RECONCILE_AFTER,
+        marker: str | None = DEFAULT_PREFIX,
         on_progress: OnProgress | None = None,
         **fields: Unpack[BatchFields],
     ) -> CreateJob:
@@ -234,26 +239,28 @@ class Keys:
         given = {"provider_id": provider_id, "amount": 1, **fields}
         request = validate_fields(CreateBatchBody, "create_many", given)
         whole = check_integer("amount", amount, 1)
-        record: Record | None = None
-        settling: Settling | None = None
+        journal: Journal | None = None
+        reconciler: Reconciler | None = None
         if ledger is not None:
-            from . import provisioning
+            # Here, so that a Python that was built without sqlite3 can do everything else.
+            from ._jobs.ledger import Ledger
 
-            arguments = {
-                **request,
-                "amount": whole,
-                "base_url": self._dispatcher.base_url,
-            }
-            record = provisioning.record(ledger, arguments, marker, request)
-            settling = provisioning.settling(self, provider_id, reconcile_after, marker)
+            url = self._dispatcher.base_url
+            arguments = {**request, "amount": whole, "base_url": url}
+            journal = Ledger(ledger, arguments, check_prefix(marker))
+            delay = check_seconds("reconcile_after", reconcile_after, zero=True)
+            if marker is not None:
+                check_room(request.get("key_name"), marker)
+                walk = self.list(provider_id=provider_id, strict=True)
+                reconciler = Reconciler(journal, delay, find=walk.pages, delete=self.delete_many)
 
-        @lru_cache(maxsize=2)  # without markers all calls but the last one are alike
-        def call(count: int, mark: str | None) -> wire.Request[KeyBatch]:
-            return wire.create_batch(marked(request, count, mark))
+        @lru_cache(maxsize=2)  # without markers all requests but the last one are alike
+        def make_request(count: int, mark: str | None) -> wire.Request[KeyBatch]:
+            return wire.create_batch(add_marker({**request, "amount": count}, mark))
 
         async def create(count: int, mark: str | None, on_in_flight: InFlightCallback) -> KeyBatch:
             return await self._send(
-                call(count, mark), priority=Priority.JOB, on_in_flight=on_in_flight
+                make_request(count, mark), priority=Priority.JOB, on_in_flight=on_in_flight
             )
 
         return CreateJob(
@@ -262,8 +269,8 @@ class Keys:
             concurrency=concurrency,
             on_progress=on_progress,
             hooks=self._dispatcher.hooks,
-            record=record,
-            settling=settling,
+            journal=journal,
+            reconciler=reconciler,
         )
 
     async def update(self, key: KeyRef, **changes: Unpack[UpdateFields]) -> UpdateResult:

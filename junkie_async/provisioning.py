@@ -1,69 +1,60 @@
-"""Durable jobs: exactly N keys, through crashes, lost answers and late ones.
+"""Durable jobs: exactly N keys, through crashes, lost responses and late ones.
 
 ``client.keys.create_many(amount, ..., ledger="launch.db")`` keeps a record of the job in a SQLite
-file. Run it again with the same arguments after whatever has ended it (a crash, a kill, an outage),
-and it goes on from there; once it ends without an error there are exactly ``amount`` keys, and the
-report, or the ``async for``, has given each of them once.
+file, the ledger. After anything that has ended the job (a crash, a kill, an outage), run it again
+with the same arguments: it resumes. When it ends without an error there are exactly ``amount``
+keys, and the report, or the ``async for``, has given each of them once.
 
-How it works: each call is recorded, and synced to the disk, before it is sent, and its keys before
-they are given to you. Each call's keys bear a marker of their own at the end of ``key_name``
-(``launch jk-k3v9x2mq.1f``: the job, and the call's number in base 36). When it is not known what
-became of a call, the job goes on with the others; then, ``reconcile_after`` seconds after the last
-doubt, it
-walks the provider's keys for the markers, adopts what it finds, deletes what is more than was asked
-for, and asks for the rest under new markers.
+How it works:
 
-What this rests on:
+1. Each call is logged, and synced to the disk, before it is sent. Its keys are logged before you
+   get them.
+2. Each call's keys have a marker at the end of ``key_name``, such as ``launch jk-k3v9x2mq.1f``.
+3. When the outcome of a call is unknown, the job continues with other calls. ``reconcile_after``
+   seconds after the last unknown outcome it lists the provider's keys and looks for the markers.
+   It adopts the keys that it is short of, deletes surplus keys, and creates what is missing under
+   new markers.
 
-- The service acts on a request within ``reconcile_after`` seconds (120 by default) or never, and
-  once.
-- ``GET /keys`` shows what was created, with its ``key_name``, by the time the settling walk comes.
-- Nobody else changes or deletes the job's keys, or their names, before the job has ended.
-- The disk keeps what it says that it has synced, and the ledger is on a local file system.
+What it relies on:
 
-The file has mode 0600 and holds key values in the clear; a file beside it with ``.lock`` at the
-end keeps a second process out. Without markers (``marker=None``) unknown outcomes are reported and
-never guessed: the job then ends with a `BatchError`, and running it again can't settle them either.
+- The service carries a request out within ``reconcile_after`` seconds (120 by default) or never,
+  and only once.
+- By that time ``GET /keys`` lists the keys that were created, with their ``key_name``.
+- Nobody else changes, renames or deletes the job's keys before the job has ended.
+- The disk keeps what it reports as synced, and the ledger is on a local file system.
+
+The file has mode 0600 and holds key values in plain text. A second file, with ``.lock`` at the end
+of its name, keeps a second process out. Without markers (``marker=None``) the job can't look for
+keys: after an unknown outcome it ends with a `BatchError`, and running it again does not help.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from contextlib import aclosing
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import attrs
 
-from ._errors import InvalidRequestError
-from ._jobs.create import Attempt, Settling, marked
-from ._jobs.ledger import Ledger, reading
-from ._models import Key
-from ._protocol import codec as _codec
-from ._protocol.fields import MAX_TEXT
-from ._validation import check_seconds, check_text, safe_repr
-
-if TYPE_CHECKING:  # it imports this file, when a job needs it
-    from ._keys import Keys
+from ._jobs.ledger import check_path, open_readonly
+from ._protocol.codec import decode_json
 
 __all__ = ["JobStatus", "status"]
 
 
 @attrs.frozen(kw_only=True)
 class JobStatus:
-    """How far a durable job has come, as its ledger tells.
+    """The progress of a durable job, as recorded in its ledger.
 
     Attributes:
-        job: Its name in the markers.
-        requested: Keys that it is to create.
-        created: Keys on record.
-        open: Keys of calls that are under way, or whose outcome is not known.
-        calls: Calls that were made, or are about to be.
-        begun_at: When it was begun, in UTC.
-        arguments: What it was begun with, by the API's names, and ``base_url`` and ``marker``.
-        done: Whether it has created all its keys.
+        job: The job's ID, as in its markers.
+        requested: Keys that the job is to create.
+        created: Keys that it has created and logged.
+        open: Keys of calls that are in flight, or whose outcome is unknown.
+        calls: Calls that were made or are about to be made.
+        begun_at: When the job was first run, in UTC.
+        arguments: Its arguments, by the API's names, and ``base_url`` and ``marker``.
+        done: Whether all keys are created.
     """
 
     job: str
@@ -76,78 +67,34 @@ class JobStatus:
 
     @property
     def done(self) -> bool:
-        """Whether it has created all its keys."""
+        """Whether all keys are created."""
         return self.created >= self.requested
 
 
 def status(path: str | os.PathLike[str]) -> JobStatus:
-    """Look into a ledger, also while its job is running.
+    """Read a job's progress from its ledger, even while the job runs.
 
     Args:
-        path: The ledger's file.
+        path: The ledger.
 
     Raises:
-        ConfigurationError: There is no such file, or it is something else than a ledger.
+        ConfigurationError: There is no such file, or it is not a ledger.
+        InvalidRequestError: The path is not one of a file.
     """
-    with reading(_path(path)) as file:
-        job, written, begun = file.execute("SELECT id, arguments, begun FROM job").fetchone()
-        (created,) = file.execute("SELECT count(*) FROM key").fetchone()
-        calls, promised, kept = file.execute(
+    with open_readonly(check_path(path)) as db:
+        job, recorded, begun = db.execute("SELECT id, arguments, begun FROM job").fetchone()
+        (created,) = db.execute("SELECT count(*) FROM key").fetchone()
+        calls, intended, logged = db.execute(
             "SELECT count(*), total(amount) FILTER (WHERE open), (SELECT count(*) FROM key JOIN"
             " attempt ON attempt = number WHERE open) FROM attempt"
         ).fetchone()
-    arguments = _codec.decode_json(written.encode())
+    arguments = decode_json(recorded.encode())
     return JobStatus(
         job=job,
         requested=arguments["amount"],
         created=created,
-        open=int(promised) - kept,
+        open=int(intended) - logged,
         calls=calls,
         begun_at=datetime.fromtimestamp(begun, UTC),
         arguments=arguments,
     )
-
-
-def record(
-    path: str | os.PathLike[str],
-    arguments: Mapping[str, Any],
-    marker: str | None,
-    fields: Mapping[str, Any],
-) -> Ledger:
-    """Make the record of a job, which is opened when the job begins."""
-    if marker is not None and " " in check_text("marker", marker, 32):
-        raise InvalidRequestError("marker", safe_repr(marker), "a word without spaces")
-    ledger = Ledger(_path(path), arguments, marker)
-    # Each call's name is longer by its marker: refuse now what the service would refuse then.
-    if (name := marked(fields, 1, ledger.longest_marker).get("key_name")) is not None:
-        check_text("key_name", name, MAX_TEXT, empty=True)
-    return ledger
-
-
-def settling(keys: Keys, provider_id: int, seconds_: float, marker: str | None) -> Settling | None:
-    """Say how a job over these keys settles its doubts; not at all without markers."""
-    waits = check_seconds("reconcile_after", seconds_, zero=True)
-
-    async def find(markers: Mapping[str, Attempt]) -> list[tuple[Attempt, Key]]:
-        found: list[tuple[Attempt, Key]] = []
-        async with aclosing(keys.list(provider_id=provider_id, strict=True).pages()) as pages:
-            async for page in pages:
-                found += [
-                    (attempt, key)
-                    for key in page.keys
-                    if (attempt := markers.get((key.key_name or "").rpartition(" ")[2]))
-                ]
-        return found
-
-    async def delete(ids: list[int | str]) -> None:
-        await keys.delete_many(ids)
-
-    return Settling(waits, find, delete) if marker is not None else None
-
-
-def _path(path: str | os.PathLike[str]) -> Path:
-    if not isinstance(path, str | os.PathLike) or not (written := os.fspath(path)):
-        raise InvalidRequestError("ledger", safe_repr(path), "the path of a file")
-    if not isinstance(written, str) or "\0" in written:
-        raise InvalidRequestError("ledger", safe_repr(written), "the path of a file, as text")
-    return Path(written)

@@ -1,149 +1,32 @@
-"""Creating any number of keys, exactly: the algorithm, over whatever record it is given.
+"""`CreateJob`: create any number of keys, exactly, in calls of 100.
 
-Knows neither HTTP nor SQLite: any async callables, and any `Record`, will do.
+Knows neither HTTP nor SQLite: takes async callables and any `Journal`.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping, Sequence
-from typing import Any, Final, TypeAlias
-
-import attrs
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from typing import TypeAlias
 
 from .._errors import InvalidResponseError, JunkieError, Outcome, OutcomeUnknownError
 from .._hooks import Hooks, InFlightCallback
-from .._models import CreateReport, Key, KeyBatch
+from .._models import CreateReport, KeyBatch
 from .._protocol.fields import MAX_BATCH
 from .._validation import check_integer
 from .job import Job, OnProgress
-
-SETTLE: Final = 120.0
-"""Seconds by default until a doubt is settled: CDNs give a service up to 100 s for an answer
-(Cloudflare's error 524), and what is late by then has failed for its own time-outs, too."""
-
-MARKER: Final = "jk"
-
-_ROUNDS: Final = 5
-"""Rounds of settling in a row that bring no key, after which a job gives up for now."""
-
-
-@attrs.define(eq=False)
-class Attempt:
-    """One call that creates keys.
-
-    Attributes:
-        number: Counts the attempts of a job, from 0.
-        owes: How many of the keys that it asks for are not on record, 0 to 100.
-        marker: What its keys can be found by, or None.
-        doubtful: Whether it may have been sent, and it is not known what came of it.
-    """
-
-    number: int
-    owes: int
-    marker: str | None = None
-    doubtful: bool = False
-
-
-class Record:
-    """What is known of a job while it runs: its keys, and the attempts that owe some.
-
-    An attempt is open from before it is sent until all is known that came of it.
-
-    Attributes:
-        created: Keys on record.
-        open: The open attempts, by number.
-        suspects: Attempts that were ever in doubt, by their markers.
-    """
-
-    def __init__(self) -> None:
-        self.created = 0
-        self.open: dict[int, Attempt] = {}
-        self.suspects: dict[str, Attempt] = {}
-        self._attempts = 0
-        self._keys: list[str] = []
-
-    @property
-    def longest_marker(self) -> str | None:
-        """As long as the markers of its attempts can get."""
-        return None
-
-    @property
-    def promised(self) -> int:
-        """Keys that the open attempts owe."""
-        return sum(attempt.owes for attempt in self.open.values())
-
-    def keys(self) -> tuple[str, ...]:
-        """Give all key values on record, in the order in which they came."""
-        return tuple(self._keys)
-
-    async def begin(self) -> None:
-        """Take the job up where it was left."""
-
-    async def close(self) -> None:
-        """Let go of it, with all that was put down on record."""
-
-    async def earlier(self) -> AsyncGenerator[Sequence[str], None]:
-        """Give the key values that were on record at `begin`, some at a time."""
-        nothing: tuple[Sequence[str], ...] = ()
-        for keys in nothing:
-            yield keys
-
-    async def intend(self, amounts: Sequence[int]) -> list[Attempt]:
-        """Open attempts for so many keys each: they may be sent once this has returned."""
-        attempts = [self._attempt(amount) for amount in amounts]
-        self.open |= {attempt.number: attempt for attempt in attempts}
-        return attempts
-
-    def put(self, attempt: Attempt, keys: Collection[str], *, closes: bool) -> None:
-        """Put down keys that came of an attempt, and whether that is all there is to know of it."""
-        self._keys += keys
-        self._count(attempt, len(keys), closes=closes)
-
-    async def sync(self) -> None:
-        """Wait until all that was put down can't get lost any more."""
-
-    async def known(self, numbers: Collection[int]) -> set[str]:
-        """Give the key values on record that came of these attempts."""
-        raise NotImplementedError
-
-    def _attempt(self, amount: int) -> Attempt:
-        self._attempts += 1
-        return Attempt(self._attempts - 1, amount)
-
-    def _count(self, attempt: Attempt, keys: int, *, closes: bool) -> None:
-        self.created += keys
-        attempt.owes -= keys
-        if closes:
-            del self.open[attempt.number]
-        elif attempt.marker is not None:
-            self.suspects[attempt.marker] = attempt
-
+from .journal import Intent, Journal
+from .reconcile import Reconciler
 
 Create: TypeAlias = Callable[[int, str | None, InFlightCallback], Awaitable[KeyBatch]]
-"""Creates so many keys, under a marker if there is one."""
+"""Creates an amount of keys, with a marker in their names unless it is None."""
 
 
-@attrs.frozen
-class Settling:
-    """How doubts are settled, where attempts are marked.
+class CreateJob(Job[Intent | KeyBatch, KeyBatch, CreateReport]):
+    """Creates keys in calls of 100. Yields each `KeyBatch` as it is created.
 
-    Attributes:
-        seconds: What passes first: longer than the service may still act on a request.
-        find: Finds all keys that bear one of these markers.
-        delete: Deletes keys by their IDs.
-    """
-
-    seconds: float
-    find: Callable[[Mapping[str, Attempt]], Awaitable[list[tuple[Attempt, Key]]]]
-    delete: Callable[[list[int | str]], Awaitable[object]]
-
-
-class CreateJob(Job[Attempt | KeyBatch, KeyBatch, CreateReport]):
-    """Creates keys, 100 a call. Gives each `KeyBatch` as it is created.
-
-    With a ledger the job can be run again after whatever has ended it, and gives all its keys,
+    With a ledger the job can be run again after anything that has ended it. It yields all its keys,
     those of earlier runs first: see `junkie_async.provisioning`.
     """
 
@@ -157,28 +40,25 @@ class CreateJob(Job[Attempt | KeyBatch, KeyBatch, CreateReport]):
         concurrency: int,
         on_progress: OnProgress | None = None,
         hooks: Hooks | None = None,
-        record: Record | None = None,
-        settling: Settling | None = None,
+        journal: Journal | None = None,
+        reconciler: Reconciler | None = None,
     ) -> None:
         super().__init__(concurrency=concurrency, on_progress=on_progress, hooks=hooks)
         self._amount = check_integer("amount", amount, 1)
         self._create = create
-        self._record = record or Record()
-        self._settling = settling
-        self._ahead: deque[Attempt] = deque()
-        self._news = asyncio.Event()
-        self._under_way = 0
-        self._doubts = 0  # since a key came last
-        self._doubted = 0.0  # when the latest one arose, on the event loop's clock
-        self._doubt: JunkieError | None = None
-        self._fruitless = 0
+        self._journal = journal or Journal()
+        self._reconciler = reconciler
+        self._ready: deque[Intent] = deque()  # logged, and not sent yet
+        self._in_progress = 0
+        self._call_ended = asyncio.Event()
 
     @property
     def report(self) -> CreateReport:
-        """What the job has created so far; final once it has ended."""
-        keys = self._record.keys()
-        unknown = sum(attempt.owes for attempt in self._record.open.values() if attempt.doubtful)
-        unknown += self._record.created - len(keys)  # not on the disk, and so not given either
+        """What the job has created so far; final after the job has ended."""
+        keys = self._journal.keys()
+        intents = self._journal.open_intents.values()
+        unknown = sum(intent.outstanding for intent in intents if intent.in_doubt)
+        unknown += self._journal.created - len(keys)  # of a disk that failed: never yielded
         return CreateReport(
             requested=self._amount,
             keys=keys,
@@ -186,144 +66,122 @@ class CreateJob(Job[Attempt | KeyBatch, KeyBatch, CreateReport]):
             unknown=unknown,
         )
 
-    async def _begin(self) -> None:
-        await self._record.begin()
-        self._doubted = asyncio.get_running_loop().time()  # all that an earlier run left open
+    async def _before_start(self) -> None:
+        await self._journal.open()
+        if self._reconciler is not None:
+            # Calls of an earlier run may have been sent a moment ago.
+            self._reconciler.restart_delay()
 
-    async def _end(self) -> None:
-        for attempt in [one for one in self._record.open.values() if not one.doubtful]:
-            self._record.put(attempt, (), closes=True)  # never sent
-        await self._record.close()
+    async def _before_yield(self) -> None:
+        # A key that the consumer has seen must not get lost: the next run would replace it.
+        await self._journal.sync()
 
-    async def _chunks(self) -> AsyncGenerator[Attempt | KeyBatch, None]:
-        async for keys in self._record.earlier():
-            yield _batch(keys)
+    async def _after_end(self) -> None:
+        intents = self._journal.open_intents.values()
+        for intent in [intent for intent in intents if not intent.in_doubt]:
+            self._journal.log_result(intent, (), final=True)  # never sent
+        await self._journal.close()
+
+    async def _make_chunks(self) -> AsyncGenerator[Intent | KeyBatch, None]:
+        async for keys in self._journal.replay():
+            yield _make_batch(keys)
         while True:
-            left = self._amount - self._record.created - self._record.promised
-            if self._ahead or (left > 0 and self._doubts < self._most_doubts):
-                if not self._ahead:
-                    self._ahead += await self._record.intend(_split(left, 2 * self._concurrency))
-                self._under_way += 1
-                yield self._ahead.popleft()
-            elif self._under_way:
-                self._news.clear()
-                await self._news.wait()
-            elif self._record.open and self._settling is not None:
-                for batch in await self._settle(self._settling):
-                    yield batch
-            elif self._record.open:
-                raise self._doubt or OutcomeUnknownError("what became of some calls is not known")
-            else:
+            missing = self._amount - self._journal.created - self._journal.outstanding
+            if not self._ready and missing > 0 and not self._is_outage():
+                # One sync of the disk covers two rounds of calls. Logging more ahead would only
+                # leave more intents to reconcile after a crash.
+                amounts = _split_amount(missing, 2 * self._concurrency)
+                self._ready += await self._journal.log_intents(amounts)
+            if self._ready:
+                self._in_progress += 1
+                yield self._ready.popleft()
+            elif self._in_progress:
+                self._call_ended.clear()
+                await self._call_ended.wait()
+            elif not self._journal.open_intents:
                 return
+            elif self._reconciler is None:
+                raise OutcomeUnknownError(
+                    "outcome unknown: an earlier run sent calls without markers, so their keys"
+                    " can't be recognized: look for them before you begin a new job"
+                )
+            else:
+                for adopted in await self._reconciler.reconcile():
+                    yield _make_batch(adopted)
 
-    async def _call(
-        self, chunk: Attempt | KeyBatch, on_in_flight: InFlightCallback
+    async def _process_chunk(
+        self, chunk: Intent | KeyBatch, on_in_flight: InFlightCallback
     ) -> KeyBatch | None:
-        if isinstance(chunk, KeyBatch):
+        if isinstance(chunk, KeyBatch):  # replayed or adopted: nothing to send
             return chunk
 
-        def note(begun: bool) -> None:
-            chunk.doubtful = begun
-            on_in_flight(begun)
+        def track_doubt(in_flight: bool) -> None:
+            chunk.in_doubt = in_flight
+            on_in_flight(in_flight)
 
         try:
-            batch = await self._create(chunk.owes, chunk.marker, note)
+            batch = await self._create(chunk.outstanding, chunk.marker, track_doubt)
         except OutcomeUnknownError as error:
-            readable = getattr(error.__cause__, "rows", ())  # of an answer with a bad row in it
-            return self._doubted_of(chunk, readable, error)
+            # The readable key values of a response that has an unreadable one among them.
+            readable: tuple[str, ...] = getattr(error.__cause__, "rows", ())
+            return self._log_doubt(chunk, readable, error)
         except JunkieError as error:
-            chunk.doubtful = error.outcome is not Outcome.NOT_EXECUTED
+            chunk.in_doubt = error.outcome is not Outcome.NOT_EXECUTED
             raise
         finally:
-            self._under_way -= 1
-            self._news.set()
-        return self._created(chunk, batch)
+            self._in_progress -= 1
+            self._call_ended.set()
+        return self._log_batch(chunk, batch)
 
-    def _created(self, attempt: Attempt, batch: KeyBatch) -> KeyBatch | None:
-        asked, got = attempt.owes, len(batch.keys)
-        if got < asked and self._settling is not None:
-            return self._doubted_of(attempt, batch.keys, _miscounted(asked, got))
-        attempt.doubtful = False
-        self._record.put(attempt, batch.keys, closes=True)
-        self._doubts = self._fruitless = 0
-        if got != asked and self._runner is not None:
-            # The batch is kept and given to the reader; only the job does not go on.
-            self._runner.stop(_miscounted(asked, got))
+    def _log_batch(self, intent: Intent, batch: KeyBatch) -> KeyBatch | None:
+        requested, received = intent.outstanding, len(batch.keys)
+        if received < requested and self._reconciler is not None:
+            return self._log_doubt(intent, batch.keys, _wrong_count(requested, received))
+        intent.in_doubt = False
+        self._journal.log_result(intent, batch.keys, final=True)
+        if self._reconciler is not None:
+            self._reconciler.count_success()
+        if received != requested and self._pool is not None:
+            # The batch is logged and yielded; the job stops after it.
+            self._pool.stop(_wrong_count(requested, received))
         return batch
 
-    def _doubted_of(
-        self, attempt: Attempt, keys: tuple[str, ...], error: JunkieError
+    def _log_doubt(
+        self, intent: Intent, keys: tuple[str, ...], error: JunkieError
     ) -> KeyBatch | None:
-        """Take note that it is not known, or only in part, what came of an attempt."""
-        attempt.doubtful = True
-        self._record.put(attempt, keys, closes=False)
-        if self._settling is None:
+        """Log the keys that are known of a call whose outcome is otherwise unknown."""
+        intent.in_doubt = True
+        self._journal.log_result(intent, keys, final=False)
+        if self._reconciler is None:
             raise error
-        self._doubt = error
-        self._doubts += 1
-        self._doubted = asyncio.get_running_loop().time()
-        return _batch(keys) if keys else None
+        self._reconciler.count_doubt(error)
+        return _make_batch(keys) if keys else None
 
-    async def _settle(self, settling: Settling) -> list[KeyBatch]:
-        """Find out what came of all attempts in doubt; nothing is under way meanwhile."""
-        loop = asyncio.get_running_loop()
-        await asyncio.sleep(self._doubted + settling.seconds - loop.time())
-        found = await settling.find(self._record.suspects)
-        known = await self._record.known({attempt.number for attempt, _ in found})
-        fresh = [(attempt, key) for attempt, key in found if key.key_value not in known]
-        adopted: dict[int, list[str]] = {number: [] for number in self._record.open}
-        surplus: list[int | str] = []
-        for attempt, key in fresh:
-            mine = adopted.get(attempt.number)
-            if mine is not None and len(mine) < attempt.owes:
-                mine.append(key.key_value)
-            else:
-                surplus.append(key.id)
-        if surplus:  # before anything is put down: a crash in between only repeats this
-            await settling.delete(surplus)
-        for number, keys in adopted.items():
-            self._record.put(self._record.open[number], keys, closes=True)
-        return self._settled([_batch(keys) for keys in adopted.values() if keys])
+    def _is_outage(self) -> bool:
+        # One restart of the service can fail all calls in flight; twice as many are an outage.
+        return (
+            self._reconciler is not None
+            and self._reconciler.doubts_in_a_row >= 2 * self._concurrency
+        )
 
-    def _settled(self, batches: list[KeyBatch]) -> list[KeyBatch]:
-        self._doubts = 0
-        self._fruitless = 0 if batches else self._fruitless + 1
-        if self._fruitless >= _ROUNDS and self._doubt is not None:
-            raise self._doubt  # run again later, the job goes on from here
-        return batches
-
-    @property
-    def _most_doubts(self) -> int:
-        """So many in a row are an outage: it is no use to ask for more."""
-        return 2 * self._concurrency
-
-    async def _release(self) -> None:
-        await self._record.sync()
-
-    def _progress(self) -> tuple[int, int | None]:
-        return self._record.created, self._amount
+    def _count_done(self) -> tuple[int, int | None]:
+        return self._journal.created, self._amount
 
 
-def _split(amount: int, most: int) -> list[int]:
-    """Split an amount into calls, at most so many of them."""
-    whole = min(amount // MAX_BATCH, most)
-    rest = amount % MAX_BATCH if whole < most else 0
-    return [MAX_BATCH] * whole + ([rest] if rest else [])
+def _split_amount(amount: int, max_calls: int) -> list[int]:
+    """Split an amount into calls of up to 100 keys, at most ``max_calls`` of them."""
+    full = min(amount // MAX_BATCH, max_calls)
+    rest = amount % MAX_BATCH if full < max_calls else 0
+    return [MAX_BATCH] * full + ([rest] if rest else [])
 
 
-def _batch(keys: Sequence[str]) -> KeyBatch:
+def _make_batch(keys: Sequence[str]) -> KeyBatch:
     return KeyBatch(keys=tuple(keys), count=len(keys))
 
 
-def _miscounted(asked: int, got: int) -> InvalidResponseError:
+def _wrong_count(requested: int, received: int) -> InvalidResponseError:
     return InvalidResponseError(
-        f"{asked} keys were asked for, and {got} came", outcome=Outcome.EXECUTED, field="keys"
+        f"requested {requested} keys, but the response has {received}",
+        outcome=Outcome.EXECUTED,
+        field="keys",
     )
-
-
-def marked(fields: Mapping[str, Any], amount: int, marker: str | None) -> dict[str, Any]:
-    """Return a batch's fields with this amount, and a marker at the end of ``key_name``."""
-    if marker is None:
-        return {**fields, "amount": amount}
-    name = fields.get("key_name") or ""
-    return {**fields, "amount": amount, "key_name": f"{name} {marker}".lstrip()}

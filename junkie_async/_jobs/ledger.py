@@ -1,31 +1,33 @@
-"""The record of a job on disk: a SQLite file that survives whatever becomes of the process."""
+"""A job's record in a SQLite file, which survives whatever ends the process."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import os
-import secrets
 import sqlite3
 import time
-from collections.abc import AsyncGenerator, Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final, TypeAlias, TypeVar
 
 from .._errors import ConfigurationError, InvalidRequestError
-from .._protocol import codec as _codec
+from .._protocol.codec import decode_json, encode_json
+from .._protocol.fields import MAX_BATCH
 from .._validation import safe_repr
-from .create import Attempt, Record
+from .journal import Intent, Journal
+from .markers import make_marker, new_job_id
 
 T = TypeVar("T")
 
-Statement: TypeAlias = tuple[str, Sequence[tuple[object, ...]]]
+_Statement: TypeAlias = tuple[str, Sequence[tuple[object, ...]]]
 
-_APPLICATION: Final = 0x6A6E6B31  # tells SQLite's own tools, and us, whose file it is
-_ALPHABET: Final = "0123456789abcdefghijklmnopqrstuvwxyz"
-_PAGE: Final = 1000  # keys that are read back at once
+_APPLICATION_ID: Final = 0x6A6E6B31  # "jnk1": by it `file`, SQLite's tools and we know a ledger
+_REPLAY_ROWS: Final = 1000  # each query is a trip to the ledger's thread
 
+# `attempt.open` and `attempt.suspect` are those of `Journal.open_intents` and `Journal.suspects`.
+# A change of this form needs another `user_version`, and code that reads both.
 _SCHEMA: Final = """
 CREATE TABLE job (id TEXT NOT NULL, arguments TEXT NOT NULL, begun REAL NOT NULL);
 CREATE TABLE attempt (number INTEGER PRIMARY KEY, amount INTEGER NOT NULL,
@@ -35,275 +37,286 @@ CREATE INDEX key_attempt ON key (attempt);
 """
 
 
-class Ledger(Record):
-    """A job's record in a file, which one process at a time may write.
+class Ledger(Journal):
+    """A journal in a file that one job at a time may write.
 
-    Writes are gathered while the disk is busy, and go into one transaction that is synced before
-    `intend` and `sync` return.
+    Rows are queued while the disk is busy. The next transaction writes all of them, and is synced
+    to the disk before `log_intents` and `sync` return.
 
     Args:
-        path: The file; it is made with mode 0600, since it holds key values.
-        arguments: What tells one job from another, as plain data.
-        marker: What the markers begin with; None marks nothing.
+        path: The file. A new one is made with mode 0600, since it holds key values.
+        arguments: What distinguishes the job from others, as plain data.
+        marker: The prefix of the markers. None for no markers.
+
+    Raises:
+        InvalidRequestError: The path is not one of a file.
     """
 
-    def __init__(self, path: Path, arguments: Mapping[str, Any], marker: str | None) -> None:
+    def __init__(
+        self, path: str | os.PathLike[str], arguments: Mapping[str, Any], marker: str | None
+    ) -> None:
         super().__init__()
-        self._path = path
+        self._path = check_path(path)
         self._arguments = {**arguments, "marker": marker}
         self._prefix = marker
-        self._job = ""
-        self._last = 0  # the newest key of earlier runs
-        self._disk: _Disk | None = None
-
-    @property
-    def longest_marker(self) -> str | None:
-        """As long as the markers of its attempts can get."""
-        return None if self._prefix is None else f"{self._prefix}-{'x' * 8}.{'x' * 10}"
+        self._job_id = ""
+        self._last_replayed = 0  # the row of the newest key of earlier runs
+        self._file: _LedgerFile | None = None
 
     def keys(self) -> tuple[str, ...]:
-        """Give all key values on record, in the order in which they came."""
-        if self._disk is None:
+        """Return all logged key values, in the order in which they were logged."""
+        if self._file is None:
             return ()
-        with reading(self._path) as file:
-            return tuple(value for (value,) in file.execute("SELECT value FROM key ORDER BY rowid"))
+        with open_readonly(self._path) as db:
+            return tuple(value for (value,) in db.execute("SELECT value FROM key ORDER BY rowid"))
 
-    async def begin(self) -> None:
-        """Open the file, or make it, and take the job up.
+    async def open(self) -> None:
+        """Create the file, or resume from it.
 
         Raises:
-            ConfigurationError: Another process has it, or it is something else than a ledger.
-            InvalidRequestError: It is the record of another job.
+            ConfigurationError: Another job has it open, or it is not a ledger.
+            InvalidRequestError: It is the ledger of a job with other arguments.
         """
-        self._disk = disk = _Disk(self._path)
+        self._file = file = _LedgerFile(self._path)
         try:
-            await disk.open()
-            await disk.call(self._take_up)
+            await file.open()
+            await file.run(self._load_job)
         except BaseException:
-            await disk.close()
+            await file.close()
             raise
 
     async def close(self) -> None:
-        """Write what is left to be written, and let the file go."""
-        if self._disk is not None:
+        """Flush and close."""
+        if self._file is not None:
             try:
-                await self._disk.sync()
+                await self._file.sync()
             finally:
-                await self._disk.close()
+                await self._file.close()
 
-    async def earlier(self) -> AsyncGenerator[Sequence[str], None]:
-        """Give the key values that were on record at `begin`, 100 at a time."""
-        at = 0
-        while at < self._last:
+    async def replay(self) -> AsyncGenerator[Sequence[str], None]:
+        """Yield the key values that earlier runs have logged, 100 at a time."""
+        row = 0
+        while row < self._last_replayed:
             query = "SELECT rowid, value FROM key WHERE rowid > ? AND rowid <= ? LIMIT ?"
-            rows = await self._opened.fetch(query, (at, self._last, _PAGE))
-            at = rows[-1][0]
-            for begin in range(0, len(rows), 100):
-                yield [value for _, value in rows[begin : begin + 100]]
+            rows = await self._open_file.fetch(query, (row, self._last_replayed, _REPLAY_ROWS))
+            row = rows[-1][0]
+            for start in range(0, len(rows), MAX_BATCH):
+                yield [value for _, value in rows[start : start + MAX_BATCH]]
 
-    async def intend(self, amounts: Sequence[int]) -> list[Attempt]:
-        """Open attempts for so many keys each: they may be sent once this has returned."""
-        attempts = await super().intend(amounts)
-        rows = [(attempt.number, attempt.owes) for attempt in attempts]
-        self._opened.put("INSERT INTO attempt VALUES (?, ?, 1, 0)", rows)
-        await self._opened.sync()
-        return attempts
+    async def log_intents(self, amounts: Sequence[int]) -> list[Intent]:
+        """Open an intent for each amount of keys. Their calls may be sent after this returns."""
+        intents = await super().log_intents(amounts)
+        rows = [(intent.number, intent.outstanding) for intent in intents]
+        self._open_file.enqueue("INSERT INTO attempt VALUES (?, ?, 1, 0)", rows)
+        # The sync must come before the send. Otherwise a crash loses the marker of a call that was
+        # carried out, and with it the keys: `test_a_job_that_sends_before_it_logs_loses_keys`.
+        await self._open_file.sync()
+        return intents
 
-    def put(self, attempt: Attempt, keys: Collection[str], *, closes: bool) -> None:
-        """Put down keys that came of an attempt, and whether that is all there is to know of it."""
-        self._count(attempt, len(keys), closes=closes)
-        number = attempt.number
-        self._opened.put("INSERT INTO key VALUES (?, ?)", [(value, number) for value in keys])
-        change = "open = 0" if closes else "suspect = 1"
-        self._opened.put(f"UPDATE attempt SET {change} WHERE number = ?", [(number,)])  # noqa: S608
+    def log_result(self, intent: Intent, keys: Collection[str], *, final: bool) -> None:
+        """Log keys of an intent, and close the intent if nothing more can come of it."""
+        self._update_intent(intent, len(keys), final=final)
+        number = intent.number
+        self._open_file.enqueue("INSERT INTO key VALUES (?, ?)", [(key, number) for key in keys])
+        change = "open = 0" if final else "suspect = 1"
+        statement = f"UPDATE attempt SET {change} WHERE number = ?"  # noqa: S608 - two constants
+        self._open_file.enqueue(statement, [(number,)])
 
     async def sync(self) -> None:
-        """Wait until all that was put down is on the disk."""
-        await self._opened.sync()
+        """Wait until everything logged so far is on the disk.
 
-    async def known(self, numbers: Collection[int]) -> set[str]:
-        """Give the key values on record that came of these attempts."""
+        Raises:
+            ConfigurationError: The disk refused it.
+        """
+        await self._open_file.sync()
+
+    async def logged_keys(self, numbers: Collection[int]) -> set[str]:
+        """Return the key values that are logged for these intents."""
         await self.sync()
         values: set[str] = set()
         for number in numbers:
             query = "SELECT value FROM key WHERE attempt = ?"
-            values.update(value for (value,) in await self._opened.fetch(query, (number,)))
+            values.update(value for (value,) in await self._open_file.fetch(query, (number,)))
         return values
 
     @property
-    def _opened(self) -> _Disk:
-        assert self._disk is not None, "the job has not begun"
-        return self._disk
+    def _open_file(self) -> _LedgerFile:
+        assert self._file is not None, "the ledger is not open"
+        return self._file
 
-    def _attempt(self, amount: int) -> Attempt:
-        attempt = super()._attempt(amount)
-        attempt.marker = self._marker(attempt.number)
-        return attempt
+    def _marker_of(self, number: int) -> str | None:
+        return None if self._prefix is None else make_marker(self._prefix, self._job_id, number)
 
-    def _marker(self, number: int) -> str | None:
-        return None if self._prefix is None else f"{self._prefix}-{self._job}.{_base36(number)}"
-
-    def _take_up(self, file: sqlite3.Connection) -> None:
-        if file.execute("PRAGMA user_version").fetchone()[0] == 0:
-            self._lay_out(file)
-        self._job, written = file.execute("SELECT id, arguments FROM job").fetchone()
-        _compare(_codec.decode_json(written.encode()), self._arguments)
-        self.created, self._last = file.execute("SELECT count(*), max(rowid) FROM key").fetchone()
-        self._last = self._last or 0
-        self._attempts = file.execute("SELECT count(*) FROM attempt").fetchone()[0]
-        for number, owes, is_open in file.execute(
+    def _load_job(self, db: sqlite3.Connection) -> None:
+        if db.execute("PRAGMA user_version").fetchone()[0] == 0:
+            self._create_schema(db)
+        self._job_id, recorded = db.execute("SELECT id, arguments FROM job").fetchone()
+        _check_arguments(decode_json(recorded.encode()), self._arguments)
+        self.created, last_row = db.execute("SELECT count(*), max(rowid) FROM key").fetchone()
+        self._last_replayed = last_row or 0
+        self._next_number = db.execute("SELECT count(*) FROM attempt").fetchone()[0]
+        for number, outstanding, is_open in db.execute(
             "SELECT number, amount - (SELECT count(*) FROM key WHERE attempt = number), open"
             " FROM attempt WHERE open OR suspect"
         ):
-            attempt = Attempt(number, owes, self._marker(number), doubtful=bool(is_open))
+            intent = Intent(number, outstanding, self._marker_of(number), in_doubt=bool(is_open))
             if is_open:
-                self.open[number] = attempt
-            if attempt.marker is not None:
-                self.suspects[attempt.marker] = attempt
-        file.execute("UPDATE attempt SET suspect = 1 WHERE open")
+                self.open_intents[number] = intent
+            if intent.marker is not None:
+                self.suspects[intent.marker] = intent
+        # An earlier run died with these open: their calls may have been sent.
+        db.execute("UPDATE attempt SET suspect = 1 WHERE open")
 
-    def _lay_out(self, file: sqlite3.Connection) -> None:
-        identity = "".join(secrets.choice(_ALPHABET) for _ in range(8))
-        arguments = _codec.encode_json(self._arguments).decode()
-        file.executescript(f"BEGIN; {_SCHEMA} PRAGMA application_id = {_APPLICATION};")
-        file.execute("INSERT INTO job VALUES (?, ?, ?)", (identity, arguments, time.time()))
-        file.execute("PRAGMA user_version = 1")
-        file.execute("COMMIT")
+    def _create_schema(self, db: sqlite3.Connection) -> None:
+        arguments = encode_json(self._arguments).decode()
+        db.executescript(f"BEGIN; {_SCHEMA} PRAGMA application_id = {_APPLICATION_ID};")
+        db.execute("INSERT INTO job VALUES (?, ?, ?)", (new_job_id(), arguments, time.time()))
+        db.execute("PRAGMA user_version = 1")
+        db.execute("COMMIT")
 
 
-class _Disk:
-    """One connection in a thread of its own, which writes what has gathered in one transaction."""
+class _LedgerFile:
+    """A SQLite connection in its own thread, with group commit: one transaction per sync."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        # One thread, since SQLite blocks; and only one, since it must keep the order of the rows.
         self._thread = ThreadPoolExecutor(1, "junkie-ledger")
         self._connections: list[sqlite3.Connection] = []
-        self._gathered: list[Statement] = []
-        self._next: asyncio.Future[None] | None = None  # done when what has gathered is written
-        self._now: asyncio.Future[None] | None = None  # done when what is being written is
-        self._writing: asyncio.Task[None] | None = None
+        self._queue: list[_Statement] = []
+        self._queue_written: asyncio.Future[None] | None = None  # done after the next commit
+        self._batch_written: asyncio.Future[None] | None = None  # done after the current commit
+        self._writer: asyncio.Task[None] | None = None
         self._failure: Exception | None = None
 
     async def open(self) -> None:
-        """Lock the file and open it."""
-        await self._run(self._open)
+        """Lock and open the file."""
+        loop = asyncio.get_running_loop()
+        await loop.run_in_executor(self._thread, self._lock_and_connect)
 
     async def close(self) -> None:
-        """Close it; nobody may have it before."""
-        closing = self._thread.submit(self._close)
+        """Close the file and release its lock."""
+        closing = self._thread.submit(self._close_connections)
         self._thread.shutdown(wait=False)
+        # Shielded: a cancelled job still waits, or the next one would find the ledger locked.
         await asyncio.shield(asyncio.wrap_future(closing))
 
-    async def call(self, function: Callable[[sqlite3.Connection], T]) -> T:
-        """Run a function with the connection."""
-        return await self._run(lambda: function(self._connections[-1]))
+    async def run(self, function: Callable[[sqlite3.Connection], T]) -> T:
+        """Run a function with the connection, in the file's thread."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._thread, lambda: function(self._connections[-1]))
 
     async def fetch(self, query: str, values: tuple[object, ...]) -> list[Any]:
-        """Give all rows of a query."""
-        return await self.call(lambda file: file.execute(query, values).fetchall())
+        """Return all rows of a query."""
+        return await self.run(lambda db: db.execute(query, values).fetchall())
 
-    def put(self, statement: str, rows: Sequence[tuple[object, ...]]) -> None:
-        """Have a statement carried out for each of the rows, soon."""
-        self._gathered.append((statement, rows))
-        if self._next is None:
-            self._next = asyncio.get_running_loop().create_future()
-        if self._writing is None:
-            self._writing = asyncio.create_task(self._write())
+    def enqueue(self, statement: str, rows: Sequence[tuple[object, ...]]) -> None:
+        """Queue a statement, to be executed for each row in the next transaction."""
+        self._queue.append((statement, rows))
+        if self._queue_written is None:
+            self._queue_written = asyncio.get_running_loop().create_future()
+        if self._writer is None:
+            self._writer = asyncio.create_task(self._write_queue())
 
     async def sync(self) -> None:
-        """Wait until all that was put is on the disk.
+        """Wait until all queued statements are on the disk.
 
         Raises:
-            ConfigurationError: It can't be written.
+            ConfigurationError: A write failed.
         """
-        if waits := self._next or self._now:
-            await asyncio.shield(waits)
+        if written := self._queue_written or self._batch_written:
+            await asyncio.shield(written)
         if self._failure is not None:
-            raise ConfigurationError(f"the ledger can't be written: {self._failure}")
+            raise ConfigurationError(
+                f"the ledger {self._path} can't be written: {self._failure}."
+                " Run the job again when it can: it resumes where the ledger ends"
+            )
 
-    async def _write(self) -> None:
-        while self._next is not None:
-            statements, self._gathered = self._gathered, []
-            self._now, self._next = self._next, None
+    async def _write_queue(self) -> None:
+        while self._queue_written is not None:
+            statements, self._queue = self._queue, []
+            self._batch_written, self._queue_written = self._queue_written, None
             try:
-                if self._failure is None:  # after a gap nothing may follow
-                    await self._run(lambda batch=statements: self._commit(batch))  # type: ignore[misc]
-            except Exception as error:  # whatever it is, `sync` tells of it
+                if self._failure is None:  # nothing may follow a gap: the order is the guarantee
+                    await self.run(lambda db, batch=statements: _commit_batch(db, batch))  # type: ignore[misc]
+            except Exception as error:  # whatever it is, `sync` raises it
                 self._failure = error
-            self._now.set_result(None)
-        self._writing = self._now = None
+            self._batch_written.set_result(None)
+        self._writer = self._batch_written = None
 
-    async def _run(self, function: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, function)
-
-    def _commit(self, statements: list[Statement]) -> None:
-        file = self._connections[-1]
-        file.execute("BEGIN IMMEDIATE")
-        for statement, rows in statements:
-            file.executemany(statement, rows)
-        file.execute("COMMIT")
-
-    def _open(self) -> None:
+    def _lock_and_connect(self) -> None:
         try:
-            self._connect(self._path.with_name(self._path.name + ".lock")).execute(
-                "BEGIN EXCLUSIVE"
-            )
-            file = self._connect(self._path)
-            (application,) = file.execute("PRAGMA application_id").fetchone()
-            (tables,) = file.execute("SELECT count(*) FROM sqlite_schema").fetchone()
-            if application != _APPLICATION and (application or tables):
-                raise ConfigurationError(f"{self._path} is something else than a ledger")
-            file.execute("PRAGMA journal_mode = WAL")
-            file.execute("PRAGMA synchronous = FULL")  # a commit is on the disk when it returns
+            # A second file carries the lock: an exclusive lock on the ledger itself would shut out
+            # `status`, which reads it meanwhile. SQLite's locks end with their process.
+            lock = self._connect_to(self._path.with_name(self._path.name + ".lock"))
+            lock.execute("BEGIN EXCLUSIVE")
+            db = self._connect_to(self._path)
+            (application,) = db.execute("PRAGMA application_id").fetchone()
+            (tables,) = db.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+            if application != _APPLICATION_ID and (application or tables):
+                raise _not_a_ledger(self._path)
+            # WAL: a commit is one append and one sync, and readers never block it. FULL: NORMAL
+            # syncs a WAL at checkpoints only, so a power cut could lose the markers of sent calls.
+            db.execute("PRAGMA journal_mode = WAL")
+            db.execute("PRAGMA synchronous = FULL")
         except (sqlite3.Error, OSError) as error:
-            locked = "locked" in str(error)
-            reason = (
-                "another process, or another job of this one, has it open" if locked else str(error)
-            )
-            raise ConfigurationError(f"the ledger {self._path} can't be opened: {reason}") from None
+            reason = "another job has it open: wait until that one has ended"
+            shown = reason if "locked" in str(error) else error
+            raise ConfigurationError(f"the ledger {self._path} can't be opened: {shown}") from None
 
-    def _connect(self, path: Path) -> sqlite3.Connection:
-        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))  # SQLite would make it readable
+    def _connect_to(self, path: Path) -> sqlite3.Connection:
+        # SQLite would create it, its -wal and its -shm with mode 0644, readable to everybody.
+        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
         connection = sqlite3.connect(path, timeout=0, isolation_level=None)
         self._connections.append(connection)
         return connection
 
-    def _close(self) -> None:
-        while self._connections:  # the lock last
+    def _close_connections(self) -> None:
+        while self._connections:  # the lock comes last
             self._connections.pop().close()
 
 
+def _commit_batch(db: sqlite3.Connection, statements: list[_Statement]) -> None:
+    db.execute("BEGIN IMMEDIATE")
+    for statement, rows in statements:
+        db.executemany(statement, rows)
+    db.execute("COMMIT")
+
+
+def check_path(path: str | os.PathLike[str]) -> Path:
+    """Check the path of a ledger."""
+    checked = Path()
+    with contextlib.suppress(TypeError):  # not a path at all, or one of bytes
+        checked = Path(path)
+    if checked == Path() or "\0" in str(checked):
+        raise InvalidRequestError("ledger", safe_repr(path), "the path of a file, as a str or Path")
+    return checked
+
+
 @contextlib.contextmanager
-def reading(path: Path) -> Iterator[sqlite3.Connection]:
-    """Open a ledger to look into it, also while a job writes it.
+def open_readonly(path: Path) -> Generator[sqlite3.Connection, None, None]:
+    """Open a ledger for reading, even while a job writes it.
 
     Raises:
-        ConfigurationError: There is none, or it can't be read.
+        ConfigurationError: There is no such file, it is not a ledger, or it can't be read.
     """
     try:
-        with contextlib.closing(
-            sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
-        ) as file:
-            (application,) = file.execute("PRAGMA application_id").fetchone()
-            if application != _APPLICATION:
-                raise ConfigurationError(f"{path} is something else than a ledger")
-            yield file
+        uri = f"{path.absolute().as_uri()}?mode=ro"
+        with contextlib.closing(sqlite3.connect(uri, uri=True)) as db:
+            if db.execute("PRAGMA application_id").fetchone() != (_APPLICATION_ID,):
+                raise _not_a_ledger(path)
+            yield db
     except sqlite3.Error as error:
         raise ConfigurationError(f"the ledger {path} can't be read: {error}") from None
 
 
-def _compare(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    for name in sorted({*earlier, *now}):
-        before, after = earlier.get(name), now.get(name)
-        if before != after:
-            raise InvalidRequestError(
-                name, safe_repr(after), f"{safe_repr(before)}, as in the ledger"
-            )
+def _not_a_ledger(path: Path) -> ConfigurationError:
+    return ConfigurationError(f"{path} is not a ledger: choose another path")
 
 
-def _base36(number: int) -> str:
-    digits = ""
-    while number >= 36:
-        number, digit = divmod(number, 36)
-        digits = _ALPHABET[digit] + digits
-    return _ALPHABET[number] + digits
+def _check_arguments(recorded: Mapping[str, Any], given: Mapping[str, Any]) -> None:
+    for name in sorted({*recorded, *given}):
+        before, now = recorded.get(name), given.get(name)
+        if before != now:
+            limit = f"{safe_repr(before)}, as in the ledger"
+            raise InvalidRequestError(name, safe_repr(now), limit)

@@ -25,7 +25,7 @@ import attrs
 
 from junkie_async import BatchError, JunkieClient, RetryPolicy
 from junkie_async._http.transport import Response, SendState, Transport
-from junkie_async._jobs.create import Attempt, Record
+from junkie_async._jobs.journal import Intent, Journal
 from junkie_async._jobs.ledger import Ledger
 from junkie_async._protocol.requests import Request
 
@@ -169,8 +169,8 @@ async def _work(order: Order, points: _Points) -> int:
     return 0
 
 
-async def _intend_in_memory(ledger: Ledger, amounts: Sequence[int]) -> list[Attempt]:
-    return await Record.intend(ledger, amounts)
+async def _log_in_memory(ledger: Ledger, amounts: Sequence[int]) -> list[Intent]:
+    return await Journal.log_intents(ledger, amounts)
 
 
 def _run(order: Order) -> int:
@@ -178,7 +178,7 @@ def _run(order: Order) -> int:
     points.watch_writes()
     points.watch_calls()
     if order.without_intent:
-        Ledger.intend = _intend_in_memory  # type: ignore[method-assign, assignment]
+        Ledger.log_intents = _log_in_memory  # type: ignore[method-assign, assignment]
     return asyncio.run(_work(order, points))
 
 

@@ -113,7 +113,7 @@ def _status_fails(folder: Path) -> list[str]:
     try:
         provisioning.status(folder / "ledger.db")
     except ConfigurationError as error:
-        if "something else" not in str(error) and (folder / "ledger.db").exists():
+        if "not a ledger" not in str(error) and (folder / "ledger.db").exists():
             return [f"its status can't be had: {error}"]
     return []
 

@@ -23,8 +23,8 @@ from junkie_async import (
     RetryPolicy,
     provisioning,
 )
+from junkie_async._jobs import ledger
 from junkie_async._jobs.create import CreateJob
-from junkie_async._jobs.ledger import _Disk
 
 from .server import PROVIDER, Service
 
@@ -81,7 +81,7 @@ async def test_a_second_job_on_a_ledger_is_refused(
     first = begin()
     async with aclosing(aiter(first)) as batches:
         await anext(batches)
-        with pytest.raises(ConfigurationError, match="another process"):
+        with pytest.raises(ConfigurationError, match="another job"):
             await begin()
         async for _ in batches:
             pass
@@ -209,17 +209,17 @@ async def test_a_disk_that_fails_ends_the_job_and_loses_nothing(
 ) -> None:
     """Nothing is given that is not on record; with room on the disk the job goes on."""
     given: list[str] = []
-    commit, left = _Disk._commit, writes
+    commit, left = ledger._commit_batch, writes
 
-    def failing(disk: _Disk, statements: Any) -> None:
+    def failing(db: sqlite3.Connection, statements: Any) -> None:
         nonlocal left
         left -= 1
         if left < 0:
             raise sqlite3.OperationalError("database or disk is full")
-        commit(disk, statements)
+        commit(db, statements)
 
     with monkeypatch.context() as patch:
-        patch.setattr(_Disk, "_commit", failing)
+        patch.setattr(ledger, "_commit_batch", failing)
         with pytest.raises(BatchError, match="disk is full") as caught:
             async for batch in begin(amount=800):
                 given += batch.keys

@@ -23,7 +23,7 @@ from junkie_async import (
     ServerError,
 )
 from junkie_async._hooks import InFlightCallback
-from junkie_async._jobs import job as job_module
+from junkie_async._jobs import worker_pool
 
 
 def nobody(_: bool) -> None:
@@ -192,7 +192,7 @@ async def test_cancelling_lets_calls_in_flight_finish(service: Service) -> None:
     """After a cancellation no new call starts, and what was in flight is in the report."""
     service.gate = asyncio.Event()
     job = service.create_job(10_000, 4)
-    task = asyncio.ensure_future(job._run())
+    task = asyncio.ensure_future(job._run_to_end())
     while service.under_way < 4:
         await asyncio.sleep(0)
     task.cancel()
@@ -209,10 +209,10 @@ async def test_cancelling_takes_bounded_time(
     service: Service, impatient: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Calls that don't finish in the grace, or before a second cancellation, are unknown."""
-    monkeypatch.setattr(job_module, "GRACE", 60.0 if impatient else 0.0)
+    monkeypatch.setattr(worker_pool, "GRACE_PERIOD", 60.0 if impatient else 0.0)
     service.gate = asyncio.Event()
     job = service.create_job(10_000, 4)
-    task = asyncio.ensure_future(job._run())
+    task = asyncio.ensure_future(job._run_to_end())
     while service.under_way < 4:
         await asyncio.sleep(0)
     task.cancel()

@@ -27,7 +27,7 @@ from junkie_async._hooks import AllHooks, InFlightCallback, all_hooks
 from junkie_async._http.dispatcher import Dispatcher
 from junkie_async._http.transport import Response
 from junkie_async._jobs.create import CreateJob
-from junkie_async._jobs.job import DeleteJob
+from junkie_async._jobs.delete import DeleteJob
 from junkie_async._protocol import requests
 
 from .clock import run

@@ -1,0 +1,101 @@
+"""A job's record in memory: the keys it has created, and the calls whose results are outstanding.
+
+`Ledger` keeps the same record in a file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Collection, Sequence
+
+import attrs
+
+
+@attrs.define(eq=False)
+class Intent:
+    """One call that the job intends to make.
+
+    Attributes:
+        number: The call's number in the job, from 0.
+        outstanding: How many of its keys are not logged yet, 0 to 100.
+        marker: The marker in its keys' names, or None.
+        in_doubt: Whether it may have been sent and its outcome is unknown.
+    """
+
+    number: int
+    outstanding: int
+    marker: str | None = None
+    in_doubt: bool = False
+
+
+class Journal:
+    """A job's record: write-ahead, so an intent is logged before its call is sent.
+
+    An intent is open until nothing more can come of its call.
+
+    Attributes:
+        created: How many keys are logged.
+        open_intents: The open intents, by number.
+        suspects: Intents that were ever in doubt, by marker: the service may still have keys of
+            these that nobody asked for.
+    """
+
+    def __init__(self) -> None:
+        self.created = 0
+        self.open_intents: dict[int, Intent] = {}
+        self.suspects: dict[str, Intent] = {}
+        self._next_number = 0
+        self._keys: list[str] = []
+
+    @property
+    def outstanding(self) -> int:
+        """Keys of open intents that are not logged yet."""
+        return sum(intent.outstanding for intent in self.open_intents.values())
+
+    def keys(self) -> tuple[str, ...]:
+        """Return all logged key values, in the order in which they were logged."""
+        return tuple(self._keys)
+
+    async def open(self) -> None:
+        """Start the record, or resume the one of an earlier run."""
+
+    async def close(self) -> None:
+        """Flush and close."""
+
+    async def replay(self) -> AsyncGenerator[Sequence[str], None]:
+        """Yield the key values that earlier runs have logged, in chunks."""
+        for keys in list[Sequence[str]]():  # none: what is in memory ends with its run
+            yield keys
+
+    async def log_intents(self, amounts: Sequence[int]) -> list[Intent]:
+        """Open an intent for each amount of keys. Their calls may be sent after this returns."""
+        first = self._next_number
+        self._next_number += len(amounts)
+        intents = [
+            Intent(number, amount, self._marker_of(number))
+            for number, amount in enumerate(amounts, first)
+        ]
+        self.open_intents |= {intent.number: intent for intent in intents}
+        return intents
+
+    def log_result(self, intent: Intent, keys: Collection[str], *, final: bool) -> None:
+        """Log keys of an intent, and close the intent if nothing more can come of it."""
+        self._keys += keys
+        self._update_intent(intent, len(keys), final=final)
+
+    async def sync(self) -> None:
+        """Wait until everything logged so far is durable."""
+
+    async def logged_keys(self, numbers: Collection[int]) -> set[str]:
+        """Return the key values that are logged for these intents."""
+        raise NotImplementedError  # only intents with markers are reconciled: those of a ledger
+
+    def _marker_of(self, number: int) -> str | None:  # noqa: ARG002 - a ledger's has one
+        return None
+
+    def _update_intent(self, intent: Intent, logged: int, *, final: bool) -> None:
+        self.created += logged
+        intent.outstanding -= logged
+        if final:
+            del self.open_intents[intent.number]
+        elif intent.marker is not None:
+            self.suspects[intent.marker] = intent

@@ -1,0 +1,72 @@
+"""Markers in key names, by which a durable job recognizes the keys of each of its calls.
+
+A marker such as ``jk-k3v9x2mq.1f`` is the prefix, the job's ID, and the call's number in base 36.
+It is the last word of ``key_name``. Only this file knows that form.
+"""
+
+from __future__ import annotations
+
+import secrets
+import string
+from collections.abc import Mapping
+from typing import Any, Final
+
+from .._errors import InvalidRequestError
+from .._protocol.fields import MAX_TEXT
+from .._validation import check_text, safe_repr
+
+DEFAULT_PREFIX: Final = "jk"
+
+_DIGITS: Final = string.digits + string.ascii_lowercase
+
+# 36**8 IDs: among 10,000 jobs of one provider, two share an ID with a probability of 0.002%.
+_JOB_ID_LENGTH: Final = 8
+
+# Out of reach. Room for it is checked, so that a name is refused before the first call or never.
+_MAX_NUMBER_LENGTH: Final = 10
+
+
+def check_prefix(prefix: str | None) -> str | None:
+    """Check a prefix: 1 to 32 characters without spaces, or None for no markers."""
+    if prefix is not None and " " in check_text("marker", prefix, 32):
+        raise InvalidRequestError("marker", safe_repr(prefix), "a string without spaces")
+    return prefix
+
+
+def new_job_id() -> str:
+    """Return a random ID for a new job."""
+    return "".join(secrets.choice(_DIGITS) for _ in range(_JOB_ID_LENGTH))
+
+
+def make_marker(prefix: str, job_id: str, number: int) -> str:
+    """Return the marker of a job's call, by the call's number from 0."""
+    return f"{prefix}-{job_id}.{_to_base36(number)}"
+
+
+def check_room(key_name: str | None, prefix: str) -> None:
+    """Check that a name has room for any marker with this prefix."""
+    longest = make_marker(prefix, "x" * _JOB_ID_LENGTH, 36**_MAX_NUMBER_LENGTH - 1)
+    room = MAX_TEXT - len(longest) - 1
+    if len(key_name or "") > room:
+        limit = f"a string of at most {room} characters, since the job's marker follows it"
+        raise InvalidRequestError("key_name", f"one of {len(key_name or '')} characters", limit)
+
+
+def add_marker(fields: Mapping[str, Any], marker: str | None) -> Mapping[str, Any]:
+    """Append a marker to the ``key_name`` of a request's fields, if there is one."""
+    if marker is None:
+        return fields
+    return {**fields, "key_name": f"{fields.get('key_name') or ''} {marker}".lstrip()}
+
+
+def read_marker(key_name: str | None) -> str:
+    """Return the last word of a key's name, which is its marker if it has one."""
+    return (key_name or "").rpartition(" ")[2]
+
+
+def _to_base36(number: int) -> str:
+    digits = ""
+    while number >= 36:
+        number, digit = divmod(number, 36)
+        digits = _DIGITS[digit] + digits
+    return _DIGITS[number] + digits

@@ -1,0 +1,138 @@
+"""A bounded pool of workers that makes one call for each chunk of a source."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from typing import Final, Generic, TypeVar
+
+from .._hooks import InFlightCallback
+
+ChunkT = TypeVar("ChunkT")
+ResultT = TypeVar("ResultT")
+
+# Longer than a healthy call takes, so that a cancelled job seldom ends with unknown outcomes; and
+# well below the 30 s that Kubernetes leaves a stopped process, so that it can still report them.
+GRACE_PERIOD: Final = 10.0
+"""Seconds that calls in flight may still take after a job is cancelled."""
+
+
+class WorkerPool(Generic[ChunkT, ResultT]):
+    """Makes a call for each chunk of a source, at most ``concurrency`` of them concurrently.
+
+    After the first failure no new call starts. Calls in flight finish. Calls that wait for a
+    request slot or for a retry are dropped. The source is read lazily, by one worker at a time.
+    A slow consumer applies back-pressure: at most ``2 * concurrency`` results are unread or due.
+
+    Args:
+        source: Yields the chunks.
+        call: Makes the call for a chunk, and reports when it is in flight. None is no result.
+        concurrency: The number of workers.
+
+    Attributes:
+        failure: The first failure, or None.
+    """
+
+    def __init__(
+        self,
+        source: AsyncGenerator[ChunkT, None],
+        call: Callable[[ChunkT, InFlightCallback], Awaitable[ResultT | None]],
+        concurrency: int,
+    ) -> None:
+        self.failure: Exception | None = None
+        self._source = source
+        self._call = call
+        self._stopped = self._drained = False
+        self._source_lock = asyncio.Lock()  # an async generator refuses a second `anext`
+        # Twice, so that each worker can leave a result behind and make its next call.
+        self._result_slots = asyncio.Semaphore(2 * concurrency)
+        self._results: asyncio.Queue[ResultT | None] = asyncio.Queue()
+        # Workers without a request in flight: cancelling one of these loses no outcome.
+        self._cancellable: set[asyncio.Task[None]] = set()
+        self._workers = {asyncio.create_task(self._run_worker()) for _ in range(concurrency)}
+        for worker in self._workers:
+            self._cancellable.add(worker)
+            worker.add_done_callback(self._remove_worker)
+
+    async def results(self) -> AsyncGenerator[ResultT, None]:
+        """Yield results as they arrive, until the source is drained or a call has failed."""
+        try:
+            while (result := await self._results.get()) is not None:
+                self._result_slots.release()
+                yield result
+        finally:
+            self.stop()
+            await self._finish_in_flight()
+
+    def stop(self, failure: Exception | None = None) -> None:
+        """Start no new call, after a failure or because the consumer has left."""
+        self.failure = self.failure or failure
+        self._stopped = True
+        for worker in self._cancellable:
+            worker.cancel()
+
+    async def _run_worker(self) -> None:
+        worker = asyncio.current_task()
+        assert worker is not None
+
+        def on_in_flight(in_flight: bool) -> None:
+            (self._cancellable.discard if in_flight else self._cancellable.add)(worker)
+            if self._stopped and not in_flight:  # `stop` spared it, but now it would only retry
+                worker.cancel()
+
+        while not (self._stopped or self._drained):
+            await self._result_slots.acquire()
+            async with self._source_lock:
+                chunk = await self._next_chunk()
+            if chunk is None:
+                return
+            try:
+                if (result := await self._call(chunk, on_in_flight)) is not None:
+                    self._results.put_nowait(result)
+                else:
+                    self._result_slots.release()
+            except Exception as error:
+                self.stop(error)
+                return
+            self._cancellable.add(worker)
+
+    async def _next_chunk(self) -> ChunkT | None:
+        if self._stopped or self._drained:
+            return None
+        try:
+            return await anext(self._source)
+        except StopAsyncIteration:
+            self._drained = True  # unlike `stop`: other calls go on, and may be retried
+        except asyncio.CancelledError:
+            worker = asyncio.current_task()
+            if worker is None or worker.cancelling():
+                raise
+            # The iterable awaits a task that was cancelled. Raised further, this would end the
+            # worker silently, and the job would look complete.
+            self._fail_source(RuntimeError("the iterable of keys awaited a cancelled task"))
+        except Exception as error:  # the caller's own iterable may raise anything
+            self._fail_source(error)
+        return None
+
+    def _fail_source(self, error: Exception) -> None:
+        # Unlike `stop`, this cancels no worker: chunks that were read are still processed.
+        self.failure = self.failure or error
+        self._stopped = True
+
+    def _remove_worker(self, worker: asyncio.Task[None]) -> None:
+        self._workers.discard(worker)
+        self._cancellable.discard(worker)
+        if not self._workers:
+            self._results.put_nowait(None)
+
+    async def _finish_in_flight(self) -> None:
+        """Wait for the calls in flight: up to the grace period or a second cancellation."""
+        try:
+            if self._workers:
+                await asyncio.wait(self._workers, timeout=GRACE_PERIOD)
+        finally:
+            remaining = list(self._workers)
+            for worker in remaining:
+                worker.cancel()
+            await asyncio.gather(*remaining, return_exceptions=True)
+            await self._source.aclose()
