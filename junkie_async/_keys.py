@@ -1,4 +1,4 @@
-"""The operations on keys: each names its call, and reads like the API's index."""
+"""The operations on keys, ``client.keys``: an index of the API, one short method for each."""
 
 from __future__ import annotations
 
@@ -54,22 +54,24 @@ from ._validation import (
 )
 from ._verification import Verdict, evaluate
 
-# In the class below, `list` is the method.
+# Inside `Keys` the name `list` is its method, also in annotations: a type checker would read
+# `list[KeyFolder]` there as a subscript of that method. So these types get names outside.
 KeyFolders: TypeAlias = list[KeyFolder]
 _References: TypeAlias = list[int | str]
 
 
 class Keys:
-    """What can be done with keys, as ``client.keys``.
+    """The operations on keys, as ``client.keys``.
 
-    A key is referred to by its ID (a number), its value (a string, even one of digits only) or the
-    `Key` itself. Every method may raise `InvalidRequestError` before anything is sent, and any
-    other `JunkieError` after; what the methods list under "Raises" is what callers usually handle.
+    Methods take a key as its ID (an int), its value (a str, even one of digits only) or the `Key`
+    itself. They raise `InvalidRequestError` before anything is sent when an argument is invalid.
+    After that they may raise any other `JunkieError`; "Raises" lists those that callers usually
+    handle.
     """
 
-    def __init__(self, sender: Dispatcher) -> None:
-        self._dispatcher = sender
-        self._send = sender.send
+    def __init__(self, dispatcher: Dispatcher) -> None:
+        self._dispatcher = dispatcher
+        self._send = dispatcher.send
 
     def list(
         self,
@@ -80,19 +82,18 @@ class Keys:
         strict: bool = False,
         **filters: Unpack[Filters],
     ) -> KeyPager:
-        """List keys: ``async for`` walks them all, ``await`` gives the first page.
+        """List keys: ``async for`` walks over all of them, ``await`` fetches the first page.
 
         Args:
             page: The page to begin with, from 1.
             limit: Keys in a page, 1 to 100.
-            prefetch: Pages fetched at once while walking, 1 to 64.
-            strict: Whether a walk goes over the list until two passes agree, so that none is missed
-                of the keys that are there throughout: see `KeyPager`.
-            **filters: What to narrow the list by: see `Filters`. All must hold; one that is None
-                narrows nothing.
+            prefetch: Pages in flight while walking, 1 to 64.
+            strict: Repeat the walk until it finds no more keys, so that none is missed while
+                others are deleted. See `KeyPager`.
+            **filters: See `Filters`. A key must match all of them. None is ignored.
 
         Returns:
-            The list, not fetched yet.
+            The list. Nothing has been fetched yet.
         """
         given = {name: UNSET if value is None else value for name, value in filters.items()}
         query = wire.filter_query(validate_fields(Filters, "list", given))
@@ -105,32 +106,32 @@ class Keys:
         return KeyPager(fetch, page=page, limit=limit, prefetch=prefetch, strict=strict)
 
     async def get(self, key: KeyRef) -> KeyDetailed:
-        """Fetch one key with its redemption.
+        """Fetch one key, with its redemption.
 
         Args:
-            key: Its ID (int), its value (str), or the `Key`.
+            key: The key's ID (int), its value (str), or the `Key`.
 
         Raises:
-            NotFoundError: There is no such key.
+            NotFoundError: The key does not exist.
         """
-        return await self._send(wire.get_key(await self._segment(key, "GET")))
+        return await self._send(wire.get_key(await self._path_segment(key, "GET")))
 
     async def find(self, key_value: str) -> Key | None:
-        """Find the key whose value is exactly this one.
+        """Find the key with exactly this value.
 
-        The service's own filter matches parts of a value; other keys that it turns up are passed
-        over.
+        The service's ``key`` filter matches parts of values. Keys that match only in part are
+        skipped.
 
         Args:
             key_value: The whole value.
 
         Returns:
-            The key, or None.
+            The key, or None when no key has this value.
         """
         value = check_text("key_value", key_value)
         async with aclosing(self.list(key=value).pages()) as pages:
             async for page in pages:
-                if found := _exactly(value, page.keys):
+                if found := _find_exact(value, page.keys):
                     return found
         return None
 
@@ -143,18 +144,19 @@ class Keys:
         service_id: int | None = None,
         premium: bool | None = None,
     ) -> Verdict:
-        """Tell whether a key may be used, by whom and for what.
+        """Check whether a key may be used: with this device, by this user, for this service.
 
-        Only an answer of the service is a verdict: where it can't be reached, or fails, this
-        raises. It takes one request; two where there is no such key, since a gateway says 404 too.
+        An outage is never a verdict: this raises when the service can't be reached or fails. It
+        takes one request. For a key that does not exist it takes two, because a gateway in front
+        of the service may answer 404 as well.
 
         Args:
-            key_value: The whole value, as somebody has typed it in. Any string will do.
-            hwid: The device that it is used on, up to 255 characters. One that is not bound yet is
-                good while the key has room for it.
-            discord_id: Who uses it, 17 to 19 digits, as int or str.
-            service_id: What it is used for.
-            premium: Whether it has to be premium.
+            key_value: The whole value, as a user typed it. Any string is allowed.
+            hwid: The device's identifier, up to 255 characters. A device that is not bound yet is
+                accepted while the key has room for one more.
+            discord_id: The user's Discord ID, 17 to 19 digits, as int or str.
+            service_id: The service that the key must be for.
+            premium: Whether the key must be premium.
         """
         given: Claims = {
             "hwid": hwid,
@@ -164,17 +166,17 @@ class Keys:
         }
         claims = validate_fields(Claims, "verify", given)
         value = key_value_or_none("key_value", key_value)
-        return evaluate(await self._look_up(value) if value else None, claims)
+        return evaluate(await self._look_up_value(value) if value else None, claims)
 
     async def create(self, *, provider_id: int, **fields: Unpack[CreateFields]) -> Key:
         """Create one key.
 
         Args:
-            provider_id: The provider that hands the key out, 1 or more.
-            **fields: What else the key is given: see `CreateFields`.
+            provider_id: The provider to issue the key under, 1 or more.
+            **fields: The key's other fields: see `CreateFields`.
 
         Raises:
-            OutcomeUnknownError: It may have been created: look before you call again.
+            OutcomeUnknownError: The key may have been created. Check before you call again.
         """
         given = {"provider_id": provider_id, **fields}
         return await self._send(wire.create_key(validate_fields(CreateKeyBody, "create", given)))
@@ -182,15 +184,15 @@ class Keys:
     async def create_batch(
         self, *, provider_id: int, amount: int, **fields: Unpack[BatchFields]
     ) -> KeyBatch:
-        """Create alike keys in one call.
+        """Create up to 100 equal keys in one call.
 
         Args:
-            provider_id: The provider that hands the keys out, 1 or more.
-            amount: How many, 1 to 100.
-            **fields: What else the keys are given: see `BatchFields`.
+            provider_id: The provider to issue the keys under, 1 or more.
+            amount: How many keys, 1 to 100.
+            **fields: The keys' other fields: see `BatchFields`.
 
         Raises:
-            OutcomeUnknownError: They may have been created: look before you call again.
+            OutcomeUnknownError: The keys may have been created. Check before you call again.
         """
         given = {"provider_id": provider_id, "amount": amount, **fields}
         validated = validate_fields(CreateBatchBody, "create_batch", given)
@@ -208,33 +210,32 @@ class Keys:
         on_progress: OnProgress | None = None,
         **fields: Unpack[BatchFields],
     ) -> CreateJob:
-        """Create any number of alike keys, in calls of 100.
+        """Create any number of equal keys, in calls of 100.
 
-        With a ledger the job can be run again, with the same arguments, after whatever has ended
-        it, and ends with exactly ``amount`` keys: `junkie_async.provisioning` tells how, and on
-        which conditions.
+        With a ledger, a job that was interrupted can be run again with the same arguments. It then
+        ends with exactly ``amount`` keys. See `junkie_async.provisioning` for the conditions.
 
         Args:
-            amount: How many, 1 or more.
-            provider_id: The provider that hands the keys out, 1 or more.
-            concurrency: Calls in flight at once, 1 to 1000.
-            ledger: The file that keeps the job's record, or None.
-            reconcile_after: Seconds between an unknown outcome and the search for what came of it.
-                Longer than the service may still act on a request. Counts with a ledger alone.
-            marker: A word of 1 to 32 characters that the marks in ``key_name`` begin with. None
-                leaves ``key_name`` as it is: then an unknown outcome stays unknown, and the job
-                ends with an error. Counts with a ledger alone.
-            on_progress: Called with the keys created so far and ``amount`` after each call.
-            **fields: What else the keys are given: see `BatchFields`.
+            amount: How many keys, 1 or more.
+            provider_id: The provider to issue the keys under, 1 or more.
+            concurrency: Calls in flight, 1 to 1000.
+            ledger: The path of the file that records the job, or None.
+            reconcile_after: Seconds to wait after an unknown outcome before looking for the keys.
+                Must be longer than the service may still act on a request. Only with a ledger.
+            marker: A prefix of 1 to 32 characters for the markers in ``key_name``, by which the
+                keys of a call are found. None leaves ``key_name`` as it is: then a call with an
+                unknown outcome ends the job with an error. Only with a ledger.
+            on_progress: Called after each call with the keys created so far and ``amount``.
+            **fields: The keys' other fields: see `BatchFields`.
 
         Returns:
-            The job, not begun yet. ``await`` gives its `CreateReport`; ``async for`` gives each
-            `KeyBatch` as it is created.
+            The job, not started yet. ``await`` returns its `CreateReport`. ``async for`` gives
+            each `KeyBatch` as it is created.
 
         Raises:
-            BatchError: From the job: a call failed for good. The error's report has the keys
-                created so far.
-            ConfigurationError: From the job: the ledger can't be used.
+            BatchError: Raised by the job: a call failed for good. Its report has the keys created
+                so far.
+            ConfigurationError: Raised by the job: the ledger can't be used.
         """
         given = {"provider_id": provider_id, "amount": 1, **fields}
         request = validate_fields(CreateBatchBody, "create_many", given)
@@ -274,39 +275,39 @@ class Keys:
         )
 
     async def update(self, key: KeyRef, **changes: Unpack[UpdateFields]) -> UpdateResult:
-        """Change a key. None sends null (``folder_id=None`` takes it out of its folder).
+        """Change a key's fields. None sends null: ``folder_id=None`` removes it from its folder.
 
         Args:
-            key: Its ID (int), its value (str), or the `Key`.
-            **changes: What is to change: see `UpdateFields`. What is left out stays as it is.
+            key: The key's ID (int), its value (str), or the `Key`.
+            **changes: The fields to change: see `UpdateFields`. Others keep their values.
 
         Raises:
-            NotFoundError: There is no such key.
+            NotFoundError: The key does not exist.
         """
         validated = validate_fields(UpdateFields, "update", changes)
         if not validated:
             raise InvalidRequestError("changes", "none", "at least one field of the key")
-        return await self._send(wire.update_key(await self._segment(key, "PUT"), validated))
+        return await self._send(wire.update_key(await self._path_segment(key, "PUT"), validated))
 
     async def invalidate(self, key: KeyRef) -> UpdateResult:
-        """Revoke a key, so that it is refused until it is revalidated.
+        """Revoke a key until it is revalidated.
 
         Args:
-            key: Its ID (int), its value (str), or the `Key`.
+            key: The key's ID (int), its value (str), or the `Key`.
 
         Raises:
-            NotFoundError: There is no such key.
+            NotFoundError: The key does not exist.
         """
         return await self.update(key, is_invalidated=True)
 
     async def revalidate(self, key: KeyRef) -> UpdateResult:
-        """Undo `invalidate`.
+        """Make an invalidated key valid again.
 
         Args:
-            key: Its ID (int), its value (str), or the `Key`.
+            key: The key's ID (int), its value (str), or the `Key`.
 
         Raises:
-            NotFoundError: There is no such key.
+            NotFoundError: The key does not exist.
         """
         return await self.update(key, is_invalidated=False)
 
@@ -314,15 +315,15 @@ class Keys:
         """Delete a key.
 
         Args:
-            key: Its ID (int), its value (str), or the `Key`.
+            key: The key's ID (int), its value (str), or the `Key`.
 
         Raises:
-            NotFoundError: There is no such key.
+            NotFoundError: The key does not exist.
         """
-        await self._send(wire.delete_key(await self._segment(key, "DELETE")))
+        await self._send(wire.delete_key(await self._path_segment(key, "DELETE")))
 
     async def bulk_delete(self, keys: Sequence[KeyRef]) -> BulkDeleteResult:
-        """Delete up to 1000 keys in one call; those that don't exist are passed over.
+        """Delete up to 1000 keys in one call. Keys that don't exist are ignored.
 
         Args:
             keys: 1 to 1000 IDs (int), values (str) or `Key`s.
@@ -339,21 +340,20 @@ class Keys:
         """Delete any number of keys, in calls of 1000.
 
         Args:
-            keys: IDs (int), values (str) or `Key`s, in any iterable or async iterable. A
-                collection is checked whole before anything is sent; an iterator is pulled, and
-                checked, as the job goes; of a `KeyPager` the IDs are gathered first (8 bytes
-                each), since deleting while paging would skip keys. A key that comes twice within
-                a call is sent once.
-            concurrency: Calls in flight at once, 1 to 1000.
-            on_progress: Called with the keys done so far, and how many there are or None, after
-                each call.
+            keys: IDs (int), values (str) or `Key`s, in any iterable or async iterable. A collection
+                is validated before anything is sent, an iterator as the job reads it. For a
+                `KeyPager`, the IDs are collected first (8 bytes each): deleting keys while walking
+                over them would skip others. A key that is repeated within a call is sent once.
+            concurrency: Calls in flight, 1 to 1000.
+            on_progress: Called after each call with the keys done so far, and how many there are,
+                or None where that is unknown.
 
         Returns:
-            The job, not begun yet. ``await`` gives its `DeleteReport`; ``async for`` gives each
-            `BulkDeleteResult` as it comes.
+            The job, not started yet. ``await`` returns its `DeleteReport`. ``async for`` gives
+            each `BulkDeleteResult` as it comes.
 
         Raises:
-            BatchError: From the job: a call failed for good, or the iterable did.
+            BatchError: Raised by the job: a call failed for good, or the iterable raised.
         """
 
         async def delete(chunk: _References, on_in_flight: InFlightCallback) -> BulkDeleteResult:
@@ -376,64 +376,72 @@ class Keys:
         on_progress: OnProgress | None = None,
         **filters: Unpack[Filters],
     ) -> DeleteReport:
-        """Delete all keys that the filters leave in the list.
+        """Delete every key that matches the filters.
 
-        The IDs are gathered first (8 bytes each), since deleting while paging would skip keys.
+        The IDs are collected first (8 bytes each): deleting keys while walking over them would
+        skip others.
 
         Args:
-            everything: Delete all keys there are. Needed when no filter is given.
-            on_progress: Called with the keys done so far, and how many there are.
-            **filters: What to delete: see `Filters`. Unlike in `list`, None is refused here: it
-                would delete more than was meant.
+            everything: Delete all keys. Required without filters, refused with them.
+            on_progress: Called with the keys done so far and how many there are.
+            **filters: See `Filters`. Unlike in `list`, None is refused: it would delete more than
+                was meant.
 
         Raises:
-            BatchError: A bulk-delete failed for good; the report says how far it came.
+            BatchError: A call failed for good. Its report counts what was deleted.
         """
         check_progress(on_progress)
         query = wire.filter_query(validate_fields(Filters, "purge", filters))
         if bool(query) == check_boolean("everything", everything):
-            limit = "given (at least one), or else everything=True"
+            limit = "at least one filter, or everything=True without filters"
             raise InvalidRequestError("filters", "both" if query else "neither", limit)
         ids = await collect_ids(self.list(strict=True, **filters))
         return await self.delete_many(ids, on_progress=on_progress)
 
     async def reset_hwid(self, key: KeyRef) -> ActionResult:
-        """Unbind all devices of a key.
+        """Unbind all devices (HWIDs) from a key.
 
         Args:
-            key: Its ID (int), its value (str), or the `Key`.
+            key: The key's ID (int), its value (str), or the `Key`.
 
         Raises:
-            NotFoundError: There is no such key.
-            OutcomeUnknownError: They may have been unbound.
+            NotFoundError: The key does not exist.
+            OutcomeUnknownError: The devices may have been unbound.
         """
-        return await self._send(wire.reset_hwid(await self._segment(key, "POST")))
+        return await self._send(wire.reset_hwid(await self._path_segment(key, "POST")))
 
     async def folders(self) -> KeyFolders:
-        """List the folders that keys are filed in."""
+        """List the folders that keys can be in."""
         return await self._send(wire.list_folders())
 
-    async def _look_up(self, value: str) -> Key | None:
-        """Find a key in one request or two, however many others have its value in theirs."""
+    async def _look_up_value(self, value: str) -> Key | None:
+        """Find a key by its value in one or two requests.
+
+        `find` alone would take a request for each page of longer values that contain this one.
+        """
         if wire.is_ambiguous(value):
             return await self.find(value)
         with suppress(NotFoundError):
-            return _exactly(value, [await self._send(wire.get_key(wire.segment(value)))])
-        # Where there is a list, that was the service's word, and no gateway's.
-        return _exactly(value, (await self.list(key=value)).keys)
+            return _find_exact(value, [await self._send(wire.get_key(wire.segment(value)))])
+        # A gateway's 404 looks the same. A list can only come from the service: it settles it.
+        return _find_exact(value, (await self.list(key=value)).keys)
 
-    async def _segment(self, key: KeyRef, method: str) -> str:
-        """Write a reference as part of a path, where the service takes any number for an ID."""
+    async def _path_segment(self, key: KeyRef, method: str) -> str:
+        """Return what refers to a key in a path.
+
+        The service takes any number there for an ID. A key whose value reads as a number is looked
+        up first, or the call would act on another key.
+        """
         checked: Any = check_reference("key", key)
         if isinstance(checked, str) and wire.is_ambiguous(checked):
             found = await self.find(checked)
             if found is None:
-                error = NotFoundError("no key has this value (an ID is an int)", status=404)
+                error = NotFoundError("no key has this value (pass an ID as an int)", status=404)
                 error.method, error.path = method, "/keys/{keyId}"
                 raise error
             checked = found.id
         return wire.segment(checked)
 
 
-def _exactly(value: str, keys: Iterable[Key]) -> Key | None:
+def _find_exact(value: str, keys: Iterable[Key]) -> Key | None:
     return next((key for key in keys if key.key_value == value), None)
