@@ -1,4 +1,4 @@
-"""HTTP: who may ask, how often, when the answer leaves and what goes wrong; answers are JSON."""
+"""The web application: authentication, rate limit, latency, faults, and errors as JSON."""
 
 import asyncio
 import json
@@ -9,10 +9,10 @@ from collections.abc import Awaitable, Callable, Collection
 
 from aiohttp import web
 
-from .contract import BadRequestError, Operation, operations
-from .faults import NO_FAULT, Fault, Faults, Injector
-from .operations import HANDLERS, Answer, Call
-from .ratelimit import RateLimiter, checked_burst
+from .faults import NO_FAULT, Fault, FaultInjector, Faults
+from .operations import HANDLERS, JsonResponse, ValidRequest
+from .rate_limiter import RateLimiter, validate_burst
+from .request_validation import BadRequestError, Operation, load_operations
 from .store import Store
 
 PREFIX = "/api/v2"
@@ -21,11 +21,13 @@ _MAX_BODY = 1024 * 1024  # bytes; a bulk delete of 1,000 key values has about 30
 _log = logging.getLogger("junkie_async.emulator")
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-Run = Callable[[Callable[[Store, Call], Answer], Call], Awaitable[Answer]]
+RunInStore = Callable[
+    [Callable[[Store, ValidRequest], JsonResponse], ValidRequest], Awaitable[JsonResponse]
+]
 
 
 class _UnauthorizedError(Exception):
-    """The request carries no bearer token that is known."""
+    """The request has no bearer token, or an unknown one."""
 
 
 def _json_response(
@@ -38,67 +40,97 @@ def _json_response(
     )
 
 
-def _error(status: int, message: str, **headers: str) -> web.Response:
+def _error_response(status: int, message: str, **headers: str) -> web.Response:
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     return _json_response(json.dumps({"error": message}), status, named)
 
 
-def _hang_up(request: web.Request) -> web.Response:
-    if request.transport is not None:  # the client may have been first
+def _abort_connection(request: web.Request) -> web.Response:
+    if request.transport is not None:  # None if the client has closed the connection already
         request.transport.abort()
-    return web.Response()  # aiohttp wants one; there is nobody to get it
+    return web.Response()  # aiohttp requires one; it is not sent
 
 
-def _from_http(error: web.HTTPException) -> web.Response:
+def _from_http_exception(error: web.HTTPException) -> web.Response:
     if isinstance(error, web.HTTPMethodNotAllowed):
-        return _error(405, "Method not allowed", Allow=", ".join(sorted(error.allowed_methods)))
-    return _error(error.status, "Not found" if error.status == 404 else error.reason)
+        allowed = ", ".join(sorted(error.allowed_methods))
+        return _error_response(405, "Method not allowed", Allow=allowed)
+    return _error_response(error.status, "Not found" if error.status == 404 else error.reason)
 
 
 class Service:
-    """The state of a running service, and the web application that shows it.
+    """The HTTP side of an emulator: its settings, its counters and its web application.
 
     Args:
-        run: Runs one of the operations in the store's thread.
-        api_keys: The accepted bearer tokens; None accepts any that is not empty.
-        rate_limit_headers: Whether every answer tells the state of the rate limit.
-
-    Attributes:
-        requests: How many requests were answered.
-        calls: How many requests went to each operation, by operationId, whatever came of it.
-        statuses: How many answers had each status.
-        faults_injected: How many faults of each kind were made.
+        run_in_store: Runs an operation in the store's thread.
+        api_keys: The accepted bearer tokens; None accepts any non-empty one.
+        rate_limit_headers: Whether responses carry the state of the rate limit.
     """
 
     def __init__(
-        self, run: Run, *, api_keys: Collection[str] | None, rate_limit_headers: bool
+        self,
+        run_in_store: RunInStore,
+        *,
+        api_keys: Collection[str] | None,
+        rate_limit_headers: bool,
     ) -> None:
-        self._run = run
+        self._run_in_store = run_in_store
         self._api_keys = None if api_keys is None else frozenset(api_keys)
         self._rate_limit_headers = rate_limit_headers
         self._latency = 0.0
         self._limiter: RateLimiter | None = None
         self._burst: float | None = None
-        self._injector: Injector | None = None
-        self.requests = 0
-        self.calls: Counter[str] = Counter()
-        self.statuses: Counter[int] = Counter()
-        self.faults_injected: Counter[str] = Counter()
+        self._injector: FaultInjector | None = None
+        self._requests = 0
+        self._calls: Counter[str] = Counter()
+        self._statuses: Counter[int] = Counter()
+        self._faults_injected: Counter[str] = Counter()
+
+    @property
+    def requests(self) -> int:
+        """The number of responses sent, including refusals, errors and those of `faults`.
+
+        A request whose connection a fault aborted does not count.
+        """
+        return self._requests
+
+    @property
+    def calls(self) -> Counter[str]:
+        """The number of requests per operation, by operationId such as ``listKeys``.
+
+        Requests refused for their contents or their API key count; requests refused by the rate
+        limit, and those that `faults` kept from being carried out, do not.
+        """
+        return self._calls
+
+    @property
+    def statuses(self) -> Counter[int]:
+        """The number of responses per HTTP status; they add up to `requests`."""
+        return self._statuses
+
+    @property
+    def faults_injected(self) -> Counter[str]:
+        """The number of faults: ``error``, ``drop_before``, ``drop_after``, ``throttle``.
+
+        Each 429 of a burst counts. ``latency`` counts the delayed requests, whatever other fault
+        they had.
+        """
+        return self._faults_injected
 
     @property
     def latency(self) -> float:
-        """The least time between a request's coming and its answer's leaving, in seconds."""
+        """The minimum time between a request and its response, in seconds, finite and >= 0."""
         return self._latency
 
     @latency.setter
     def latency(self, seconds: float) -> None:
         if not (seconds >= 0 and math.isfinite(seconds)):
-            raise ValueError(f"latency must be a finite number of seconds from 0, not {seconds!r}")
+            raise ValueError(f"latency must be a finite number of seconds >= 0, got {seconds!r}")
         self._latency = seconds
 
     @property
     def rate_limit(self) -> float | None:
-        """How many requests a second are admitted; None admits all."""
+        """Requests admitted per second, finite and > 0; None admits all."""
         return self._limiter.rate if self._limiter else None
 
     @rate_limit.setter
@@ -107,42 +139,47 @@ class Service:
 
     @property
     def rate_limit_burst(self) -> float | None:
-        """How many requests are admitted at once; None is a second's worth, at least 1."""
+        """Requests admitted in a burst, finite and >= 1; None is one second's worth.
+
+        Setting it, or `rate_limit`, fills the bucket.
+        """
         return self._burst
 
     @rate_limit_burst.setter
     def rate_limit_burst(self, burst: float | None) -> None:
-        self._burst = None if burst is None else checked_burst(burst)
+        self._burst = None if burst is None else validate_burst(burst)
         self.rate_limit = self.rate_limit  # a new bucket
 
     @property
     def faults(self) -> Faults | None:
-        """What goes wrong on purpose; None is nothing."""
+        """What goes wrong on purpose; None is nothing.
+
+        Setting it, even to the same value, restarts its seed and its bursts.
+        """
         return self._injector.faults if self._injector else None
 
     @faults.setter
     def faults(self, faults: Faults | None) -> None:
-        self._injector = None if faults is None else Injector(faults)
+        self._injector = None if faults is None else FaultInjector(faults)
 
-    def application(self) -> web.Application:
-        """Return the application; its routes are those of the contract."""
-        app = web.Application(middlewares=[self._front], client_max_size=_MAX_BODY)
-        for operation in operations():  # aiohttp tries paths without placeholders first
-            path = PREFIX + operation.path
-            handler, name = self._handler(operation), operation.operation_id
+    def _make_application(self) -> web.Application:
+        app = web.Application(middlewares=[self._middleware], client_max_size=_MAX_BODY)
+        for operation in load_operations():  # aiohttp tries paths without placeholders first
+            handler = self._make_handler(operation)
+            path, name = PREFIX + operation.path, operation.operation_id
             app.router.add_route(operation.method, path, handler, name=name)
         return app
 
-    def _handler(self, operation: Operation) -> Handler:
-        handler = HANDLERS[operation.operation_id]
+    def _make_handler(self, operation: Operation) -> Handler:
+        run_operation = HANDLERS[operation.operation_id]
 
         async def handle(request: web.Request) -> web.Response:
-            self.calls[operation.operation_id] += 1
+            self._calls[operation.operation_id] += 1
             self._authenticate(request)
-            parameters = operation.check_parameters(request.query, request.match_info)
-            body = operation.check_body(request.content_type, await request.read())
-            answer = await self._run(handler, Call(parameters, body))
-            return _json_response(answer.body, answer.status)
+            parameters = operation.validate_parameters(request.query, request.match_info)
+            body = operation.validate_body(request.content_type, await request.read())
+            response = await self._run_in_store(run_operation, ValidRequest(parameters, body))
+            return _json_response(response.body, response.status)
 
         return handle
 
@@ -153,63 +190,71 @@ class Service:
         if scheme.lower() != "bearer" or not known:
             raise _UnauthorizedError
 
+    # From outside in: latency and counters, faults, rate limit, errors, the operation. Faults come
+    # before the rate limit, as in a proxy in front of the service.
     @web.middleware
-    async def _front(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+    async def _middleware(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         loop = asyncio.get_running_loop()
-        leaves_at = loop.time() + self._latency
-        fault = self._fault(request)
-        response = await self._unless(fault, request, handler)
-        if (wait := max(0, leaves_at - loop.time()) + fault.latency) > 0:
+        due_at = loop.time() + self._latency
+        fault = self._draw_fault(request)
+        response = await self._respond_with_fault(fault, request, handler)
+        # The latency is a minimum that includes the processing; a fault's latency comes on top.
+        if (wait := max(0, due_at - loop.time()) + fault.latency) > 0:
             await asyncio.sleep(wait)
         if response is None:
-            return _hang_up(request)
-        self.requests += 1
-        self.statuses[response.status] += 1
+            return _abort_connection(request)
+        self._requests += 1
+        self._statuses[response.status] += 1
         return response
 
-    def _fault(self, request: web.Request) -> Fault:
+    def _draw_fault(self, request: web.Request) -> Fault:
         if self._injector is None:
             return NO_FAULT
         fault = self._injector.draw(request.match_info.route.name)
         if fault.kind:
-            self.faults_injected[fault.kind] += 1
+            self._faults_injected[fault.kind] += 1
         if fault.latency:
-            self.faults_injected["latency"] += 1
+            self._faults_injected["latency"] += 1
         return fault
 
-    async def _unless(
+    async def _respond_with_fault(
         self, fault: Fault, request: web.Request, handler: Handler
     ) -> web.StreamResponse | None:
         if fault.status:
             wait = {} if fault.retry_after is None else {"Retry_After": str(fault.retry_after)}
-            return _error(fault.status, "Injected fault", **wait)
+            return _error_response(fault.status, "Injected fault", **wait)
         if fault.kind == "drop_before":
             return None
-        response = await self._limited(request, handler)
+        response = await self._respond_within_limit(request, handler)
         return None if fault.kind == "drop_after" else response
 
-    async def _limited(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        verdict = self._limiter.admit() if self._limiter else None
-        if verdict is None or verdict.admitted:
-            response = await self._answered(request, handler)
+    async def _respond_within_limit(
+        self, request: web.Request, handler: Handler
+    ) -> web.StreamResponse:
+        admission = self._limiter.admit() if self._limiter else None
+        if admission is None or admission.admitted:
+            response = await self._respond_or_error(request, handler)
         else:
-            response = _error(429, "Too many requests", Retry_After=str(verdict.retry_after))
-        if verdict and self._rate_limit_headers:
-            response.headers.update(verdict.headers)
+            wait = str(admission.retry_after)
+            response = _error_response(429, "Too many requests", Retry_After=wait)
+        if admission and self._rate_limit_headers:
+            response.headers.update(admission.headers)
         return response
 
-    async def _answered(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+    async def _respond_or_error(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         try:
             return await handler(request)
         except BadRequestError as error:
             body = json.dumps({"error": str(error), "field": error.field})
             return _json_response(body, 400)
         except _UnauthorizedError:
-            return _error(401, "Invalid API key", WWW_Authenticate="Bearer")
+            return _error_response(401, "Invalid API key", WWW_Authenticate="Bearer")
         except web.HTTPException as error:
-            return _from_http(error)
-        except (web.RequestPayloadError, ConnectionError):  # or the client went away meanwhile
-            return _error(400, "The request's body can't be read")
+            return _from_http_exception(error)
+        # A bad Content-Encoding, or a client that closed the connection in the middle of its body.
+        except (web.RequestPayloadError, ConnectionError):
+            return _error_response(400, "The request's body can't be read")
+        # The boundary of the service: an unforeseen error is logged, and a client still gets JSON.
         except Exception:
             _log.exception("%s %s failed", request.method, request.path)
-            return _error(500, "Internal error")
+            return _error_response(500, "Internal error")

@@ -1,7 +1,7 @@
-"""How many keys there are, in all and for each value of the exact filters, kept beside the keys.
+"""Running counts of the keys, in all and per value of each exact filter, in a table beside them.
 
-COUNT(*) over a million keys takes tens of milliseconds; these are at hand. Triggers would do the
-same for each row, which doubles the price of a batch; this is done once for a whole write.
+COUNT(*) over a million keys takes tens of milliseconds, a counter one look-up. Triggers would
+update the counters once per row, which doubles the price of a batch; this does so once per write.
 """
 
 # ruff: noqa: S608 - statements are put together from names of this package only
@@ -27,7 +27,7 @@ _RECOUNT = [
 
 
 class Counters:
-    """Reads and keeps the table `counts`.
+    """Reads and updates the table `counts`.
 
     Args:
         db: The store's connection; writes happen inside its transactions.
@@ -37,30 +37,31 @@ class Counters:
         self._db = db
 
     def total(self) -> int:
-        """Return how many keys there are."""
-        return self.of(*_ALL)
+        """Return the number of keys."""
+        return self.matching(*_ALL)
 
-    def of(self, field: str, value: Any) -> int:
-        """Return how many keys have this value in a field of the exact filters."""
+    def matching(self, field: str, value: Any) -> int:
+        """Return the number of keys with this value in a field of the exact filters."""
         sql = "SELECT n FROM counts WHERE field = ? AND value = ?"
         row = self._db.execute(sql, (field, value)).fetchone()
         return row[0] if row else 0
 
     def add(self, ids: str, step: int) -> None:
-        """Count keys in (`step` 1) or out (-1).
+        """Add keys to the counters, or subtract them.
 
         Args:
-            ids: A JSON array of IDs; the keys are there at this moment.
-            step: What each key adds.
+            ids: A JSON array of IDs. The keys must exist during the call.
+            step: 1 to add the keys, -1 to subtract them.
         """
         rows = self._db.execute(_VALUES, {"ids": ids}).fetchall()
-        added = [(*_ALL, step * len(rows))]
+        changes = [(*_ALL, step * len(rows))]
+        # zip(*[]) has no columns at all, so the lengths can only be compared where there are rows.
         for name, column in zip(EXACT_FILTERS, zip(*rows, strict=True), strict=bool(rows)):
             tally = Counter(value for value in column if value is not None)
-            added += [(name, value, step * n) for value, n in tally.items()]
-        self._db.executemany(_ADD, added)
+            changes += [(name, value, step * n) for value, n in tally.items()]
+        self._db.executemany(_ADD, changes)
 
     def recount(self) -> None:
-        """Count everything anew, which for a large write is faster than adding it."""
+        """Count all keys again, which after a large write is faster than adding it."""
         for statement in _RECOUNT:
             self._db.execute(statement)

@@ -1,4 +1,4 @@
-"""The nine operations: a checked call in, JSON text out. Run in the store's thread."""
+"""The nine operations: a validated request in, JSON text out. They run in the store's thread."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -7,13 +7,13 @@ from typing import Any, NamedTuple
 
 from .store import KeyRef, Store
 
-_MAX_ID_DIGITS = 18  # more leave the 64 bits of an ID
+_MAX_ID_DIGITS = 18  # with more, the number may not fit the 64 bits of an ID
 _NO_SUCH_ID = -1
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
-    """A request that has passed the contract.
+class ValidRequest:
+    """A request that obeys the contract.
 
     Attributes:
         parameters: Query and path parameters, typed, with defaults.
@@ -25,7 +25,7 @@ class Call:
 
     @property
     def key(self) -> KeyRef:
-        """The key of the path: digits are an ID, anything else is a key value."""
+        """The key in the path: digits are an ID, anything else is a key value."""
         text: str = self.parameters["keyId"]
         if not (text.isascii() and text.isdigit()):
             return text
@@ -33,72 +33,74 @@ class Call:
         return int(digits) if len(digits) <= _MAX_ID_DIGITS else _NO_SUCH_ID
 
 
-class Answer(NamedTuple):
-    """The body, as JSON text, and the status of a response."""
+class JsonResponse(NamedTuple):
+    """A response: the body, as JSON text, and the status."""
 
     body: str
     status: int = 200
 
 
-_NOT_FOUND = Answer('{"error":"Key not found"}', 404)
+_NOT_FOUND = JsonResponse('{"error":"Key not found"}', 404)
 
 
-def _answer(value: Any, status: int = 200) -> Answer:
-    return Answer(json.dumps(value, ensure_ascii=False, separators=(",", ":")), status)
+def _to_response(value: Any, status: int = 200) -> JsonResponse:
+    return JsonResponse(json.dumps(value, ensure_ascii=False, separators=(",", ":")), status)
 
 
-def _list_keys(store: Store, call: Call) -> Answer:
-    filters = dict(call.parameters)
+def _list_keys(store: Store, request: ValidRequest) -> JsonResponse:
+    filters = dict(request.parameters)
     page, limit = filters.pop("page"), filters.pop("limit")
     found = store.page(filters, page, limit)
     pages = -(-found.total // limit)
     pagination = {"page": page, "limit": limit, "total": found.total, "totalPages": pages}
-    return Answer(f'{{"keys":[{",".join(found.keys)}],"pagination":{json.dumps(pagination)}}}')
+    # SQLite has rendered each key as JSON: join them instead of parsing and dumping them again.
+    keys = ",".join(found.keys)
+    return JsonResponse(f'{{"keys":[{keys}],"pagination":{json.dumps(pagination)}}}')
 
 
-def _create_key(store: Store, call: Call) -> Answer:
-    return Answer(f'{{"key":{store.create(call.body)}}}', 201)
+def _create_key(store: Store, request: ValidRequest) -> JsonResponse:
+    return JsonResponse(f'{{"key":{store.create(request.body)}}}', 201)
 
 
-def _create_key_batch(store: Store, call: Call) -> Answer:
-    fields = dict(call.body)
+def _create_key_batch(store: Store, request: ValidRequest) -> JsonResponse:
+    fields = dict(request.body)
     values = store.create_batch(fields, fields.pop("amount"))
-    return _answer({"keys": values, "count": len(values), "config": call.body}, 201)
+    return _to_response({"keys": values, "count": len(values), "config": request.body}, 201)
 
 
-def _bulk_delete_keys(store: Store, call: Call) -> Answer:
-    refs = call.body["keys"]
-    return _answer({"deleted": store.bulk_delete(refs), "requested": len(refs)})
+def _bulk_delete_keys(store: Store, request: ValidRequest) -> JsonResponse:
+    refs = request.body["keys"]
+    return _to_response({"deleted": store.bulk_delete(refs), "requested": len(refs)})
 
 
-def _get_key(store: Store, call: Call) -> Answer:
-    key = store.get(call.key)
-    return Answer(f'{{"key":{key}}}') if key else _NOT_FOUND
+def _get_key(store: Store, request: ValidRequest) -> JsonResponse:
+    key = store.get(request.key)
+    return JsonResponse(f'{{"key":{key}}}') if key else _NOT_FOUND
 
 
-def _update_key(store: Store, call: Call) -> Answer:
-    hwids = store.update(call.key, call.body)
+def _update_key(store: Store, request: ValidRequest) -> JsonResponse:
+    hwids = store.update(request.key, request.body)
     if hwids is None:
         return _NOT_FOUND
-    return _answer({"success": True, "message": "Key updated", "keys_hwid": hwids})
+    return _to_response({"success": True, "message": "Key updated", "keys_hwid": hwids})
 
 
-def _delete_key(store: Store, call: Call) -> Answer:
-    deleted = store.delete(call.key)
-    return _answer({"success": True, "message": "Key deleted"}) if deleted else _NOT_FOUND
+def _delete_key(store: Store, request: ValidRequest) -> JsonResponse:
+    deleted = store.delete(request.key)
+    return _to_response({"success": True, "message": "Key deleted"}) if deleted else _NOT_FOUND
 
 
-def _reset_key_hwid(store: Store, call: Call) -> Answer:
-    if store.update(call.key, {"hwids": []}) is None:
+def _reset_key_hwid(store: Store, request: ValidRequest) -> JsonResponse:
+    if store.update(request.key, {"hwids": []}) is None:
         return _NOT_FOUND
-    return _answer({"success": True, "message": "HWID reset"})
+    return _to_response({"success": True, "message": "HWID reset"})
 
 
-def _list_folders(store: Store, _call: Call) -> Answer:
-    return _answer({"folders": store.folders()})
+def _list_folders(store: Store, _request: ValidRequest) -> JsonResponse:
+    return _to_response({"folders": store.folders()})
 
 
-HANDLERS: Mapping[str, Callable[[Store, Call], Answer]] = {
+HANDLERS: Mapping[str, Callable[[Store, ValidRequest], JsonResponse]] = {
     "listKeys": _list_keys,
     "createKey": _create_key,
     "createKeyBatch": _create_key_batch,

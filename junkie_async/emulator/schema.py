@@ -1,6 +1,8 @@
-"""Tables and indexes of the store, and the JSON of a row, which SQLite itself makes."""
+"""Tables and indexes of the store, and the SQL expressions that render a row as JSON."""
 
-APPLICATION_ID = 0x4A4E4B45  # "JNKE": tells an emulator's file from any other SQLite database
+APPLICATION_ID = (
+    0x4A4E4B45  # "JNKE": distinguishes an emulator's file from any other SQLite database
+)
 SCHEMA_VERSION = 1
 
 BOOLEANS = (
@@ -10,11 +12,11 @@ BOOLEANS = (
     "expiry_on_first_use",
     "no_hwid",
 )
-# The columns that can be filtered for a value; each has an index and a counter.
+# The columns with an equality filter; each has an index and counters.
 EXACT_FILTERS = ("provider_id", "service_id", "folder_id", "discord_id")
 
-# `hwids` is a JSON array of the contract's HWID objects. AUTOINCREMENT: the ID of a deleted key
-# never comes back as another key's.
+# `hwids` is a JSON array of the contract's HWID objects: they are only read with their key, and a
+# table of their own would add a join per row. AUTOINCREMENT never reuses a deleted key's ID.
 TABLES = """
 CREATE TABLE folders (
   id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL, created_at TEXT NOT NULL
@@ -50,7 +52,7 @@ INDEXES = {
     # Covers the count of any status, and finds the next moment at which a status changes.
     "keys_status": "CREATE INDEX keys_status ON keys (expires_at, is_invalidated, used_at)",
     "keys_bound": "CREATE INDEX keys_bound ON keys (id) WHERE hwids <> '[]'",
-    # Partial where there may be nulls, which no filter asks for.
+    # Partial where a column can be null: no filter asks for nulls.
     "keys_provider_id": "CREATE INDEX keys_provider_id ON keys (provider_id)",
     **{
         f"keys_{name}": f"CREATE INDEX keys_{name} ON keys ({name}) WHERE {name} IS NOT NULL"
@@ -58,8 +60,8 @@ INDEXES = {
     },
 }
 
-# A source of rows: the keys of a JSON array of IDs, ":ids". CROSS JOIN fixes the order, so that
-# each ID is looked up, whatever index a condition beside it could use.
+# A FROM clause: the keys of a JSON array of IDs, ":ids". CROSS JOIN fixes the join order, so that
+# SQLite looks up each ID instead of using the index of another condition.
 GIVEN_IDS = "(SELECT value AS given FROM json_each(:ids)) CROSS JOIN keys ON keys.id = given"
 
 _PLAIN = (
@@ -85,7 +87,7 @@ _FIELDS = ", ".join(
         "'provider_name', 'Provider ' || provider_id",
         "'folder_name', (SELECT name FROM folders WHERE folders.id = keys.folder_id)",
         "'hwids', json(hwids)",
-        # Most keys have no HWID: the short way round saves a fifth of a page's time.
+        # Most keys have no HWID: this shortcut saves a fifth of a page's time.
         (
             "'keys_hwid', iif(hwids = '[]', json('[]'), (SELECT "
             "json_group_array(json_extract(value, '$.hwid')) FROM json_each(hwids)))"

@@ -1,18 +1,17 @@
-"""Inserts keys by the million: columns from values or callables, indexes made afterwards."""
+"""Insert keys by the million: columns from values or callables, indexes rebuilt afterwards."""
 
 # ruff: noqa: S608 - statements are put together from names of this package only
 
-import json
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from datetime import datetime
+from collections.abc import Callable, Iterator, Mapping
 from itertools import repeat
 from typing import Any
 
+from .hwid_bindings import encode_hwids
 from .schema import BOOLEANS, INDEXES
 from .timestamps import render
 
-_CHUNK = 10_000
+_CHUNK = 10_000  # key values made at a time, so that a million rows never lie in memory
 _MOMENTS = ("expires_at", "used_at")
 _AS_GIVEN = (
     "key_value",
@@ -29,33 +28,21 @@ _DEFAULTS = {"provider_id": 1, "created_at": None}
 
 
 def encoders(now: str) -> dict[str, Callable[[Any], Any]]:
-    """Return how each column that can be seeded is stored.
+    """Return the encoder of each column that can be seeded.
 
     Moments are aware datetimes or None, `hwids` is an iterable of strings or of the contract's HWID
-    objects as mappings, the rest is plain.
+    objects as mappings; the other columns are stored as they are.
 
     Args:
-        now: When HWIDs are bound that don't say it, rendered.
+        now: The default of a HWID's `bound_at`, rendered.
     """
     return {
         **dict.fromkeys(_AS_GIVEN, lambda value: value),
         **dict.fromkeys(BOOLEANS, int),
         **dict.fromkeys(_MOMENTS, lambda moment: moment and render(moment)),
         "created_at": lambda moment: render(moment) if moment else now,
-        "hwids": lambda hwids: _bindings(hwids, now),
+        "hwids": lambda hwids: encode_hwids(hwids, now),
     }
-
-
-def _bindings(hwids: Iterable[str | Mapping[str, Any]], now: str) -> str:
-    default = {"executor_user_id": None, "bound_at": now, "bound_by": "api"}
-    bindings: dict[str, dict[str, Any]] = {}
-    for one in hwids:
-        given: Mapping[str, Any] = {"hwid": one} if isinstance(one, str) else one
-        binding = {"hwid": given["hwid"], **default, **given}
-        if isinstance(binding["bound_at"], datetime):
-            binding["bound_at"] = render(binding["bound_at"])
-        bindings.setdefault(binding["hwid"], binding)
-    return json.dumps([*bindings.values()])
 
 
 def insert(
@@ -70,33 +57,34 @@ def insert(
     Args:
         db: The store's connection.
         amount: How many keys.
-        columns: Names and values; a callable is asked for each row's value with the row's
-            index, from 0.
-        now: The time of their creation, rendered.
-        make_values: Makes that many key values.
+        columns: Names and values; a callable gets each row's index, from 0, and returns the
+            row's value.
+        now: The creation time, rendered.
+        make_values: Returns that many new key values.
 
     Returns:
         Their IDs.
 
     Raises:
         TypeError: A column is unknown.
-        ValueError: The amount is negative, or a moment has no offset.
-        sqlite3.IntegrityError: A key value is there already.
+        ValueError: The amount is negative, or a moment is naive.
+        sqlite3.IntegrityError: A key value exists already.
     """
     if amount < 0:
-        raise ValueError(f"a seed of {amount} keys is not possible")
-    names, rows = _rows(amount, columns, now, make_values)
+        raise ValueError(f"amount must be an integer >= 0, got {amount!r}")
+    names, rows = _build_rows(amount, columns, now, make_values)
     sql = f"INSERT INTO keys ({', '.join(names)}) VALUES ({', '.join('?' * len(names))})"
+    # The last ID comes from sqlite_sequence: max(id) would give a deleted key's ID again.
     [(last, existing)] = db.execute(
         "SELECT (SELECT ifnull(max(seq), 0) FROM sqlite_sequence WHERE name = 'keys'), count(*) "
         "FROM keys"
     )
-    # With more new rows than old ones, making the indexes again is several times faster.
-    with_rebuild = amount > existing
-    for name in INDEXES if with_rebuild else ():
+    # With more new rows than old ones, building the indexes afterwards is several times faster.
+    rebuild = amount > existing
+    for name in INDEXES if rebuild else ():
         db.execute(f"DROP INDEX {name}")
     db.executemany(sql, rows)
-    for statement in INDEXES.values() if with_rebuild else ():
+    for statement in INDEXES.values() if rebuild else ():
         db.execute(statement)
     if "folder_id" in columns:
         db.execute(
@@ -107,18 +95,21 @@ def insert(
     return range(last + 1, last + 1 + amount)
 
 
-def _rows(
+def _build_rows(
     amount: int,
     columns: Mapping[str, Any],
     now: str,
     make_values: Callable[[int], list[str]],
 ) -> tuple[list[str], Iterator[tuple[Any, ...]]]:
-    """Return the columns' names and the rows, which no Python code but the callables touches."""
+    """Return the column names and an iterator over the rows.
+
+    `map`, `repeat` and `zip` keep the loop in C: only the caller's callables run per row.
+    """
     encode = encoders(now)
     unknown = sorted(columns.keys() - encode.keys())
     if unknown:
-        raise TypeError(f"keys have no column {', '.join(unknown)}; there are {sorted(encode)}")
-    streams: dict[str, Iterator[Any]] = {"key_value": _values(amount, make_values)}
+        raise TypeError(f"unknown columns {', '.join(unknown)}: choose from {sorted(encode)}")
+    streams: dict[str, Iterator[Any]] = {"key_value": _make_in_chunks(amount, make_values)}
     for name, value in {**_DEFAULTS, **columns}.items():
         if callable(value):
             streams[name] = map(encode[name], map(value, range(amount)))
@@ -127,6 +118,6 @@ def _rows(
     return list(streams), zip(*streams.values(), strict=True)
 
 
-def _values(amount: int, make_values: Callable[[int], list[str]]) -> Iterator[str]:
+def _make_in_chunks(amount: int, make_values: Callable[[int], list[str]]) -> Iterator[str]:
     for start in range(0, amount, _CHUNK):
         yield from make_values(min(_CHUNK, amount - start))

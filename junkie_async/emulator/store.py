@@ -1,4 +1,4 @@
-"""The emulator's memory: keys and folders in SQLite. SQL only, no HTTP, no event loop."""
+"""The emulator's storage: keys and folders in SQLite. No HTTP, no event loop."""
 
 # ruff: noqa: S608 - statements are put together from names of this package only
 
@@ -6,13 +6,14 @@ import base64
 import json
 import os
 import sqlite3
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from . import seeding
+from .hwid_bindings import encode_hwids
 from .listing import Listings
 from .schema import (
     APPLICATION_ID,
@@ -22,10 +23,10 @@ from .schema import (
     SCHEMA_VERSION,
     TABLES,
 )
-from .timestamps import later, parse, render, render_up, utc_now
+from .timestamps import add_minutes, parse, render, render_up, utc_now
 
 KeyRef = int | str
-_RANDOM_BYTES = 10  # 80 bits, which base32 turns into four groups of four
+_RANDOM_BYTES = 10  # 80 bits, which base32 encodes as four groups of four characters
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,35 +52,20 @@ def make_key_values(amount: int) -> list[str]:
     ]
 
 
-def hwids_json(hwids: Sequence[str], bound_at: str, known: Sequence[Mapping[str, Any]] = ()) -> str:
-    """Return bindings as they are stored; a HWID already bound stays as it was.
-
-    Args:
-        hwids: The HWIDs to be bound; a repeated one counts once.
-        bound_at: The time of new bindings, rendered.
-        known: The bindings there were.
-    """
-    before = {binding["hwid"]: binding for binding in known}
-    new = {"executor_user_id": None, "bound_at": bound_at, "bound_by": "api"}
-    bindings = [before.get(hwid) or {"hwid": hwid, **new} for hwid in dict.fromkeys(hwids)]
-    return json.dumps(bindings, ensure_ascii=False, separators=(",", ":"))
-
-
-def _by(ref: KeyRef) -> str:
+def _ref_condition(ref: KeyRef) -> str:
     return "id = ?" if isinstance(ref, int) else "key_value = ?"
 
 
 class Store:
-    """Keys and folders. Opened, used and closed in one thread.
+    """Keys and folders. Open, use and close it in one thread.
 
     Args:
-        db: A file, made when it is missing, or ``":memory:"``. A file belongs to one open store
-            at a time.
+        db: A file, created if missing, or ``":memory:"``. Only one store can have a file open.
         newest_first: The order of listings: by descending ID, else ascending.
-        clock: What time it is, in UTC.
+        clock: Returns the current time in UTC.
 
     Raises:
-        ValueError: The file is a database of something else, or of another version.
+        ValueError: The file is another program's database, or of another version.
         sqlite3.OperationalError: The file can't be opened, or another store has it open.
     """
 
@@ -91,11 +77,11 @@ class Store:
         clock: Callable[[], datetime] = utc_now,
     ) -> None:
         self._clock = clock
-        # No timeout: who has the file locked keeps it for as long as it is open.
+        # No timeout: another store holds its lock for as long as it is open.
         self._db = sqlite3.connect(db, timeout=0, isolation_level=None, cached_statements=256)
         self._listings = Listings(self._db, newest_first=newest_first)
         try:
-            self._open()
+            self._open_database()
         except BaseException:
             self._db.close()
             raise
@@ -105,27 +91,29 @@ class Store:
         self._db.close()
 
     def count(self) -> int:
-        """Return how many keys there are."""
-        return self._listings.get({}, self._now()).total
+        """Return the number of keys."""
+        return self._listings.get({}, self._render_now()).total
 
     def page(self, filters: Mapping[str, Any], page: int, limit: int) -> Page:
-        """Return one page of the keys which all filters let through.
+        """Return one page of the keys that match all filters.
 
         Args:
-            filters: The contract's names and checked values, timestamps as they came.
+            filters: The contract's names and validated values, timestamps as the client sent them.
             page: The page's number, from 1.
             limit: Keys per page.
         """
         values = dict(filters)
-        if "expires_before" in values:  # rounded so that whole milliseconds compare right
+        # Stored times are cut to milliseconds. "Before 1.2 ms" must include 1 ms, so it is rounded
+        # up; "after 0.9 ms" must include 1 ms, so it is cut.
+        if "expires_before" in values:
             values["expires_before"] = render_up(parse(values["expires_before"]))
         if "expires_after" in values:
             values["expires_after"] = render(parse(values["expires_after"]))
-        listing = self._listings.get(values, self._now())
+        listing = self._listings.get(values, self._render_now())
         return Page(listing.page((page - 1) * limit, limit), listing.total)
 
     def get(self, ref: KeyRef) -> str | None:
-        """Return the JSON of a key in detail, or None when there is none.
+        """Return a key's detailed JSON, or None if there is no such key.
 
         Args:
             ref: A number is an ID, text is a key value.
@@ -133,10 +121,10 @@ class Store:
         return self._key_json(ref, KEY_DETAILED_JSON)
 
     def create(self, fields: Mapping[str, Any]) -> str:
-        """Make a key and return its JSON.
+        """Create a key and return its JSON.
 
         Args:
-            fields: The contract's names and checked values.
+            fields: The contract's names and validated values.
         """
         [value] = self.create_batch(fields, 1)
         created = self._key_json(value, KEY_JSON)
@@ -144,10 +132,10 @@ class Store:
         return created
 
     def create_batch(self, fields: Mapping[str, Any], amount: int) -> list[str]:
-        """Make keys that differ in nothing but their values, all or none.
+        """Create keys that differ only in their key values, all or none.
 
         Args:
-            fields: The contract's names and checked values.
+            fields: The contract's names and validated values.
             amount: How many keys.
 
         Returns:
@@ -158,11 +146,11 @@ class Store:
         marks = ", ".join("?" * (len(columns) + 1))
         values = make_key_values(amount)
         sql = f"INSERT INTO keys ({names}) VALUES ({marks})"
-        with self._transaction():
+        with self._write_transaction():
             self._ensure_folder(columns.get("folder_id"))
             self._db.executemany(sql, ((value, *columns.values()) for value in values))
             last = self._last_id()
-            self._listings.joining(range(last - amount + 1, last + 1))
+            self._listings.add_keys(range(last - amount + 1, last + 1))
         self._listings.longest = max(self._listings.longest, len(values[0]))
         return values
 
@@ -171,19 +159,19 @@ class Store:
 
         Args:
             ref: A number is an ID, text is a key value.
-            fields: The contract's names and checked values; None clears a field.
+            fields: The contract's names and validated values; None clears a field.
 
         Returns:
-            The HWIDs bound afterwards, or None when there is no such key.
+            The HWIDs bound afterwards, or None if there is no such key.
         """
-        before = self._row(ref)
+        before = self._fetch_row(ref)
         if before is None:
             return None
-        changes = self._changes(before, fields)
+        changes = self._changed_columns(before, fields)
         if changes:
-            with self._transaction():
+            with self._write_transaction():
                 self._ensure_folder(changes.get("folder_id"))
-                self._change(before["id"], changes)
+                self._apply_changes(before["id"], changes)
         bindings = json.loads(changes.get("hwids", before["hwids"]))
         return [binding["hwid"] for binding in bindings]
 
@@ -194,29 +182,31 @@ class Store:
             ref: A number is an ID, text is a key value.
 
         Returns:
-            Whether there was one.
+            Whether the key existed.
         """
         return self.bulk_delete([ref]) == 1
 
     def bulk_delete(self, refs: Sequence[KeyRef]) -> int:
-        """Delete keys, all in one transaction.
+        """Delete keys in one transaction.
 
         Args:
-            refs: Numbers are IDs, texts are key values; unknown ones are passed over.
+            refs: Numbers are IDs, texts are key values; unknown ones are ignored.
 
         Returns:
-            How many distinct keys are gone.
+            The number of distinct keys deleted.
         """
-        with self._transaction():
+        ids_given = [ref for ref in refs if isinstance(ref, int)]
+        values_given = [ref for ref in refs if isinstance(ref, str)]
+        with self._write_transaction():
             found = self._db.execute(
                 "SELECT id FROM keys WHERE id IN (SELECT value FROM json_each(?)) UNION "
                 "SELECT id FROM keys WHERE key_value IN (SELECT value FROM json_each(?))",
-                [json.dumps([ref for ref in refs if isinstance(ref, kind)]) for kind in (int, str)],
+                (json.dumps(ids_given), json.dumps(values_given)),
             )
             ids = sorted(row[0] for row in found)
-            self._listings.leaving(ids)
-            gone = "DELETE FROM keys WHERE id IN (SELECT value FROM json_each(?))"
-            self._db.execute(gone, (json.dumps(ids),))
+            self._listings.remove_keys(ids)
+            sql = "DELETE FROM keys WHERE id IN (SELECT value FROM json_each(?))"
+            self._db.execute(sql, (json.dumps(ids),))
         return len(ids)
 
     def mark_used(self, ref: KeyRef, at: datetime | None = None) -> bool:
@@ -224,46 +214,46 @@ class Store:
 
         Args:
             ref: A number is an ID, text is a key value.
-            at: An aware moment; now unless given.
+            at: The moment of use, aware; None is now.
 
         Returns:
-            Whether there is such a key.
+            Whether the key exists.
         """
-        row = self._row(ref)
+        row = self._fetch_row(ref)
         if row is None:
             return False
         if row["used_at"] is None:
             moment = at or self._clock()
             changes = {"used_at": render(moment)}
             if row["expiry_on_first_use"] and row["validity_minutes"]:
-                changes["expires_at"] = render(later(moment, row["validity_minutes"]))
-            with self._transaction():
-                self._change(row["id"], changes)
+                changes["expires_at"] = render(add_minutes(moment, row["validity_minutes"]))
+            with self._write_transaction():
+                self._apply_changes(row["id"], changes)
         return True
 
     def folders(self) -> list[dict[str, Any]]:
-        """Return every folder as the contract describes it."""
+        """Return every folder, in the contract's form."""
         rows = self._db.execute("SELECT id, name, created_at FROM folders ORDER BY id")
         return [{"id": row[0], "name": row[1], "created_at": row[2]} for row in rows]
 
     def add_folder(
         self, name: str, folder_id: int | None = None, created_at: datetime | None = None
     ) -> int:
-        """Make a folder and return its ID.
+        """Create a folder and return its ID.
 
         Args:
             name: Its name.
-            folder_id: The ID that it is to have; the next unless given.
-            created_at: An aware moment; now unless given.
+            folder_id: Its ID; None is the next one.
+            created_at: An aware moment; None is now.
         """
         sql = "INSERT INTO folders (id, name, created_at) VALUES (?, ?, ?)"
-        made = render(created_at) if created_at else self._now()
-        new = self._db.execute(sql, (folder_id, name, made)).lastrowid
-        assert new is not None
-        return new
+        created = render(created_at) if created_at else self._render_now()
+        new_id = self._db.execute(sql, (folder_id, name, created)).lastrowid
+        assert new_id is not None
+        return new_id
 
     def seed(self, amount: int, columns: Mapping[str, Any]) -> range:
-        """Insert many keys as they are given, deriving nothing.
+        """Insert many keys as given; no column is derived from another.
 
         Args:
             amount: How many keys.
@@ -272,19 +262,20 @@ class Store:
         Returns:
             The IDs.
         """
-        with self._transaction():
-            ids = seeding.insert(self._db, amount, columns, self._now(), make_key_values)
+        with self._write_transaction():
+            ids = seeding.insert(self._db, amount, columns, self._render_now(), make_key_values)
             self._listings.recount()
         self._measure_longest(ids.start)
         return ids
 
-    def _open(self) -> None:
-        # Alone in the file: the listings kept in memory could not see another's writes.
+    def _open_database(self) -> None:
+        # Exclusive: the cached listings would not see another process' writes.
         self._db.execute("PRAGMA locking_mode = EXCLUSIVE")
-        is_new = self._is_new()  # before journal_mode, which would change a file of something else
+        is_new = self._is_new()  # before journal_mode, which would modify another program's file
         self._db.execute("PRAGMA journal_mode = WAL")
+        # In WAL mode, NORMAL survives a killed process; only a power cut can lose the last writes.
         self._db.execute("PRAGMA synchronous = NORMAL")
-        with self._transaction():
+        with self._write_transaction():
             if is_new:
                 self._create_tables()
         self._measure_longest(0)
@@ -305,23 +296,23 @@ class Store:
         self._db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
 
     def _measure_longest(self, first_id: int) -> None:
-        # In bytes, because length() of a text ends at a NUL.
+        # In bytes: length() of a text stops at the first NUL character.
         sql = "SELECT ifnull(max(length(CAST(key_value AS BLOB))), 0) FROM keys WHERE id >= ?"
         [(longest,)] = self._db.execute(sql, (first_id,))
         self._listings.longest = max(self._listings.longest, longest)
 
     @contextmanager
-    def _transaction(self) -> Iterator[None]:
+    def _write_transaction(self) -> Generator[None]:
         self._db.execute("BEGIN IMMEDIATE")
         try:
             yield
         except BaseException:
-            self._listings.clear()
+            self._listings.clear()  # they may have been updated for rows that are now rolled back
             self._db.execute("ROLLBACK")
             raise
         self._db.execute("COMMIT")
 
-    def _now(self) -> str:
+    def _render_now(self) -> str:
         return render(self._clock())
 
     def _last_id(self) -> int:
@@ -329,12 +320,12 @@ class Store:
         return int(last)
 
     def _key_json(self, ref: KeyRef, expression: str) -> str | None:
-        sql = f"SELECT {expression} FROM keys WHERE {_by(ref)}"
+        sql = f"SELECT {expression} FROM keys WHERE {_ref_condition(ref)}"
         row = self._db.execute(sql, (ref,)).fetchone()
         return row and str(row[0])
 
-    def _row(self, ref: KeyRef) -> dict[str, Any] | None:
-        cursor = self._db.execute(f"SELECT * FROM keys WHERE {_by(ref)}", (ref,))
+    def _fetch_row(self, ref: KeyRef) -> dict[str, Any] | None:
+        cursor = self._db.execute(f"SELECT * FROM keys WHERE {_ref_condition(ref)}", (ref,))
         row = cursor.fetchone()
         return row and dict(zip((column[0] for column in cursor.description), row, strict=True))
 
@@ -342,7 +333,7 @@ class Store:
         if folder_id is not None:
             self._db.execute(
                 "INSERT OR IGNORE INTO folders VALUES (:id, 'Folder ' || :id, :now)",
-                {"id": folder_id, "now": self._now()},
+                {"id": folder_id, "now": self._render_now()},
             )
 
     def _new_columns(self, fields: Mapping[str, Any]) -> dict[str, Any]:
@@ -350,20 +341,22 @@ class Store:
         now = self._clock()
         hwids = [columns.pop("hwid", None), *columns.pop("hwids", [])]
         columns["created_at"] = render(now)
-        columns["hwids"] = hwids_json([one for one in hwids if one is not None], render(now))
+        columns["hwids"] = encode_hwids([one for one in hwids if one is not None], render(now))
         if columns.get("validity_minutes") and not columns.get("expiry_on_first_use"):
-            columns["expires_at"] = render(later(now, columns["validity_minutes"]))
+            columns["expires_at"] = render(add_minutes(now, columns["validity_minutes"]))
         return columns
 
-    def _changes(self, before: Mapping[str, Any], fields: Mapping[str, Any]) -> dict[str, Any]:
+    def _changed_columns(
+        self, before: Mapping[str, Any], fields: Mapping[str, Any]
+    ) -> dict[str, Any]:
         changes = dict(fields)
         if changes.get("expires_at"):
             changes["expires_at"] = render(parse(changes["expires_at"]))
-        elif "expires_at" not in changes and "validity_minutes" in changes:
+        elif "expires_at" not in changes and "validity_minutes" in changes:  # a given expiry wins
             changes |= self._new_expiry({**before, **changes}, before["validity_minutes"])
         if "hwids" in changes:
             known = json.loads(before["hwids"])
-            changes["hwids"] = hwids_json(changes["hwids"], self._now(), known)
+            changes["hwids"] = encode_hwids(changes["hwids"], self._render_now(), known)
         return changes
 
     def _new_expiry(self, after: Mapping[str, Any], validity_before: int | None) -> dict[str, Any]:
@@ -371,10 +364,10 @@ class Store:
         start = after["used_at"] if after["expiry_on_first_use"] else after["created_at"]
         if validity == validity_before or start is None:
             return {}
-        return {"expires_at": render(later(parse(start), validity)) if validity else None}
+        return {"expires_at": render(add_minutes(parse(start), validity)) if validity else None}
 
-    def _change(self, key_id: int, changes: Mapping[str, Any]) -> None:
+    def _apply_changes(self, key_id: int, changes: Mapping[str, Any]) -> None:
         assignments = ", ".join(f"{name} = ?" for name in changes)
-        self._listings.leaving([key_id])
+        self._listings.remove_keys([key_id])
         self._db.execute(f"UPDATE keys SET {assignments} WHERE id = ?", (*changes.values(), key_id))
-        self._listings.joining([key_id])
+        self._listings.add_keys([key_id])

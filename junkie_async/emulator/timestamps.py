@@ -8,7 +8,7 @@ _MILLISECOND = timedelta(milliseconds=1)
 
 
 def utc_now() -> datetime:
-    """Return the present moment, in UTC."""
+    """Return the current time in UTC."""
     return datetime.now(UTC)
 
 
@@ -16,23 +16,23 @@ def render(moment: datetime) -> str:
     """Return an aware moment as ``2026-01-31T12:00:00.000Z``, cut to milliseconds.
 
     Raises:
-        ValueError: The moment has no offset, so it could be any.
+        ValueError: The moment is naive.
     """
     if moment.tzinfo is None:
-        raise ValueError("a moment needs an offset, such as datetime.UTC")
+        raise ValueError("a moment must have a UTC offset, such as datetime.UTC")
     return f"{moment.astimezone(UTC).isoformat(timespec='milliseconds')[:-6]}Z"
 
 
 def parse(text: str) -> datetime:
-    """Read any RFC 3339 date-time; what `datetime` can't hold becomes the nearest that it can.
+    """Parse any RFC 3339 date-time, and clamp it to what `datetime` can hold.
 
     Args:
-        text: A date-time which the contract has accepted, with any offset and any precision.
+        text: A date-time that passed the contract's validation, with any offset and precision.
 
     Returns:
         The moment in UTC.
     """
-    text = text.upper()
+    text = text.upper()  # RFC 3339 (section 5.6) allows "t" and "z"
     leap = text[17:19] == "60"  # RFC 3339 has leap seconds, datetime has not
     if leap:
         text = f"{text[:17]}59{text[19:]}"
@@ -43,13 +43,14 @@ def parse(text: str) -> datetime:
 
 
 def render_up(moment: datetime) -> str:
-    """Return the first whole millisecond that is not before the moment."""
+    """Return a moment rounded up to a whole millisecond."""
     cut = moment.replace(microsecond=moment.microsecond // 1000 * 1000)
     return render(moment if cut == moment or _LAST - cut < _MILLISECOND else cut + _MILLISECOND)
 
 
-def later(moment: datetime, minutes: int) -> datetime:
-    """Return the moment that many minutes on, held at the end of the year 9999."""
+def add_minutes(moment: datetime, minutes: int) -> datetime:
+    """Return the moment that many minutes later, clamped to the end of the year 9999."""
+    # The contract sets no upper bound to validity_minutes.
     try:
         return moment + timedelta(minutes=minutes)
     except OverflowError:

@@ -161,7 +161,7 @@ def test_pages_stay_right_through_random_writes(
 ) -> None:
     """With listings that are followed, that come and go, and that are made anew."""
     monkeypatch.setattr(listing, "_LARGE", large)
-    monkeypatch.setattr(listing, "_MAX_FOLLOWED", 40)
+    monkeypatch.setattr(listing, "_MAX_UPDATED", 40)
     monkeypatch.setattr(listing, "_MAX_ANCHORS", 6)
     chance = _Chance(store, clock, seed)
     store.seed(60, {"service_id": lambda index: index % 3, "discord_id": "1" * 17})
@@ -234,11 +234,11 @@ def test_what_is_remembered_is_bounded(store: Store, monkeypatch: pytest.MonkeyP
     store.seed(100, {})
     for page in range(1, 21):
         store.page({}, page, 5)
-    [kept] = store._listings._kept.values()
+    [kept] = store._listings._cached.values()
     assert sorted(kept._anchors) == [80, 85, 90, 95, 100]
     for service_id in range(100):
         store.page({"service_id": service_id}, 1, 5)
-    assert len(store._listings._kept) == listing._MAX_LISTINGS
+    assert len(store._listings._cached) == listing._MAX_LISTINGS
 
 
 def _plan(store: Store, filters: Mapping[str, Any], *, anchored: bool = False) -> str:

@@ -7,12 +7,12 @@ from openapi_core import OpenAPI
 from openapi_core.testing import MockRequest, MockResponse
 
 from junkie_async.emulator import Emulator
-from junkie_async.emulator.contract import load_document
+from junkie_async.emulator.request_validation import load_contract
 
 from .conftest import Api
 
-CONTRACT = OpenAPI.from_dict(load_document())
-SCHEMAS = load_document()["components"]["schemas"]
+CONTRACT = OpenAPI.from_dict(load_contract())
+SCHEMAS = load_contract()["components"]["schemas"]
 
 
 def _errors(method: str, path: str, status: int, body: bytes) -> list[Exception]:
@@ -82,4 +82,4 @@ async def test_every_operation_answers_as_the_contract_says(
 
 
 def _declared() -> list[Any]:
-    return [one for path in load_document()["paths"].values() for one in path.values()]
+    return [one for path in load_contract()["paths"].values() for one in path.values()]

@@ -77,7 +77,7 @@ def test_folders_are_made_as_they_are_given(store: Store) -> None:
     ]
     with pytest.raises(sqlite3.IntegrityError):
         store.add_folder("Another", 7)
-    with pytest.raises(ValueError, match="offset"):
+    with pytest.raises(ValueError):
         store.add_folder("Nowhere", 9, datetime(2026, 1, 1))  # noqa: DTZ001 - the defect
 
 

