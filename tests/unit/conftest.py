@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib.resources
 import json
+from collections.abc import AsyncIterator
 from typing import Any, Final
 
+import pytest
 from hypothesis import HealthCheck, settings
+
+from .job_service import Service
 
 # The same examples in every run; no deadline, since CI machines stall.
 settings.register_profile(
@@ -35,3 +40,10 @@ def component(name: str) -> dict[str, Any]:
     """Give a schema of the contract by its name."""
     schema: dict[str, Any] = CONTRACT["components"]["schemas"][name]
     return schema
+
+
+@pytest.fixture
+async def service() -> AsyncIterator[Service]:
+    """Create a service for jobs; no task may be left running after the test."""
+    yield Service()
+    assert asyncio.all_tasks() == {asyncio.current_task()}

@@ -1,0 +1,73 @@
+"""`CreateJob` over callables in memory."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from junkie_async import BatchError, CreateJob, InvalidResponseError, KeyBatch, OutcomeUnknownError
+from junkie_async._hooks import InFlightCallback
+
+from .job_service import Service
+
+
+@given(st.integers(1, 2500), st.integers(1, 9))
+async def test_exactly_as_many_keys_as_asked_for(amount: int, concurrency: int) -> None:
+    """A job is split into calls of 100 and a rest, with bounded concurrency."""
+    service = Service()
+    report = await service.create_job(amount, concurrency)
+    assert (report.requested, report.created, report.failed, report.unknown) == (
+        amount,
+        amount,
+        0,
+        0,
+    )
+    assert len(set(report.keys)) == amount
+    assert service.calls.count(100) == amount // 100
+    assert sum(service.calls) == amount
+    assert service.most_concurrent <= concurrency
+
+
+async def test_an_unknown_outcome_is_reported_as_unknown(service: Service) -> None:
+    """The keys of a call with an unknown outcome count as unknown, not as failed."""
+
+    def lose(call: int) -> None:
+        if call == 2:
+            raise OutcomeUnknownError("lost")
+
+    service.before = lose
+    with pytest.raises(BatchError) as caught:
+        await service.create_job(250, 1)
+    report = caught.value.report
+    assert (report.created, report.unknown, report.failed) == (100, 100, 50)
+
+
+async def test_readable_keys_of_an_unreadable_response_are_reported() -> None:
+    """The good key values of a response with a bad one are created; the bad one is unknown."""
+
+    async def create_garbled(amount: int, _: str | None, __: InFlightCallback) -> KeyBatch:
+        rows = tuple(f"K{at}" for at in range(amount - 1))
+        cause = InvalidResponseError("keys[99] must be a key value", rows=rows)
+        raise OutcomeUnknownError("sent") from cause
+
+    with pytest.raises(BatchError) as caught:
+        await CreateJob(300, create_garbled, concurrency=1)
+    report = caught.value.report
+    assert report.keys == tuple(f"K{at}" for at in range(99))
+    assert (report.unknown, report.failed) == (1, 200)
+
+
+async def test_fewer_keys_than_requested_end_the_job(service: Service) -> None:
+    """A response with fewer keys is an error; its keys are reported and yielded."""
+
+    async def create_fewer(amount: int, _: str | None, __: InFlightCallback) -> KeyBatch:
+        return KeyBatch(keys=tuple((await service.create(amount - 1)).keys), count=amount)
+
+    keys: list[str] = []
+    with pytest.raises(BatchError) as caught:
+        async for batch in CreateJob(300, create_fewer, concurrency=1):
+            keys += batch.keys
+    assert isinstance(caught.value.__cause__, InvalidResponseError)
+    assert tuple(keys) == caught.value.report.keys
+    assert (len(keys), caught.value.report.failed) == (99, 201)

@@ -1,0 +1,92 @@
+"""`DeleteJob` over callables in memory."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from junkie_async import BatchError, DeleteJob, InvalidRequestError, Key, ServerError
+
+from .job_service import Service
+
+
+@given(st.integers(0, 4500), st.integers(1, 5), st.sampled_from(["list", "iterator", "async"]))
+async def test_exactly_the_keys_of_any_iterable(amount: int, concurrency: int, kind: str) -> None:
+    """A job is split into calls of 1000; deleted and missing keys add up to the requested ones."""
+    service = Service()
+    ids = [at + 1 if at % 3 else at + 1 + 10**6 for at in range(amount)]
+
+    async def stream() -> AsyncIterator[int]:
+        for key_id in ids:
+            yield key_id
+
+    kinds: dict[str, Iterable[int] | AsyncIterable[int]]
+    kinds = {"list": ids, "iterator": iter(ids), "async": stream()}
+    report = await DeleteJob(kinds[kind], service.delete, concurrency=concurrency)
+    missing = -(-amount // 3)
+    assert (report.requested, report.missing, report.deleted, report.failed) == (
+        amount,
+        missing,
+        amount - missing,
+        0,
+    )
+    assert {key for chunk in service.deleted for key in chunk} == set(ids)
+    assert all(len(chunk) <= 1000 for chunk in service.deleted)
+    assert len(service.deleted) == -(-amount // 1000)
+
+
+async def test_duplicates_are_dropped_but_ids_and_values_differ(service: Service) -> None:
+    """5, "5" and a Key of ID 5 are two keys: one by ID, one by value."""
+    keys: list[int | str | Key] = [5, "5", 5, Key(id=5, key_value="K"), "5", 6]
+    shown: list[tuple[int, int | None]] = []
+    report = await DeleteJob(
+        keys, service.delete, concurrency=1, on_progress=lambda *now: shown.append(now)
+    )
+    assert service.deleted == [[5, "5", 6]]
+    assert report.requested == 3
+    assert shown == [(3, 3)]
+
+
+async def test_an_iterator_is_read_lazily(service: Service) -> None:
+    """An endless source is read no further than the calls in flight need."""
+    read = 0
+
+    def endless() -> Iterator[int]:
+        nonlocal read
+        while True:
+            read += 1
+            yield read
+
+    def fail(call: int) -> None:
+        if call == 3:
+            raise ServerError("down", status=500)
+
+    service.before = fail
+    with pytest.raises(BatchError) as caught:
+        await DeleteJob(endless(), service.delete, concurrency=2)
+    report = caught.value.report
+    assert read <= 6000
+    assert report.requested == read == report.deleted + report.missing + report.failed
+    assert report.failed >= 1000
+
+
+@pytest.mark.parametrize("keys", [[1, True], [1, ".."], {0}, (1, 2.0)])
+async def test_a_collection_is_checked_before_anything_is_sent(
+    service: Service, keys: list[int]
+) -> None:
+    """A bad reference in a list is named by its index, and nothing has been deleted."""
+    with pytest.raises(InvalidRequestError) as caught:
+        DeleteJob(keys, service.delete, concurrency=1)
+    assert caught.value.field in ("keys[0]", "keys[1]")
+    assert not service.deleted
+
+
+@pytest.mark.parametrize("keys", ["JNK-1", b"JNK-1", 5, None])
+async def test_a_value_that_is_no_iterable_is_refused(service: Service, keys: list[int]) -> None:
+    """A single key value is not read as a list of letters."""
+    with pytest.raises(InvalidRequestError) as caught:
+        DeleteJob(keys, service.delete, concurrency=1)
+    assert caught.value.field == "keys"
