@@ -1,4 +1,4 @@
-"""The emulator over real sockets on loopback, asked by plain aiohttp and never by the SDK."""
+"""Fixtures: the emulator over real sockets on loopback, and plain aiohttp instead of the SDK."""
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -15,22 +15,22 @@ NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
 
 @dataclass
 class Clock:
-    """A clock that moves when told to."""
+    """A clock that tests move."""
 
     moment: datetime = NOON
 
     def __call__(self) -> datetime:
-        """Tell the time."""
+        """Return the time."""
         return self.moment
 
-    def pass_by(self, **amount: float) -> None:
-        """Move on by a timedelta's arguments."""
+    def advance(self, **amount: float) -> None:
+        """Advance by the arguments of a timedelta."""
         self.moment += timedelta(**amount)
 
 
 @dataclass
 class Reply:
-    """A response, read."""
+    """A response whose body was read."""
 
     status: int
     body: Any
@@ -38,14 +38,14 @@ class Reply:
 
 
 class Api:
-    """Sends requests as they are given."""
+    """Send requests to an emulator without the SDK."""
 
     def __init__(self, session: aiohttp.ClientSession, url: str) -> None:
         self.session = session
         self.url = url
 
     async def __call__(self, method: str, path: str, json: Any = None, **options: Any) -> Reply:
-        """Send a request and read its answer, which is JSON whatever happens."""
+        """Send a request and read the response, which must be JSON."""
         if json is not None:
             options["json"] = json
         async with self.session.request(method, self.url + path, **options) as response:
@@ -53,7 +53,7 @@ class Api:
             return Reply(response.status, await response.json(), response.headers)
 
     async def create(self, **fields: Any) -> Any:
-        """Make a key and return it."""
+        """Create a key and return it."""
         reply = await self("POST", "/keys", {"provider_id": 1, **fields})
         assert reply.status == 201, reply.body
         return reply.body["key"]

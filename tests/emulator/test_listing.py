@@ -1,4 +1,4 @@
-"""Pages, totals and counters against the simplest thing that can be right: all rows, in Python."""
+"""Listings: pages, totals and counters, compared with a plain computation over all rows."""
 
 import json
 import random
@@ -106,8 +106,8 @@ def _check_counters(store: Store) -> None:
     assert [store.count()] == [n for (n,) in store._db.execute("SELECT count(*) FROM keys")]
 
 
-class _Chance:
-    """A life of the store, by the dice."""
+class _RandomWrites:
+    """Random writes to a store, from a seed."""
 
     def __init__(self, store: Store, clock: Clock, seed: int) -> None:
         self.store, self.clock, self.dice = store, clock, random.Random(seed)
@@ -149,7 +149,7 @@ class _Chance:
             lambda: store.delete(one),
             lambda: store.update(one, self.change()),
             lambda: store.mark_used(one),
-            lambda: self.clock.pass_by(seconds=self.dice.randint(1, 200)),
+            lambda: self.clock.advance(seconds=self.dice.randint(1, 200)),
         ]
         self.dice.choice(actions)()
 
@@ -159,11 +159,11 @@ class _Chance:
 def test_pages_stay_right_through_random_writes(
     store: Store, clock: Clock, monkeypatch: pytest.MonkeyPatch, seed: int, large: int
 ) -> None:
-    """With listings that are followed, that come and go, and that are made anew."""
+    """Large, small and evicted listings match a plain computation over all rows."""
     monkeypatch.setattr(listing, "_LARGE", large)
     monkeypatch.setattr(listing, "_MAX_UPDATED", 40)
     monkeypatch.setattr(listing, "_MAX_ANCHORS", 6)
-    chance = _Chance(store, clock, seed)
+    chance = _RandomWrites(store, clock, seed)
     store.seed(60, {"service_id": lambda index: index % 3, "discord_id": "1" * 17})
     for _ in range(70):
         chance.step()
@@ -174,7 +174,7 @@ def test_pages_stay_right_through_random_writes(
 
 @pytest.mark.parametrize("rows", [250, 6_000])
 def test_a_walk_sees_every_key_once(store: Store, rows: int) -> None:
-    """In order, and beyond its end there is nothing."""
+    """Pages come in order, and past the last page there is nothing."""
     ids = list(store.seed(rows, {"service_id": lambda index: index % 2}))
     walked = [one for page in range(1, rows // 50 + 2) for one in _page(store, {}, page, 50)]
     assert walked == (ids[::-1] if store._listings._newest_first else ids)
@@ -183,10 +183,10 @@ def test_a_walk_sees_every_key_once(store: Store, rows: int) -> None:
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_a_walk_amid_writes_equals_a_plain_offset(
+def test_a_walk_during_writes_equals_a_plain_offset(
     store: Store, clock: Clock, monkeypatch: pytest.MonkeyPatch, seed: int
 ) -> None:
-    """Rows come and go on both sides of the anchors of a large listing."""
+    """Rows are added and deleted on both sides of a large listing's anchors."""
     monkeypatch.setattr(listing, "_LARGE", 300)
     store.seed(600, {"service_id": 1})
     dice = random.Random(seed)
@@ -199,8 +199,8 @@ def test_a_walk_amid_writes_equals_a_plain_offset(
     assert len(kept._anchors) > 25  # they were moved, not forgotten
 
 
-def test_pages_in_flight_together_may_come_in_any_order(store: Store, clock: Clock) -> None:
-    """Prefetched ones are not always handled as they were sent."""
+def test_concurrent_pages_may_arrive_in_any_order(store: Store, clock: Clock) -> None:
+    """Prefetched pages are not always handled in the order sent."""
     store.seed(400, {})
     for first in range(1, 37, 4):
         for page in (first + 2, first, first + 3, first + 1):
@@ -208,7 +208,7 @@ def test_pages_in_flight_together_may_come_in_any_order(store: Store, clock: Clo
 
 
 def test_a_walk_never_skips_far(store: Store) -> None:
-    """In order or with four pages in flight, OFFSET is left with less than the prefetch."""
+    """In order or with four pages in flight, OFFSET stays below the prefetch."""
     statements: list[str] = []
     store.seed(1_000, {})
     store._db.set_trace_callback(statements.append)
@@ -228,8 +228,8 @@ def _offsets(statements: list[str]) -> list[int]:
     return [int(sql.rsplit(" ", 1)[1]) for sql in statements if "OFFSET" in sql]
 
 
-def test_what_is_remembered_is_bounded(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Listings and their anchors, the oldest go first."""
+def test_caches_are_bounded(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The oldest listings and anchors are evicted."""
     monkeypatch.setattr(listing, "_MAX_ANCHORS", 5)
     store.seed(100, {})
     for page in range(1, 21):
@@ -250,7 +250,7 @@ def _plan(store: Store, filters: Mapping[str, Any], *, anchored: bool = False) -
 
 
 def test_pages_of_many_keys_use_indexes_and_never_sort(store: Store) -> None:
-    """The most selective one, and the order of IDs comes with it."""
+    """The most selective index is used, and rows come in the order of IDs."""
     store.seed(
         20_000,
         {

@@ -1,4 +1,4 @@
-"""The limiter, on a clock that the tests move."""
+"""The rate limiter, on a clock that the tests move."""
 
 import math
 
@@ -42,10 +42,10 @@ def _run_dry(limiter: RateLimiter) -> Admission:
         (50, 500, 500),
     ],
 )
-def test_a_burst_is_a_second_and_at_least_one(
+def test_burst_defaults_to_one_seconds_worth(
     time: _Time, rate: float, burst: float | None, size: int
 ) -> None:
-    """Unless it is given; at one moment no more pass, and what remains is told truly."""
+    """A full bucket admits the burst, counts down `remaining`, then refuses."""
     limiter = RateLimiter(rate, burst, time)
     remaining = [limiter.admit().remaining for _ in range(size)]
     assert remaining == list(reversed(range(size)))
@@ -56,10 +56,10 @@ def test_a_burst_is_a_second_and_at_least_one(
 @pytest.mark.parametrize("began", [0.0, 1000.0, 1e8])
 @pytest.mark.parametrize("burst", [1, 2.5, None])
 @pytest.mark.parametrize("rate", [0.5, 3, 7, 10, 49, 100, 333, 1000])
-def test_the_exact_pace_is_never_refused(
+def test_the_exact_rate_is_never_refused(
     time: _Time, rate: float, burst: float | None, began: float
 ) -> None:
-    """Rounding of floats refuses nobody, not after a burst either nor after years of uptime."""
+    """Float rounding refuses nothing, neither after a burst nor after years of uptime."""
     time.now = began
     limiter = RateLimiter(rate, burst, time)
     _run_dry(limiter)
@@ -69,7 +69,7 @@ def test_the_exact_pace_is_never_refused(
 
 
 def test_any_second_sees_at_most_the_rate_and_one_burst(time: _Time) -> None:
-    """However hard it is pushed, and over ten seconds the rate is reached."""
+    """Under any load; and over ten seconds the full rate is admitted."""
     limiter, passed = RateLimiter(100, 20, time), []
     for _ in range(20_000):
         if limiter.admit().admitted:
@@ -82,18 +82,18 @@ def test_any_second_sees_at_most_the_rate_and_one_burst(time: _Time) -> None:
 @pytest.mark.parametrize(
     ("rate", "burst", "seconds"), [(100, 5, 1), (0.5, 1, 2), (0.1, 1, 10), (0.1, 9, 10)]
 )
-def test_a_refusal_tells_whole_seconds_after_which_it_passes(
+def test_retry_after_is_whole_seconds_rounded_up(
     time: _Time, rate: float, burst: float, seconds: int
 ) -> None:
-    """They are rounded up, so at least one."""
+    """After that wait a request is admitted."""
     limiter = RateLimiter(rate, burst, time)
     assert _run_dry(limiter).retry_after == seconds
     time.now += seconds
     assert limiter.admit().admitted
 
 
-def test_the_headers_tell_of_the_bucket(time: _Time) -> None:
-    """What it holds, what is left in it, and when it is full again."""
+def test_headers_describe_the_bucket(time: _Time) -> None:
+    """They give its size, what is left, and when it is full again."""
     limiter = RateLimiter(20, 60, time)
     names = ("RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset")
     admissions = [limiter.admit() for _ in range(61)]
@@ -109,10 +109,10 @@ BURSTS = st.none() | st.floats(1, 20_000)
 
 
 @given(RATES, BURSTS, st.lists(st.floats(0, 100), max_size=20))
-def test_what_a_admission_promises_is_kept(
+def test_announced_waits_are_long_enough(
     rate: float, burst: float | None, pauses: list[float]
 ) -> None:
-    """A wait of `retry_after` admits one, a wait of `reset` a whole burst, whatever was before."""
+    """After `retry_after` one request passes, after `reset` a whole burst."""
     time = _Time()
     limiter = RateLimiter(rate, burst, time)
     for pause in pauses:
@@ -128,10 +128,10 @@ def test_what_a_admission_promises_is_kept(
 @pytest.mark.parametrize("rate", [0.1, 0.5, 1, 3, 10, 33.3, 100, 1000])
 @pytest.mark.parametrize("seconds_worth", [0.01, 0.1, 0.5, 1, 2.5, 30])
 @pytest.mark.parametrize("spent", [0, 0.3, 0.9, 1])
-def test_who_spreads_the_remaining_over_the_reset_is_never_refused(
+def test_spreading_remaining_over_reset_is_never_refused(
     time: _Time, rate: float, seconds_worth: float, spent: float
 ) -> None:
-    """Window by window, from any level of the bucket, until a pace is found."""
+    """Window by window, from any level of the bucket."""
     limiter = RateLimiter(rate, max(1, rate * seconds_worth), time)
     admission = limiter.admit()
     for _ in range(int(admission.remaining * spent)):
@@ -146,10 +146,10 @@ def test_who_spreads_the_remaining_over_the_reset_is_never_refused(
 
 @pytest.mark.parametrize("rate", [0.1, 1, 10, 100, 1000])
 @pytest.mark.parametrize("seconds_worth", [0.05, 1, 10])
-def test_who_paces_each_request_by_the_last_answer_is_never_refused(
+def test_pacing_by_the_last_response_is_never_refused(
     time: _Time, rate: float, seconds_worth: float
 ) -> None:
-    """Nor is such a client slower than half the rate, where the bucket holds two seconds."""
+    """Such a client also reaches half the rate if the bucket holds two seconds' worth."""
     limiter = RateLimiter(rate, max(1, rate * seconds_worth), time)
     for _ in range(2000):
         admission = limiter.admit()
@@ -161,13 +161,13 @@ def test_who_paces_each_request_by_the_last_answer_is_never_refused(
 
 @pytest.mark.parametrize("rate", [0, -1, math.inf, math.nan])
 def test_the_rate_must_be_a_finite_number_above_zero(rate: float) -> None:
-    """Anything else is refused at once."""
+    """Anything else is refused."""
     with pytest.raises(ValueError):
         RateLimiter(rate)
 
 
 @pytest.mark.parametrize("burst", [0, 0.99, -1, math.inf, math.nan])
 def test_the_burst_must_be_a_finite_number_from_one(burst: float) -> None:
-    """With less, nothing would ever pass."""
+    """With less than one token, nothing would ever pass."""
     with pytest.raises(ValueError):
         RateLimiter(1, burst)

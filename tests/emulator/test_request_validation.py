@@ -1,4 +1,4 @@
-"""Requests before the contract: what passes, what doesn't, and which field is named."""
+"""Request validation: what is accepted, what is refused, and which field is named."""
 
 import json
 from pathlib import Path
@@ -31,13 +31,13 @@ def _query(**parameters: str) -> dict[str, Any]:
 
 
 def test_the_document_has_nine_operations() -> None:
-    """Each has a method and a path of its own."""
+    """Each has its own method and path."""
     assert len(OPERATIONS) == 9
     assert len({(one.method, one.path) for one in OPERATIONS.values()}) == 9
 
 
 def test_the_bundled_contract_is_the_published_one() -> None:
-    """Its servers and security are there, so it is the whole document."""
+    """The whole document is bundled, with its servers."""
     document = load_contract()
     assert document["openapi"].startswith("3.0")
     assert document["servers"] == [{"url": "https://api.jnkie.com/api/v2"}]
@@ -45,7 +45,7 @@ def test_the_bundled_contract_is_the_published_one() -> None:
 
 
 def test_nullable_becomes_a_second_type() -> None:
-    """At every depth, and null joins an enum; the given schema stays as it was."""
+    """At every depth, and null joins an enum; the given schema is not changed."""
     schema = {
         "type": "object",
         "properties": {
@@ -91,15 +91,15 @@ def test_nullable_becomes_a_second_type() -> None:
         ({"provider_id": 1, "discord_id": 10**17}, "discord_id"),
     ],
 )
-def test_a_wrong_body_is_refused_with_its_field(body: Any, field: str) -> None:
-    """The field is a dotted path, and stands at the head of the message."""
+def test_an_invalid_body_is_refused_with_its_field(body: Any, field: str) -> None:
+    """The field is a dotted path and begins the message."""
     with pytest.raises(BadRequestError) as caught:
         _body(body)
     assert caught.value.field == field
     assert str(caught.value).startswith(f"{field}: ")
 
 
-def test_the_values_of_a_refused_body_are_not_repeated() -> None:
+def test_messages_do_not_repeat_values() -> None:
     """Key values stay out of messages and logs."""
     with pytest.raises(BadRequestError) as caught:
         _body({"provider_id": 1, "discord_id": "very-secret"})
@@ -115,13 +115,13 @@ def test_the_values_of_a_refused_body_are_not_repeated() -> None:
         {"key_name": "\U0001f511" * 255, "hwid": "x" * 255},
     ],
 )
-def test_a_right_body_passes_as_it_is(fields: dict[str, Any]) -> None:
-    """Limits belong to what is allowed."""
+def test_a_valid_body_is_returned_unchanged(fields: dict[str, Any]) -> None:
+    """Values at their limits are valid."""
     assert _body({"provider_id": 1, **fields}) == {"provider_id": 1, **fields}
 
 
 def test_unknown_fields_of_a_body_are_dropped() -> None:
-    """The service ignores them."""
+    """The service ignores them too."""
     assert _body({"provider_id": 1, "nonsense": 5}) == {"provider_id": 1}
 
 
@@ -137,14 +137,14 @@ def test_unknown_fields_of_a_body_are_dropped() -> None:
         b"[" * 100_000,
     ],
 )
-def test_what_is_not_json_is_refused(raw: bytes) -> None:
-    """Python's reader takes more than JSON; SQLite could not store a lone surrogate."""
+def test_invalid_json_is_refused(raw: bytes) -> None:
+    """Python's reader accepts more than JSON; SQLite can't store a lone surrogate."""
     with pytest.raises(BadRequestError) as caught:
         CREATE.validate_body("application/json", raw)
     assert caught.value.field == "body"
 
 
-def test_an_escaped_surrogate_pair_is_text() -> None:
+def test_an_escaped_surrogate_pair_is_accepted() -> None:
     """Only a lone half is refused."""
     raw = b'{"provider_id": 1, "key_name": "\\ud83d\\udd11"}'
     assert CREATE.validate_body("application/json", raw)["key_name"] == "\U0001f511"
@@ -152,13 +152,13 @@ def test_an_escaped_surrogate_pair_is_text() -> None:
 
 @pytest.mark.parametrize("content_type", ["text/plain", "application/x-www-form-urlencoded", ""])
 def test_another_content_type_is_refused(content_type: str) -> None:
-    """Whatever the body holds."""
+    """Whatever the body contains."""
     with pytest.raises(BadRequestError):
         CREATE.validate_body(content_type, b'{"provider_id": 1}')
 
 
 def test_an_operation_without_a_body_reads_none() -> None:
-    """The contract declares none for a HWID reset."""
+    """The contract declares no body for a HWID reset."""
     assert OPERATIONS["resetKeyHwid"].validate_body("text/plain", b"whatever") == {}
 
 
@@ -186,29 +186,29 @@ def test_an_operation_without_a_body_reads_none() -> None:
         ("expires_after", "2026-02-30T00:00:00Z"),
     ],
 )
-def test_a_wrong_parameter_is_refused_by_name(name: str, value: str) -> None:
-    """It is deserialised as its schema says, strictly."""
+def test_an_invalid_parameter_is_refused_by_name(name: str, value: str) -> None:
+    """Parameters are parsed strictly by their schema."""
     with pytest.raises(BadRequestError) as caught:
         _query(**{name: value})
     assert caught.value.field == name
 
 
 def test_parameters_get_their_types_and_defaults() -> None:
-    """Text stays text, digits or not; unknown parameters are ignored."""
+    """Strings of digits stay strings; unknown parameters are ignored."""
     given = _query(service_id="-7", key="123", limit="100", nonsense="1", discord_id="5")
     assert given == {"page": 1, "limit": 100, "service_id": -7, "key": "123", "discord_id": "5"}
     assert _query() == {"page": 1, "limit": 50}
 
 
 def test_a_repeated_parameter_is_refused() -> None:
-    """Which of the two counts would be a guess; an unknown one may repeat."""
+    """An unknown one may be repeated."""
     twice = MultiDict([("x", "1"), ("x", "2"), ("limit", "5"), ("limit", "5")])
     with pytest.raises(BadRequestError) as caught:
         LIST.validate_parameters(twice, {})
     assert caught.value.field == "limit"
 
 
-def test_a_query_cannot_stand_in_for_the_path() -> None:
+def test_a_query_parameter_does_not_override_the_path() -> None:
     """A placeholder's name in the query is an unknown parameter."""
     get = OPERATIONS["getKey"]
     assert get.validate_parameters(MultiDict(keyId="2"), {"keyId": "1"}) == {"keyId": "1"}
@@ -225,29 +225,29 @@ def test_a_query_cannot_stand_in_for_the_path() -> None:
         ("1", "keys"),
     ],
 )
-def test_a_bulk_delete_takes_1_to_1000_ids_or_values(keys: Any, field: str) -> None:
-    """The position of the first wrong one is named."""
+def test_a_bulk_delete_accepts_1_to_1000_ids_or_values(keys: Any, field: str) -> None:
+    """The error names the position of the first invalid one."""
     with pytest.raises(BadRequestError) as caught:
         _body({"keys": keys}, OPERATIONS["bulkDeleteKeys"])
     assert caught.value.field == field
 
 
 def test_a_full_bulk_delete_passes() -> None:
-    """A thousand of both kinds."""
+    """A thousand IDs and key values are accepted."""
     body = {"keys": [1, "1"] * 500}
     assert _body(body, OPERATIONS["bulkDeleteKeys"]) == body
 
 
 @pytest.mark.parametrize("amount", [0, 101, None])
 def test_a_batch_has_1_to_100_keys(amount: int | None) -> None:
-    """Null is none of them."""
+    """Null is not an amount."""
     with pytest.raises(BadRequestError) as caught:
         _body({"provider_id": 1, "amount": amount}, OPERATIONS["createKeyBatch"])
     assert caught.value.field == "amount"
 
 
-def test_an_update_may_be_empty_but_its_moment_must_be_one() -> None:
-    """The format of a date-time is enforced in bodies too."""
+def test_an_update_may_be_empty_but_not_malformed() -> None:
+    """The date-time format is enforced in bodies too."""
     update = OPERATIONS["updateKey"]
     assert _body({}, update) == {}
     assert _body({"expires_at": None}, update) == {"expires_at": None}

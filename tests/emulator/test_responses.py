@@ -1,4 +1,4 @@
-"""What the emulator answers, before the same contract, in the hands of another library."""
+"""The emulator's responses, validated against the contract by another library."""
 
 from typing import Any
 
@@ -24,8 +24,8 @@ def _errors(method: str, path: str, status: int, body: bytes) -> list[Exception]
 
 
 @pytest.fixture
-def judged(api: Api) -> Any:
-    """Sends a request and holds the answer against the contract."""
+def send_valid(api: Api) -> Any:
+    """Send a request and validate the response against the contract."""
 
     async def send(method: str, path: str, json: Any = None, status: int = 200) -> Any:
         async with api.session.request(method, api.url + path, json=json) as response:
@@ -37,8 +37,8 @@ def judged(api: Api) -> Any:
     return send
 
 
-def test_the_judge_refuses_what_is_wrong() -> None:
-    """Else its silence would mean nothing."""
+def test_the_validator_finds_errors() -> None:
+    """Otherwise its silence would prove nothing."""
     assert _errors("GET", "/keys/1", 200, b'{"key": {"id": "1"}}')
     assert _errors("GET", "/keys/1", 200, b'{"key": {"expires_at": "soon"}}')
     assert _errors("GET", "/keys", 200, b'{"pagination": {"total": -1}}')
@@ -58,26 +58,26 @@ FULL = {
 
 
 @pytest.mark.parametrize("fields", [{"provider_id": 1}, FULL], ids=["bare", "full"])
-async def test_every_operation_answers_as_the_contract_says(
-    judged: Any, emulator: Emulator, fields: dict[str, Any]
+async def test_every_response_obeys_the_contract(
+    send_valid: Any, emulator: Emulator, fields: dict[str, Any]
 ) -> None:
-    """All nine of them, with little in a key and with all of it."""
-    key = (await judged("POST", "/keys", fields, status=201))["key"]
+    """All nine operations, with the fewest and with all fields of a key."""
+    key = (await send_valid("POST", "/keys", fields, status=201))["key"]
     assert key.keys() == SCHEMAS["Key"]["properties"].keys()
     batch = {name: value for name, value in fields.items() if name != "hwids"}
-    made = await judged("POST", "/keys/batch", {**batch, "amount": 2}, status=201)
+    made = await send_valid("POST", "/keys/batch", {**batch, "amount": 2}, status=201)
     await emulator.mark_used(key["id"])
-    listed = await judged("GET", "/keys?limit=1")
+    listed = await send_valid("GET", "/keys?limit=1")
     assert listed["keys"][0].keys() == SCHEMAS["Key"]["properties"].keys()
     assert listed["pagination"].keys() == SCHEMAS["Pagination"]["properties"].keys()
-    detailed = (await judged("GET", f"/keys/{key['id']}"))["key"]
+    detailed = (await send_valid("GET", f"/keys/{key['id']}"))["key"]
     assert detailed.keys() == SCHEMAS["Key"]["properties"].keys() | {"discord_redemption"}
-    for folder in (await judged("GET", "/keys/folders"))["folders"]:
+    for folder in (await send_valid("GET", "/keys/folders"))["folders"]:
         assert folder.keys() == SCHEMAS["KeyFolder"]["properties"].keys()
-    await judged("PUT", f"/keys/{key['key_value']}", {"expires_at": "2030-01-01T00:00:00Z"})
-    await judged("POST", f"/keys/{key['id']}/reset-hwid")
-    await judged("DELETE", f"/keys/{key['id']}")
-    await judged("POST", "/keys/bulk-delete", {"keys": made["keys"]})
+    await send_valid("PUT", f"/keys/{key['key_value']}", {"expires_at": "2030-01-01T00:00:00Z"})
+    await send_valid("POST", f"/keys/{key['id']}/reset-hwid")
+    await send_valid("DELETE", f"/keys/{key['id']}")
+    await send_valid("POST", "/keys/bulk-delete", {"keys": made["keys"]})
     assert set(emulator.calls) == {one["operationId"] for one in _declared()}
 
 

@@ -1,4 +1,4 @@
-"""Keys by the thousand, straight into the store."""
+"""Bulk insertion into the store."""
 
 import json
 import sqlite3
@@ -22,7 +22,7 @@ def store() -> Iterator[Store]:
 
 
 def test_columns_are_values_or_callables_of_the_index(store: Store) -> None:
-    """The IDs come in the order of the rows."""
+    """IDs ascend in the order of the rows."""
     store.create({"provider_id": 9})
     ids = store.seed(
         3,
@@ -48,8 +48,8 @@ def test_columns_are_values_or_callables_of_the_index(store: Store) -> None:
     assert store.page({}, 1, 1).total == 4
 
 
-def test_hwids_are_words_or_what_the_contract_shows(store: Store) -> None:
-    """Of a mapping, what it leaves out is made; the first of two with one name counts."""
+def test_hwids_are_strings_or_hwid_objects(store: Store) -> None:
+    """Missing fields get defaults; of two with the same HWID the first counts."""
     hwids = [
         "A",
         {"hwid": "B", "bound_at": NOON.replace(year=2020), "bound_by": "user"},
@@ -66,8 +66,8 @@ def test_hwids_are_words_or_what_the_contract_shows(store: Store) -> None:
     ]
 
 
-def test_folders_are_made_as_they_are_given(store: Store) -> None:
-    """With an ID and a moment, or with the next ones; an ID is given once."""
+def test_folders_have_the_given_id_and_time(store: Store) -> None:
+    """Both have defaults; an ID can be used once."""
     given = NOON.replace(year=2020)
     assert [store.add_folder("Old", 7, given), store.add_folder("New")] == [7, 8]
     folders = [(folder["id"], folder["name"], folder["created_at"]) for folder in store.folders()]
@@ -82,7 +82,7 @@ def test_folders_are_made_as_they_are_given(store: Store) -> None:
 
 
 def test_defaults_of_a_seed(store: Store) -> None:
-    """Key values of the usual form, provider 1, made now."""
+    """Key values are generated, the provider is 1, the creation time is now."""
     [one] = store.seed(1, {"validity_minutes": 60})
     key = json.loads(store.get(one) or "")
     assert key["key_value"].startswith("JNK-")
@@ -91,8 +91,8 @@ def test_defaults_of_a_seed(store: Store) -> None:
     assert key["is_premium"] is False
 
 
-def test_many_seeds_make_different_values(store: Store) -> None:
-    """Over the size of the generator's chunks."""
+def test_seeded_key_values_are_unique(store: Store) -> None:
+    """Across the chunks of the generator."""
     ids = [*store.seed(10_001, {}), *store.seed(5, {}), *store.seed(0, {})]
     assert ids == list(range(1, 10_007))
     [(values,)] = store._db.execute("SELECT count(DISTINCT key_value) FROM keys")
@@ -108,10 +108,10 @@ def test_many_seeds_make_different_values(store: Store) -> None:
         (1, {"expires_at": datetime(2026, 1, 1)}, ValueError),  # noqa: DTZ001 - the defect
     ],
 )
-def test_what_cannot_be_seeded(
+def test_invalid_seeds_insert_nothing(
     store: Store, amount: int, columns: dict[str, Any], error: type[Exception]
 ) -> None:
-    """It is said, and nothing is inserted."""
+    """Unknown columns, negative amounts and naive moments are refused."""
     with pytest.raises(error):
         store.seed(amount, columns)
     assert store.count() == 0

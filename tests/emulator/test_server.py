@@ -1,4 +1,4 @@
-"""The emulator's lifetime: start, stop, restart, and that it leaves nothing behind."""
+"""The emulator's lifetime: start, stop, restart, and cleaning up."""
 
 import asyncio
 from pathlib import Path
@@ -13,7 +13,7 @@ from .conftest import Api
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "", "example.com", "192.168.0.1", "::", "10.0.0.1"])
-def test_a_host_beyond_loopback_is_refused(host: str) -> None:
+def test_only_loopback_hosts_are_accepted(host: str) -> None:
     """The emulator never listens to a network."""
     with pytest.raises(ValueError):
         Emulator(host=host)
@@ -22,10 +22,10 @@ def test_a_host_beyond_loopback_is_refused(host: str) -> None:
 @pytest.mark.parametrize(
     ("host", "shown"), [("localhost", "127.0.0.1"), ("127.0.0.2", "127.0.0.2"), ("::1", "[::1]")]
 )
-async def test_any_loopback_address_will_do(
+async def test_any_loopback_address_is_accepted(
     session: aiohttp.ClientSession, host: str, shown: str
 ) -> None:
-    """Its URL can be asked as it is."""
+    """Its URL can be requested as it is."""
     emulator = Emulator(host=host)
     try:
         await emulator.start()
@@ -41,7 +41,7 @@ async def test_any_loopback_address_will_do(
 
 
 async def test_it_runs_between_start_and_close() -> None:
-    """Closing again does nothing, starting twice is an error, neither is forgotten."""
+    """Closing twice does nothing, starting twice is an error, and it can start again."""
     emulator = Emulator()
     for _ in range(2):
         with pytest.raises(RuntimeError):
@@ -59,7 +59,7 @@ async def test_it_runs_between_start_and_close() -> None:
 
 
 async def test_a_port_that_is_taken(emulator: Emulator) -> None:
-    """The error is the system's, and nothing stays open."""
+    """The operating system's error is raised, and nothing stays open."""
     port = yarl.URL(emulator.url).port
     assert port is not None
     other = Emulator(port=port)
@@ -73,7 +73,7 @@ async def test_a_port_that_is_taken(emulator: Emulator) -> None:
 
 
 async def test_a_file_keeps_its_keys(tmp_path: Path, session: aiohttp.ClientSession) -> None:
-    """Through a restart, as a path of either kind."""
+    """Over a restart, whether the path is a string or a Path."""
     path = tmp_path / "keys.db"
     async with Emulator(path) as emulator:
         key = await Api(session, emulator.url).create(hwid="A")
@@ -82,8 +82,8 @@ async def test_a_file_keeps_its_keys(tmp_path: Path, session: aiohttp.ClientSess
     assert reply.body["key"] == {**key, "discord_redemption": None}
 
 
-async def test_emulators_do_not_know_each_other(session: aiohttp.ClientSession) -> None:
-    """Two in a process have keys and counters of their own."""
+async def test_emulators_are_independent(session: aiohttp.ClientSession) -> None:
+    """Two in a process have their own keys and counters."""
     async with Emulator() as one, Emulator() as two:
         await Api(session, one.url).create()
         assert (await one.count(), await two.count()) == (1, 0)
@@ -93,7 +93,7 @@ async def test_emulators_do_not_know_each_other(session: aiohttp.ClientSession) 
 async def test_closing_does_not_wait_for_idle_connections(
     emulator: Emulator, api: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A client's keep-alive connection is closed, not waited for."""
+    """A client's keep-alive connection is closed."""
     monkeypatch.setattr(server, "_SHUTDOWN_SECONDS", 30)
     patient = Emulator()
     await patient.start()
@@ -102,10 +102,10 @@ async def test_closing_does_not_wait_for_idle_connections(
         await patient.close()
 
 
-async def test_closing_cuts_off_a_wait_for_latency(
+async def test_closing_aborts_delayed_requests(
     session: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The client sees its connection go."""
+    """The client's connection is closed."""
     monkeypatch.setattr(server, "_SHUTDOWN_SECONDS", 0.005)
     async with Emulator(latency=60) as emulator:
         waiting = asyncio.create_task(Api(session, emulator.url).ids())
@@ -118,7 +118,7 @@ async def test_closing_cuts_off_a_wait_for_latency(
 
 
 async def test_a_cancelled_close_still_closes_the_store(tmp_path: Path) -> None:
-    """The file is free for the next one."""
+    """The next emulator can open the file."""
     emulator = Emulator(tmp_path / "keys.db")
     await emulator.start()
     closing = asyncio.create_task(emulator.close())

@@ -1,4 +1,4 @@
-"""The store alone: what it answers, and that it keeps it."""
+"""The store: reading, writing, and persistence."""
 
 import json
 import sqlite3
@@ -50,7 +50,7 @@ def _ids(store: Store, **filters: Any) -> list[int]:
 
 
 def test_a_new_key_has_every_field(store: Store) -> None:
-    """Booleans are booleans, names are made from IDs, a folder comes into being."""
+    """Booleans are booleans, names derive from IDs, and the folder is created."""
     key = _create(
         store,
         service_id=7,
@@ -94,7 +94,7 @@ def test_a_new_key_has_every_field(store: Store) -> None:
 
 
 def test_names_of_absent_ids_are_null(store: Store) -> None:
-    """No service, no folder."""
+    """Without a service and a folder."""
     key = _create(store)
     assert (key["service_name"], key["folder_name"], key["provider_name"]) == (
         None,
@@ -103,8 +103,8 @@ def test_names_of_absent_ids_are_null(store: Store) -> None:
     )
 
 
-def test_key_values_are_unguessable_and_of_one_form() -> None:
-    """Four groups of capitals and digits."""
+def test_key_values_are_unique_and_of_one_form() -> None:
+    """Four groups of four capitals and digits."""
     values = make_key_values(1000)
     assert len(set(values)) == 1000
     for value in values:
@@ -116,16 +116,16 @@ def test_key_values_are_unguessable_and_of_one_form() -> None:
 
 @pytest.mark.parametrize("validity", [None, 0])
 def test_no_validity_means_no_expiry(store: Store, validity: int | None) -> None:
-    """Null and 0 are for ever."""
+    """Null and 0 never expire."""
     assert _create(store, validity_minutes=validity)["expires_at"] is None
 
 
-def test_an_expiry_on_first_use_waits_for_it(store: Store, clock: Clock) -> None:
-    """And a second use does not move it."""
+def test_expiry_on_first_use_starts_at_the_first_use(store: Store, clock: Clock) -> None:
+    """A second use does not move it."""
     key = _create(store, validity_minutes=60, expiry_on_first_use=True)
     assert key["expires_at"] is None
     assert store.mark_used(key["id"])
-    clock.pass_by(minutes=5)
+    clock.advance(minutes=5)
     assert store.mark_used(key["key_value"])
     used = _get(store, key["id"])
     assert used["used_at"] == "2026-01-31T12:00:00.000Z"
@@ -145,7 +145,7 @@ def test_a_use_at_a_given_moment(store: Store) -> None:
 
 
 def test_a_redemption_needs_a_user_and_a_use(store: Store) -> None:
-    """Both, or it is null."""
+    """It is null without either."""
     key = _create(store, discord_id="1" * 17)
     unlinked = _create(store)
     store.mark_used(unlinked["id"])
@@ -159,8 +159,8 @@ def test_a_redemption_needs_a_user_and_a_use(store: Store) -> None:
     }
 
 
-def test_numbers_are_ids_and_texts_are_values(store: Store) -> None:
-    """Even a text of digits only."""
+def test_numbers_are_ids_and_strings_are_key_values(store: Store) -> None:
+    """Even a string of digits is a key value."""
     ids = store.seed(2, {"key_value": lambda index: str(2 - index)})
     assert _get(store, ids[0])["key_value"] == "2"
     assert _get(store, "2")["id"] == ids[0]
@@ -169,7 +169,7 @@ def test_numbers_are_ids_and_texts_are_values(store: Store) -> None:
 
 
 def test_a_bulk_delete_counts_distinct_keys(store: Store) -> None:
-    """The same key by ID and by value is one, an unknown one none."""
+    """A key given by ID and by key value counts once, an unknown one not at all."""
     keys = [_create(store) for _ in range(3)]
     refs = [keys[0]["id"], keys[0]["key_value"], keys[0]["id"], keys[2]["key_value"], 99, "none"]
     assert store.bulk_delete(refs) == 2
@@ -177,7 +177,7 @@ def test_a_bulk_delete_counts_distinct_keys(store: Store) -> None:
     assert store.bulk_delete(refs) == 0
 
 
-def test_the_id_of_a_deleted_key_never_returns(store: Store) -> None:
+def test_ids_are_never_reused(store: Store) -> None:
     """Not even the highest."""
     key = _create(store)
     assert store.delete(key["id"])
@@ -186,7 +186,7 @@ def test_the_id_of_a_deleted_key_never_returns(store: Store) -> None:
 
 
 def test_an_update_changes_only_what_is_given(store: Store) -> None:
-    """Everything else stays, and null clears."""
+    """Other fields stay, and null clears."""
     key = _create(store, key_name="a", folder_id=3, discord_id="1" * 17, hwid="H", hwid_limit=3)
     before = _get(store, key["id"])
     assert store.update(key["id"], {"folder_id": None, "is_invalidated": True}) == ["H"]
@@ -197,8 +197,8 @@ def test_an_update_changes_only_what_is_given(store: Store) -> None:
     assert store.update(99, {"key_name": "x"}) is None
 
 
-def test_an_update_makes_an_unknown_folder(store: Store) -> None:
-    """As a creation does; a known one keeps its name."""
+def test_an_update_creates_an_unknown_folder(store: Store) -> None:
+    """As a create does; a known folder keeps its name."""
     vip = store.add_folder("VIP")
     key = _create(store)
     for folder_id, name in ((vip, "VIP"), (9, "Folder 9")):
@@ -208,9 +208,9 @@ def test_an_update_makes_an_unknown_folder(store: Store) -> None:
 
 
 def test_an_update_replaces_bindings_and_keeps_known_ones(store: Store, clock: Clock) -> None:
-    """A HWID bound before keeps its time."""
+    """A HWID that was bound before keeps its time."""
     key = _create(store, hwids=["A", "B"])
-    clock.pass_by(hours=1)
+    clock.advance(hours=1)
     assert store.update(key["id"], {"hwids": ["C", "B", "C"]}) == ["C", "B"]
     bound = {one["hwid"]: one["bound_at"][11:16] for one in _get(store, key["id"])["hwids"]}
     assert bound == {"C": "13:00", "B": "12:00"}
@@ -237,22 +237,22 @@ def test_the_expiry_after_an_update(
     """A changed validity counts from the creation; a given expiry wins."""
     key = _create(store, validity_minutes=30)
     store.update(key["id"], {"expires_at": "2026-02-01T00:00:00Z"})
-    clock.pass_by(hours=5)
+    clock.advance(hours=5)
     store.update(key["id"], fields)
     assert _get(store, key["id"])["expires_at"] == expected
 
 
-def test_a_used_key_that_waited_counts_from_its_use(store: Store, clock: Clock) -> None:
-    """Its validity began there."""
+def test_a_changed_validity_counts_from_the_first_use(store: Store, clock: Clock) -> None:
+    """For a key that expires relative to its first use."""
     key = _create(store, validity_minutes=30, expiry_on_first_use=True)
-    clock.pass_by(hours=1)
+    clock.advance(hours=1)
     store.mark_used(key["id"])
     store.update(key["id"], {"validity_minutes": 60})
     assert _get(store, key["id"])["expires_at"] == "2026-01-31T14:00:00.000Z"
 
 
 def test_statuses_exclude_each_other_by_precedence(store: Store) -> None:
-    """Invalidated, then expired, then used, then active; the moment of expiry is expired."""
+    """Invalidated, expired, used, active; at its moment of expiry a key is expired."""
     past, future = NOON - timedelta(days=1), NOON + timedelta(days=1)
     store.seed(
         12,
@@ -270,21 +270,21 @@ def test_statuses_exclude_each_other_by_precedence(store: Store) -> None:
 
 
 @pytest.mark.parametrize("large", [0, 5_000])
-def test_a_status_changes_as_time_goes_by(
+def test_statuses_change_as_time_passes(
     store: Store, clock: Clock, monkeypatch: pytest.MonkeyPatch, large: int
 ) -> None:
-    """Without a write, and after one that brings an earlier expiry to a listing that is kept."""
+    """Without a write, and after one that brings a cached listing an earlier expiry."""
     monkeypatch.setattr(listing, "_LARGE", large)
     late = _create(store, validity_minutes=60)["id"]
     assert _ids(store, status="active") == [late]
     soon = _create(store, validity_minutes=10)["id"]
     assert _ids(store, status="active") == [soon, late]
-    clock.pass_by(minutes=10)
+    clock.advance(minutes=10)
     assert _ids(store, status="active") == [late]
     assert _ids(store, status="expired") == [soon]
-    clock.pass_by(minutes=50)
+    clock.advance(minutes=50)
     assert _ids(store, status="active") == []
-    clock.pass_by(minutes=-55)
+    clock.advance(minutes=-55)
     assert _ids(store, status="active") == [soon, late]
 
 
@@ -306,10 +306,10 @@ def test_a_status_changes_as_time_goes_by(
         ),
     ],
 )
-def test_expiry_filters_are_strict_and_know_offsets(
+def test_expiry_filters_are_strict_and_apply_offsets(
     store: Store, filters: dict[str, str], expected: list[int]
 ) -> None:
-    """Finer than the millisecond that is stored."""
+    """They are finer than the stored millisecond."""
     start = datetime(2026, 1, 1, tzinfo=UTC)
     store.seed(3, {"expires_at": lambda index: start + timedelta(milliseconds=index)})
     store.seed(1, {})
@@ -317,7 +317,7 @@ def test_expiry_filters_are_strict_and_know_offsets(
 
 
 def test_partial_filters_are_literal_and_case_sensitive(store: Store) -> None:
-    """Percent, underscore and quotes mean themselves."""
+    """Percent signs, underscores and quotes match themselves."""
     values = ["abc", "ABC", "a%c", "a_c", "x'y", "abcd"]
     store.seed(6, {"key_value": lambda index: values[index]})
     expected = {
@@ -334,24 +334,24 @@ def test_partial_filters_are_literal_and_case_sensitive(store: Store) -> None:
     assert {text: _ids(store, key=text) for text in expected} == expected
 
 
-def test_the_key_filter_knows_keys_made_by_the_api(store: Store) -> None:
-    """By a part and as a whole; what is longer than any key is part of none."""
+def test_the_key_filter_matches_created_keys(store: Store) -> None:
+    """By a part and as a whole; a string longer than any key matches none."""
     key = _create(store)
     value = key["key_value"]
     for text, expected in [("JNK-", [1]), (value[1:], [1]), (value, [1]), (f"{value}X", [])]:
         assert _ids(store, key=text) == expected
 
 
-def test_the_hwid_filter_looks_at_each_binding(store: Store) -> None:
-    """A part of any one, never over two, never of the JSON around them."""
+def test_the_hwid_filter_matches_each_binding(store: Store) -> None:
+    """It matches a part of one HWID, not across two, and not the JSON around them."""
     store.seed(4, {"hwids": lambda index: [["AB", "CD"], [], ['q"\\z'], ["ab"]][index]})
     expected = {"A": [1], "BC": [], "hwid": [], '"': [3], "\\z": [3], "b": [4], "api": []}
     assert {text: _ids(store, hwid=text) for text in expected} == expected
     assert _ids(store, hwid="") == [4, 3, 1]
 
 
-def test_all_filters_must_let_a_key_through(store: Store) -> None:
-    """Each of nine keys fails one filter, the last none."""
+def test_a_key_must_match_all_filters(store: Store) -> None:
+    """Each of nine keys fails one filter, the last one none."""
     good: dict[str, Any] = {
         "discord_id": "1" * 17,
         "service_id": 1,
@@ -393,7 +393,7 @@ def test_all_filters_must_let_a_key_through(store: Store) -> None:
 
 
 def test_a_file_survives_a_restart(tmp_path: Path) -> None:
-    """Keys, folders, counters, and the IDs that are taken."""
+    """Keys, folders, counters and used IDs are kept."""
     path = str(tmp_path / "keys.db")
     first = Store(path)
     first.add_folder("VIP")
@@ -410,15 +410,15 @@ def test_a_file_survives_a_restart(tmp_path: Path) -> None:
     again.close()
 
 
-def test_a_file_serves_one_store_at_a_time(tmp_path: Path) -> None:
-    """A second would not see the first one's writes in its totals."""
+def test_only_one_store_can_open_a_file(tmp_path: Path) -> None:
+    """A second one would not see the first one's writes in its totals."""
     first = Store(str(tmp_path / "keys.db"))
     with pytest.raises(sqlite3.OperationalError):
         Store(str(tmp_path / "keys.db"))
     first.close()
 
 
-def test_the_database_of_something_else_is_left_alone(tmp_path: Path) -> None:
+def test_another_programs_database_is_not_modified(tmp_path: Path) -> None:
     """Not a byte of it changes."""
     path = tmp_path / "other.db"
     other = sqlite3.connect(path)
@@ -430,10 +430,10 @@ def test_the_database_of_something_else_is_left_alone(tmp_path: Path) -> None:
     assert path.read_bytes() == before
 
 
-def test_a_failed_update_leaves_listings_as_they_were(
+def test_a_failed_update_leaves_listings_unchanged(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The key was counted out already when SQLite refused the change."""
+    """SQLite refuses the change after the key was subtracted."""
     monkeypatch.setattr(listing, "_LARGE", 0)
     store.seed(2, {})
     assert _ids(store, provider_id=1) == [2, 1]
@@ -443,7 +443,7 @@ def test_a_failed_update_leaves_listings_as_they_were(
 
 
 def test_a_failed_seed_leaves_nothing_behind(store: Store) -> None:
-    """Neither rows nor counts nor lost indexes."""
+    """No rows, no counts, and all indexes are there."""
     store.seed(2, {"key_value": lambda index: f"K{index}", "discord_id": "1" * 17})
     assert _ids(store) == [2, 1]
     for amount in (1, 5):  # with the indexes kept, and with the indexes made again

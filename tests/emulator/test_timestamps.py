@@ -1,4 +1,4 @@
-"""Moments as text: fixed width, UTC, every date-time of RFC 3339 readable."""
+"""Rendering and parsing RFC 3339 date-times."""
 
 from datetime import UTC, datetime, timedelta, timezone
 
@@ -13,8 +13,8 @@ def test_a_moment_is_rendered_in_utc_with_milliseconds() -> None:
     assert timestamps.render(moment) == "2025-12-31T23:02:03.456Z"
 
 
-def test_a_moment_without_offset_is_refused() -> None:
-    """It is not taken for the machine's own time."""
+def test_a_naive_moment_is_refused() -> None:
+    """It is not taken for local time."""
     with pytest.raises(ValueError):
         timestamps.render(datetime(2026, 1, 1))  # noqa: DTZ001 - the defect
 
@@ -32,8 +32,8 @@ def test_a_moment_without_offset_is_refused() -> None:
         ("9999-12-31T23:59:60Z", "9999-12-31T23:59:59.999Z"),
     ],
 )
-def test_any_rfc_3339_date_time_is_read(text: str, expected: str) -> None:
-    """Lower case, long fractions, leap seconds and the ends of time included."""
+def test_any_rfc_3339_date_time_is_parsed(text: str, expected: str) -> None:
+    """Lower case, long fractions, leap seconds and dates out of range are included."""
     assert timestamps.render(timestamps.parse(text)) == expected
 
 
@@ -41,18 +41,18 @@ def test_any_rfc_3339_date_time_is_read(text: str, expected: str) -> None:
     ("microsecond", "expected"), [(0, "000"), (1, "001"), (999, "001"), (1000, "001")]
 )
 def test_rounding_up_takes_the_next_whole_millisecond(microsecond: int, expected: str) -> None:
-    """A whole millisecond is its own."""
+    """A whole millisecond stays."""
     moment = datetime(2026, 1, 1, microsecond=microsecond, tzinfo=UTC)
     assert timestamps.render_up(moment) == f"2026-01-01T00:00:00.{expected}Z"
 
 
-def test_rounding_up_stops_at_the_end_of_time() -> None:
+def test_rounding_up_is_clamped() -> None:
     """The last microsecond has no next millisecond."""
     last = datetime.max.replace(tzinfo=UTC)
     assert timestamps.render_up(last) == "9999-12-31T23:59:59.999Z"
 
 
-def test_later_is_held_at_the_end_of_time() -> None:
+def test_add_minutes_is_clamped() -> None:
     """The contract sets no maximum to a validity."""
     moment = datetime(2026, 1, 1, tzinfo=UTC)
     assert timestamps.add_minutes(moment, 60) == moment + timedelta(hours=1)
