@@ -83,7 +83,7 @@ class Listing:
         self._where = " AND ".join(terms) or "TRUE"
         # Pages come in the order of IDs: an index on expires_at would have to sort all its rows.
         self._page_where = self._where.replace("expires_at", "+expires_at")
-        self.total = self._count_rows(filters, counts)
+        self.total: int = self._count_rows(filters, counts)
         self._next_expiry = self._find_next_expiry() if "status" in filters else None
         self._anchors: dict[int, int] = {}  # offset -> the ID of the last row before it
 

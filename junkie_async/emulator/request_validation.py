@@ -12,10 +12,10 @@ from multidict import MultiMapping
 
 try:
     import jsonschema_rs
-except ImportError as error:  # pragma: no cover - pinned by a test in a process of its own
+except ImportError as _error:  # pragma: no cover - pinned by a test in a process of its own
     raise ImportError(
         'The emulator needs jsonschema-rs: pip install "junkie_async[emulator]"'
-    ) from error
+    ) from _error
 
 # int() accepts blanks, underscores and any alphabet's digits. The length keeps its run time,
 # which is quadratic, and its ValueError beyond 4,300 digits out of reach.
