@@ -1,4 +1,4 @@
-"""Exports: every field comes back, no cell is a formula, and a file is whole or not there."""
+"""Exports: what is in the file, which cells are disarmed, and where the file goes."""
 
 from __future__ import annotations
 
@@ -30,8 +30,7 @@ from junkie_async import (
     KeyPager,
     Pagination,
 )
-from junkie_async import export as _export
-from junkie_async.export import COLUMNS, Format, export_keys, unmark
+from junkie_async.export import COLUMNS, Format, export_keys, sources, unmark
 
 from .conftest import component
 from .pages import as_pending
@@ -71,59 +70,59 @@ unprivileged = pytest.mark.skipif(
 
 
 async def given_keys(keys: Iterable[Key]) -> AsyncIterator[Key]:
-    """Give keys as an async iterator."""
+    """Yield keys from an async iterator."""
     for key in keys:
         yield key
 
 
 def pager(*pages: Iterable[Key]) -> KeyPager:
-    """Make a walk of pages, whose pagination is honest."""
+    """Make a pager over these pages, with matching pagination."""
     contents = [tuple(page) for page in pages]
     total = sum(map(len, contents))
 
     async def fetch(page: int, limit: int) -> KeyPage:
-        at = Pagination(page=page, limit=limit, total=total, total_pages=len(contents))
-        return KeyPage(keys=contents[page - 1], pagination=at)
+        pagination = Pagination(page=page, limit=limit, total=total, total_pages=len(contents))
+        return KeyPage(keys=contents[page - 1], pagination=pagination)
 
     return KeyPager(as_pending(fetch))
 
 
-def left_in(directory: Path) -> list[str]:
-    """Name the files in a directory."""
+def files_in(directory: Path) -> list[str]:
+    """Return the names of the files in a directory."""
     return sorted(path.name for path in directory.iterdir())
 
 
 async def text_of(keys: Iterable[Key], format: Any, **options: Any) -> str:  # noqa: A002 - its name
-    """Export keys to a text."""
+    """Export keys to a string."""
     file = io.StringIO(newline="")
     assert await export_keys(given_keys(keys), file, format=format, **options) == len([*keys])
     return file.getvalue()
 
 
 async def rows_of(*keys: Key) -> list[dict[str, str]]:
-    """Export keys as CSV and read it back, texts as they were."""
+    """Export keys as CSV and read it back, with `unmark` applied."""
     reader = csv.DictReader(io.StringIO(await text_of(keys, "csv"), newline=""), strict=True)
     assert tuple(reader.fieldnames or ()) == COLUMNS
     return [{name: unmark(cell) for name, cell in row.items()} for row in reader]
 
 
 def raw_cell(text: str) -> str:
-    """Give the cell that a text becomes, as a spreadsheet reads it."""
+    """Return the CSV cell of a key value, as a spreadsheet reads it."""
     line = asyncio.run(text_of([Key(id=1, key_value=text)], "csv"))
     return list(csv.reader(io.StringIO(line, newline="")))[1][1]
 
 
-# --- what is in the file --------------------------------------------------------------------------
+# --- contents -------------------------------------------------------------------------------------
 
 
-def test_the_columns_are_the_contracts_fields() -> None:
-    """The header has every field that the published contract has, and no other."""
+def test_columns_are_the_fields_of_the_contract() -> None:
+    """The header has exactly the fields of the published contract."""
     detailed = component("KeyDetailed")["allOf"][1]["properties"]
     assert list(COLUMNS) == [*component("Key")["properties"], *detailed]
 
 
 async def test_csv_has_every_field() -> None:
-    """Numbers, booleans, RFC 3339 times in UTC, joined identifiers and JSON come back."""
+    """Numbers, booleans, RFC 3339 times in UTC, joined identifiers and JSON can be read back."""
     [row] = await rows_of(FULL)
     at = "2026-01-02T03:04:05.000600Z"
     assert msgspec.json.decode(row.pop("hwids"), type=tuple[HWID, ...]) == FULL.hwids
@@ -138,8 +137,8 @@ async def test_csv_has_every_field() -> None:
     }
 
 
-async def test_nothing_is_an_empty_cell() -> None:
-    """What a key does not have is empty, and false is ``false``."""
+async def test_none_is_an_empty_cell() -> None:
+    """None is written as an empty cell, and False as ``false``."""
     [row] = await rows_of(Key(id=1, key_value="a"))
     flags = {name for name, cell in row.items() if cell == "false"}
     assert {name: cell for name, cell in row.items() if cell and name not in flags} == {
@@ -149,8 +148,8 @@ async def test_nothing_is_an_empty_cell() -> None:
     assert len(flags) == 5
 
 
-async def test_json_lines_are_the_models() -> None:
-    """Each line has all of a key, under the API's names, and reads back as an equal one."""
+async def test_json_lines_read_back_as_models() -> None:
+    """Each line has all fields under the API's names, and decodes to an equal key."""
     plain = Key(id=2, key_value="=1+1\n;@", discord_id="9", keys_hwid=("-",))
     lines = (await text_of([FULL, plain], "jsonl")).splitlines()
     assert [msgspec.json.decode(lines[0], type=KeyDetailed)] == [FULL]
@@ -161,7 +160,7 @@ async def test_json_lines_are_the_models() -> None:
 
 @pytest.mark.parametrize("format", Format)
 async def test_times_are_in_utc(format: Format) -> None:  # noqa: A002 - its name
-    """A key that a caller made in another zone is written in UTC as well."""
+    """Datetimes that a caller made in another time zone are written in UTC."""
     at = datetime(2026, 1, 1, 1, tzinfo=timezone(timedelta(hours=2)))
     redemption = DiscordRedemption(redeemed_at=at)
     key = KeyDetailed(id=1, key_value="a", created_at=at, discord_redemption=redemption)
@@ -170,8 +169,8 @@ async def test_times_are_in_utc(format: Format) -> None:  # noqa: A002 - its nam
     assert "+02:00" not in written
 
 
-async def test_no_keys_are_a_header_and_no_lines() -> None:
-    """A list without keys gives a file that says so."""
+async def test_no_keys_give_a_header_and_no_lines() -> None:
+    """An empty list still gives the header, and empty pages don't repeat it."""
     header = ",".join(COLUMNS) + "\r\n"
     assert await text_of([], "csv") == header
     assert await text_of([], "jsonl") == ""
@@ -181,19 +180,20 @@ async def test_no_keys_are_a_header_and_no_lines() -> None:
 
 
 async def test_a_byte_order_mark_for_excel(tmp_path: Path) -> None:
-    """It begins a CSV file on request, and never one of JSON."""
+    """``bom=True`` puts it at the start of a CSV file, and is refused for JSON Lines."""
     path = tmp_path / "keys.csv"
     await export_keys(given_keys([FULL]), path, bom=True)
     assert path.read_bytes().startswith(b"\xef\xbb\xbfid,key_value,")
-    with pytest.raises(InvalidRequestError, match="bom must be False for JSON"):
+    with pytest.raises(InvalidRequestError) as caught:
         await export_keys(given_keys([]), tmp_path / "keys.jsonl", bom=True)
+    assert caught.value.field == "bom"
 
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]) | st.sampled_from("=+-@'\";,\t\r\n\0"))
 
 
 @given(st.lists(st.tuples(TEXTS, TEXTS), max_size=5))
-def test_any_text_comes_back(texts: list[tuple[str, str]]) -> None:
+def test_any_text_can_be_read_back(texts: list[tuple[str, str]]) -> None:
     """Quotes, commas, line breaks, NUL and apostrophes survive both formats."""
     keys = [
         Key(id=i, key_value=a, key_name=b, hwids=(HWID(hwid=b),)) for i, (a, b) in enumerate(texts)
@@ -211,41 +211,41 @@ def test_any_text_comes_back(texts: list[tuple[str, str]]) -> None:
 
 @pytest.mark.parametrize("sign", SIGNS)
 def test_formulas_are_disarmed(sign: str) -> None:
-    """A text that a spreadsheet would run gets an apostrophe before it, and gives it back."""
+    """A text that a spreadsheet would run gets an apostrophe, which `unmark` removes."""
     for text in (f"{sign}1+1", sign, f"'{sign}x", f"''{sign}"):
         assert raw_cell(text) == f"'{text}"
         assert unmark(f"'{text}") == text
 
 
 @pytest.mark.parametrize("text", ["", "JNK-1", "a=b", "'", "'a", "a, =1", "ключ", "a;b", "🔑", "1"])
-def test_other_texts_stay_as_they_are(text: str) -> None:
-    """A text that is no formula is written as it is."""
+def test_other_texts_are_unchanged(text: str) -> None:
+    """A text that is not a formula is written unchanged."""
     assert raw_cell(text) == unmark(text) == text
 
 
 @pytest.mark.parametrize("separator", [";", "\t", "\r", "\n", "\r\n"])
 def test_formulas_within_a_text_are_disarmed(separator: str) -> None:
-    """Where a spreadsheet may split a cell, what follows can't be a formula either."""
+    """Formulas after a character at which spreadsheets split cells are disarmed too."""
     assert raw_cell(f"a{separator}=1;'@b") == f"a{separator}'=1;''@b"
 
 
-async def test_joined_devices_are_disarmed() -> None:
-    """No identifier among others is a formula, wherever it stands."""
+async def test_joined_identifiers_are_disarmed() -> None:
+    """Each of the joined device identifiers is disarmed."""
     text = await text_of([Key(id=1, key_value="a", keys_hwid=("a", "=b", "+c"))], "csv")
     assert text.splitlines()[1].endswith(",a;'=b;'+c,")
 
 
 @given(TEXTS)
 def test_no_cell_is_a_formula(text: str) -> None:
-    """Split at any of the separators, nothing begins with a sign."""
+    """No part of a cell, split at any separator, begins with a formula sign."""
     cell = raw_cell(text)
     for part in cell.replace("\t", ";").replace("\r", ";").replace("\n", ";").split(";"):
         assert not part.startswith(tuple(sign for sign in SIGNS if not sign.isspace()))
     assert not cell.startswith(tuple(SIGNS))
 
 
-async def test_what_callers_put_into_keys_is_disarmed_too() -> None:
-    """Types that the service never sends are written as text."""
+async def test_unknown_types_are_disarmed_too() -> None:
+    """Types that only a caller can put into a key are written as text."""
 
     class Text(str):
         __slots__ = ()
@@ -256,12 +256,12 @@ async def test_what_callers_put_into_keys_is_disarmed_too() -> None:
     assert ",'-1.5," in text
 
 
-# --- where it goes --------------------------------------------------------------------------------
+# --- destination ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", ["keys.csv", "keys.CSV", "keys.jsonl", "keys.ndjson"])
-async def test_the_suffix_tells_the_format(name: str, tmp_path: Path) -> None:
-    """A path with a known suffix needs no format; a given one wins."""
+async def test_the_suffix_selects_the_format(name: str, tmp_path: Path) -> None:
+    """A path with a known suffix needs no ``format``; a given one takes precedence."""
     assert await export_keys(pager([FULL]), str(tmp_path / name)) == 1
     is_csv = name.lower().endswith(".csv")
     assert (tmp_path / name).read_bytes().startswith(b"id," if is_csv else b'{"')
@@ -270,28 +270,32 @@ async def test_the_suffix_tells_the_format(name: str, tmp_path: Path) -> None:
 
 
 async def test_pages_are_written_as_they_come(tmp_path: Path) -> None:
-    """Each page is told of once it is written, with the total that the service states."""
+    """Progress is reported after each page, with the total that the service states."""
     pages = [[Key(id=10 * n + i, key_value="k") for i in range(3)] for n in range(3)]
-    told: list[Any] = []
+    reported: list[Any] = []
     path = tmp_path / "keys.jsonl"
-    count = await export_keys(pager(*pages), path, on_progress=lambda *so: told.append(so))
-    assert (count, told) == (9, [(3, 9), (6, 9), (9, 9)])
+    count = await export_keys(
+        pager(*pages), path, on_progress=lambda *counts: reported.append(counts)
+    )
+    assert (count, reported) == (9, [(3, 9), (6, 9), (9, 9)])
     keys = msgspec.json.Decoder(Key).decode_lines(path.read_bytes())
     assert keys == [key for page in pages for key in page]
 
 
-async def test_any_async_iterable_will_do(tmp_path: Path) -> None:
-    """Keys one by one are written in blocks, and the iterator is closed."""
-    told: list[Any] = []
+async def test_any_async_iterable_of_keys(tmp_path: Path) -> None:
+    """Keys that do not come in pages are written in chunks of 500."""
+    reported: list[Any] = []
     keys = given_keys(Key(id=i, key_value="k") for i in range(1001))
     path = tmp_path / "keys.csv"
-    assert await export_keys(keys, path, on_progress=lambda *so: told.append(so)) == 1001
-    assert told == [(500, None), (1000, None), (1001, None)]
+    assert (
+        await export_keys(keys, path, on_progress=lambda *counts: reported.append(counts)) == 1001
+    )
+    assert reported == [(500, None), (1000, None), (1001, None)]
     assert len(path.read_bytes().splitlines()) == 1002
 
 
 async def test_an_open_file_is_flushed_and_stays_open(tmp_path: Path) -> None:
-    """A stream is written to as it is, at its place, and its owner goes on with it."""
+    """A stream is written to at its current position, flushed, and left open."""
     with (tmp_path / "log").open("w", encoding="utf-8", newline="") as file:
         file.write("# keys\n")
         await export_keys(given_keys([FULL]), file, format="jsonl")
@@ -300,8 +304,8 @@ async def test_an_open_file_is_flushed_and_stays_open(tmp_path: Path) -> None:
 
 
 @posix
-async def test_only_the_owner_may_read_it(tmp_path: Path) -> None:
-    """The file has mode 0600, whatever the old one's was, and a link to it stays one."""
+async def test_the_file_has_mode_0600(tmp_path: Path) -> None:
+    """The file gets mode 0600, whatever the old one had, and a link to it stays a link."""
     path, link = tmp_path / "keys.csv", tmp_path / "link.csv"
     path.write_text("old")
     path.chmod(0o644)
@@ -310,19 +314,19 @@ async def test_only_the_owner_may_read_it(tmp_path: Path) -> None:
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert link.is_symlink()
     assert path.read_text("utf-8").startswith("id,")
-    assert left_in(tmp_path) == ["keys.csv", "link.csv"]
+    assert files_in(tmp_path) == ["keys.csv", "link.csv"]
 
 
-async def test_the_event_loop_does_no_file_work(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keys are encoded and written in one thread, which is not the loop's."""
+async def test_encoding_and_writing_leave_the_event_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keys are written in one thread, and not in that of the event loop."""
     threads = set()
 
-    class Seen(io.StringIO):
+    class RecordingFile(io.StringIO):
         def write(self, text: str) -> int:
             threads.add(threading.current_thread())
             return super().write(text)
 
-    monkeypatch.setattr(_export, "_BLOCK", 1)
-    await export_keys(given_keys([FULL, FULL]), Seen(), format="csv")
+    monkeypatch.setattr(sources, "CHUNK_SIZE", 1)
+    await export_keys(given_keys([FULL, FULL]), RecordingFile(), format="csv")
     assert len(threads) == 1
     assert threading.current_thread() not in threads

@@ -1,4 +1,4 @@
-"""Exports that can't be, or that end early: the old file stays, and nothing else is left."""
+"""Exports that fail, at the start or midway: the old file stays, and no other is left."""
 
 from __future__ import annotations
 
@@ -17,36 +17,36 @@ import pytest
 
 from junkie_async import InvalidRequestError, Key, KeyPager, ServerError
 from junkie_async.export import Format, export_keys
-from junkie_async.export import atomic_file as targets
+from junkie_async.export.atomic_file import AtomicFile
 
 from .pages import as_pending
-from .test_export import FULL, given_keys, left_in, pager, posix, unprivileged
+from .test_export import FULL, files_in, given_keys, pager, posix, unprivileged
 
 NAME = "keys.csv"
 
 
 @pytest.fixture
 def old(tmp_path: Path) -> Path:
-    """A file that is there already."""
+    """A file that exists before the export."""
     path = tmp_path / NAME
     path.write_text("old")
     return path
 
 
 def is_untouched(path: Path) -> bool:
-    """Whether the old file is as it was, and nothing beside it."""
+    """Whether the old file has its old content, and is alone in its directory."""
     return path.read_text() == "old" and [*path.parent.iterdir()] == [path]
 
 
 async def failing(error: BaseException, keys: int = 600) -> AsyncIterator[Key]:
-    """Give some keys, a written block among them, and fail."""
+    """Yield some keys, more than a chunk, then raise."""
     for number in range(keys):
         yield Key(id=number, key_value="k")
     raise error
 
 
-def never_asked() -> KeyPager:
-    """Make a walk that must not begin."""
+def unused_pager() -> KeyPager:
+    """Make a pager that must not be walked."""
 
     async def fetch(page: int, limit: int) -> Any:
         raise AssertionError("a request was sent")
@@ -75,47 +75,47 @@ def never_asked() -> KeyPager:
 async def test_bad_arguments_are_named(
     arguments: dict[str, Any], field: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What can't be is refused with its name, before a request and before a file."""
+    """A bad argument is refused by its name, before a request and before a file is created."""
     monkeypatch.chdir(tmp_path)
     with pytest.raises(InvalidRequestError) as caught:
-        await export_keys(**{"keys": never_asked(), **arguments})
+        await export_keys(**{"keys": unused_pager(), **arguments})
     assert caught.value.field == field
-    assert left_in(tmp_path) == []
+    assert files_in(tmp_path) == []
 
 
-async def refused(path: Path, kind: type[OSError]) -> None:
-    """See that a path is refused by its own name, before a request."""
+async def assert_refused(path: Path, kind: type[OSError]) -> None:
+    """Assert that a path is refused by its name, before a request."""
     with pytest.raises(kind) as caught:
-        await export_keys(never_asked(), path, format="csv")
+        await export_keys(unused_pager(), path, format="csv")
     assert caught.value.filename == str(path)
 
 
 async def test_a_directory_is_refused(tmp_path: Path) -> None:
-    """A directory is no file, and its lack is one error."""
-    await refused(tmp_path, IsADirectoryError)
-    await refused(tmp_path / "nowhere" / NAME, FileNotFoundError)
-    assert left_in(tmp_path) == []
+    """A directory, and a path in a missing directory, are refused."""
+    await assert_refused(tmp_path, IsADirectoryError)
+    await assert_refused(tmp_path / "nowhere" / NAME, FileNotFoundError)
+    assert files_in(tmp_path) == []
 
 
 @posix
 async def test_a_pipe_is_refused(tmp_path: Path) -> None:
-    """What is not a regular file is not replaced by one."""
+    """A named pipe is not replaced by a regular file."""
     path = tmp_path / NAME
     os.mkfifo(path)
-    await refused(path, OSError)
+    await assert_refused(path, OSError)
     assert path.is_fifo()
 
 
 @posix
 @unprivileged
-def test_what_may_not_be_written_is_refused(old: Path) -> None:
-    """Neither a read-only file nor one in a read-only directory is walked for."""
+def test_unwritable_paths_are_refused(old: Path) -> None:
+    """A read-only file or directory is refused before the walk."""
     old.chmod(0o400)
-    asyncio.run(refused(old, PermissionError))
+    asyncio.run(assert_refused(old, PermissionError))
     old.chmod(0o600)
     old.parent.chmod(0o500)
     try:
-        asyncio.run(refused(old, PermissionError))
+        asyncio.run(assert_refused(old, PermissionError))
     finally:
         old.parent.chmod(0o700)
     assert is_untouched(old)
@@ -123,24 +123,24 @@ def test_what_may_not_be_written_is_refused(old: Path) -> None:
 
 @posix
 async def test_a_read_only_file_is_refused(old: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A file that the system says may not be written is left alone, by root too."""
+    """A file that ``os.access`` calls read-only is not replaced, not even by root."""
     monkeypatch.setattr("os.access", lambda path, mode: path != old.resolve())
-    await refused(old, PermissionError)
+    await assert_refused(old, PermissionError)
     assert is_untouched(old)
 
 
 # --- failures in the middle -----------------------------------------------------------------------
 
 
-async def test_keys_that_stop_coming_leave_the_old_file(old: Path) -> None:
-    """An error on the way is the caller's, and the old file stays."""
+async def test_a_source_that_raises_leaves_the_old_file(old: Path) -> None:
+    """The source's exception is raised unchanged, and the old file stays."""
     with pytest.raises(LookupError, match="gone"):
         await export_keys(failing(LookupError("gone")), old)
     assert is_untouched(old)
 
 
 async def test_a_page_that_fails_leaves_no_file(tmp_path: Path) -> None:
-    """The service's error comes through with its page; no file appears."""
+    """The service's error is raised with its page number, and no file is created."""
     pages = pager([FULL], [FULL])
     fetch = pages._fetch
 
@@ -152,24 +152,26 @@ async def test_a_page_that_fails_leaves_no_file(tmp_path: Path) -> None:
     with pytest.raises(ServerError) as caught:
         await export_keys(KeyPager(flaky), tmp_path / NAME)
     assert caught.value.page == 2
-    assert left_in(tmp_path) == []
+    assert files_in(tmp_path) == []
 
 
 @pytest.mark.parametrize("format", Format)
-async def test_a_lone_surrogate_is_named(old: Path, format: Format) -> None:  # noqa: A002 - its name
-    """A text that no file can hold is refused, and is not in the error."""
+async def test_a_lone_surrogate_is_refused(old: Path, format: Format) -> None:  # noqa: A002 - its name
+    """Invalid Unicode is refused, and the error does not show the text."""
     key = Key(id=1, key_value="secret\ud800")
-    with pytest.raises(InvalidRequestError, match="a lone surrogate") as caught:
+    with pytest.raises(InvalidRequestError) as caught:
         await export_keys(given_keys([key]), old, format=format)
+    assert caught.value.field == "keys"
     assert "secret" not in str(caught.value)
     assert caught.value.__suppress_context__
     assert is_untouched(old)
 
 
-async def test_what_is_no_key_is_refused(old: Path) -> None:
-    """Something else among the keys ends the export."""
-    with pytest.raises(InvalidRequestError, match="keys must be Keys"):
+async def test_other_objects_than_keys_are_refused(old: Path) -> None:
+    """An item that is not a `Key` ends the export."""
+    with pytest.raises(InvalidRequestError) as caught:
         await export_keys(given_keys([FULL, "JNK"]), old)  # type: ignore[list-item]
+    assert caught.value.field == "keys"
     assert is_untouched(old)
 
 
@@ -177,19 +179,19 @@ async def test_what_is_no_key_is_refused(old: Path) -> None:
 async def test_a_full_disk_leaves_the_old_file(
     step: str, old: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whenever the disk refuses, the error comes through and the old file stays."""
+    """The disk's error is raised in whichever step it happens, and the old file stays."""
 
     def full(self: object, *_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(targets.File, step, full)
+    monkeypatch.setattr(AtomicFile, step, full)
     with pytest.raises(OSError, match="No space left"):
         await export_keys(pager([FULL]), old)
     assert is_untouched(old)
 
 
-async def test_a_progress_that_fails_leaves_the_old_file(old: Path) -> None:
-    """A caller's own error ends the export like any other."""
+async def test_an_on_progress_that_raises_leaves_the_old_file(old: Path) -> None:
+    """An exception of the callback ends the export like any other."""
 
     def fail(done: int, total: int | None) -> None:
         raise LookupError("gone")
@@ -202,8 +204,8 @@ async def test_a_progress_that_fails_leaves_the_old_file(old: Path) -> None:
 # --- cancellation ---------------------------------------------------------------------------------
 
 
-async def test_a_cancelled_wait_for_keys_leaves_the_old_file(old: Path) -> None:
-    """Cancelled between two keys, with a block written, nothing is left."""
+async def test_cancelling_between_keys_leaves_the_old_file(old: Path) -> None:
+    """Cancelling after a chunk was written removes the temporary file."""
     closed = False
 
     async def keys() -> AsyncIterator[Key]:
@@ -224,21 +226,21 @@ async def test_a_cancelled_wait_for_keys_leaves_the_old_file(old: Path) -> None:
 
 @pytest.mark.parametrize("step", ["open", "write", "finish"])
 @pytest.mark.parametrize("times", [1, 2])
-async def test_a_cancelled_step_leaves_the_old_file(
+async def test_cancelling_a_step_leaves_the_old_file(
     step: str, times: int, old: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Cancelled while the thread is at work, once or twice, the file is cleared away after it."""
-    begun, go_on = threading.Event(), threading.Event()
-    original = getattr(targets.File, step)
+    """A cancellation while the thread works, even a second one, removes the file afterwards."""
+    started, go_on = threading.Event(), threading.Event()
+    original = getattr(AtomicFile, step)
 
-    def slow(self: targets.File, *args: Any) -> None:
-        begun.set()
+    def slow(self: AtomicFile, *args: Any) -> None:
+        started.set()
         assert go_on.wait(5)
         original(self, *args)
 
-    monkeypatch.setattr(targets.File, step, slow)
+    monkeypatch.setattr(AtomicFile, step, slow)
     task = asyncio.create_task(export_keys(pager([FULL]), old))
-    assert await asyncio.to_thread(begun.wait, 5)
+    assert await asyncio.to_thread(started.wait, 5)
     for _ in range(times):
         task.cancel()
         await asyncio.sleep(0.01)
@@ -253,18 +255,18 @@ async def test_a_cancelled_step_leaves_the_old_file(
     assert is_untouched(old)
 
 
-async def test_a_stream_that_is_stuck_does_not_hold_up_a_cancellation() -> None:
-    """A pipe whose reader sleeps is left alone."""
+async def test_a_blocked_stream_does_not_delay_a_cancellation() -> None:
+    """A cancellation does not wait for a write to a pipe whose reader is asleep."""
     go_on = threading.Event()
 
-    class Stuck(io.StringIO):
+    class BlockedFile(io.StringIO):
         def write(self, text: str) -> int:
             go_on.wait(5)
             return 0
 
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.05):
-            await export_keys(pager([FULL]), Stuck(), format="csv")
+            await export_keys(pager([FULL]), BlockedFile(), format="csv")
     go_on.set()
 
 
@@ -273,7 +275,7 @@ async def test_a_stream_that_is_stuck_does_not_hold_up_a_cancellation() -> None:
 
 @pytest.mark.parametrize("format", Format)
 async def test_memory_stays_flat(format: Format, tmp_path: Path) -> None:  # noqa: A002 - its name
-    """Ten times the keys take no more memory."""
+    """Ten times as many keys take no more memory."""
 
     async def peak(keys: int) -> int:
         source = given_keys(Key(id=i, key_value=f"JNK-{i:032}") for i in range(keys))
@@ -284,6 +286,6 @@ async def test_memory_stays_flat(format: Format, tmp_path: Path) -> None:  # noq
         finally:
             tracemalloc.stop()
 
-    await peak(1000)  # what is made once, is made now
+    await peak(1000)  # caches are filled before the measurement
     few, many = await peak(2000), await peak(20_000)
     assert many < few * 1.2 + 50_000
