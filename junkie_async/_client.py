@@ -12,7 +12,7 @@ import aiohttp
 from yarl import URL
 
 from ._errors import ConfigurationError, InvalidRequestError
-from ._hooks import Hooks, all_hooks
+from ._hooks import Hooks, check_hooks
 from ._http.dispatcher import Dispatcher
 from ._http.retry import RetryPolicy
 from ._http.throttle import RateLimit
@@ -73,7 +73,7 @@ class JunkieClient:
             retry=_check("retry", retry, RetryPolicy),
             max_in_flight=max_in_flight,
             rate_limit=_check("rate_limit", rate_limit, RateLimit, NoneType),
-            hooks=all_hooks(hooks),
+            hooks=check_hooks(hooks),
         )
         self._keys = Keys(self._dispatcher)
 

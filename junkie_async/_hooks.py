@@ -1,12 +1,12 @@
-"""What a client tells those who watch it: each attempt, retry, pause and step of a job.
+"""Events of a client for those who observe it: each attempt, retry, pause and step of a job.
 
-Events name paths by their templates, so that no key value is in them.
+Events name paths by their templates, so that they contain no key value.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Any, TypeAlias, TypeVar
 
 import attrs
@@ -24,17 +24,17 @@ InFlightCallback: TypeAlias = Callable[[bool], None]
 
 @attrs.frozen(kw_only=True)
 class AttemptEvent:
-    """A request is over: answered, failed or cancelled.
+    """An attempt has ended: with a response, an error, or by cancellation.
 
     Attributes:
         method: The HTTP method.
         path: The path template, such as ``/keys/{keyId}``.
-        url: The address with the template in it.
+        url: The full URL of the path template.
         attempt: The number of this attempt of its call, from 1.
-        seconds: How long it took, from its turn to the end of its answer.
-        status: The answer's HTTP status, or None without one. Whether a good answer can be read
-            shows later: then a retry is told, or the call raises.
-        error: The name of the class of what ended it without an answer, or None.
+        seconds: Duration, from getting the request slot to the end of the response.
+        status: The response's HTTP status, or None without a response. A 2xx that turns out to be
+            unreadable is reported by on_retry or by the raised error.
+        error: The name of the error's class if there was no response, or None.
     """
 
     method: str
@@ -54,8 +54,8 @@ class RetryEvent:
         method: The HTTP method.
         path: The path template.
         attempt: The number of the attempt that begins, from 2.
-        seconds: How long it has waited since the last one failed, for its turn too.
-        error: How that one ended.
+        seconds: Time since the last attempt failed, including the wait for a request slot.
+        error: The error of that attempt.
     """
 
     method: str
@@ -67,12 +67,12 @@ class RetryEvent:
 
 @attrs.frozen(kw_only=True)
 class PauseEvent:
-    """The service refused a request because of too many, and the whole client pauses.
+    """The service refused a request (429 or a CDN's challenge), and the whole client pauses.
 
     Attributes:
-        seconds: How long no request is sent.
-        from_server: Whether the service named that time.
-        ceiling: How many requests may be in flight afterwards.
+        seconds: Duration of the pause, in which no request is sent.
+        from_server: Whether the service stated that duration (``Retry-After``).
+        ceiling: Maximum number of requests in flight after the pause.
     """
 
     seconds: float
@@ -82,13 +82,13 @@ class PauseEvent:
 
 @attrs.frozen(kw_only=True)
 class JobEvent:
-    """A call of a large job is done.
+    """One call of a large job has succeeded.
 
     Attributes:
         job: ``"create_many"`` or ``"delete_many"``.
-        keys: Keys that were done since the last such event of the job.
-        done: Keys done so far.
-        total: Keys in all, or None where that is not known.
+        keys: Number of keys done since the job's previous event.
+        done: Number of keys done so far.
+        total: Number of keys in all, or None when it is not known.
     """
 
     job: str
@@ -98,67 +98,67 @@ class JobEvent:
 
 
 class Hooks:
-    """Told of what a client does. Override what you want to know.
+    """Base class for observers of a client. Override the methods you need.
 
-    The methods are called in the event loop and must not block. What they raise is logged, and
-    changes nothing.
+    The methods are called in the event loop and must not block. An exception that one raises is
+    logged, and does not affect the call.
     """
 
     def on_attempt(self, event: AttemptEvent) -> None:
-        """A request is over."""
+        """Called when an attempt has ended."""
 
     def on_retry(self, event: RetryEvent) -> None:
-        """A call is about to be sent again."""
+        """Called when a call is about to be sent again."""
 
     def on_pause(self, event: PauseEvent) -> None:
-        """The whole client pauses."""
+        """Called when the whole client pauses."""
 
     def on_job(self, event: JobEvent) -> None:
-        """A call of a large job is done."""
+        """Called when one call of a large job has succeeded."""
 
 
-class AllHooks(Hooks):
-    """Tells several, each whatever becomes of the others."""
+class HookGroup(Hooks):
+    """Passes each event to several hooks, even if one of them raises."""
 
     def __init__(self, hooks: Iterable[Hooks]) -> None:
-        self._hooks: Sequence[Hooks] = tuple(hooks)
+        self._hooks = tuple(hooks)
 
     def on_attempt(self, event: AttemptEvent) -> None:
-        """Tell all."""
+        """Pass it on."""
         for hook in self._hooks:
-            _tell(hook.on_attempt, event)
+            _call_hook(hook.on_attempt, event)
 
     def on_retry(self, event: RetryEvent) -> None:
-        """Tell all."""
+        """Pass it on."""
         for hook in self._hooks:
-            _tell(hook.on_retry, event)
+            _call_hook(hook.on_retry, event)
 
     def on_pause(self, event: PauseEvent) -> None:
-        """Tell all."""
+        """Pass it on."""
         for hook in self._hooks:
-            _tell(hook.on_pause, event)
+            _call_hook(hook.on_pause, event)
 
     def on_job(self, event: JobEvent) -> None:
-        """Tell all."""
+        """Pass it on."""
         for hook in self._hooks:
-            _tell(hook.on_job, event)
+            _call_hook(hook.on_job, event)
 
 
-def _tell(method: Callable[[EventT], object], event: EventT) -> None:
+def _call_hook(method: Callable[[EventT], object], event: EventT) -> None:
     try:
         method(event)
-    except Exception:  # it watches; what it watches must not fail on its account
-        _log.exception("a hook raised, which changes nothing")
+    except Exception:  # an observer's bug must not fail the call that it observes
+        _log.exception("a hook raised an exception, which is ignored")
 
 
-def all_hooks(given: Any) -> AllHooks | None:
-    """Check one hook, or several; None for none, so that nobody is told for nothing."""
+def check_hooks(given: Any) -> HookGroup | None:
+    """Check one hook or several. None for none, so that the client builds no events."""
     hooks = (given,) if isinstance(given, Hooks) else given
     if not isinstance(hooks, list | tuple):
         raise InvalidRequestError(
-            "hooks", safe_repr(given), "an instance of Hooks, or a list of some"
+            "hooks", safe_repr(given), "an instance of Hooks, or a list of them"
         )
     for index, hook in enumerate(hooks):
         if not isinstance(hook, Hooks):
             raise InvalidRequestError(f"hooks[{index}]", safe_repr(hook), "an instance of Hooks")
-    return AllHooks(hooks) if hooks else None
+    return HookGroup(hooks) if hooks else None

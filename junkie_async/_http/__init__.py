@@ -1,1 +1,1 @@
-"""Sends requests: transport, throttle and retries. `transport` alone knows aiohttp's session."""
+"""Sends requests: transport, throttle and retries. Only `transport` uses aiohttp's session."""

@@ -1,15 +1,17 @@
-"""A call on its way from its turn to its value: attempts, and more of them if need be."""
+"""One call, from its request slot to its value: attempts, retries, and what a failure means.
+
+In reading order: `Dispatcher.send` -> `_attempt` -> `_read_response` -> `_recover`.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import logging
+import contextlib
 import math
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Generic, NoReturn, TypeVar
 
 import attrs
-import stamina
 
 from .._errors import (
     APIError,
@@ -21,69 +23,81 @@ from .._errors import (
     RateLimitError,
     TransportError,
 )
-from .._hooks import AttemptEvent, Hooks, InFlightCallback, PauseEvent, RetryEvent
+from .._hooks import Hooks, InFlightCallback
 from .._protocol import responses
 from .._protocol.rate_limit_headers import read_rate_limit
 from .._protocol.redaction import redact
 from .._protocol.requests import Request
+from .reporting import Reporter
 from .retry import RetryBudget, RetryPolicy
-from .throttle import Priority, RateLimit, Throttle, wake
+from .throttle import Priority, RateLimit, Throttle
 from .transport import Response, SendState, Transport
 
 T = TypeVar("T")
 
-_log = logging.getLogger("junkie_async")
-_log.addHandler(logging.NullHandler())
-# Unless the application asks for stamina's log, a retry is no reason to write to its stderr. (Where
-# structlog is installed stamina uses that; `stamina.instrumentation.set_on_retry_hooks` decides.)
-logging.getLogger("stamina").addHandler(logging.NullHandler())
-
 
 @attrs.define(eq=False)
-class _Errand(Generic[T]):
-    """A call on its way.
+class _CallState(Generic[T]):
+    """One call and its attempts so far.
 
     Attributes:
-        call: What is to be done.
-        deadline: When it must be over, on the event loop's clock.
-        on_in_flight: Told when an attempt begins, and when it is over and can't have acted.
-        attempts: How many requests were sent for it.
-        failure: How the latest of them ended, once one has failed.
+        request: What to send.
+        deadline: When the call must be over, on the event loop's clock.
+        on_in_flight: Called with True when an attempt begins, and with False once it has ended and
+            can't have acted.
+        attempts: The number of requests sent.
+        failure: The error of the latest attempt, once one has failed.
         failed_at: When that was, on the event loop's clock.
+        may_have_acted: Whether an attempt before the latest one may have been carried out.
     """
 
-    call: Request[T]
+    request: Request[T]
     deadline: float
     on_in_flight: InFlightCallback | None
     attempts: int = 0
     failure: JunkieError | None = None
     failed_at: float = 0.0
+    may_have_acted: bool = False
 
-    def tell(self, *, in_flight: bool) -> None:
-        """Tell whoever wants to know whether the call may be carried out just now."""
-        if self.on_in_flight is not None:
-            self.on_in_flight(in_flight)
+    def report_not_executed(self, error: JunkieError) -> None:
+        """Report the end of an attempt to ``on_in_flight``, if it can't have acted."""
+        if self.on_in_flight is not None and error.outcome is Outcome.NOT_EXECUTED:
+            self.on_in_flight(False)
 
-    def note(self, failure: JunkieError) -> None:
-        """Keep how the latest attempt ended, and when."""
-        self.failure, self.failed_at = failure, asyncio.get_running_loop().time()
+    def record_failure(self, failure: JunkieError, now: float) -> None:
+        """Remember how the latest attempt ended."""
+        if self.failure is not None and self.failure.outcome is not Outcome.NOT_EXECUTED:
+            self.may_have_acted = True
+        self.failure, self.failed_at = failure, now
 
-    def failed(self, error: JunkieError) -> None:
-        """Tell that an attempt is over, if it can't have acted."""
-        if error.outcome is Outcome.NOT_EXECUTED:
-            self.tell(in_flight=False)
+    def make_final_error(self, failure: JunkieError) -> JunkieError:
+        """Make the error that the caller gets, from the latest attempt's."""
+        if self.may_have_acted and failure.outcome is Outcome.NOT_EXECUTED:
+            failure.outcome = Outcome.UNKNOWN
+        failure.__cause__ = failure.__context__ = None
+        self._name_call(failure)
+        if self.request.idempotent or failure.outcome is Outcome.NOT_EXECUTED:
+            return failure
+        unknown = OutcomeUnknownError(_describe_unknown(failure), outcome=failure.outcome)
+        self._name_call(unknown)
+        unknown.__cause__ = failure
+        return unknown
+
+    def _name_call(self, error: JunkieError) -> None:
+        error.method, error.path = self.request.method, self.request.path
+        error.attempts = self.attempts
 
 
 class Dispatcher:
-    """Sends calls over a transport, in the event loop of the first one.
+    """Sends calls over a transport. It belongs to the event loop of its first call.
 
     Args:
         transport: Makes single attempts.
         api_key: What no error may show.
-        retry: Whether, and when, a failed call is sent again.
-        max_in_flight: Attempts under way at once, 1 to 10,000.
-        rate_limit: A rate of our own, or None.
-        hooks: Told of attempts, retries and pauses, or None.
+        retry: Whether and when a failed call is sent again.
+        max_in_flight: Maximum number of attempts in flight, 1 to 10,000.
+        rate_limit: The client's own rate limit, or None.
+        hooks: Receives attempts, retries and pauses, or None.
     """
 
     def __init__(
@@ -102,288 +116,255 @@ class Dispatcher:
         self._api_key = api_key
         self._policy = retry
         self._budget = RetryBudget()
-        longest = max(retry.retry_after_cap, retry.wait_max)
+        self._reporter = Reporter(transport.base_url, hooks)
         self._throttle = Throttle(
-            max_in_flight, rate_limit, longest=longest, back_off=retry.back_off
+            max_in_flight,
+            rate_limit,
+            max_wait=max(retry.retry_after_cap, retry.wait_max),
+            back_off=retry.back_off,
         )
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._resting: set[asyncio.Timeout] = set()
-        self._closed = False
+        self._closing = asyncio.Event()
 
     @property
     def closed(self) -> bool:
         """Whether `close` was called."""
-        return self._closed
+        return self._closing.is_set()
 
     async def close(self) -> None:
-        """Turn away all who wait, and close the connections. May be called again."""
-        self._closed = True
+        """End all waiting calls with ClientClosedError, and close the connections.
+
+        May be called again.
+        """
+        self._closing.set()
         self._throttle.close()
-        for scope in self._resting:
-            wake(scope)
         await self._transport.close()
 
     async def send(
         self,
-        call: Request[T],
+        request: Request[T],
         *,
         priority: Priority = Priority.INTERACTIVE,
         on_in_flight: InFlightCallback | None = None,
     ) -> T:
-        """Send a call, again where that can do no harm, and give its value.
+        """Send a request, retry it where that can do no harm, and return its value.
 
         Args:
-            call: What is to be done.
-            priority: Walks and jobs wait for a slot as long as it takes; interactive calls have a
+            request: What to send.
+            priority: Walks and jobs wait for a slot without a limit; interactive calls have a
                 deadline.
-            on_in_flight: Told when an attempt begins, and when it is over and can't have acted.
+            on_in_flight: Called with True when an attempt begins, and with False once it has ended
+                and can't have acted.
 
         Raises:
-            JunkieError: The class that says what happened.
+            JunkieError: The class says what happened.
         """
-        read = await self.fetch(call, priority=priority, on_in_flight=on_in_flight)
+        read = await self.fetch(request, priority=priority, on_in_flight=on_in_flight)
         return await read()
 
     async def fetch(
         self,
-        call: Request[T],
+        request: Request[T],
         *,
         priority: Priority = Priority.INTERACTIVE,
         on_in_flight: InFlightCallback | None = None,
     ) -> Callable[[], Awaitable[T]]:
-        """Send a call as `send` does, and give what reads its answer, when that is wanted.
+        """Send a request as `send` does, and return a function that reads the response.
 
-        Until then the answer takes the room of its bytes. If it can't be read, it is fetched again
-        as far as the policy allows.
+        Until then the response takes the memory of its bytes only. If it can't be read, the request
+        is retried as far as the policy allows.
         """
         deadline = math.inf
         if priority is Priority.INTERACTIVE:
             deadline = asyncio.get_running_loop().time() + self._policy.deadline
-        errand = _Errand(call, deadline, on_in_flight)
+        call = _CallState(request, deadline, on_in_flight)
         try:
-            answer = await self._attempt(errand)
+            response = await self._attempt(call)
         except JunkieError as error:
             failure = error
-        else:  # functions, since a partial's repr, which a task may log, has the answer in it
-            return lambda: self._finish(errand, answer)
-        value = await self._recover(errand, failure)
+        else:
+            # A function, not a partial: a task's repr may be logged, and a partial's shows the
+            # response (`test_a_response_is_read_on_demand`).
+            return lambda: self._finish_call(call, response)
+        value = await self._recover(call, failure)
 
         async def read() -> T:
             return value
 
         return read
 
-    async def _finish(self, errand: _Errand[T], answer: Response) -> T:
-        """Read the answer of the first attempt."""
+    async def _finish_call(self, call: _CallState[T], response: Response) -> T:
+        """Read the response of the first attempt."""
         try:
-            value = self._read(errand, answer)
+            value = self._read_response(call, response)
         except JunkieError as error:
             failure = error
         else:
             self._budget.earn()
             return value
-        return await self._recover(errand, failure)
+        return await self._recover(call, failure)
 
-    async def _recover(self, errand: _Errand[T], failure: JunkieError) -> T:
-        # Out here no error hangs on another, and stamina's loop costs nothing on the usual way.
-        errand.note(failure)
-        errand.deadline = min(errand.deadline, errand.failed_at + self._policy.deadline)
-        decision = self._decide(errand, failure)
-        if decision is False:
-            raise _ending(errand, failure)
-        return await self._again(errand, failure, decision)
-
-    async def _again(self, errand: _Errand[T], first: JunkieError, decision: bool | float) -> T:
-        failures = [first]
-
-        def hook(error: Exception) -> bool | float:
-            if not isinstance(error, JunkieError):
-                return False
-            return decision if error is first else self._decide(errand, error)
-
-        last: JunkieError = ClientClosedError("the client was closed while the call waited")
-        rest = asyncio.timeout(None)  # nothing but `close` ends it
+    async def _attempt(self, call: _CallState[T]) -> Response:
+        """Wait for a request slot, and send the request once."""
+        loop = self._bind_loop()  # a closed client raises now, not when the slot is there
+        await self._throttle.acquire(call.deadline)
         try:
-            async with rest:
-                async for attempt in stamina.retry_context(
-                    on=hook,
-                    attempts=None,
-                    timeout=None,
-                    wait_initial=self._policy.wait_initial,
-                    wait_max=self._policy.wait_max,
-                    wait_jitter=self._policy.wait_jitter,
-                ):
-                    self._resting.discard(rest)
-                    with attempt:
-                        if attempt.num == 1:
-                            self._resting.add(rest)
-                            raise first
-                        try:
-                            value = self._read(errand, await self._attempt(errand))
-                        except JunkieError as error:
-                            failures.append(error)
-                            errand.note(error)
-                            self._resting.add(rest)
-                            raise
-                        self._budget.earn(retried=True)
-                        return value
-        except JunkieError as error:
-            last = error
-        except TimeoutError:
-            failures.append(last)
-        finally:
-            self._resting.discard(rest)
-        if _is_gone(errand.call, failures):
-            return errand.call.read(b"")
-        if last.outcome is Outcome.NOT_EXECUTED and _may_have_acted(failures):
-            last.outcome = Outcome.UNKNOWN
-        raise _ending(errand, last)
-
-    def _decide(self, errand: _Errand[T], error: JunkieError) -> bool | float:
-        """Ask the policy and the budget whether, and after how many seconds, to send again."""
-        left = errand.deadline - asyncio.get_running_loop().time()
-        again = self._policy.decide(
-            error, idempotent=errand.call.idempotent, attempt=errand.attempts, left=left
-        )
-        if again is False or left <= 0 or not self._budget.take(error):
-            return False
-        return 0.0 if isinstance(error, RateLimitError) else again  # the throttle has us wait
-
-    async def _attempt(self, errand: _Errand[T]) -> Response:
-        loop = self._enter()  # a closed client says so at once, not when its turn comes
-        await self._throttle.acquire(errand.deadline)
-        try:
-            return await self._in_turn(errand, loop)
+            return await self._attempt_in_slot(call, loop)
         finally:
             self._throttle.release()
 
-    async def _in_turn(self, errand: _Errand[T], loop: asyncio.AbstractEventLoop) -> Response:
-        if self._closed:
-            raise ClientClosedError("the client was closed while the call waited")
-        begin = loop.time()
-        if self.hooks is not None and errand.failure is not None:
-            self.hooks.on_retry(
-                RetryEvent(
-                    method=errand.call.method,
-                    path=errand.call.path,
-                    attempt=errand.attempts + 1,
-                    seconds=begin - errand.failed_at,
-                    error=errand.failure,
-                )
-            )
-        answer = await self._exchange(errand, loop, begin)
-        status, headers, raw = answer
-        failure = responses.refusal(status, headers, raw)
-        if failure is None:
-            self._throttle.admitted(loop.time(), read_rate_limit(headers))
-            return answer
-        self._slow_down(failure, headers, begin)
-        redact(errand.call, failure, self._api_key)
-        errand.failed(failure)
-        raise failure
-
-    def _read(self, errand: _Errand[T], answer: Response) -> T:
-        try:
-            return responses.read(errand.call, *answer)
-        except JunkieError as error:
-            failure = error
-        redact(errand.call, failure, self._api_key)
-        raise failure
-
-    async def _exchange(
-        self, errand: _Errand[T], loop: asyncio.AbstractEventLoop, begin: float
+    async def _attempt_in_slot(
+        self, call: _CallState[T], loop: asyncio.AbstractEventLoop
     ) -> Response:
-        """Make the attempt, and note it."""
-        progress, status, lost = SendState(), None, "CancelledError"
-        errand.attempts += 1
-        if errand.on_in_flight is not None:
-            errand.on_in_flight(True)
+        if self._closing.is_set():
+            raise ClientClosedError("the client was closed while this call was waiting")
+        begin = loop.time()
+        if call.failure is not None:
+            self._reporter.report_retry(
+                call.request,
+                call.attempts + 1,
+                error=call.failure,
+                seconds=begin - call.failed_at,
+            )
+        response = await self._send_once(call, loop, begin)
+        status, headers, body = response
+        failure = responses.refusal(status, headers, body)
+        if failure is None:
+            self._throttle.record_success(loop.time(), read_rate_limit(headers))
+            return response
+        self._adapt_throttle(failure, headers, begin, loop.time())
+        redact(call.request, failure, self._api_key)
+        call.report_not_executed(failure)
+        raise failure
+
+    async def _send_once(
+        self, call: _CallState[T], loop: asyncio.AbstractEventLoop, begin: float
+    ) -> Response:
+        """Have the transport send the request, and count and report the attempt."""
+        state, status = SendState(), None
+        error_name: str | None = "CancelledError"
+        call.attempts += 1
+        if call.on_in_flight is not None:
+            call.on_in_flight(True)
         try:
-            answer = await self._transport.attempt(errand.call, progress, errand.deadline - begin)
-            status, lost = answer[0], ""
-            return answer
+            response = await self._transport.attempt(call.request, state, call.deadline - begin)
+            status, error_name = response[0], None
+            return response
         except JunkieError as error:
-            lost = type(error).__name__
-            errand.failed(error)
+            error_name = type(error).__name__
+            call.report_not_executed(error)
             if not isinstance(error, TransportError):
-                errand.attempts -= 1  # the session was of no use: no request came about
+                call.attempts -= 1  # the session can't be used: there was no request
             raise
         except asyncio.CancelledError:
-            if progress.sent is False:
-                errand.tell(in_flight=False)
+            if call.on_in_flight is not None and state.sent is False:
+                call.on_in_flight(False)
             raise
         finally:
-            if self.hooks is not None or _log.isEnabledFor(logging.DEBUG):
-                self._note(errand, status, lost, loop.time() - begin)
+            if self._reporter.reports_attempts:
+                self._reporter.report_attempt(
+                    call.request,
+                    call.attempts,
+                    status=status,
+                    error=error_name,
+                    seconds=loop.time() - begin,
+                )
 
-    def _slow_down(self, failure: JunkieError, headers: Mapping[str, str], begin: float) -> None:
-        """Let the whole client slow down where an answer asks for it."""
-        now = asyncio.get_running_loop().time()
-        too_many = isinstance(failure, RateLimitError)
-        if isinstance(failure, APIError) and (too_many or failure.challenge):
-            if (failure.retry_after or 0.0) > self._policy.retry_after_cap:
-                return  # no pause: each call is to hear of it at once
-            told = failure.retry_after
-            pause = self._throttle.refused(now, told, sent=begin, slower=too_many)
-            if pause is not None and self.hooks is not None:
-                ceiling = self._throttle.ceiling
-                event = PauseEvent(seconds=pause, from_server=told is not None, ceiling=ceiling)
-                self.hooks.on_pause(event)
-        else:
-            self._throttle.admitted(now, read_rate_limit(headers))
+    def _read_response(self, call: _CallState[T], response: Response) -> T:
+        try:
+            return responses.read(call.request, *response)
+        except JunkieError as error:
+            failure = error
+        redact(call.request, failure, self._api_key)
+        raise failure
 
-    def _note(self, errand: _Errand[T], status: int | None, error: str, took: float) -> None:
-        call, number = errand.call, errand.attempts
-        line, ended = "%s %s: %s, attempt %d, %.1f ms", error or status
-        _log.debug(line, call.method, call.path, ended, number, took * 1e3)
-        if self.hooks is not None:
-            event = AttemptEvent(
-                method=call.method,
-                path=call.path,
-                url=self.base_url + call.path,
-                attempt=number,
-                seconds=took,
-                status=status,
-                error=error or None,
-            )
-            self.hooks.on_attempt(event)
-
-    def _enter(self) -> asyncio.AbstractEventLoop:
-        """Give the running loop, which the first call made the client's own."""
+    async def _recover(self, call: _CallState[T], failure: JunkieError) -> T:
+        """Retry a call that has failed, while the policy and the budget allow it."""
+        # Callers are outside of their except blocks, and so is what follows the loop: otherwise
+        # each error would hang on the one before it as its `__context__`.
         loop = asyncio.get_running_loop()
-        if self._closed:
+        call.record_failure(failure, loop.time())
+        call.deadline = min(call.deadline, call.failed_at + self._policy.deadline)
+        while (seconds := self._seconds_to_retry(call, failure, loop.time())) is not None:
+            try:
+                await self._sleep_unless_closed(seconds)
+                value = self._read_response(call, await self._attempt(call))
+            except JunkieError as error:
+                failure = error
+            else:
+                self._budget.earn(retried=True)
+                return value
+            call.record_failure(failure, loop.time())
+        if _is_already_deleted(call, failure):
+            return call.request.read(b"")
+        raise call.make_final_error(failure)
+
+    def _seconds_to_retry(
+        self, call: _CallState[T], failure: JunkieError, now: float
+    ) -> float | None:
+        """Ask the policy and the budget: the seconds to wait, or None to give up."""
+        left = call.deadline - now
+        decision = self._policy.decide(
+            failure, idempotent=call.request.idempotent, attempt=call.attempts, left=left
+        )
+        if decision is False or left <= 0 or not self._budget.take(failure):
+            return None
+        if isinstance(failure, RateLimitError):
+            return 0.0  # the throttle pauses this call along with all others
+        return self._policy.back_off(call.attempts - 1) if decision is True else decision
+
+    async def _sleep_unless_closed(self, seconds: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._closing.wait()
+                raise ClientClosedError("the client was closed while this call was waiting")
+
+    def _adapt_throttle(
+        self, failure: JunkieError, headers: Mapping[str, str], begin: float, now: float
+    ) -> None:
+        """Slow the whole client down if a response asks for it."""
+        too_many = isinstance(failure, RateLimitError)
+        if not isinstance(failure, APIError) or not (too_many or failure.challenge):
+            self._throttle.record_success(now, read_rate_limit(headers))
+            return
+        retry_after = failure.retry_after
+        if retry_after is not None and retry_after > self._policy.retry_after_cap:
+            return  # without a pause: each call is to raise now, rather than to wait for an hour
+        seconds = self._throttle.record_refusal(now, retry_after, sent=begin, slow_down=too_many)
+        if seconds is not None:
+            self._reporter.report_pause(
+                seconds=seconds,
+                from_server=retry_after is not None,
+                ceiling=self._throttle.ceiling,
+            )
+
+    def _bind_loop(self) -> asyncio.AbstractEventLoop:
+        """Return the running loop. The first call binds the client to it."""
+        loop = asyncio.get_running_loop()
+        if self._closing.is_set():
             raise ClientClosedError("the client is closed")
         if self._loop is None:
             self._loop = loop
         if self._loop is not loop:
-            raise ClientClosedError("the client belongs to another event loop; make one per loop")
+            raise ClientClosedError(
+                "the client belongs to another event loop: create one client per event loop"
+            )
         return loop
 
     def __reduce__(self) -> NoReturn:
-        raise TypeError("a client can't be pickled: it holds the API key, and connections")
+        raise TypeError("a client can't be pickled: it holds the API key and open connections")
 
 
-def _is_gone(call: Request[T], failures: list[JunkieError]) -> bool:
-    """Whether a DELETE was carried out by an attempt whose answer was lost."""
-    gone = call.method == "DELETE" and isinstance(failures[-1], NotFoundError)
-    return gone and _may_have_acted(failures)
+def _is_already_deleted(call: _CallState[T], failure: JunkieError) -> bool:
+    """Whether a 404 means that an earlier DELETE, whose response was lost, was carried out."""
+    not_found = call.request.method == "DELETE" and isinstance(failure, NotFoundError)
+    return not_found and call.may_have_acted
 
 
-def _may_have_acted(failures: list[JunkieError]) -> bool:
-    """Whether an attempt before the last one may have been carried out."""
-    return any(error.outcome is not Outcome.NOT_EXECUTED for error in failures[:-1])
-
-
-def _ending(errand: _Errand[T], error: JunkieError) -> JunkieError:
-    """Say what a call's last failure means for its caller, and which call it was."""
-    call = errand.call
-    error.method, error.path, error.attempts = call.method, call.path, errand.attempts
-    error.__cause__ = error.__context__ = None
-    if call.idempotent or error.outcome is Outcome.NOT_EXECUTED:
-        return error
-    unknown = OutcomeUnknownError(
-        f"sent, and what became of it is not known: {error.message}", outcome=error.outcome
-    )
-    unknown.method, unknown.path, unknown.attempts = call.method, call.path, errand.attempts
-    unknown.__cause__ = error
-    return unknown
+def _describe_unknown(failure: JunkieError) -> str:
+    reason = failure.message
+    if isinstance(failure, APIError):
+        reason = f"the service answered {failure.status}: {reason}"
+    if failure.outcome is Outcome.EXECUTED:
+        return f"the request was carried out, but its response can't be used: {reason}"
+    return f"outcome unknown: the request was sent, but {reason}"

@@ -1,4 +1,4 @@
-"""When a failed call is sent again: decisions over values, without I/O."""
+"""Whether and when a failed call is sent again: decisions over values, without I/O."""
 
 from __future__ import annotations
 
@@ -11,96 +11,105 @@ import attrs
 from .._errors import APIError, InvalidResponseError, JunkieError, Outcome, RequestTimeoutError
 from .._validation import check_integer, check_seconds
 
-_CAPACITY: Final = 500
-_COST: Final = 5
-_COST_OF_TIMEOUT: Final = 10
-"""Botocore's standard mode: 100 retries to begin with, 50 after time-outs, and each success earns a
-bit back (``botocore.retries.standard.RetryQuotaChecker``)."""
+# The figures of botocore's standard mode (`botocore.retries.standard.RetryQuotaChecker`): 100
+# retries in a row without a success, or 50 after time-outs, which cost an ailing service the most.
+_BUDGET: Final = 500
+_RETRY_COST: Final = 5
+_TIMEOUT_COST: Final = 10
 
 
-def _seconds(_: object, field: attrs.Attribute[float], value: float) -> None:
+def _validate_seconds(_: object, field: attrs.Attribute[float], value: float) -> None:
     check_seconds(f"RetryPolicy.{field.name}", value, zero=True)
 
 
-def _attempts(_: object, field: attrs.Attribute[int], value: int) -> None:
+def _validate_attempts(_: object, field: attrs.Attribute[int], value: int) -> None:
     check_integer(f"RetryPolicy.{field.name}", value, 1, 100)
 
 
 @attrs.frozen(kw_only=True)
 class RetryPolicy:
-    """How often, and how patiently, a call is sent again. Waits grow twofold, with jitter.
+    """How often and how long a call is retried. The back-off doubles each time, with jitter.
 
     Attributes:
-        attempts: Requests for one call at most, 1 to 100; 1 never sends one again.
-        wait_initial: Seconds before the second attempt.
-        wait_max: Seconds that a wait grows to at most; a ``Retry-After`` may ask for more.
-        wait_jitter: Up to so many random seconds are added to each wait.
-        retry_after_cap: A ``Retry-After`` of more seconds than this raises at once.
-        deadline: Seconds for a call in all: waiting for its turn, its attempts, and the waits in
-            between. Walks and jobs wait for their turns as long as it takes: for each of their
-            calls it counts from the first failure.
+        attempts: Maximum number of requests for one call, 1 to 100. 1 disables retries.
+        wait_initial: Seconds to wait before the second attempt.
+        wait_max: Maximum seconds of one back-off. A ``Retry-After`` may ask for more.
+        wait_jitter: Maximum random seconds added to each back-off.
+        retry_after_cap: A ``Retry-After`` of more seconds than this raises immediately.
+        deadline: Seconds for the whole call: waiting for a request slot, all attempts, and the
+            waits between them. List walks and jobs wait for a slot without a limit; for each of
+            their calls the deadline counts from the first failure.
 
     Raises:
         InvalidRequestError: A value is out of its limits.
     """
 
-    attempts: int = attrs.field(default=5, validator=_attempts)
-    wait_initial: float = attrs.field(default=0.25, validator=_seconds)
-    wait_max: float = attrs.field(default=8.0, validator=_seconds)
-    wait_jitter: float = attrs.field(default=0.5, validator=_seconds)
-    retry_after_cap: float = attrs.field(default=120.0, validator=_seconds)
-    deadline: float = attrs.field(default=180.0, validator=_seconds)
+    attempts: int = attrs.field(default=5, validator=_validate_attempts)
+    wait_initial: float = attrs.field(default=0.25, validator=_validate_seconds)
+    wait_max: float = attrs.field(default=8.0, validator=_validate_seconds)
+    wait_jitter: float = attrs.field(default=0.5, validator=_validate_seconds)
+    retry_after_cap: float = attrs.field(default=120.0, validator=_validate_seconds)
+    deadline: float = attrs.field(default=180.0, validator=_validate_seconds)
 
     def decide(
         self, error: JunkieError, *, idempotent: bool, attempt: int, left: float = math.inf
     ) -> bool | float:
-        """Say whether the call is sent again.
+        """Decide whether a failed call is sent again.
 
         Args:
-            error: How its latest attempt ended.
+            error: The error of its latest attempt.
             idempotent: Whether the request may be sent again after an unknown outcome.
             attempt: The number of that attempt, from 1.
-            left: Seconds left in which another attempt may begin.
+            left: Seconds within which the next attempt must begin.
 
         Returns:
-            False for no, True for yes after the usual wait, or the seconds to wait.
+            False to give up, True to retry after `back_off`, or the seconds to wait instead.
         """
         if not error.transient or attempt >= self.attempts:
             return False
         if not idempotent and error.outcome is not Outcome.NOT_EXECUTED:
             return False
+        # HTML or broken JSON is retried once: a gateway's page passes, a wrong base URL does not.
         if isinstance(error, InvalidResponseError) and attempt > 1:
-            return False  # HTML or broken JSON twice is what the service has to say
+            return False
         if isinstance(error, APIError) and error.retry_after is not None:
-            return (
-                error.retry_after if error.retry_after <= min(self.retry_after_cap, left) else False
-            )
-        return self._longest(attempt - 1) <= left
+            fits = error.retry_after <= min(self.retry_after_cap, left)
+            return error.retry_after if fits else False
+        # With the full jitter, so that the decision does not depend on the dice.
+        return self._back_off_with(self.wait_jitter, attempt - 1) <= left
 
-    def back_off(self, refusals: int) -> float:
-        """Give the seconds to pause after so many refusals (from 0) that told none."""
-        shortest = min(self.wait_initial * 2.0 ** min(refusals, 60), self.wait_max)
-        return random.uniform(shortest, self._longest(refusals))  # noqa: S311 - no secret
+    def back_off(self, failures: int) -> float:
+        """Compute the seconds to wait before the next attempt.
 
-    def _longest(self, waits: int) -> float:
-        return min(self.wait_initial * 2.0 ** min(waits, 60) + self.wait_jitter, self.wait_max)
+        Args:
+            failures: How many failures came before the latest one, from 0.
+        """
+        return self._back_off_with(random.uniform(0, self.wait_jitter), failures)  # noqa: S311 - no secret
+
+    def _back_off_with(self, jitter: float, failures: int) -> float:
+        # A float's exponent ends at 1024: 2.0 ** 1024 raises OverflowError. 60 is beyond any cap.
+        return min(self.wait_initial * 2.0 ** min(failures, 60) + jitter, self.wait_max)
 
 
 class RetryBudget:
-    """A client-wide token bucket: an outage empties it, so that retries don't multiply the load."""
+    """A client-wide token bucket for retries.
+
+    Each retry takes tokens and each success returns some. An outage empties the bucket, so that
+    retries don't multiply the load on a service that is already failing.
+    """
 
     def __init__(self) -> None:
-        self._tokens = _CAPACITY
+        self._tokens = _BUDGET
 
     def take(self, error: JunkieError) -> bool:
-        """Pay for a retry after such a failure; False when the bucket can't."""
-        cost = _COST_OF_TIMEOUT if isinstance(error, RequestTimeoutError) else _COST
+        """Pay for a retry after this error. False when too few tokens are left."""
+        cost = _TIMEOUT_COST if isinstance(error, RequestTimeoutError) else _RETRY_COST
         if self._tokens < cost:
             return False
         self._tokens -= cost
         return True
 
     def earn(self, *, retried: bool = False) -> None:
-        """Refill after a success: the whole cost if it took retries, a fifth of it otherwise."""
-        if self._tokens < _CAPACITY:
-            self._tokens = min(_CAPACITY, self._tokens + (_COST if retried else 1))
+        """Refill after a success: by the full cost after a retry, by a fifth of it otherwise."""
+        if self._tokens < _BUDGET:
+            self._tokens = min(_BUDGET, self._tokens + (_RETRY_COST if retried else 1))

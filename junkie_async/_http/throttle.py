@@ -1,4 +1,4 @@
-"""When a request may be sent: in-flight ceiling, rates, and pauses that the service asks for."""
+"""When a request may be sent: the in-flight ceiling, rate limits, and pauses that a 429 asks for."""
 
 from __future__ import annotations
 
@@ -18,30 +18,32 @@ from .._validation import check_integer, check_seconds
 from .adaptive_rate import AdaptiveRate
 
 _SCARCE: Final = 0.2
-"""The share of a stated limit below which what remains is spread over the time that is left."""
+"""Below this share of the stated limit, the remaining requests are spread until the reset."""
 
-_SLACK: Final = 0.05
-"""Seconds that a turn may make up for those that came late: event loops wake up late, too."""
+# Event loops wake up late. Without catching up, each late slot would delay all that come after it,
+# and the rate would stay below its limit.
+_MAX_CATCH_UP: Final = 0.05
+"""Seconds by which a slot may be due before the moment at which it is given."""
 
 
-def _positive(_: object, field: attrs.Attribute[float], value: float) -> None:
+def _validate_positive(_: object, field: attrs.Attribute[float], value: float) -> None:
     check_seconds(f"RateLimit.{field.name}", value)
 
 
 @attrs.frozen
 class RateLimit:
-    """At most ``requests`` in any ``per`` seconds, in bursts of up to ``requests``.
+    """A limit of ``requests`` in any ``per`` seconds, in bursts of up to ``requests``.
 
     Attributes:
-        requests: How many, above zero.
-        per: Seconds, above zero.
+        requests: Number of requests, above 0.
+        per: Seconds, above 0.
 
     Raises:
         InvalidRequestError: A value is out of its limits.
     """
 
-    requests: float = attrs.field(validator=_positive)
-    per: float = attrs.field(default=1.0, validator=_positive)
+    requests: float = attrs.field(validator=_validate_positive)
+    per: float = attrs.field(default=1.0, validator=_validate_positive)
 
 
 class Priority(enum.Enum):
@@ -53,17 +55,18 @@ class Priority(enum.Enum):
 
 
 class Throttle:
-    """Gives turns, one for each request. A client's tasks share it; it belongs to one event loop.
+    """Gives out request slots, one for each request, to all tasks of a client.
 
-    While nothing restrains it, a turn costs a semaphore. After a refusal, or when little is left
-    of a limit that the service states, turns are given one after the other behind a gate, in the
-    order of asking. A waiter can be cancelled anywhere.
+    Without a restraint, a slot costs one uncontended semaphore. After a 429, or when the limit that
+    the service states is nearly used up, slots are given one after the other, first come, first
+    served. A waiter can be cancelled at any point. A throttle belongs to one event loop.
 
     Args:
-        max_in_flight: Turns that may be out at once, 1 to 10,000.
-        rate_limit: A rate of our own, or None.
-        longest: Seconds; nobody waits longer than that for the service's sake.
-        back_off: Gives the seconds to pause after so many refusals (from 0) without a word on it.
+        max_in_flight: Maximum number of slots in use at a time, 1 to 10,000.
+        rate_limit: The client's own rate limit, or None.
+        max_wait: Maximum seconds to wait because of the service; a longer wait raises.
+        back_off: Computes the seconds to pause after a 429 without ``Retry-After``, from the number
+            of 429s in a row before it.
     """
 
     def __init__(
@@ -71,185 +74,198 @@ class Throttle:
         max_in_flight: int,
         rate_limit: RateLimit | None = None,
         *,
-        longest: float = 120.0,
+        max_wait: float = 120.0,
         back_off: Callable[[int], float] = lambda refusals: 0.25 * 2.0 ** min(refusals, 5),
     ) -> None:
-        self._most = self._ceiling = check_integer("max_in_flight", max_in_flight, 1, 10_000)
-        self._rate = _limiter(rate_limit) if rate_limit else None
-        self._longest = longest
+        self._max_in_flight = check_integer("max_in_flight", max_in_flight, 1, 10_000)
+        self._ceiling = self._max_in_flight
+        self._rate_limiter = _make_limiter(rate_limit) if rate_limit else None
+        self._max_wait = max_wait
         self._back_off = back_off
-        self._turns = asyncio.Semaphore(self._most)
+        self._slots = asyncio.Semaphore(self._max_in_flight)
         self._gate = asyncio.Lock()
-        self._news = asyncio.Event()
-        self._waiting: set[asyncio.Timeout] = set()
-        self._in_flight = self._well = self._refusals = 0
-        self._pace = AdaptiveRate()
-        self._paused = self._resume = self._latest = -math.inf
-        self._allowance: RateLimitState | None = None
-        self._resets = -math.inf
-        self._restrained = self._rate is not None
+        self._changed = asyncio.Event()
+        self._waits: set[asyncio.Timeout] = set()
+        self._in_flight = self._successes = self._refusals = 0
+        self._adaptive_rate = AdaptiveRate()
+        self._paused_at = self._resumes_at = self._last_due = -math.inf
+        self._stated: RateLimitState | None = None
+        self._resets_at = -math.inf
+        self._restrained = self._rate_limiter is not None
         self._closed = False
 
     @property
     def ceiling(self) -> int:
-        """How many turns may be out at once, now."""
+        """How many slots may be in use at a time, now."""
         return self._ceiling
 
     async def acquire(self, deadline: float = math.inf) -> None:
-        """Wait for a turn; `release` gives it back.
+        """Wait for a slot. `release` gives it back.
 
         Args:
             deadline: When to give up, on the event loop's clock.
 
         Raises:
-            RateLimitError: The service asked for a longer wait than there is time for.
-            RequestTimeoutError: The deadline came, and no turn.
-            ClientClosedError: `close` was called meanwhile.
+            RateLimitError: The service asked for a pause that ends after the deadline.
+            RequestTimeoutError: No slot was free before the deadline.
+            ClientClosedError: `close` was called before or meanwhile.
         """
         if self._closed:
             raise ClientClosedError("the client is closed")
-        if self._restrained or self._turns.locked():
-            await self._queue(deadline)
+        if self._restrained or self._slots.locked():
+            await self._wait_for_slot(deadline)
         else:
-            await self._turns.acquire()  # at once
+            await self._slots.acquire()  # returns without yielding to the event loop
         self._in_flight += 1
 
     def release(self) -> None:
-        """Give a turn back."""
+        """Give a slot back."""
         self._in_flight -= 1
-        self._turns.release()
-        self._news.set()
+        self._slots.release()
+        self._changed.set()
 
-    def admitted(self, now: float, allowance: RateLimitState | None) -> None:
-        """Take note of an answer that is no refusal, and of what it says of the limit."""
+    def record_success(self, now: float, stated: RateLimitState | None) -> None:
+        """Adapt to a response that is no 429, and to the rate limit that its headers state."""
         self._refusals = 0
-        self._pace.admitted(now)
-        if self._ceiling < self._most:
-            self._well += 1
-            if self._well >= self._ceiling:
-                self._ceiling, self._well = self._ceiling + 1, 0
-        self._allowance = allowance
-        if allowance is not None:
-            self._resets = now + allowance.reset
-            self._restrained = self._restrained or self._is_scarce(allowance)
+        self._adaptive_rate.record_success(now)
+        # Additive increase: each full round of successes lets one more request through.
+        if self._ceiling < self._max_in_flight:
+            self._successes += 1
+            if self._successes >= self._ceiling:
+                self._ceiling, self._successes = self._ceiling + 1, 0
+        self._stated = stated
+        if stated is not None:
+            self._resets_at = now + stated.reset
+            self._restrained = self._restrained or self._is_scarce(stated)
 
-    def refused(
-        self, now: float, told: float | None, *, sent: float, slower: bool = True
+    def record_refusal(
+        self, now: float, retry_after: float | None, *, sent: float, slow_down: bool = True
     ) -> float | None:
-        """Hold everybody who has no turn yet, and go on more slowly after that.
+        """Pause every request that has no slot yet, and send more slowly afterwards.
 
         Args:
-            now: When the refusal came, on the event loop's clock.
-            told: Seconds that the service asked to wait, or None.
-            sent: When the refused request got its turn. What was under way when the first was
-                refused tells nothing new, except for how long to wait.
-            slower: Whether it was the number of requests that was refused.
+            now: When the refusal arrived, on the event loop's clock.
+            retry_after: Seconds that the service asked to wait, or None.
+            sent: When the refused request got its slot.
+            slow_down: Whether it was refused because of too many requests.
 
         Returns:
-            The seconds of the pause that begins, or None where one has begun already.
+            The seconds of the pause that begins, or None when one has begun already.
         """
-        wait = self._back_off(self._refusals) if told is None else told
-        begins = sent >= self._paused
+        wait = self._back_off(self._refusals) if retry_after is None else retry_after
+        # Requests that were in flight when the first one was refused say nothing new about the
+        # rate. Counted each, 12 in flight would halve the ceiling 12 times, down to 1.
+        begins = sent >= self._paused_at
         if begins:
-            self._paused = now
+            self._paused_at = now
             self._refusals += 1
-            if slower:
-                self._ceiling, self._well = max(1, min(self._ceiling, self._in_flight) // 2), 0
-                pause = max(wait, _SLACK)
-                self._pace.refused(now, pause, self._ceiling / pause)
-        self._resume = max(self._resume, now + wait)
+            if slow_down:
+                # Multiplicative decrease, from what was in use rather than from what was allowed.
+                self._ceiling = max(1, min(self._ceiling, self._in_flight) // 2)
+                self._successes = 0
+                pause = max(wait, _MAX_CATCH_UP)  # `Retry-After: 0` must not divide by zero
+                self._adaptive_rate.record_refusal(now, pause, self._ceiling / pause)
+        self._resumes_at = max(self._resumes_at, now + wait)
         self._restrained = True
-        self._news.set()
+        self._changed.set()
         return wait if begins else None
 
     def close(self) -> None:
-        """Turn away all who wait, and all who come."""
+        """Raise ClientClosedError in every task that waits for a slot, now or later."""
         self._closed = self._restrained = True
-        for scope in self._waiting:
-            wake(scope)
+        for wait in self._waits:
+            if not wait.expired():
+                wait.reschedule(0.0)
 
-    async def _queue(self, deadline: float) -> None:
-        has_turn = False
+    async def _wait_for_slot(self, deadline: float) -> None:
+        acquired = False
+        # The slot is kept inside the scope, so that a time-out that fires in the same turn of the
+        # loop can't lose it.
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout_at(_finite(deadline)) as scope:
-                self._waiting.add(scope)
+            async with asyncio.timeout_at(_finite_or_none(deadline)) as wait:
+                self._waits.add(wait)
                 try:
-                    await self._turns.acquire()
+                    await self._slots.acquire()
                     try:
                         await self._pass_gate(deadline)
                     except BaseException:
-                        self._turns.release()
+                        self._slots.release()
                         raise
-                    has_turn = True
+                    acquired = True
                 finally:
-                    self._waiting.discard(scope)
-        if not has_turn:
+                    self._waits.discard(wait)
+        if not acquired:
             if self._closed:
-                raise ClientClosedError("the client was closed while the call waited")
-            raise RequestTimeoutError("no turn came in time", outcome=Outcome.NOT_EXECUTED)
+                raise ClientClosedError("the client was closed while this call was waiting")
+            raise RequestTimeoutError(
+                "timed out waiting for a request slot (max_in_flight)", outcome=Outcome.NOT_EXECUTED
+            )
 
     async def _pass_gate(self, deadline: float) -> None:
         async with self._gate:
-            await self._until_due(deadline)
-            if self._rate is not None:
-                await self._rate.acquire()
-                await self._until_due(deadline)  # a pause may have begun
+            await self._sleep_until_due(deadline)
+            if self._rate_limiter is not None:
+                await self._rate_limiter.acquire()
+                await self._sleep_until_due(deadline)  # a pause may have begun meanwhile
 
-    async def _until_due(self, deadline: float) -> None:
+    async def _sleep_until_due(self, deadline: float) -> None:
         loop = asyncio.get_running_loop()
         while self._restrained:
-            self._news.clear()
+            self._changed.clear()
             now = loop.time()
-            due = self._due(now)
+            due = self._next_due(now)
             if due <= now:
-                self._latest = max(due, now - _SLACK)
+                # Not before `now - _MAX_CATCH_UP`: a rate that was not used is not saved up.
+                self._last_due = max(due, now - _MAX_CATCH_UP)
                 break
-            if due < math.inf and due - now > min(self._longest, deadline - now):
-                raise _too_long(due - now)
+            if due < math.inf and due - now > min(self._max_wait, deadline - now):
+                raise _make_rate_limit_error(due - now)
+            # Whoever releases a slot or reads a response sets the event: both may move the moment.
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout_at(_finite(due)):
-                    await self._news.wait()
+                async with asyncio.timeout_at(_finite_or_none(due)):
+                    await self._changed.wait()
 
-    def _due(self, now: float) -> float:
-        """Give the moment of the next turn; infinity where that takes some news."""
+    def _next_due(self, now: float) -> float:
+        """Compute when the next slot may be given; infinity when that depends on a response.
+
+        The latest of three: the end of the pause, the stated reset once nothing remains, and one
+        interval of the lower rate (adaptive, or stated) after the slot before.
+        """
         if self._in_flight >= self._ceiling:
             return math.inf
-        rate, due = self._pace.rate(now), self._resume
-        stated = self._allowance
-        if stated is not None and now >= self._resets:  # whatever was used up is there again
+        rate, due = self._adaptive_rate.rate(now), self._resumes_at
+        stated = self._stated
+        if stated is not None and now >= self._resets_at:
             limit = math.inf if stated.limit is None else stated.limit
-            stated = self._allowance = attrs.evolve(stated, remaining=limit)
+            stated = self._stated = attrs.evolve(stated, remaining=limit)
         if stated is not None and self._is_scarce(stated):
-            spare, left = stated.remaining - self._in_flight, self._resets - now
+            # The statement is as old as its response. Requests sent since then are not in it.
+            spare, left = stated.remaining - self._in_flight, self._resets_at - now
             if spare <= 0:
-                due = max(due, math.inf if self._in_flight else self._resets)
+                due = max(due, math.inf if self._in_flight else self._resets_at)
             elif left > 0:
                 rate = min(rate, spare / left)
-        free = rate == math.inf and due <= now and self._ceiling == self._most
-        self._restrained = self._closed or self._rate is not None or not free
-        return max(due, self._latest + 1 / rate)
+        # Back to the fast path of `acquire` as soon as nothing restrains.
+        free = rate == math.inf and due <= now and self._ceiling == self._max_in_flight
+        self._restrained = self._closed or self._rate_limiter is not None or not free
+        return max(due, self._last_due + 1 / rate)
 
-    def _is_scarce(self, allowance: RateLimitState) -> bool:
-        """Whether those that are under way could use up what remains."""
+    def _is_scarce(self, stated: RateLimitState) -> bool:
+        """Whether the requests in flight could use up what remains of the stated limit."""
         enough = 2.0 * self._in_flight
-        if allowance.limit is not None:
-            enough = min(max(enough, _SCARCE * allowance.limit), allowance.limit / 2)
-        return allowance.remaining <= max(enough, self._in_flight)
+        if stated.limit is not None:
+            # At most half of the limit: a small limit must not count as scarce from the beginning.
+            enough = min(max(enough, _SCARCE * stated.limit), stated.limit / 2)
+        return stated.remaining <= max(enough, self._in_flight)
 
 
-def wake(scope: asyncio.Timeout) -> None:
-    """End a time-out's scope at once."""
-    if not scope.expired():
-        scope.reschedule(0.0)
-
-
-def _finite(moment: float) -> float | None:
+def _finite_or_none(moment: float) -> float | None:
     return None if moment == math.inf else moment
 
 
-def _too_long(wait: float) -> RateLimitError:
+def _make_rate_limit_error(wait: float) -> RateLimitError:
     return RateLimitError(
-        f"not sent: the service asked for a pause that has {wait:.0f} s to go",
+        f"rate limited: retry in {wait:.0f} s",
         outcome=Outcome.NOT_EXECUTED,
         transient=False,
         status=429,
@@ -257,7 +273,7 @@ def _too_long(wait: float) -> RateLimitError:
     )
 
 
-def _limiter(limit: RateLimit) -> AsyncLimiter:
-    """Make aiolimiter's bucket, which must hold one whole request at the least."""
+def _make_limiter(limit: RateLimit) -> AsyncLimiter:
+    # aiolimiter refuses to give out 1 from a bucket that holds less: 0.5/s becomes 1 per 2 s.
     scale = max(1.0, 1.0 / limit.requests)
     return AsyncLimiter(limit.requests * scale, limit.per * scale)

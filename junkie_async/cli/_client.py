@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import attrs
-import stamina
 import typer
 
 from .. import JunkieClient
@@ -39,8 +38,6 @@ class Settings:
 
     def connect(self, **options: Any) -> JunkieClient:
         """Make a client, with further arguments of `JunkieClient`."""
-        # Where structlog is installed, stamina would tell it of retries, and it stdout.
-        stamina.instrumentation.set_on_retry_hooks(())
         api_key = None if self.api_key_file is None else _read_api_key(self.api_key_file)
         return JunkieClient(api_key, base_url=self.base_url, **options)
 

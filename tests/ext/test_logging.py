@@ -76,7 +76,7 @@ async def test_structured() -> None:
     """Each event is an entry of key-value pairs; retries and pauses are warnings."""
     with capture_logs() as logs:
         await everything(StructlogHooks())
-    entries = [entry for entry in logs if entry["event"].startswith("junkie.")]  # not stamina's
+    entries = [entry for entry in logs if entry["event"].startswith("junkie.")]
     assert [entry.pop("event") for entry in entries] == [f"junkie.{name}" for name in EVERYTHING]
     levels = ["warning" if name in LOUD else "info" for name in EVERYTHING]
     assert [entry.pop("log_level") for entry in entries] == levels
