@@ -1,4 +1,4 @@
-"""`JunkieClient`: configuration and lifetime."""
+"""`JunkieClient`: its configuration and lifetime."""
 
 from __future__ import annotations
 
@@ -24,26 +24,27 @@ BASE_URL = "https://api.jnkie.com/api/v2"
 
 
 class JunkieClient:
-    """A session with the service: one for a whole app, shared by all its tasks.
+    """Client for the Junkie REST API. Create one per app, and share it between all tasks.
 
-    Use it with ``async with``, or call `close` at the end. Connections are opened by the first
-    call, in the event loop that is running then; the client belongs to that loop.
+    Use it with ``async with``, or call `close` at the end. The first call opens the connections and
+    binds the client to the event loop that is running.
 
     Args:
-        api_key: The API key; ``$JUNKIE_API_KEY`` by default. Keep it out of your source.
-        base_url: Where the service is; ``$JUNKIE_BASE_URL`` or the service's own address by
-            default. Plain ``http://`` is refused except to loopback.
-        timeout: Seconds for one attempt, from connecting to the end of its answer.
-        retry: How often, and how patiently, failed calls are sent again.
-        max_in_flight: Requests under way at once, 1 to 10,000.
-        rate_limit: Requests a second that the client allows itself, or None.
-        session: An `aiohttp.ClientSession` to use instead of the client's own. It is not closed.
-            A lost connection then always counts as sent, so fewer creates can be repeated.
-        hooks: Told of each attempt, retry, pause and step of a job: one of `Hooks`, or a list of
-            several.
+        api_key: The API key. Default: ``$JUNKIE_API_KEY``. Keep it out of your source code.
+        base_url: The service's URL. Default: ``$JUNKIE_BASE_URL``, or the service's own address.
+            Plain ``http://`` is refused except to loopback.
+        timeout: Seconds for one attempt, from connecting to the end of the response.
+        retry: How often and how long failed calls are retried.
+        max_in_flight: Maximum number of requests in flight, 1 to 10,000.
+        rate_limit: The client's own rate limit, or None.
+        session: An `aiohttp.ClientSession` to use instead of the client's own. The client does not
+            close it. With it, a lost connection always counts as sent, so that fewer creates can be
+            retried.
+        hooks: Receives each attempt, retry, pause and step of a job: an instance of `Hooks`, or a
+            list of them.
 
     Raises:
-        ConfigurationError: No API key, or a base URL that can't be used.
+        ConfigurationError: There is no API key, or the base URL is not valid.
         InvalidRequestError: A number is out of its limits.
     """
 
@@ -65,14 +66,14 @@ class JunkieClient:
             base_url=self._base_url,
             api_key=checked,
             timeout=check_seconds("timeout", timeout),
-            session=_check("session", session, aiohttp.ClientSession, NoneType),
+            session=_check_type("session", session, aiohttp.ClientSession, NoneType),
         )
         self._dispatcher = Dispatcher(
             transport,
             api_key=checked,
-            retry=_check("retry", retry, RetryPolicy),
+            retry=_check_type("retry", retry, RetryPolicy),
             max_in_flight=max_in_flight,
-            rate_limit=_check("rate_limit", rate_limit, RateLimit, NoneType),
+            rate_limit=_check_type("rate_limit", rate_limit, RateLimit, NoneType),
             hooks=check_hooks(hooks),
         )
         self._keys = Keys(self._dispatcher)
@@ -84,7 +85,7 @@ class JunkieClient:
 
     @property
     def base_url(self) -> str:
-        """Where the service is, without a slash at the end."""
+        """The service's URL, without a slash at the end."""
         return self._base_url
 
     @property
@@ -93,7 +94,10 @@ class JunkieClient:
         return self._dispatcher.closed
 
     async def close(self) -> None:
-        """Close the client's connections. May be called again."""
+        """Close the client's connections, and end waiting calls with `ClientClosedError`.
+
+        May be called again.
+        """
         await self._dispatcher.close()
 
     async def __aenter__(self) -> Self:
@@ -112,37 +116,41 @@ class JunkieClient:
         return f"<JunkieClient {self._base_url} {state}>"
 
 
-def _check(name: str, value: Any, *kinds: type) -> Any:
+def _check_type(name: str, value: Any, *kinds: type) -> Any:
     if not isinstance(value, kinds):
         limit = " or ".join("None" if kind is NoneType else f"a {kind.__name__}" for kind in kinds)
         raise InvalidRequestError(name, safe_repr(value), limit)
     return value
 
 
-def _check_key(api_key: str | None) -> str:
+def _check_key(api_key: Any) -> str:
     if not api_key:
-        raise ConfigurationError("no API key: pass one to JunkieClient, or set $JUNKIE_API_KEY")
+        raise ConfigurationError(
+            "no API key: pass api_key= to JunkieClient, or set $JUNKIE_API_KEY"
+        )
     if not isinstance(api_key, str) or not api_key.isascii() or not api_key.isprintable():
-        raise ConfigurationError("the API key must be a string of printable ASCII characters")
+        raise ConfigurationError(
+            "the API key must be a string of printable ASCII: does it end with a newline?"
+        )
     if " " in api_key:
-        raise ConfigurationError("the API key has a space in it: was more copied than the key?")
+        raise ConfigurationError("the API key contains a space: was more than the key copied?")
     return api_key
 
 
 def _check_url(written: str) -> str:
     try:
         url = URL(written)
-        (url.raw_host or "").encode("idna")  # labels of 1 to 63 letters
+        (url.raw_host or "").encode("idna")  # fails for labels that are not 1 to 63 characters long
     except (ValueError, TypeError):  # UnicodeError is a ValueError
         url = None
     if url is None or url.scheme not in ("http", "https") or not url.host:
-        raise ConfigurationError("the base URL must be one of http or https, with a host")
+        raise ConfigurationError("the base URL must start with https:// or http:// and name a host")
     if url.user or url.password or url.query_string or url.fragment:
-        raise ConfigurationError("the base URL must have no user, password, query or fragment")
-    if url.scheme == "http" and not _is_loopback(url.host):
         raise ConfigurationError(
-            f"plain http to {url.host} would show the API key to the network: use https"
+            "the base URL must not contain a user, password, query or fragment"
         )
+    if url.scheme == "http" and not _is_loopback(url.host):
+        raise ConfigurationError(f"plain http to {url.host} would expose the API key: use https")
     return str(url).rstrip("/")
 
 

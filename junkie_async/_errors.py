@@ -1,16 +1,16 @@
-"""Everything that this package raises, and what a failed call did.
+"""The exceptions of this package, and whether a failed call was carried out.
 
 JunkieError
-├── InvalidRequestError        an argument breaks the contract; nothing was sent (a ValueError too)
-├── ConfigurationError         no API key, a bad base URL, a missing extra
-├── ClientClosedError          the client, or the event loop that it belongs to, is closed
-├── TransportError             no complete answer came
-│   ├── ConnectError           no connection came about, so nothing was sent
-│   └── RequestTimeoutError    the answer did not come in time
-├── OutcomeUnknownError        a create or a reset may or may not have been carried out
-├── InvalidResponseError       an answer came that can't be used
-├── DriftError                 a list changed faster than a strict walk could follow
-├── APIError                   the service said no
+├── InvalidRequestError        an argument is out of its limits; also a ValueError
+├── ConfigurationError         no API key, an invalid base URL, a missing extra
+├── ClientClosedError          the client is closed, or used in another event loop
+├── TransportError             no complete response
+│   ├── ConnectError           could not connect; nothing was sent
+│   └── RequestTimeoutError    timed out before a full response
+├── OutcomeUnknownError        a create or an HWID reset may have been carried out
+├── InvalidResponseError       the response can't be used
+├── DriftError                 the list changed faster than a strict walk could follow
+├── APIError                   the service refused the request or failed
 │   ├── BadRequestError        400, 422
 │   ├── AuthenticationError    401
 │   ├── PermissionDeniedError  403
@@ -18,7 +18,7 @@ JunkieError
 │   ├── ConflictError          409
 │   ├── RateLimitError         429
 │   └── ServerError            5xx
-└── BatchError                 a job ended early; carries the report of what was done
+└── BatchError                 a job ended early; has the report of what was done
 """
 
 from __future__ import annotations
@@ -29,32 +29,32 @@ from typing import Any
 
 
 class Outcome(enum.Enum):
-    """Whether the service carried out a call that failed."""
+    """Whether the service carried out a failed call."""
 
     NOT_EXECUTED = "not executed"
-    """The service provably did not act."""
+    """The service provably did not carry it out."""
 
     UNKNOWN = "unknown"
-    """It may have acted."""
+    """The service may have carried it out."""
 
     EXECUTED = "executed"
-    """It acted, though its answer can't be used."""
+    """The service carried it out, but its response can't be used."""
 
 
 class JunkieError(Exception):
-    """The root of all errors of this package.
-
-    Every attribute has a default, so that errors survive pickling.
+    """Base class of all errors of this package.
 
     Attributes:
-        outcome: Whether the service carried the call out.
+        outcome: Whether the service carried out the call.
         method: The HTTP method of the call, or None when no call was made.
-        path: The path *template* of the call, such as ``/keys/{keyId}``: key values stay out of it.
-        attempts: How many requests were sent for the call.
-        page: The page of a walk that failed, or None.
-        transient: Whether the same call may succeed if it is made again soon.
+        path: The path template of the call, such as ``/keys/{keyId}``. It contains no key value.
+        attempts: Number of requests sent for the call.
+        page: The page of a list walk that failed, or None.
+        transient: Whether the same call may succeed a little later.
     """
 
+    # Class attributes, since pickle and copy call `cls(*args)` and then restore `__dict__`: an
+    # attribute that no error sets needs no place in either.
     outcome: Outcome = Outcome.NOT_EXECUTED
     transient: bool = False
     method: str | None = None
@@ -73,7 +73,7 @@ class JunkieError(Exception):
 
     @property
     def message(self) -> str:
-        """What happened, without the call that it happened to."""
+        """What happened, without the name of the call."""
         return str(self.args[0]) if self.args else ""
 
     def __str__(self) -> str:
@@ -84,12 +84,12 @@ class JunkieError(Exception):
 
 
 class InvalidRequestError(JunkieError, ValueError):
-    """An argument breaks the contract. Nothing was sent.
+    """An argument is out of its limits. Nothing was sent.
 
     Attributes:
-        field: The argument's name, with an index where it is one of many (``keys[3]``).
-        value: The value, shortened and safe to log: key values are masked.
-        limit: What would have been accepted.
+        field: The argument's name, with an index in a sequence (``keys[3]``).
+        value: The refused value, shortened and safe to log: key values are masked.
+        limit: What is accepted.
     """
 
     def __init__(self, field: str = "", value: str = "", limit: str = "") -> None:
@@ -106,49 +106,48 @@ class InvalidRequestError(JunkieError, ValueError):
 
 
 class ConfigurationError(JunkieError):
-    """The client can't work as configured: no API key, a bad base URL, a missing extra."""
+    """The client's configuration is wrong: no API key, an invalid base URL, a missing extra."""
 
 
 class ClientClosedError(JunkieError):
-    """The client was closed, or is used outside the event loop that it belongs to."""
+    """The client is closed, or used in another event loop than that of its first call."""
 
 
 class TransportError(JunkieError):
-    """No complete answer came: the connection was lost, or the body was cut short."""
+    """There was no complete response: the connection was lost, or the body was cut short."""
 
     outcome = Outcome.UNKNOWN
     transient = True
 
 
 class ConnectError(TransportError):
-    """No connection came about (refused, DNS, TLS, connect time-out), so nothing was sent."""
+    """Could not connect (refused, DNS, TLS, connect time-out). Nothing was sent."""
 
     outcome = Outcome.NOT_EXECUTED
 
 
 class RequestTimeoutError(TransportError):
-    """The answer, or the rest of it, did not come in time."""
+    """The request timed out before a full response."""
 
 
 class OutcomeUnknownError(JunkieError):
-    """A call that must not be repeated was sent, and what became of it is not known.
+    """A request that must not be repeated was sent, and its outcome is unknown.
 
-    ``__cause__`` is what happened. Look at the service's state before you repeat the call: a
-    repeated create makes another key.
+    ``__cause__`` is the error of its last attempt. Check the service's state before you repeat the
+    call: a repeated create makes another key.
     """
 
     outcome = Outcome.UNKNOWN
 
 
 class InvalidResponseError(JunkieError):
-    """An answer came that can't be used: HTML, broken JSON, a wrong shape, too large, a redirect.
+    """The response can't be used: HTML, broken JSON, a wrong shape, too large, or a redirect.
 
     Attributes:
-        status: The answer's HTTP status, or None when the answers are wrong taken together.
+        status: The response's HTTP status, or None when several responses contradict each other.
         field: The field that could not be read (``keys[3].created_at``), or None.
         row: The index (from 0) of the first row that could not be read, or None.
-        rows: What could be read of the answer: the good rows of a page (`Key`s), or the good key
-            values of a batch.
+        rows: The readable rows: the `Key` objects of a page, or the key values of a batch.
     """
 
     outcome = Outcome.UNKNOWN
@@ -172,21 +171,21 @@ class InvalidResponseError(JunkieError):
 
 
 class DriftError(JunkieError):
-    """The list changed so fast that a strict walk could not tell that it has missed nothing.
+    """The list changed so fast that a strict walk can't guarantee to have missed no key.
 
-    All keys that it found have been given.
+    The walk has yielded all keys that it found.
     """
 
 
 class APIError(JunkieError):
-    """The service answered with a status that says no.
+    """The service, or a gateway before it, answered with an error status.
 
     Attributes:
         status: The HTTP status.
-        body: What the service sent as its body, decoded as text, 64 KiB at most.
-        headers: The answer's headers, names in lower case.
-        challenge: True when a CDN's HTML page answered instead of the service.
-        retry_after: Seconds that the service asked to wait, or None when it did not say.
+        body: The response's body as text, at most 64 KiB.
+        headers: The response's headers, names in lower case.
+        challenge: Whether a CDN's HTML page was returned instead of the service's response.
+        retry_after: Seconds that the service asked to wait (``Retry-After``), or None.
     """
 
     def __init__(
@@ -213,7 +212,7 @@ class APIError(JunkieError):
 
 
 class BadRequestError(APIError):
-    """400 or 422: the service refused the request's contents."""
+    """400 or 422: the service refused the request's content."""
 
 
 class AuthenticationError(APIError):
@@ -221,7 +220,7 @@ class AuthenticationError(APIError):
 
 
 class PermissionDeniedError(APIError):
-    """403: the API key lacks the scope, or the CDN in front of the service refused us."""
+    """403: the API key lacks the permission, or the CDN in front of the service refused it."""
 
 
 class NotFoundError(APIError):
@@ -233,23 +232,23 @@ class ConflictError(APIError):
 
 
 class RateLimitError(APIError):
-    """429: too many requests. ``retry_after`` says how long the service asked to wait."""
+    """429: too many requests. Retry after ``retry_after`` seconds."""
 
     transient = True
 
 
 class ServerError(APIError):
-    """5xx: the service, or the gateway in front of it, failed."""
+    """5xx: the service or a gateway in front of it failed."""
 
     outcome = Outcome.UNKNOWN
     transient = True
 
 
 class BatchError(JunkieError):
-    """A job ended before all its calls succeeded; ``__cause__`` is the first failure.
+    """A job ended before all its calls succeeded. ``__cause__`` is the first failure.
 
     Attributes:
-        report: The full report: what was done, what failed, and what is not known.
+        report: The full report: what was done, what failed, and what is unknown.
     """
 
     outcome = Outcome.UNKNOWN

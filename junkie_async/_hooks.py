@@ -6,8 +6,8 @@ Events name paths by their templates, so that they contain no key value.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
-from typing import Any, TypeAlias, TypeVar
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias, TypeVar, cast
 
 import attrs
 
@@ -120,8 +120,8 @@ class Hooks:
 class HookGroup(Hooks):
     """Passes each event to several hooks, even if one of them raises."""
 
-    def __init__(self, hooks: Iterable[Hooks]) -> None:
-        self._hooks = tuple(hooks)
+    def __init__(self, hooks: Sequence[Hooks]) -> None:
+        self._hooks = hooks
 
     def on_attempt(self, event: AttemptEvent) -> None:
         """Pass it on."""
@@ -153,7 +153,7 @@ def _call_hook(method: Callable[[EventT], object], event: EventT) -> None:
 
 def check_hooks(given: Any) -> HookGroup | None:
     """Check one hook or several. None for none, so that the client builds no events."""
-    hooks = (given,) if isinstance(given, Hooks) else given
+    hooks: Sequence[object] = (given,) if isinstance(given, Hooks) else given
     if not isinstance(hooks, list | tuple):
         raise InvalidRequestError(
             "hooks", safe_repr(given), "an instance of Hooks, or a list of them"
@@ -161,4 +161,4 @@ def check_hooks(given: Any) -> HookGroup | None:
     for index, hook in enumerate(hooks):
         if not isinstance(hook, Hooks):
             raise InvalidRequestError(f"hooks[{index}]", safe_repr(hook), "an instance of Hooks")
-    return HookGroup(hooks) if hooks else None
+    return HookGroup(cast("Sequence[Hooks]", tuple(hooks))) if hooks else None

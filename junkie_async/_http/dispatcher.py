@@ -43,8 +43,7 @@ class _CallState(Generic[T]):
     Attributes:
         request: What to send.
         deadline: When the call must be over, on the event loop's clock.
-        on_in_flight: Called with True when an attempt begins, and with False once it has ended and
-            can't have acted.
+        on_in_flight: Called when an attempt begins, and when it ends and can't have acted.
         attempts: The number of requests sent.
         failure: The error of the latest attempt, once one has failed.
         failed_at: When that was, on the event loop's clock.
@@ -151,10 +150,8 @@ class Dispatcher:
 
         Args:
             request: What to send.
-            priority: Walks and jobs wait for a slot without a limit; interactive calls have a
-                deadline.
-            on_in_flight: Called with True when an attempt begins, and with False once it has ended
-                and can't have acted.
+            priority: Interactive calls have a deadline; walks and jobs wait for a slot without one.
+            on_in_flight: See `InFlightCallback`.
 
         Raises:
             JunkieError: The class says what happened.
@@ -221,10 +218,7 @@ class Dispatcher:
         begin = loop.time()
         if call.failure is not None:
             self._reporter.report_retry(
-                call.request,
-                call.attempts + 1,
-                error=call.failure,
-                seconds=begin - call.failed_at,
+                call.request, call.attempts + 1, call.failure, begin - call.failed_at
             )
         response = await self._send_once(call, loop, begin)
         status, headers, body = response
@@ -240,18 +234,18 @@ class Dispatcher:
     async def _send_once(
         self, call: _CallState[T], loop: asyncio.AbstractEventLoop, begin: float
     ) -> Response:
-        """Have the transport send the request, and count and report the attempt."""
-        state, status = SendState(), None
-        error_name: str | None = "CancelledError"
+        """Send the request once, and count and report the attempt."""
+        state = SendState()
+        result: int | str = "CancelledError"
         call.attempts += 1
         if call.on_in_flight is not None:
             call.on_in_flight(True)
         try:
             response = await self._transport.attempt(call.request, state, call.deadline - begin)
-            status, error_name = response[0], None
+            result = response[0]
             return response
         except JunkieError as error:
-            error_name = type(error).__name__
+            result = type(error).__name__
             call.report_not_executed(error)
             if not isinstance(error, TransportError):
                 call.attempts -= 1  # the session can't be used: there was no request
@@ -262,13 +256,8 @@ class Dispatcher:
             raise
         finally:
             if self._reporter.reports_attempts:
-                self._reporter.report_attempt(
-                    call.request,
-                    call.attempts,
-                    status=status,
-                    error=error_name,
-                    seconds=loop.time() - begin,
-                )
+                seconds = loop.time() - begin
+                self._reporter.report_attempt(call.request, call.attempts, result, seconds)
 
     def _read_response(self, call: _CallState[T], response: Response) -> T:
         try:
@@ -332,11 +321,8 @@ class Dispatcher:
             return  # without a pause: each call is to raise now, rather than to wait for an hour
         seconds = self._throttle.record_refusal(now, retry_after, sent=begin, slow_down=too_many)
         if seconds is not None:
-            self._reporter.report_pause(
-                seconds=seconds,
-                from_server=retry_after is not None,
-                ceiling=self._throttle.ceiling,
-            )
+            stated = retry_after is not None
+            self._reporter.report_pause(seconds, self._throttle.ceiling, from_server=stated)
 
     def _bind_loop(self) -> asyncio.AbstractEventLoop:
         """Return the running loop. The first call binds the client to it."""

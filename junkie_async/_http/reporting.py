@@ -11,18 +11,13 @@ from .._hooks import AttemptEvent, Hooks, PauseEvent, RetryEvent
 from .._protocol.requests import Request
 
 _log = logging.getLogger("junkie_async")
-# The handler of last resort would otherwise write a library's warnings to the application's stderr.
+# Without a handler, logging's handler of last resort writes warnings to the application's stderr.
 _log.addHandler(logging.NullHandler())
 
 
 @attrs.frozen
 class Reporter:
-    """Reports attempts, retries and pauses to the debug log and to the client's hooks.
-
-    Attributes:
-        base_url: The service's address.
-        hooks: Who receives the events, or None.
-    """
+    """Reports attempts, retries and pauses to the debug log and to the client's hooks."""
 
     base_url: str
     hooks: Hooks | None
@@ -33,50 +28,35 @@ class Reporter:
         return self.hooks is not None or _log.isEnabledFor(logging.DEBUG)
 
     def report_attempt(
-        self,
-        request: Request[object],
-        attempt: int,
-        *,
-        status: int | None,
-        error: str | None,
-        seconds: float,
+        self, request: Request[object], attempt: int, result: int | str, seconds: float
     ) -> None:
-        """Report an attempt that has ended: with a status, or with an error's class name."""
-        _log.debug(
-            "%s %s: %s, attempt %d, %.1f ms",
-            request.method,
-            request.path,
-            error or status,
-            attempt,
-            seconds * 1e3,
-        )
+        """Report an attempt that has ended with an HTTP status, or with an error's class name."""
+        method, path = request.method, request.path
+        line = "%s %s: %s, attempt %d, %.1f ms"
+        _log.debug(line, method, path, result, attempt, seconds * 1e3)
         if self.hooks is not None:
             event = AttemptEvent(
-                method=request.method,
-                path=request.path,
-                url=self.base_url + request.path,
+                method=method,
+                path=path,
+                url=self.base_url + path,
                 attempt=attempt,
                 seconds=seconds,
-                status=status,
-                error=error,
+                status=result if isinstance(result, int) else None,
+                error=result if isinstance(result, str) else None,
             )
             self.hooks.on_attempt(event)
 
     def report_retry(
-        self, request: Request[object], attempt: int, *, error: JunkieError, seconds: float
+        self, request: Request[object], attempt: int, error: JunkieError, seconds: float
     ) -> None:
-        """Report an attempt that begins now, so many seconds after the one that failed."""
+        """Report an attempt that begins, so many seconds after the last one failed."""
         if self.hooks is not None:
-            event = RetryEvent(
-                method=request.method,
-                path=request.path,
-                attempt=attempt,
-                seconds=seconds,
-                error=error,
+            method, path = request.method, request.path
+            self.hooks.on_retry(
+                RetryEvent(method=method, path=path, attempt=attempt, seconds=seconds, error=error)
             )
-            self.hooks.on_retry(event)
 
-    def report_pause(self, *, seconds: float, from_server: bool, ceiling: int) -> None:
+    def report_pause(self, seconds: float, ceiling: int, *, from_server: bool) -> None:
         """Report a pause of the whole client."""
         if self.hooks is not None:
             event = PauseEvent(seconds=seconds, from_server=from_server, ceiling=ceiling)

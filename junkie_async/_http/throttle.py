@@ -1,4 +1,4 @@
-"""When a request may be sent: the in-flight ceiling, rate limits, and pauses that a 429 asks for."""
+"""When a request may be sent: the in-flight ceiling, rate limits, and pauses after a 429."""
 
 from __future__ import annotations
 

@@ -210,7 +210,8 @@ def _make_timeout(total: float) -> aiohttp.ClientTimeout:
 
 async def _read_body(response: aiohttp.ClientResponse) -> bytes | None:
     """Read the undecoded body. None, with the connection closed, if it is larger than the cap."""
-    content, chunks, size = response.content, [], 0
+    chunks: list[bytes] = []
+    content, size = response.content, 0
     while chunk := await content.readany():
         size += len(chunk)
         if size > MAX_BODY:
@@ -237,7 +238,8 @@ def _translate_error(error: Exception, sent: bool | None) -> JunkieError:
         reason = getattr(error, "strerror", None) or reason
         return ConnectError(f"the TLS handshake failed: {reason}", transient=False)
     if isinstance(error, aiohttp.ClientConnectorError):
-        return ConnectError(f"could not connect to {error.host}:{error.port}: {_connect_reason(error)}")
+        reason = _connect_reason(error)
+        return ConnectError(f"could not connect to {error.host}:{error.port}: {reason}")
     if isinstance(error, aiohttp.ConnectionTimeoutError):
         return ConnectError("could not connect: timed out")
     if sent is False:

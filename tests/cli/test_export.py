@@ -163,7 +163,7 @@ async def test_a_service_that_is_not_there_is_one_line(tmp_path: Path) -> None:
         env = {**_ENV, "JUNKIE_BASE_URL": url}
         ended = await run_beside("export", "keys.csv", cwd=tmp_path, env=env)
     assert ended.code == 4
-    assert ended.err.startswith("Error: GET /keys: no connection came about")
+    assert ended.err.startswith("Error: GET /keys: could not connect")
     assert ended.err.count("\n") == 1
     assert _left(tmp_path) == []
 

@@ -62,7 +62,7 @@ async def test_a_file_that_others_may_read_is_warned_of(tmp_path: Path) -> None:
         (b"", "its first line is empty"),
         (b"\nsecret", "its first line is empty"),
         (b"\xff\xfe", "it is not text"),
-        (b"two words", "the API key has a space in it"),
+        (b"two words", "the API key contains a space"),
     ],
 )
 async def test_a_file_without_an_api_key(
@@ -125,7 +125,7 @@ async def test_a_service_that_is_not_there_is_exit_code_4(tmp_path: Path) -> Non
         url = f"--base-url=http://127.0.0.1:{free.getsockname()[1]}"
         ended = run(url, *_COUNT, cwd=tmp_path, env=env)
     assert (ended.code, ended.out) == (4, "")
-    assert ended.err.startswith("Error: GET /keys: no connection came about")
+    assert ended.err.startswith("Error: GET /keys: could not connect")
     assert ended.err.count("\n") == 1
 
 

@@ -70,7 +70,7 @@ async def test_a_service_that_is_not_there_is_one_line(tmp_path: Path) -> None:
         free.bind(("127.0.0.1", 0))
         ended = await _live(f"http://127.0.0.1:{free.getsockname()[1]}", tmp_path)
     assert ended.code == 4
-    assert ended.err.startswith("Error: GET /keys: no connection came about")
+    assert ended.err.startswith("Error: GET /keys: could not connect")
     assert ended.err.count("\n") == 1
 
 

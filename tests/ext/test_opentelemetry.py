@@ -20,8 +20,8 @@ from junkie_async import AttemptEvent, ConnectError, JunkieClient, NotFoundError
 from junkie_async.ext.opentelemetry import OpenTelemetryHooks
 
 from ..unit.clock import run
-from ..unit.test_hooks import TOO_MANY, heard_by
-from ..unit.test_sender import FOLDERS, Script
+from ..unit.scripted import FOLDERS, Script
+from ..unit.test_hooks import TOO_MANY, observed
 from ._traffic import FAILS, KEY_VALUE, everything, traffic
 
 CONVENTION = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10)
@@ -239,7 +239,7 @@ def test_a_pause_has_its_length(telemetry: Telemetry) -> None:
     """As the service told; the call that was refused has waited as long."""
 
     async def main() -> None:
-        sender, _ = heard_by(Script(TOO_MANY), telemetry.hooks)
+        sender, _ = observed(Script(TOO_MANY), telemetry.hooks)
         await sender.send(FOLDERS)
 
     run(main())

@@ -93,7 +93,7 @@ def serve(request: pytest.FixtureRequest) -> Serve:
 def made(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[Any]]:
     """All clients, and all sessions of clients, that are made."""
     found: dict[str, list[Any]] = {"clients": [], "sessions": []}
-    begin, connect = JunkieClient.__init__, transport._open
+    begin, connect = JunkieClient.__init__, transport._open_session
 
     def init(self: JunkieClient, *args: Any, **options: Any) -> None:
         found["clients"].append(self)
@@ -104,7 +104,7 @@ def made(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[Any]]:
         return session
 
     monkeypatch.setattr(JunkieClient, "__init__", init)
-    monkeypatch.setattr(transport, "_open", opened)
+    monkeypatch.setattr(transport, "_open_session", opened)
     return found
 
 

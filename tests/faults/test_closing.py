@@ -70,7 +70,7 @@ async def test_a_given_session_that_is_closed(server: FaultServer, operation: Op
     """A session that its owner has closed is said to be, before anything is sent."""
     async with aiohttp.ClientSession() as session:
         client = client_of(server.url, session=session)
-    with pytest.raises(ClientClosedError, match="session") as caught:
+    with pytest.raises(ClientClosedError) as caught:
         await operation.call(client)
     check_failure(caught.value, operation, ClientClosedError, NO, 0)
 
@@ -80,14 +80,14 @@ def test_a_client_belongs_to_one_event_loop(operation: Operation) -> None:
     """A client that is used in a second event loop says so instead of hanging."""
     client = client_of("http://127.0.0.1:9")
 
-    async def call(error: type[JunkieError], match: str, attempts: int) -> None:
-        with pytest.raises(error, match=match) as caught:
+    async def call(error: type[JunkieError], attempts: int) -> None:
+        with pytest.raises(error) as caught:
             await operation.call(client)
         check_failure(caught.value, operation, error, NO, attempts)
 
     try:
-        asyncio.run(call(ConnectError, "no connection", 3))
-        asyncio.run(call(ClientClosedError, "another event loop", 0))
+        asyncio.run(call(ConnectError, 3))
+        asyncio.run(call(ClientClosedError, 0))
     finally:
         asyncio.run(client.close())
 

@@ -214,7 +214,7 @@ async def test_untrusted_certificates(operation: Operation) -> None:
     tls = await asyncio.start_server(listen, "127.0.0.1", 0, ssl=context)
     url = f"https://127.0.0.1:{tls.sockets[0].getsockname()[1]}"
     async with tls, calm(), client_of(url) as client:
-        with pytest.raises(ConnectError, match="TLS") as caught:
+        with pytest.raises(ConnectError) as caught:
             await operation.call(client)
     check_failure(caught.value, operation, ConnectError, NO, 1)
     assert not caught.value.transient

@@ -60,7 +60,7 @@ async def test_redirects_are_not_followed(
 ) -> None:
     """A redirect is an error after one request; the trap sees nobody, nor any header."""
     server.script.append(points(status, target, trap))
-    with pytest.raises(JunkieError, match="redirect") as caught:
+    with pytest.raises(JunkieError) as caught:
         await operation.call(client)
     what = check_failure(caught.value, operation, InvalidResponseError, Outcome.UNKNOWN, 1)
     assert isinstance(what, InvalidResponseError)
@@ -81,7 +81,8 @@ async def test_a_redirect_is_told_before_its_body(
 
     server.script.append(Fault(play))
     async with asyncio.timeout(5):  # half of the client's own
-        with pytest.raises(JunkieError, match="redirect"):
+        with pytest.raises(JunkieError) as caught:
             await operation.call(client)
         await server.settle()
+    check_failure(caught.value, operation, InvalidResponseError, Outcome.UNKNOWN, 1)
     assert len(server.arrivals) == 1

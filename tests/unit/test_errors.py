@@ -1,20 +1,14 @@
-"""The errors: their tree, words and way through pickle; and aiohttp's, put in our words."""
+"""The errors: their tree, attributes and texts, and that they survive pickling."""
 
 from __future__ import annotations
 
 import copy
 import pickle
 import re
-import ssl
 from collections.abc import Iterator
 from typing import Any
 
-import aiohttp
 import pytest
-from aiohttp import client_exceptions
-from aiohttp.client_reqrep import ConnectionKey, RequestInfo
-from multidict import CIMultiDict, CIMultiDictProxy
-from yarl import URL
 
 import junkie_async
 from junkie_async import (
@@ -42,7 +36,6 @@ from junkie_async import (
     TransportError,
     _errors,
 )
-from junkie_async._http.transport import _translate
 
 TREE: dict[type[Exception], type[Exception]] = {
     InvalidRequestError: JunkieError,
@@ -76,8 +69,8 @@ UNCERTAIN = {
 TRANSIENT = {TransportError, ConnectError, RequestTimeoutError, RateLimitError, ServerError}
 
 
-def below(cls: type[Exception]) -> Iterator[type[Exception]]:
-    """Walk all subclasses, each once."""
+def subclasses_of(cls: type[Exception]) -> Iterator[type[Exception]]:
+    """Yield all subclasses of a class, each once."""
     seen = set()
     todo = [cls]
     while todo:
@@ -88,8 +81,8 @@ def below(cls: type[Exception]) -> Iterator[type[Exception]]:
                 yield sub
 
 
-def drawn() -> dict[str, str]:
-    """Read the tree in the module's docstring: each name with its parent's."""
+def read_tree() -> dict[str, str]:
+    """Read the tree in the module's docstring: each class's name and its parent's."""
     parents: dict[str, str] = {}
     path = ["JunkieError"]
     for line in (_errors.__doc__ or "").splitlines():
@@ -101,17 +94,17 @@ def drawn() -> dict[str, str]:
 
 
 def test_tree() -> None:
-    """The classes, their drawing and the design agree on who is whose parent."""
-    ours = [cls for cls in below(JunkieError) if cls.__module__.startswith("junkie_async")]
+    """The classes, the docstring's tree and the table agree."""
+    ours = [cls for cls in subclasses_of(JunkieError) if cls.__module__.startswith("junkie_async")]
     assert {cls: cls.__bases__[0] for cls in ours} == TREE
-    assert drawn() == {cls.__name__: parent.__name__ for cls, parent in TREE.items()}
+    assert read_tree() == {cls.__name__: parent.__name__ for cls, parent in TREE.items()}
     assert issubclass(InvalidRequestError, ValueError)
     assert all(getattr(junkie_async, cls.__name__) is cls for cls in TREE)
 
 
 @pytest.mark.parametrize("cls", [JunkieError, *TREE])
 def test_defaults(cls: type[JunkieError]) -> None:
-    """A bare error says of its class whether the call was carried out, and may be made again."""
+    """Each class has its default outcome, and is transient or not."""
     error = cls()
     assert error.outcome is (Outcome.UNKNOWN if cls in UNCERTAIN else Outcome.NOT_EXECUTED)
     assert error.transient is (cls in TRANSIENT)
@@ -149,14 +142,14 @@ SPECIMENS: list[JunkieError] = [
 
 
 def test_specimens_are_complete() -> None:
-    """No class of the tree is missing from what is pickled below."""
+    """Each class of the tree is pickled below."""
     assert {type(error) for error in SPECIMENS} == {JunkieError, *TREE}
 
 
 @pytest.mark.parametrize("error", SPECIMENS, ids=lambda error: type(error).__name__)
 @pytest.mark.parametrize("protocol", [0, pickle.HIGHEST_PROTOCOL, None])
 def test_survives_pickle_and_copy(error: JunkieError, protocol: int | None) -> None:
-    """Every error comes out of pickle, and of a copy, with all that it knew."""
+    """Pickled and copied errors keep their class, attributes and text."""
     error = copy.copy(error)
     error.method, error.path, error.attempts, error.page = "GET", "/keys", 3, 9
     twin = copy.deepcopy(error) if protocol is None else pickle.loads(pickle.dumps(error, protocol))
@@ -170,14 +163,14 @@ def test_survives_pickle_and_copy(error: JunkieError, protocol: int | None) -> N
 
 @pytest.mark.parametrize("cls", [JunkieError, *TREE])
 def test_bare_error_survives_pickle(cls: type[JunkieError]) -> None:
-    """An error without arguments is as good as any other."""
+    """An error without arguments can be pickled, too."""
     twin = pickle.loads(pickle.dumps(cls()))
     assert type(twin) is cls
     assert vars(twin) == vars(cls())
 
 
 def test_attributes() -> None:
-    """Each class has the attributes that its docstring names, as they were given."""
+    """Each class has the attributes that its docstring names."""
     refused, unreadable, ended, *denied = SPECIMENS[:10]
     assert isinstance(refused, InvalidRequestError)
     assert (refused.field, refused.value, refused.limit) == ("keys[3]", "'…'", "an ID")
@@ -192,7 +185,7 @@ def test_attributes() -> None:
 
 
 def test_headers_are_a_copy() -> None:
-    """What happens to the answer's headers later does not happen to the error."""
+    """A later change of the response's headers does not change the error."""
     headers = {"date": "now"}
     error = APIError("words", headers=headers)
     headers.clear()
@@ -210,82 +203,9 @@ def test_headers_are_a_copy() -> None:
     ],
 )
 def test_str(method: str | None, page: int | None, attempts: int, text: str) -> None:
-    """An error's text names the call, the page and the attempts where there were any."""
+    """An error's text names the call, the page and the number of attempts."""
     for error, more in ((JunkieError("words"), ""), (NotFoundError("words", status=404), " [404]")):
         error.method, error.path = method, "/keys/{keyId}"
         error.page, error.attempts = page, attempts
         assert str(error) == text + more
         assert error.message == "words"
-
-
-# --- aiohttp's errors ---------------------------------------------------------------------------
-
-TOKEN = "Bearer t0ken-of-the-caller"  # an API key in disguise
-PEER = ConnectionKey(
-    host="h", port=443, is_ssl=True, ssl=True, proxy=None, proxy_auth=None, proxy_headers_hash=None
-)
-REQUEST = RequestInfo(
-    url=URL("https://h/keys/secret"),
-    method="GET",
-    headers=CIMultiDictProxy(CIMultiDict({"Authorization": TOKEN})),
-    real_url=URL("https://h/keys/secret"),
-)
-AIOHTTP = sorted(
-    (cls for cls in below(aiohttp.ClientError) if cls.__module__.startswith("aiohttp")),
-    key=lambda cls: cls.__name__,
-)
-TLS = (
-    aiohttp.ClientConnectorCertificateError,
-    aiohttp.ClientConnectorSSLError,
-    aiohttp.ServerFingerprintMismatch,
-)
-UNCONNECTED = (*TLS, aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
-
-
-def specimen(cls: type[Any]) -> Exception:
-    """Make an error of aiohttp's as aiohttp would."""
-    if issubclass(cls, aiohttp.ClientResponseError):
-        error: Exception = cls(REQUEST, (), status=400, headers=REQUEST.headers)
-    elif issubclass(cls, client_exceptions.UnixClientConnectorError):
-        error = cls("/socket", PEER, ConnectionRefusedError(111, "refused"))
-    elif issubclass(cls, aiohttp.ClientConnectorCertificateError):
-        error = cls(PEER, ssl.SSLCertVerificationError(1, "self-signed"))
-    elif issubclass(cls, aiohttp.ClientConnectorError):
-        error = cls(PEER, ConnectionRefusedError(111, "refused"))
-    elif issubclass(cls, aiohttp.ServerFingerprintMismatch):
-        error = cls(b"a", b"b", "h", 443)
-    elif issubclass(cls, aiohttp.InvalidURL):
-        error = cls("https://h/keys/secret")
-    else:
-        error = cls("words")
-    return error
-
-
-def expected(error: Exception, *, sent: bool | None) -> type[JunkieError]:
-    """Name the class that FAULTS.md asks for."""
-    if isinstance(error, aiohttp.InvalidURL):
-        return ConfigurationError
-    if isinstance(error, UNCONNECTED) or sent is False:
-        return ConnectError
-    return RequestTimeoutError if isinstance(error, TimeoutError) else TransportError
-
-
-@pytest.mark.parametrize("sent", [None, True, False])
-@pytest.mark.parametrize("cls", [*AIOHTTP, aiohttp.ClientError, TimeoutError, ConnectionResetError])
-def test_translate(cls: type[Exception], *, sent: bool | None) -> None:
-    """Every error that aiohttp knows becomes one of ours, and takes no secret along."""
-    error = specimen(cls)
-    ours = _translate(error, sent)
-    assert type(ours) is expected(error, sent=sent)
-    certain = isinstance(ours, ConnectError | ConfigurationError)
-    assert ours.outcome is (Outcome.NOT_EXECUTED if certain else Outcome.UNKNOWN)
-    assert ours.transient is not isinstance(error, (*TLS, aiohttp.InvalidURL))
-    assert ours.message
-    assert not re.search(r"t0ken|secret|Authorization", f"{ours!r} {ours}", re.IGNORECASE)
-    assert (ours.__cause__, ours.__context__) == (None, None)
-
-
-def test_walk_finds_aiohttps_errors() -> None:
-    """The walk above is not empty, and reaches the leaves."""
-    assert len(AIOHTTP) > 20
-    assert {aiohttp.ConnectionTimeoutError, aiohttp.ClientConnectorDNSError} <= set(AIOHTTP)

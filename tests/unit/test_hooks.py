@@ -1,4 +1,4 @@
-"""What hooks are told, and that they change nothing."""
+"""The events that hooks receive, and that hooks don't affect the call."""
 
 from __future__ import annotations
 
@@ -16,14 +16,16 @@ from junkie_async import (
     JobEvent,
     JunkieClient,
     KeyBatch,
+    NotFoundError,
     Outcome,
+    OutcomeUnknownError,
     PauseEvent,
     RateLimitError,
     RetryEvent,
     ServerError,
     TransportError,
 )
-from junkie_async._hooks import AllHooks, InFlightCallback, all_hooks
+from junkie_async._hooks import HookGroup, InFlightCallback, check_hooks
 from junkie_async._http.dispatcher import Dispatcher
 from junkie_async._http.transport import Response
 from junkie_async._jobs.create import CreateJob
@@ -31,13 +33,13 @@ from junkie_async._jobs.delete import DeleteJob
 from junkie_async._protocol import requests
 
 from .clock import run
-from .test_sender import CREATE, FOLDERS, STEADY, Script, hangs, slow
+from .scripted import CREATE, FOLDERS, Script, delayed, hang, make_dispatcher
 
 URL = "http://127.0.0.1"
 TOO_MANY: Response = (429, {"Retry-After": "7"}, b"{}")
 
 
-class Heard(Hooks):
+class Recorder(Hooks):
     """Keeps all events."""
 
     def __init__(self) -> None:
@@ -61,23 +63,20 @@ class Heard(Hooks):
 
 
 class Broken(Hooks):
-    """Raises whenever it is told."""
+    """Raises at every event."""
 
     def on_attempt(self, event: AttemptEvent) -> None:
         """Raise."""
-        raise LookupError("of its own")
+        raise LookupError("a bug in a hook")
 
     on_retry = on_pause = on_job = on_attempt  # type: ignore[assignment]
 
 
-def heard_by(script: Script, *more: Hooks) -> tuple[Dispatcher, list[Any]]:
-    """Make a sender over a script, and what a hook will hear of it."""
-    heard = Heard()
-    hooks = AllHooks([*more, heard])
-    sender = Dispatcher(
-        script, api_key="secret", retry=STEADY, max_in_flight=4, rate_limit=None, hooks=hooks
-    )
-    return sender, heard.events
+def observed(script: Script, *more: Hooks) -> tuple[Dispatcher, list[Any]]:
+    """Make a dispatcher over a script, and the list of its hook's events."""
+    recorder = Recorder()
+    hooks = HookGroup([*more, recorder])
+    return make_dispatcher(script, hooks=hooks), recorder.events
 
 
 def attempt(number: int = 1, seconds: float = 0.0, **ended: Any) -> AttemptEvent:
@@ -89,12 +88,12 @@ def attempt(number: int = 1, seconds: float = 0.0, **ended: Any) -> AttemptEvent
 
 
 def test_attempts_and_retries() -> None:
-    """Each attempt is told when it is over, each retry when it begins, in order."""
+    """Attempts are reported when they end, retries when they begin, in order."""
 
     async def main() -> None:
         lost = TransportError("lost")
-        sender, events = heard_by(Script(slow(3, (500, {}, b"")), lost, slow(2)))
-        await sender.send(FOLDERS)
+        dispatcher, events = observed(Script(delayed(3, (500, {}, b"")), lost, delayed(2)))
+        await dispatcher.send(FOLDERS)
         first, retry, second, again, third = events
         assert first == attempt(1, pytest.approx(3.0), status=500)  # type: ignore[arg-type]
         assert isinstance(retry.error, ServerError)
@@ -108,12 +107,12 @@ def test_attempts_and_retries() -> None:
     run(main())
 
 
-def test_a_cancelled_attempt_is_told() -> None:
-    """It ends without an answer, too."""
+def test_a_cancelled_attempt_is_reported() -> None:
+    """A cancelled attempt is one without a response."""
 
     async def main() -> None:
-        sender, events = heard_by(Script(hangs))
-        task = asyncio.create_task(sender.send(FOLDERS))
+        dispatcher, events = observed(Script(hang))
+        task = asyncio.create_task(dispatcher.send(FOLDERS))
         await asyncio.sleep(5)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
@@ -122,12 +121,12 @@ def test_a_cancelled_attempt_is_told() -> None:
     run(main())
 
 
-def test_a_pause_is_told_once() -> None:
-    """What was under way when the first was refused tells nothing new."""
+def test_a_pause_is_reported_once() -> None:
+    """Requests that were in flight at the first refusal begin no pause of their own."""
 
     async def main() -> None:
-        sender, events = heard_by(Script(slow(1, TOO_MANY), slow(1, TOO_MANY)))
-        await asyncio.gather(sender.send(FOLDERS), sender.send(FOLDERS))
+        dispatcher, events = observed(Script(delayed(1, TOO_MANY), delayed(1, TOO_MANY)))
+        await asyncio.gather(dispatcher.send(FOLDERS), dispatcher.send(FOLDERS))
         pauses = [event for event in events if isinstance(event, PauseEvent)]
         assert pauses == [PauseEvent(seconds=7.0, from_server=True, ceiling=1)]
         retries = [event for event in events if isinstance(event, RetryEvent)]
@@ -137,12 +136,12 @@ def test_a_pause_is_told_once() -> None:
     run(main())
 
 
-def test_a_pause_without_a_word_on_it() -> None:
-    """Then its length is the policy's."""
+def test_a_pause_without_retry_after() -> None:
+    """Its duration is the policy's back-off."""
 
     async def main() -> None:
-        sender, events = heard_by(Script((429, {}, b"{}")))
-        await sender.send(FOLDERS)
+        dispatcher, events = observed(Script((429, {}, b"{}")))
+        await dispatcher.send(FOLDERS)
         (pause,) = [event for event in events if isinstance(event, PauseEvent)]
         assert not pause.from_server
         assert pause.seconds == pytest.approx(1.0)
@@ -150,12 +149,12 @@ def test_a_pause_without_a_word_on_it() -> None:
     run(main())
 
 
-async def test_steps_of_jobs_are_told() -> None:
-    """Each call of a large job is one, with or without a callback."""
-    heard, shown = Heard(), list[tuple[int, int | None]]()
+async def test_steps_of_jobs_are_reported() -> None:
+    """Each call of a large job is one event, with or without a callback."""
+    recorder, shown = Recorder(), list[tuple[int, int | None]]()
 
     async def create(count: int, mark: str | None, on_in_flight: InFlightCallback) -> KeyBatch:
-        await asyncio.sleep(0.001)  # so that the reader keeps pace
+        await asyncio.sleep(0.001)  # so that the consumer keeps up
         return KeyBatch(keys=tuple(f"K{n}" for n in range(count)), count=count)
 
     async def delete(chunk: list[int | str], on_in_flight: InFlightCallback) -> BulkDeleteResult:
@@ -167,11 +166,11 @@ async def test_steps_of_jobs_are_told() -> None:
         create,
         concurrency=1,
         on_progress=lambda done, total: shown.append((done, total)),
-        hooks=heard,
+        hooks=recorder,
     )
     await job
-    await DeleteJob(iter(range(1, 1502)), delete, concurrency=1, hooks=heard)
-    assert heard.events == [
+    await DeleteJob(iter(range(1, 1502)), delete, concurrency=1, hooks=recorder)
+    assert recorder.events == [
         JobEvent(job="create_many", keys=100, done=100, total=150),
         JobEvent(job="create_many", keys=50, done=150, total=150),
         JobEvent(job="delete_many", keys=1000, done=1000, total=None),
@@ -180,41 +179,43 @@ async def test_steps_of_jobs_are_told() -> None:
     assert shown == [(100, 150), (150, 150)]
 
 
-def test_what_a_hook_raises_changes_nothing(caplog: pytest.LogCaptureFixture) -> None:
-    """It is logged with its traceback; the call, and the other hooks, go on."""
+def test_an_exception_in_a_hook_is_ignored(caplog: pytest.LogCaptureFixture) -> None:
+    """It is logged with its traceback; the call and the other hooks go on."""
 
     async def main() -> None:
-        sender, events = heard_by(Script(TOO_MANY), Broken())
-        assert await sender.send(FOLDERS) == []
+        dispatcher, events = observed(Script(TOO_MANY), Broken())
+        assert await dispatcher.send(FOLDERS) == []
         kinds = [AttemptEvent, PauseEvent, RetryEvent, AttemptEvent]
         assert [type(event) for event in events] == kinds
 
     run(main())
     ours = [record for record in caplog.records if record.name == "junkie_async"]
     assert [record.levelno for record in ours] == [logging.ERROR] * 4
-    assert "of its own" in caplog.text
+    assert "a bug in a hook" in caplog.text
 
 
 def test_events_have_no_key_values() -> None:
-    """Paths are templates, in every text that an event may be shown as."""
+    """Paths are templates in every text of an event."""
 
     async def main() -> None:
-        sender, events = heard_by(Script((500, {}, b"{}"), (404, {}, b'{"error":"JNK-SECRET?"}')))
-        with pytest.raises(Exception, match="404"):
-            await sender.send(requests.get_key("JNK-SECRET"))
+        dispatcher, events = observed(
+            Script((500, {}, b"{}"), (404, {}, b'{"error":"JNK-SECRET?"}'))
+        )
+        with pytest.raises(NotFoundError):
+            await dispatcher.send(requests.get_key("JNK-SECRET"))
         assert len(events) == 3
         assert "SECRET" not in f"{events}{[str(getattr(one, 'error', '')) for one in events]}"
 
     run(main())
 
 
-def test_an_unknown_outcome_is_no_retry() -> None:
-    """A create that was sent is told as one attempt."""
+def test_an_unknown_outcome_is_not_retried() -> None:
+    """A create that was sent and lost is one attempt."""
 
     async def main() -> None:
-        sender, events = heard_by(Script(TransportError("lost", outcome=Outcome.UNKNOWN)))
-        with pytest.raises(Exception, match="not known"):
-            await sender.send(CREATE)
+        dispatcher, events = observed(Script(TransportError("lost", outcome=Outcome.UNKNOWN)))
+        with pytest.raises(OutcomeUnknownError):
+            await dispatcher.send(CREATE)
         assert [(event.path, event.error) for event in events] == [("/keys", "TransportError")]
 
     run(main())
@@ -228,32 +229,33 @@ def test_an_unknown_outcome_is_no_retry() -> None:
         (5, "hooks"),
         (None, "hooks"),
         (Hooks, "hooks"),
-        ([Heard(), "hook"], "hooks[1]"),
+        ([Recorder(), "hook"], "hooks[1]"),
         ([None], "hooks[0]"),
     ],
 )
-def test_what_is_no_hook_is_refused(bad: Any, field: str) -> None:
-    """It takes an instance of Hooks, or several."""
-    with pytest.raises(InvalidRequestError, match="must be an instance of Hooks") as caught:
+def test_only_hooks_are_accepted(bad: Any, field: str) -> None:
+    """Hooks are an instance of Hooks, or several."""
+    with pytest.raises(InvalidRequestError) as caught:
         JunkieClient("x", hooks=bad)
     assert caught.value.field == field
+    assert caught.value.limit.startswith("an instance of Hooks")
 
 
-def test_no_hooks_are_none() -> None:
-    """Nobody is told for nothing."""
-    assert all_hooks(()) is None
-    assert isinstance(all_hooks(Heard()), AllHooks)
+def test_no_hooks() -> None:
+    """Without hooks no events are built; the base class ignores all events."""
+    assert check_hooks(()) is None
+    assert isinstance(check_hooks(Recorder()), HookGroup)
     hooks = Hooks()
     for method in (hooks.on_attempt, hooks.on_retry, hooks.on_pause, hooks.on_job):
         method(None)  # type: ignore[arg-type]
 
 
-async def test_a_client_tells_its_hooks() -> None:
-    """They are handed down to where things happen."""
-    heard = Heard()
-    async with JunkieClient("x", base_url="http://127.0.0.1:9", hooks=heard) as junkie:
+async def test_a_client_passes_its_hooks_on() -> None:
+    """Jobs get the client's hooks, and a refused argument is no event."""
+    recorder = Recorder()
+    async with JunkieClient("x", base_url="http://127.0.0.1:9", hooks=recorder) as junkie:
         with pytest.raises(InvalidRequestError):
             await junkie.keys.get("")
         job = junkie.keys.create_many(1, provider_id=1)
         assert job._hooks is not None
-        assert heard.events == []
+        assert recorder.events == []

@@ -1,4 +1,4 @@
-"""Retry decisions and the budget."""
+"""Retry decisions, the back-off and the budget."""
 
 from __future__ import annotations
 
@@ -42,13 +42,13 @@ POLICY = RetryPolicy()
 def test_decisions(
     error: JunkieError, if_idempotent: bool | float, otherwise: bool | float
 ) -> None:
-    """What is sent again after its first attempt, by class of call."""
+    """Which errors of a first attempt are retried, by kind of request."""
     assert POLICY.decide(error, idempotent=True, attempt=1) == if_idempotent
     assert POLICY.decide(error, idempotent=False, attempt=1) == otherwise
 
 
 def test_attempts_are_counted() -> None:
-    """The last attempt is the last; HTML or broken JSON is only tried twice."""
+    """No retry follows the last attempt; HTML or broken JSON is only tried twice."""
     lost, html = TransportError("lost"), InvalidResponseError("html", transient=True)
     assert POLICY.decide(lost, idempotent=True, attempt=4) is True
     assert POLICY.decide(lost, idempotent=True, attempt=5) is False
@@ -57,7 +57,7 @@ def test_attempts_are_counted() -> None:
 
 
 def test_the_deadline() -> None:
-    """What could not begin in time is not tried; it is the wait that is due that counts."""
+    """An attempt that could not begin before the deadline is not made."""
     lost = TransportError("lost")
     asked = RateLimitError("429", outcome=Outcome.NOT_EXECUTED, retry_after=2.0)
     assert POLICY.decide(lost, idempotent=True, attempt=1, left=1.0) is True
@@ -71,14 +71,14 @@ def test_the_deadline() -> None:
     [("attempts", 0), ("attempts", 101), ("wait_max", -1.0), ("deadline", float("nan"))],
 )
 def test_limits(field: str, value: float) -> None:
-    """A policy's numbers are checked where it is made."""
+    """A policy's numbers are checked when it is made."""
     with pytest.raises(InvalidRequestError) as caught:
         RetryPolicy(**{field: value})  # type: ignore[arg-type]
     assert caught.value.field == f"RetryPolicy.{field}"
 
 
 def test_the_budget_runs_out_and_refills() -> None:
-    """A hundred retries to begin with; successes earn more, never more than that."""
+    """There are a hundred retries at first; successes refill the budget up to that."""
     budget, lost = RetryBudget(), TransportError("lost")
     assert [budget.take(lost) for _ in range(101)] == [True] * 100 + [False]
     for _ in range(5):
@@ -92,18 +92,18 @@ def test_the_budget_runs_out_and_refills() -> None:
     assert [budget.take(lost) for _ in range(101)] == [True] * 100 + [False]
 
 
-def test_a_time_out_costs_twice() -> None:
-    """A service that does not answer is spared the most: fifty retries, then none."""
+def test_a_time_out_costs_double() -> None:
+    """After time-outs the budget lasts for fifty retries."""
     budget = RetryBudget()
     assert [budget.take(RequestTimeoutError("late")) for _ in range(51)] == [True] * 50 + [False]
 
 
 @pytest.mark.parametrize(
-    ("refusals", "least", "most"),
+    ("failures", "least", "most"),
     [(0, 0.25, 0.75), (3, 2.0, 2.5), (5, 8.0, 8.0), (10**6, 8.0, 8.0)],
 )
-def test_pauses_that_nobody_told_back_off(refusals: int, least: float, most: float) -> None:
-    """They grow twofold, with jitter, up to the longest wait."""
-    pauses = [POLICY.back_off(refusals) for _ in range(100)]
-    assert least <= min(pauses) <= max(pauses) <= most
-    assert len(set(pauses)) > 1 or least == most
+def test_back_off(failures: int, least: float, most: float) -> None:
+    """Waits double, with jitter, up to the longest wait."""
+    waits = [POLICY.back_off(failures) for _ in range(100)]
+    assert least <= min(waits) <= max(waits) <= most
+    assert len(set(waits)) > 1 or least == most

@@ -1,4 +1,4 @@
-"""Turns, pauses, ceilings and rates, on a clock that leaps."""
+"""Slots, pauses, ceilings and rates, on a virtual clock."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from .clock import run
 
 
 def now() -> float:
-    """Tell the loop's time to the microsecond; a test begins at 1000."""
+    """Return the loop's time to the microsecond; a test begins at 1000."""
     return round(asyncio.get_running_loop().time(), 6)
 
 
-async def turn(throttle: Throttle, took: float = 0.0) -> float:
-    """Take a turn for so many seconds; tell when it began."""
+async def take_slot(throttle: Throttle, took: float = 0.0) -> float:
+    """Use a slot for so many seconds; return when it began."""
     await throttle.acquire()
     try:
         begin = now()
@@ -39,34 +39,34 @@ async def turn(throttle: Throttle, took: float = 0.0) -> float:
         throttle.release()
 
 
-async def turns(throttle: Throttle, amount: int, took: float = 0.0) -> list[float]:
-    """Take so many turns at once; tell when they began, counted from now, in order."""
+async def take_slots(throttle: Throttle, amount: int, took: float = 0.0) -> list[float]:
+    """Ask for several slots concurrently; return when they began, from now, in order."""
     begin = now()
     return sorted(
         round(at - begin, 6)
-        for at in await asyncio.gather(*(turn(throttle, took) for _ in range(amount)))
+        for at in await asyncio.gather(*(take_slot(throttle, took) for _ in range(amount)))
     )
 
 
-def test_no_more_turns_than_the_ceiling() -> None:
-    """With two turns of a second each, ten tasks need five seconds."""
+def test_no_more_slots_than_the_ceiling() -> None:
+    """With two slots, ten tasks of a second each need five seconds."""
 
     async def main() -> None:
-        assert await turns(Throttle(2), 10, 1.0) == [0, 0, 1, 1, 2, 2, 3, 3, 4, 4]
+        assert await take_slots(Throttle(2), 10, 1.0) == [0, 0, 1, 1, 2, 2, 3, 3, 4, 4]
 
     run(main())
 
 
-def test_after_a_pause_turns_are_spread_out() -> None:
-    """Everybody waits until the told moment, and then they don't come all at once."""
+def test_after_a_pause_slots_are_spread() -> None:
+    """All tasks wait for as long as the service asked, and then don't get slots all together."""
 
     async def main() -> None:
         throttle = Throttle(8)
         await throttle.acquire()
-        throttle.refused(now(), 5.0, sent=now())
-        throttle.refused(now(), 1.0, sent=now())  # does not cut it short
+        throttle.record_refusal(now(), 5.0, sent=now())
+        throttle.record_refusal(now(), 1.0, sent=now())  # does not cut it short
         throttle.release()
-        began = await turns(throttle, 6)
+        began = await take_slots(throttle, 6)
         assert began[0] == pytest.approx(5.0, abs=0.01)
         gaps = [after - before for before, after in itertools.pairwise(began)]
         assert all(0.05 < gap < 5.0 for gap in gaps)
@@ -75,7 +75,7 @@ def test_after_a_pause_turns_are_spread_out() -> None:
 
 
 def test_the_ceiling_halves_and_recovers_step_by_step() -> None:
-    """A refusal halves what is in flight; a round of good answers lets one more through."""
+    """A refusal halves what is in flight; each full round of successes allows one more."""
 
     async def main() -> None:
         throttle = Throttle(16)
@@ -83,31 +83,31 @@ def test_the_ceiling_halves_and_recovers_step_by_step() -> None:
             await throttle.acquire()
         sent = now()
         await asyncio.sleep(0.1)
-        for _ in range(12):  # all that was under way is refused: one refusal, not twelve
-            throttle.refused(now(), 1.0, sent=sent)
+        for _ in range(12):  # all in flight are refused: that counts as one refusal
+            throttle.record_refusal(now(), 1.0, sent=sent)
         assert throttle.ceiling == 6
         for _ in range(12):
             throttle.release()
         steps = []
         for _ in range(6 + 7 + 8):
-            throttle.admitted(now(), None)
+            throttle.record_success(now(), None)
             steps.append(throttle.ceiling)
         assert steps == [6] * 5 + [7] * 7 + [8] * 8 + [9]
         for _ in range(1000):
-            throttle.admitted(now(), None)
+            throttle.record_success(now(), None)
         assert throttle.ceiling == 16
 
     run(main())
 
 
 def test_a_halved_ceiling_holds() -> None:
-    """After a refusal no more turns are out than the ceiling says."""
+    """After a refusal no more slots are in use than the ceiling allows."""
 
     async def main() -> None:
         throttle, out, most = Throttle(16), 0, 0
         for _ in range(8):
             await throttle.acquire()
-        throttle.refused(now(), 0.0, sent=now())
+        throttle.record_refusal(now(), 0.0, sent=now())
         for _ in range(8):
             throttle.release()
 
@@ -126,8 +126,8 @@ def test_a_halved_ceiling_holds() -> None:
     run(main())
 
 
-def test_refusals_without_a_word_back_off() -> None:
-    """The pause grows with each refusal in a row, and a good answer makes it short again."""
+def test_refusals_without_retry_after_back_off() -> None:
+    """The pause grows with each refusal in a row, and a success resets it."""
 
     async def main() -> None:
         throttle = Throttle(4, back_off=lambda refusals: 2.0**refusals)
@@ -136,19 +136,19 @@ def test_refusals_without_a_word_back_off() -> None:
             begin = now()
             await throttle.acquire()
             waits.append(now() - begin)
-            throttle.refused(now(), None, sent=now(), slower=False)
+            throttle.record_refusal(now(), None, sent=now(), slow_down=False)
             throttle.release()
         assert waits == pytest.approx([0, 1, 2])
-        begin = await turn(throttle)
-        throttle.admitted(now(), None)
-        throttle.refused(now(), None, sent=now(), slower=False)
-        assert (await turn(throttle)) - begin == pytest.approx(1.0)
+        begin = await take_slot(throttle)
+        throttle.record_success(now(), None)
+        throttle.record_refusal(now(), None, sent=now(), slow_down=False)
+        assert (await take_slot(throttle)) - begin == pytest.approx(1.0)
 
     run(main())
 
 
-def test_nobody_waits_past_a_deadline() -> None:
-    """If the pause is known to outlast it, at once; if turns just don't come, when it is there."""
+def test_no_wait_beyond_a_deadline() -> None:
+    """A pause beyond the deadline raises immediately; a missing slot raises at the deadline."""
 
     async def main() -> None:
         throttle = Throttle(1)
@@ -156,7 +156,7 @@ def test_nobody_waits_past_a_deadline() -> None:
         with pytest.raises(RequestTimeoutError) as late:
             await throttle.acquire(now() + 3)
         assert (now(), late.value.outcome) == (1003, Outcome.NOT_EXECUTED)
-        throttle.refused(now(), 60.0, sent=now())
+        throttle.record_refusal(now(), 60.0, sent=now())
         throttle.release()
         with pytest.raises(RateLimitError) as refused:
             await throttle.acquire(now() + 59)
@@ -169,27 +169,27 @@ def test_nobody_waits_past_a_deadline() -> None:
     run(main())
 
 
-async def _for_a_turn() -> Throttle:
+async def _slot_wait() -> Throttle:
     throttle = Throttle(1)
     await throttle.acquire()
     return throttle
 
 
-async def _in_a_pause() -> Throttle:
+async def _pause_wait() -> Throttle:
     throttle = Throttle(3)
-    throttle.refused(now(), 60.0, sent=now(), slower=False)
+    throttle.record_refusal(now(), 60.0, sent=now(), slow_down=False)
     return throttle
 
 
-async def _for_the_rate() -> Throttle:
+async def _rate_wait() -> Throttle:
     throttle = Throttle(3, RateLimit(1, per=100.0))
-    await turn(throttle)
+    await take_slot(throttle)
     return throttle
 
 
-@pytest.mark.parametrize("waiting", [_for_a_turn, _in_a_pause, _for_the_rate])
-def test_closing_reaches_all_who_wait(waiting: Callable[[], Awaitable[Throttle]]) -> None:
-    """Whatever they wait for; and those who come later are turned away too."""
+@pytest.mark.parametrize("waiting", [_slot_wait, _pause_wait, _rate_wait])
+def test_closing_ends_all_waits(waiting: Callable[[], Awaitable[Throttle]]) -> None:
+    """Whatever the tasks wait for; later calls raise, too."""
 
     async def main() -> None:
         throttle = await waiting()
@@ -207,8 +207,8 @@ def test_closing_reaches_all_who_wait(waiting: Callable[[], Awaitable[Throttle]]
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_cancelled_waiters_strand_nobody(seed: int) -> None:
-    """Tasks that are cancelled at any moment, in any state, give back all that they held."""
+def test_cancelled_waiters_lose_no_slot(seed: int) -> None:
+    """Tasks that are cancelled at any moment, in any state, give their slots back."""
 
     async def main() -> None:
         dice = random.Random(seed)
@@ -220,9 +220,9 @@ def test_cancelled_waiters_strand_nobody(seed: int) -> None:
                 sent = now()
                 await asyncio.sleep(dice.choice([0, 0.01, 0.2]))
                 if dice.random() < 0.1:
-                    throttle.refused(now(), dice.choice([0.0, 0.5, None]), sent=sent)
+                    throttle.record_refusal(now(), dice.choice([0.0, 0.5, None]), sent=sent)
                 else:
-                    throttle.admitted(now(), None)
+                    throttle.record_success(now(), None)
             finally:
                 throttle.release()
 
@@ -235,16 +235,16 @@ def test_cancelled_waiters_strand_nobody(seed: int) -> None:
                 await asyncio.gather(*tasks, return_exceptions=True)
         await asyncio.sleep(600)
         async with asyncio.timeout(600):
-            assert len(await turns(throttle, 30)) == 30
+            assert len(await take_slots(throttle, 30)) == 30
 
     run(main())
 
 
-def test_the_rate_limit_lets_a_burst_through_and_then_waits() -> None:
-    """Ten turns at once are one burst; after that they come at the rate."""
+def test_the_rate_limit_allows_a_burst_and_then_waits() -> None:
+    """The first ten slots are one burst; the others come at the rate."""
 
     async def main() -> None:
-        began = await turns(Throttle(100, RateLimit(10, per=5.0)), 20)
+        began = await take_slots(Throttle(100, RateLimit(10, per=5.0)), 20)
         assert began[:10] == [0.0] * 10
         assert began[10:] == pytest.approx([0.5 * (1 + at) for at in range(10)])
 
@@ -252,73 +252,73 @@ def test_the_rate_limit_lets_a_burst_through_and_then_waits() -> None:
 
 
 def test_less_than_one_request_a_second() -> None:
-    """A rate below one is a rate too: the first request goes at once, the next ones wait."""
+    """With a rate below one the first request goes immediately, the next ones wait."""
 
     async def main() -> None:
-        began = await turns(Throttle(100, RateLimit(0.5, per=100.0)), 3)
+        began = await take_slots(Throttle(100, RateLimit(0.5, per=100.0)), 3)
         assert began == pytest.approx([0.0, 200.0, 400.0])
 
     run(main())
 
 
-def test_a_pause_holds_those_who_queue_for_their_rate() -> None:
-    """A refusal that comes while others wait for our own rate limit holds them too."""
+def test_a_pause_also_holds_tasks_that_wait_for_the_rate_limit() -> None:
+    """A refusal that arrives while tasks wait for our own rate limit pauses them, too."""
 
     async def main() -> None:
         throttle = Throttle(100, RateLimit(1, per=2.0))
-        await turn(throttle)
-        waiter = asyncio.create_task(turn(throttle))
+        await take_slot(throttle)
+        waiter = asyncio.create_task(take_slot(throttle))
         await asyncio.sleep(1)
-        throttle.refused(now(), 30.0, sent=now(), slower=False)
+        throttle.record_refusal(now(), 30.0, sent=now(), slow_down=False)
         assert await waiter == pytest.approx(1031)
 
     run(main())
 
 
-def test_what_remains_is_spread_before_it_is_used_up() -> None:
-    """Where the service states that little is left, the rest lasts until there is more."""
+def test_a_scarce_limit_is_spread_until_its_reset() -> None:
+    """When the service states that little is left, the rest is spread until the reset."""
 
     async def main() -> None:
         throttle = Throttle(10)
-        await turn(throttle)
-        throttle.admitted(now(), RateLimitState(remaining=50, reset=10, limit=100))
-        assert await turns(throttle, 5) == [0] * 5  # there is plenty
-        throttle.admitted(now(), RateLimitState(remaining=5, reset=10, limit=100))
-        began = await turns(throttle, 5)
+        await take_slot(throttle)
+        throttle.record_success(now(), RateLimitState(remaining=50, reset=10, limit=100))
+        assert await take_slots(throttle, 5) == [0] * 5  # there is plenty
+        throttle.record_success(now(), RateLimitState(remaining=5, reset=10, limit=100))
+        began = await take_slots(throttle, 5)
         assert began[-1] <= 10
         assert min(after - before for before, after in itertools.pairwise(began)) >= 0.9
 
     run(main())
 
 
-def test_what_is_used_up_is_waited_for() -> None:
-    """With nothing left nothing is sent until the reset, or not at all if that is too far."""
+def test_a_used_up_limit_waits_for_its_reset() -> None:
+    """With nothing left, calls wait for the reset, or raise if that is too far away."""
 
     async def main() -> None:
-        throttle = Throttle(10, longest=60.0)
-        throttle.admitted(now(), RateLimitState(remaining=0, reset=30, limit=100))
-        assert await turn(throttle) == 1030
-        assert await turns(throttle, 10) == [0] * 10  # all is there again
-        throttle.admitted(now(), RateLimitState(remaining=0, reset=61, limit=None))
+        throttle = Throttle(10, max_wait=60.0)
+        throttle.record_success(now(), RateLimitState(remaining=0, reset=30, limit=100))
+        assert await take_slot(throttle) == 1030
+        assert await take_slots(throttle, 10) == [0] * 10  # the limit is reset
+        throttle.record_success(now(), RateLimitState(remaining=0, reset=61, limit=None))
         with pytest.raises(RateLimitError) as caught:
-            await turn(throttle)
+            await take_slot(throttle)
         assert caught.value.retry_after == pytest.approx(61)
 
     run(main())
 
 
-def test_fresh_news_end_a_wait() -> None:
-    """An answer that says that there is more again lets those through who wait for the reset."""
+def test_a_newer_statement_ends_a_wait() -> None:
+    """A response that states more remaining requests ends the wait for the reset."""
 
     async def main() -> None:
         throttle = Throttle(10)
-        throttle.admitted(now(), RateLimitState(remaining=3, reset=60, limit=100))
+        throttle.record_success(now(), RateLimitState(remaining=3, reset=60, limit=100))
         for _ in range(3):
             await throttle.acquire()
-        waiter = asyncio.create_task(turn(throttle))
+        waiter = asyncio.create_task(take_slot(throttle))
         await asyncio.sleep(50)
         assert not waiter.done()
-        throttle.admitted(now(), RateLimitState(remaining=90, reset=60, limit=100))
+        throttle.record_success(now(), RateLimitState(remaining=90, reset=60, limit=100))
         throttle.release()
         assert await waiter == pytest.approx(now())
 
@@ -335,7 +335,7 @@ def test_fresh_news_end_a_wait() -> None:
     ],
 )
 def test_limits(make: Callable[[], object], field: str) -> None:
-    """Numbers are checked where they are given."""
+    """Numbers are checked when they are passed in."""
     with pytest.raises(InvalidRequestError) as caught:
         make()
     assert caught.value.field == field

@@ -25,7 +25,7 @@ from junkie_async._protocol.fields import Claims, validate_fields
 from junkie_async._verification import evaluate
 
 from .clock import run
-from .test_sender import Script, sender
+from .scripted import Script, make_dispatcher
 
 NOW = datetime.now(UTC)
 PAST, FUTURE = NOW - timedelta(hours=1), NOW + timedelta(hours=1)
@@ -127,7 +127,9 @@ def verified(key_value: Any, *answers: Response, **claims: Any) -> tuple[Verdict
     script = Script(*answers)
 
     async def main() -> Verdict:
-        return await Keys(sender(script, RetryPolicy(attempts=1))).verify(key_value, **claims)
+        return await Keys(make_dispatcher(script, RetryPolicy(attempts=1))).verify(
+            key_value, **claims
+        )
 
     verdict: list[Verdict] = []
 

@@ -1,6 +1,6 @@
-"""How well the throttle finds a limit that nobody told: simulated jobs on a clock that leaps.
+"""How well the throttle finds a limit that is not stated: simulated jobs on a virtual clock.
 
-The limiters are the emulator's token bucket and the two windows that services count by.
+The limiters are the emulator's token bucket and a sliding window.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ from .clock import run
 
 
 class Limiter(Protocol):
-    """Says 0 to admit a request, or whole seconds to wait."""
+    """A rate limiter of a service."""
 
     def admit(self, now: float) -> int:
-        """Judge a request."""
+        """Return 0 to admit a request, or the whole seconds to wait."""
 
     def headers(self) -> Mapping[str, str]:
-        """State the limit after that request."""
+        """Return the headers that state the limit after that request."""
 
 
 class Bucket:
@@ -45,18 +45,18 @@ class Bucket:
         self._limiter = RateLimiter(rate, burst, clock=lambda: self._now)
 
     def admit(self, now: float) -> int:
-        """Judge a request."""
+        """Admit or refuse a request."""
         self._now = now
         self._verdict = self._limiter.admit()
         return self._verdict.retry_after
 
     def headers(self) -> Mapping[str, str]:
-        """State the limit after that request."""
+        """Return the headers that state the limit after that request."""
         return self._verdict.headers
 
 
 class SlidingWindow:
-    """At most so many requests in any window of so many seconds."""
+    """A limit of requests in any window of so many seconds."""
 
     def __init__(self, requests: int, window: float) -> None:
         self._requests, self._window = requests, window
@@ -64,7 +64,7 @@ class SlidingWindow:
         self._now = 0.0
 
     def admit(self, now: float) -> int:
-        """Judge a request."""
+        """Admit or refuse a request."""
         self._now = now
         while self._recent and self._recent[0] <= now - self._window:
             self._recent.popleft()
@@ -74,7 +74,7 @@ class SlidingWindow:
         return max(1, math.ceil(self._recent[0] + self._window - now))
 
     def headers(self) -> Mapping[str, str]:
-        """State the limit after that request."""
+        """Return the headers that state the limit after that request."""
         return {
             "X-RateLimit-Limit": str(self._requests),
             "X-RateLimit-Remaining": str(self._requests - len(self._recent)),
@@ -84,7 +84,7 @@ class SlidingWindow:
 
 @attrs.define
 class Job:
-    """A job of so many calls by eight workers, over a connection of so much latency."""
+    """A job by eight workers over a connection with latency."""
 
     limiter: Limiter
     latency: float
@@ -95,7 +95,7 @@ class Job:
     begun: int = 0
 
     async def run(self) -> float:
-        """Give the seconds that it took."""
+        """Run the job, and return the seconds that it took."""
         loop, throttle = asyncio.get_running_loop(), Throttle(16)
         begin = loop.time()
         await asyncio.gather(*(self._work(throttle) for _ in range(8)))
@@ -118,9 +118,9 @@ class Job:
             await asyncio.sleep(self.latency / 2)
             if wait:
                 self.refused += 1
-                throttle.refused(loop.time(), float(wait), sent=sent)
+                throttle.record_refusal(loop.time(), float(wait), sent=sent)
             else:
-                throttle.admitted(
+                throttle.record_success(
                     loop.time(),
                     rate_limit_headers.read_rate_limit(headers) if self.stated else None,
                 )
@@ -142,14 +142,14 @@ class Job:
     ],
     ids=["100/s", "deep bucket", "shallow bucket", "10/s", "window of 1 s", "window of 60 s"],
 )
-def test_a_limit_that_nobody_told_is_found(
+def test_a_limit_that_is_not_stated_is_found(
     limiter: Callable[[], Limiter],
     ideal: float,
     most_time: float,
     most_refused: float,
     latency: float,
 ) -> None:
-    """With no more than ``Retry-After`` a job soon runs near the limit, with few refusals."""
+    """With ``Retry-After`` alone a job soon runs near the limit, with few refusals."""
     job = Job(limiter(), latency, stated=False)
     assert run(job.run()) <= ideal * most_time
     assert 0 < job.refused <= job.sent * most_refused
@@ -161,21 +161,21 @@ def test_a_limit_that_nobody_told_is_found(
     [(lambda: Bucket(100), 10.0), (lambda: SlidingWindow(100, 1), 10.0), (lambda: Bucket(10), 100)],
     ids=["100/s", "window", "10/s"],
 )
-def test_a_limit_that_is_stated_is_hardly_ever_hit(
+def test_a_stated_limit_is_rarely_hit(
     limiter: Callable[[], Limiter], ideal: float, latency: float
 ) -> None:
-    """With budget headers the job slows down before it is refused."""
+    """With rate-limit headers the job slows down before it is refused."""
     job = Job(limiter(), latency, stated=True)
     assert run(job.run()) <= ideal * 1.3
     assert job.refused <= job.sent * 0.01
 
 
 def test_a_limit_that_was_lifted_is_forgotten() -> None:
-    """Minutes after a refusal the client is as fast as ever."""
+    """Minutes after a refusal the client is as fast as before."""
 
     async def main() -> float:
         loop, throttle = asyncio.get_running_loop(), Throttle(16)
-        throttle.refused(loop.time(), 1.0, sent=loop.time())
+        throttle.record_refusal(loop.time(), 1.0, sent=loop.time())
         job = Job(Bucket(10_000), 0.01, stated=False)
         for _ in range(2):
             await job._attempt(throttle)
@@ -188,27 +188,27 @@ def test_a_limit_that_was_lifted_is_forgotten() -> None:
 
 
 class Outage(Transport):
-    """A transport whose service fails each request after so many seconds."""
+    """A transport whose service fails each request after ``seconds``."""
 
-    took = 0.0
+    seconds = 0.0
     requests = 0
 
-    async def _exchange(self, *_: object) -> tuple[int, Mapping[str, str], bytes | None]:
+    async def _exchange_bytes(self, *_: object) -> tuple[int, Mapping[str, str], bytes | None]:
         self.requests += 1
-        await asyncio.sleep(self.took)
+        await asyncio.sleep(self.seconds)
         return 500, {}, b""
 
 
-@pytest.mark.parametrize("took", [0.1, 0.5, 1.0])
-def test_an_outage_does_not_multiply_the_load(took: float) -> None:
-    """Over a minute of 16 busy tasks there are at most half as many requests again as calls."""
+@pytest.mark.parametrize("seconds", [0.1, 0.5, 1.0])
+def test_an_outage_does_not_multiply_the_load(seconds: float) -> None:
+    """In a minute of 16 busy tasks, retries add at most half of the calls to the requests."""
 
     async def main() -> tuple[int, int]:
         transport = Outage(
             base_url="http://127.0.0.1", api_key="secret", timeout=30.0, session=None
         )
-        transport.took = took
-        sender = Dispatcher(
+        transport.seconds = seconds
+        dispatcher = Dispatcher(
             transport, api_key="secret", retry=RetryPolicy(), max_in_flight=16, rate_limit=None
         )
         loop, calls = asyncio.get_running_loop(), 0
@@ -219,10 +219,10 @@ def test_an_outage_does_not_multiply_the_load(took: float) -> None:
             while loop.time() < end:
                 calls += 1
                 with pytest.raises(ServerError):
-                    await sender.send(list_folders())
+                    await dispatcher.send(list_folders())
 
         await asyncio.gather(*(busy() for _ in range(16)))
-        await sender.close()
+        await dispatcher.close()
         return calls, transport.requests
 
     calls, sent = run(main())

@@ -1,0 +1,361 @@
+"""The exact texts of the client's, the transport's, the dispatcher's and the hooks' messages."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+import pickle
+import re
+import socket
+import ssl
+import warnings
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import aiohttp
+import pytest
+
+from junkie_async import (
+    AttemptEvent,
+    ConfigurationError,
+    Hooks,
+    InvalidRequestError,
+    JunkieClient,
+    JunkieError,
+    Outcome,
+    RateLimit,
+    RequestTimeoutError,
+    RetryPolicy,
+    TransportError,
+)
+from junkie_async._hooks import HookGroup
+from junkie_async._http.dispatcher import Dispatcher
+from junkie_async._http.transport import _translate_error
+from junkie_async._protocol import requests
+
+from ..unit.clock import run
+from ..unit.scripted import CREATE, FOLDERS, Script, delayed, hang, make_dispatcher
+from ..unit.test_transport import PEER, REQUEST
+
+URL = "http://127.0.0.1:9"
+LOST = TransportError("the connection was lost: ServerDisconnectedError")
+LATE = RequestTimeoutError("timed out before a full response")
+NOT_JSON = (201, {}, b'{"key": ')
+BAD_ROW = (201, {}, b'{"key": {"id": 3}}')
+
+
+async def send_after_a_long_pause() -> None:
+    """Send a call while the service's pause goes on for longer than the call may take."""
+    retry = RetryPolicy(deadline=30.0)
+    dispatcher = make_dispatcher(Script((429, {"Retry-After": "60"}, b"")), retry)
+    await asyncio.gather(dispatcher.send(FOLDERS), return_exceptions=True)
+    await dispatcher.send(FOLDERS)
+
+
+async def send_without_a_slot() -> None:
+    """Send a call while another one has the only slot."""
+    dispatcher = make_dispatcher(Script(hang), RetryPolicy(deadline=5.0), max_in_flight=1)
+    first = asyncio.create_task(dispatcher.send(FOLDERS))
+    await asyncio.sleep(1)
+    first.add_done_callback(lambda task: task.exception())
+    await dispatcher.send(FOLDERS)
+
+
+async def send_when_closed() -> None:
+    """Send a call after `close`."""
+    dispatcher = make_dispatcher(Script())
+    await dispatcher.close()
+    await dispatcher.send(FOLDERS)
+
+
+async def close_during(*steps: Any, max_in_flight: int = 4, calls: int = 1) -> None:
+    """Close the dispatcher while its last call waits."""
+    retry = RetryPolicy(wait_initial=100.0, wait_max=100.0, deadline=1000.0)
+    dispatcher = make_dispatcher(Script(*steps), retry, max_in_flight)
+    tasks = [asyncio.create_task(dispatcher.send(FOLDERS)) for _ in range(calls)]
+    await asyncio.sleep(1)
+    await dispatcher.close()
+    if calls > 1:
+        tasks[0].cancel()
+    await tasks[-1]
+
+
+async def send_to(request: requests.Request[Any], *steps: Any) -> None:
+    """Send a request to a script."""
+    await make_dispatcher(Script(*steps)).send(request)
+
+
+CLOSED_WHILE_WAITING = "GET /keys/folders: the client was closed while this call was waiting"
+CALLS: list[tuple[Callable[[], Awaitable[None]], str]] = [
+    (send_after_a_long_pause, "GET /keys/folders: rate limited: retry in 60 s [429]"),
+    (
+        send_without_a_slot,
+        "GET /keys/folders: timed out waiting for a request slot (max_in_flight)",
+    ),
+    (send_when_closed, "GET /keys/folders: the client is closed"),
+    (lambda: close_during(LOST), CLOSED_WHILE_WAITING),
+    (lambda: close_during(delayed(1000.0), max_in_flight=1, calls=2), CLOSED_WHILE_WAITING),
+    (
+        lambda: send_to(FOLDERS, *[(500, {}, b'{"message": "database down"}')] * 5),
+        "GET /keys/folders: database down (after 5 attempts) [500]",
+    ),
+    (
+        lambda: send_to(CREATE, LATE),
+        "POST /keys: outcome unknown: the request was sent, but timed out before a full response",
+    ),
+    (
+        lambda: send_to(CREATE, LOST),
+        (
+            "POST /keys: outcome unknown: the request was sent, but the connection was lost: "
+            "ServerDisconnectedError"
+        ),
+    ),
+    (
+        lambda: send_to(CREATE, (500, {}, b'{"message": "database down"}')),
+        (
+            "POST /keys: outcome unknown: the request was sent, but the service answered 500: "
+            "database down"
+        ),
+    ),
+    (
+        lambda: send_to(CREATE, (429, {}, b""), LOST),
+        (
+            "POST /keys: outcome unknown: the request was sent, but the connection was lost: "
+            "ServerDisconnectedError (after 2 attempts)"
+        ),
+    ),
+]
+
+
+@pytest.mark.parametrize(("call", "text"), CALLS)
+def test_failed_calls(call: Callable[[], Awaitable[None]], text: str) -> None:
+    """A failed call names itself, what happened, and what to do."""
+
+    async def main() -> None:
+        with pytest.raises(JunkieError) as caught:
+            await call()
+        assert str(caught.value) == text
+
+    run(main())
+
+
+@pytest.mark.parametrize(
+    ("body", "outcome", "prefix"),
+    [
+        (NOT_JSON, Outcome.UNKNOWN, "outcome unknown: the request was sent, but "),
+        (
+            BAD_ROW,
+            Outcome.EXECUTED,
+            "the request was carried out, but its response can't be used: ",
+        ),
+    ],
+)
+def test_unreadable_responses_of_creates(body: Any, outcome: Outcome, prefix: str) -> None:
+    """What follows the prefix is the message of the protocol's error, unchanged."""
+
+    async def main() -> None:
+        with pytest.raises(JunkieError) as caught:
+            await send_to(CREATE, body)
+        error = caught.value
+        assert isinstance(error.__cause__, JunkieError)
+        assert error.outcome is outcome
+        assert error.message == prefix + error.__cause__.message
+
+    run(main())
+
+
+def test_another_event_loop() -> None:
+    """A client in a second event loop says what to do instead."""
+    dispatcher = make_dispatcher(Script())
+    run(dispatcher.send(FOLDERS))
+    with pytest.raises(JunkieError) as caught:
+        run(dispatcher.send(FOLDERS))
+    assert caught.value.message == (
+        "the client belongs to another event loop: create one client per event loop"
+    )
+
+
+REFUSED = ConnectionRefusedError(errno.ECONNREFUSED, "Connect call failed ('127.0.0.1', 443)")
+NO_NAME = socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+
+@pytest.mark.parametrize(
+    ("error", "sent", "text"),
+    [
+        (
+            aiohttp.ClientConnectorError(PEER, REFUSED),
+            None,
+            "could not connect to h:443: connection refused",
+        ),
+        (
+            aiohttp.ClientConnectorDNSError(PEER, NO_NAME),
+            None,
+            "could not connect to h:443: Name or service not known",
+        ),
+        (
+            aiohttp.ClientConnectorError(PEER, OSError("Multiple exceptions: secret")),
+            None,
+            "could not connect to h:443: ClientConnectorError",
+        ),
+        (aiohttp.ConnectionTimeoutError("secret"), None, "could not connect: timed out"),
+        (
+            aiohttp.ClientConnectorCertificateError(
+                PEER, ssl.SSLCertVerificationError(1, "self-signed")
+            ),
+            None,
+            "the TLS handshake failed: self-signed",
+        ),
+        (
+            aiohttp.ServerFingerprintMismatch(b"a", b"b", "h", 443),
+            None,
+            "the TLS handshake failed: ServerFingerprintMismatch",
+        ),
+        (
+            aiohttp.ServerDisconnectedError(),
+            False,
+            "the connection was lost before the request was sent: ServerDisconnectedError",
+        ),
+        (
+            aiohttp.ServerDisconnectedError(),
+            True,
+            "the connection was lost: ServerDisconnectedError",
+        ),
+        (TimeoutError(), True, "timed out before a full response"),
+        (aiohttp.ClientPayloadError("secret"), True, "the response was cut short"),
+        (
+            aiohttp.ClientResponseError(REQUEST, (), message="secret"),
+            True,
+            "the response was not HTTP",
+        ),
+        (aiohttp.InvalidURL("secret"), None, "the base URL is not a valid URL"),
+    ],
+)
+def test_aiohttps_errors(error: Exception, sent: bool | None, text: str) -> None:
+    """An error of aiohttp's becomes a text without the URL and the headers."""
+    assert str(_translate_error(error, sent)) == text
+
+
+async def test_a_closed_session() -> None:
+    """A session of the caller's that is closed is named by its argument."""
+    async with aiohttp.ClientSession() as session:
+        junkie = JunkieClient("x", base_url=URL, session=session)
+    with pytest.raises(JunkieError) as caught:
+        await junkie.keys.folders()
+    assert caught.value.message == "the aiohttp session passed as session= is closed"
+
+
+async def test_a_session_with_credentials() -> None:
+    """A session with credentials of its own is named by its argument."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # since aiohttp 3.14
+        session = aiohttp.ClientSession(auth=aiohttp.BasicAuth("user", "secret"))
+    async with session:
+        with pytest.raises(ConfigurationError) as caught:
+            await JunkieClient("x", base_url=URL, session=session).keys.folders()
+    assert caught.value.message == "session= must not have credentials of its own (auth=)"
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"api_key": ""}, "no API key: pass api_key= to JunkieClient, or set $JUNKIE_API_KEY"),
+        (
+            {"api_key": "key\n"},
+            "the API key must be a string of printable ASCII: does it end with a newline?",
+        ),
+        (
+            {"api_key": "two words"},
+            "the API key contains a space: was more than the key copied?",
+        ),
+        (
+            {"base_url": "ftp://127.0.0.1"},
+            "the base URL must start with https:// or http:// and name a host",
+        ),
+        (
+            {"base_url": "https://user:secret@keys.example"},
+            "the base URL must not contain a user, password, query or fragment",
+        ),
+        (
+            {"base_url": "http://keys.example"},
+            "plain http to keys.example would expose the API key: use https",
+        ),
+    ],
+)
+def test_configuration(monkeypatch: pytest.MonkeyPatch, options: dict[str, Any], text: str) -> None:
+    """A wrong configuration says what is wrong, without the secret."""
+    monkeypatch.delenv("JUNKIE_API_KEY", raising=False)
+    with pytest.raises(ConfigurationError) as caught:
+        JunkieClient(**{"api_key": "x", "base_url": URL, **options})
+    assert str(caught.value) == text
+
+
+@pytest.mark.parametrize(
+    ("make", "text"),
+    [
+        (
+            lambda: JunkieClient("x", hooks=5),  # type: ignore[arg-type]
+            "hooks must be an instance of Hooks, or a list of them, got 5",
+        ),
+        (
+            lambda: JunkieClient("x", hooks=[None]),  # type: ignore[list-item]
+            "hooks[0] must be an instance of Hooks, got None",
+        ),
+        (
+            lambda: JunkieClient("x", retry=None),  # type: ignore[arg-type]
+            "retry must be a RetryPolicy, got None",
+        ),
+        (
+            lambda: JunkieClient("x", rate_limit=5),  # type: ignore[arg-type]
+            "rate_limit must be a RateLimit or None, got 5",
+        ),
+        (
+            lambda: JunkieClient("x", max_in_flight=0),
+            "max_in_flight must be an integer from 1 to 10000, got 0",
+        ),
+        (
+            lambda: RetryPolicy(attempts=0),
+            "RetryPolicy.attempts must be an integer from 1 to 100, got 0",
+        ),
+        (
+            lambda: RetryPolicy(wait_max=-1.0),
+            "RetryPolicy.wait_max must be a finite number of seconds >= 0, got -1.0",
+        ),
+        (
+            lambda: RateLimit(5, per=0),
+            "RateLimit.per must be a finite number of seconds > 0, got 0",
+        ),
+    ],
+)
+def test_arguments(make: Callable[[], object], text: str) -> None:
+    """A refused argument is named with its limit."""
+    with pytest.raises(InvalidRequestError) as caught:
+        make()
+    assert str(caught.value) == text
+
+
+def test_pickling() -> None:
+    """A client that is pickled says why it can't be."""
+    with pytest.raises(TypeError) as caught:
+        pickle.dumps(make_dispatcher(Script()))
+    assert (
+        str(caught.value) == "a client can't be pickled: it holds the API key and open connections"
+    )
+
+
+class Broken(Hooks):
+    """Raises at every attempt."""
+
+    def on_attempt(self, event: AttemptEvent) -> None:
+        """Raise."""
+        raise LookupError
+
+
+def test_log_lines(caplog: pytest.LogCaptureFixture) -> None:
+    """Attempts are debug lines, and a hook's exception is an error line."""
+    caplog.set_level(logging.DEBUG, "junkie_async")
+    dispatcher: Dispatcher = make_dispatcher(Script(), hooks=HookGroup([Broken()]))
+    run(dispatcher.send(FOLDERS))
+    attempt, ignored = [line for line in caplog.messages if "selector" not in line]
+    assert re.fullmatch(r"GET /keys/folders: 200, attempt 1, \d+\.\d ms", attempt)
+    assert ignored == "a hook raised an exception, which is ignored"

@@ -1,0 +1,254 @@
+"""A call through slots, attempts and waits, on a virtual clock and without a socket."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import pickle
+
+import pytest
+
+from junkie_async import (
+    ClientClosedError,
+    ConnectError,
+    InvalidResponseError,
+    JunkieClient,
+    JunkieError,
+    Outcome,
+    OutcomeUnknownError,
+    RateLimitError,
+    RequestTimeoutError,
+    RetryPolicy,
+    ServerError,
+    TransportError,
+)
+from junkie_async._http.throttle import Priority
+from junkie_async._http.transport import Response, SendState
+from junkie_async._protocol import requests
+
+from .clock import run
+from .scripted import CREATE, FOLDERS, GOOD, Script, delayed, hang, make_dispatcher, now
+
+
+def test_the_deadline_covers_attempts_and_waits() -> None:
+    """Each attempt may take what is left of it, and no wait begins that would exceed it."""
+
+    async def main() -> None:
+        lost = TransportError("lost")
+        script = Script(*(delayed(10, (500, {}, b"")) for _ in range(3)), lost)
+        policy = RetryPolicy(wait_initial=1.0, wait_jitter=0.0, deadline=30.0)
+        with pytest.raises(ServerError) as caught:
+            await make_dispatcher(script, policy).send(FOLDERS)
+        # 10 s, wait 1, 10 s, wait 2: 7 s are left for the third, and none after it.
+        assert script.began == [(1000, 30), (1011, 19), (1023, 7)]
+        assert caught.value.attempts == 3
+
+    run(main())
+
+
+def test_waiting_for_a_slot_counts_against_the_deadline() -> None:
+    """An interactive call without a slot ends unsent at its deadline; a job's call waits."""
+
+    async def main() -> None:
+        script = Script(delayed(60))
+        dispatcher = make_dispatcher(script, RetryPolicy(deadline=20.0), max_in_flight=1)
+        first = asyncio.create_task(dispatcher.send(FOLDERS, priority=Priority.JOB))
+        await asyncio.sleep(0)
+        waiting = asyncio.create_task(dispatcher.send(FOLDERS, priority=Priority.JOB))
+        with pytest.raises(RequestTimeoutError) as caught:
+            await dispatcher.send(FOLDERS)
+        assert now() == pytest.approx(1020)
+        assert (caught.value.outcome, caught.value.attempts) == (Outcome.NOT_EXECUTED, 0)
+        assert (await first, await waiting) == ([], [])
+        assert now() == pytest.approx(1060)
+
+    run(main())
+
+
+def test_a_pause_beyond_the_deadline_raises_immediately() -> None:
+    """A 429 asks for more than the deadline: this call and the next raise without waiting."""
+
+    async def main() -> None:
+        dispatcher = make_dispatcher(
+            Script((429, {"Retry-After": "60"}, b"")), RetryPolicy(deadline=30.0)
+        )
+        with pytest.raises(RateLimitError) as asked:
+            await dispatcher.send(FOLDERS)
+        with pytest.raises(RateLimitError) as other:
+            await dispatcher.send(FOLDERS)
+        assert now() == pytest.approx(1000)
+        assert (asked.value.attempts, other.value.attempts) == (1, 0)
+        assert asked.value.status == 429
+        assert other.value.retry_after == pytest.approx(60)
+
+    run(main())
+
+
+def test_a_refusal_pauses_all_calls() -> None:
+    """After a 429 its own call and all others wait, and then get slots one by one."""
+
+    async def main() -> None:
+        script = Script(delayed(1, (429, {"Retry-After": "7"}, b"")), delayed(2), delayed(2))
+        dispatcher = make_dispatcher(script)
+        calls = [asyncio.create_task(dispatcher.send(FOLDERS)) for _ in range(3)]
+        await asyncio.sleep(1.5)
+        calls += [asyncio.create_task(dispatcher.send(FOLDERS)) for _ in range(4)]
+        await asyncio.gather(*calls)
+        began = [moment for moment, _ in script.began]
+        assert began[:3] == [1000] * 3
+        assert began[3] == pytest.approx(1008, abs=0.1)  # refused at 1001
+        assert len(set(began[3:])) == 5
+
+    run(main())
+
+
+@pytest.mark.parametrize("request_", [FOLDERS, CREATE], ids=["idempotent", "non_idempotent"])
+def test_closing_ends_a_call_that_waits_for_its_retry(request_: requests.Request[object]) -> None:
+    """Between two attempts, and in a pause, `close` ends a call without delay."""
+
+    async def main() -> None:
+        for step in (ConnectError("refused"), (429, {"Retry-After": "100"}, b"")):
+            dispatcher = make_dispatcher(Script(step), RetryPolicy(wait_initial=100, wait_max=100))
+            waiting = asyncio.create_task(dispatcher.send(request_))
+            await asyncio.sleep(50)
+            assert not waiting.done()
+            begin = now()
+            await dispatcher.close()
+            with pytest.raises(ClientClosedError) as caught:
+                await waiting
+            assert now() == pytest.approx(begin)
+            assert (caught.value.attempts, caught.value.outcome) == (1, Outcome.NOT_EXECUTED)
+            assert caught.value.__context__ is None
+
+    run(main())
+
+
+def test_a_cancelled_wait_ends_immediately() -> None:
+    """Cancellation between two attempts is passed on, not turned into an error of ours."""
+
+    async def main() -> None:
+        dispatcher = make_dispatcher(
+            Script(ConnectError("refused")), RetryPolicy(wait_initial=100, wait_max=100)
+        )
+        begin = now()
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(3):
+                await dispatcher.send(FOLDERS)
+        assert now() == pytest.approx(begin + 3)
+        await dispatcher.close()
+
+    run(main())
+
+
+def test_in_flight_callback() -> None:
+    """True when an attempt begins; False when it can't have acted; nothing after a success."""
+
+    async def main() -> None:
+        reported: list[bool] = []
+        script = Script(ConnectError("refused"), (429, {"Retry-After": "1"}, b""))
+        await make_dispatcher(script).send(FOLDERS, on_in_flight=reported.append)
+        assert reported == [True, False, True, False, True]
+        reported.clear()
+        with pytest.raises(OutcomeUnknownError):
+            await make_dispatcher(Script(TransportError("lost"))).send(
+                CREATE, on_in_flight=reported.append
+            )
+        assert reported == [True]
+
+    run(main())
+
+
+@pytest.mark.parametrize(
+    ("sent", "expected"), [(False, [True, False]), (True, [True]), (None, [True])]
+)
+def test_a_cancelled_attempt_reports_whether_it_was_sent(
+    sent: bool | None, expected: list[bool]
+) -> None:
+    """A request that was cancelled before it was sent has not been carried out."""
+
+    class Hangs(Script):
+        async def attempt(self, request: object, state: SendState, left: float) -> Response:
+            state.sent = sent
+            return await hang()
+
+    async def main() -> None:
+        reported: list[bool] = []
+        dispatcher = make_dispatcher(Hangs())
+        call = asyncio.create_task(dispatcher.send(CREATE, on_in_flight=reported.append))
+        await asyncio.sleep(1)
+        call.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await call
+        assert reported == expected
+
+    run(main())
+
+
+def test_each_attempt_is_a_line_at_debug(caplog: pytest.LogCaptureFixture) -> None:
+    """Method, path template, result, attempt, milliseconds; and no key value."""
+
+    async def main() -> None:
+        script = Script(TransportError("lost"), (500, {}, b""), (404, {}, b"{}"))
+        with pytest.raises(JunkieError):
+            await make_dispatcher(script).send(requests.get_key("JNK-SECRET"))
+
+    with caplog.at_level(logging.DEBUG, "junkie_async"):
+        run(main())
+    lines = [record.getMessage() for record in caplog.records if record.name == "junkie_async"]
+    assert [line.rpartition(", ")[0] for line in lines] == [
+        "GET /keys/{keyId}: TransportError, attempt 1",
+        "GET /keys/{keyId}: 500, attempt 2",
+        "GET /keys/{keyId}: 404, attempt 3",
+    ]
+    assert all(line.endswith(" ms") for line in lines)
+    assert "SECRET" not in caplog.text
+
+
+def test_without_debug_nothing_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    """A successful call logs nothing above DEBUG."""
+    with caplog.at_level(logging.INFO):
+        run(make_dispatcher(Script()).send(FOLDERS))
+    assert not caplog.records
+
+
+def test_a_response_is_read_on_demand() -> None:
+    """`fetch` returns its reader. An unreadable response is fetched once more, then an error."""
+    broken: Response = (200, {}, b'{"folders": [SECRET')
+
+    async def main() -> None:
+        script = Script(broken, GOOD, broken, broken)
+        dispatcher = make_dispatcher(script)
+        read = await dispatcher.fetch(FOLDERS)
+        assert len(script.began) == 1
+        assert "SECRET" not in repr(read)  # a task that has it as its result may be logged
+        assert await read() == []
+        assert len(script.began) == 2
+        read = await dispatcher.fetch(FOLDERS)
+        assert len(script.began) == 3
+        with pytest.raises(InvalidResponseError) as caught:
+            await read()
+        assert (caught.value.path, caught.value.attempts) == ("/keys/folders", 2)
+        assert (caught.value.__cause__, caught.value.__context__) == (None, None)
+
+    run(main())
+
+
+def test_a_failed_fetch_is_sent_again_before_it_is_read() -> None:
+    """The reader of a fetched response does not wait."""
+
+    async def main() -> None:
+        script = Script((500, {}, b""), GOOD)
+        read = await make_dispatcher(script).fetch(FOLDERS)
+        assert now() == pytest.approx(1001)
+        assert len(script.began) == 2
+        assert await read() == await read() == []
+
+    run(main())
+
+
+def test_a_client_is_not_pickled() -> None:
+    """It holds the API key."""
+    client = JunkieClient("secret", base_url="http://127.0.0.1:9")
+    for value in (client, client.keys):
+        with pytest.raises(TypeError):
+            pickle.dumps(value)
