@@ -31,7 +31,7 @@ from junkie_async import (
 )
 from junkie_async._hooks import HookGroup
 from junkie_async._http.dispatcher import Dispatcher
-from junkie_async._http.transport import _translate_error
+from junkie_async._http.transport import Response, _translate_error
 from junkie_async._protocol import requests
 
 from ..unit.clock import run
@@ -41,8 +41,8 @@ from ..unit.test_transport import PEER, REQUEST
 URL = "http://127.0.0.1:9"
 LOST = TransportError("the connection was lost: ServerDisconnectedError")
 LATE = RequestTimeoutError("timed out before a full response")
-NOT_JSON = (201, {}, b'{"key": ')
-BAD_ROW = (201, {}, b'{"key": {"id": 3}}')
+NOT_JSON: Response = (201, {}, b'{"key": ')
+BAD_ROW: Response = (201, {}, b'{"key": {"id": 3}}')
 
 
 async def send_after_a_long_pause() -> None:
@@ -151,7 +151,7 @@ def test_failed_calls(call: Callable[[], Awaitable[None]], text: str) -> None:
         ),
     ],
 )
-def test_unreadable_responses_of_creates(body: Any, outcome: Outcome, prefix: str) -> None:
+def test_unreadable_responses_of_creates(body: Response, outcome: Outcome, prefix: str) -> None:
     """What follows the prefix is the message of the protocol's error, unchanged."""
 
     async def main() -> None:
