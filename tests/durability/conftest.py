@@ -1,4 +1,4 @@
-"""The processes that jobs are run, and killed, in."""
+"""The process that forks the jobs that are killed."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from collections.abc import Iterator
 
 import pytest
 
-from .job import Forks
+from .job import ForkServer
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add ``--durability-runs``, which pytest knows when it is given this folder by name."""
-    parser.addoption("--durability-runs", type=int, help="how often jobs are killed, 20 by default")
+    """Add ``--durability-runs``, which works when pytest is given this folder by name."""
+    parser.addoption("--durability-runs", type=int, help="how many scenarios to run, 20 by default")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Number the runs: by the option, or by ``$JUNKIE_DURABILITY_RUNS``."""
+    """Number the scenarios: by the option, or by ``$JUNKIE_DURABILITY_RUNS``."""
     if "run" in metafunc.fixturenames:
         given = metafunc.config.getoption("--durability-runs", None)
         runs = given or int(os.environ.get("JUNKIE_DURABILITY_RUNS", "20"))
@@ -24,9 +24,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 @pytest.fixture(scope="session")
-def forks() -> Iterator[Forks]:
-    """A process that forks children."""
+def fork_server() -> Iterator[ForkServer]:
+    """Start a process that forks children."""
     if not hasattr(os, "fork"):
         pytest.skip("needs fork")
-    with Forks() as forks:
-        yield forks
+    with ForkServer() as fork_server:
+        yield fork_server

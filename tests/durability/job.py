@@ -1,7 +1,7 @@
-"""The program that is killed: a job with a ledger, run in processes that are forked for it.
+"""The program that is killed: a job with a ledger, in forked processes.
 
-Each child leaves behind what it was given (``given``, a line per key as it comes) and, when it
-gets so far, what a whole run has given (``output``) and how often it came by each point (``hits``).
+Each child writes ``yielded``, a line for each key as the job yields it. If it is not killed, it
+also writes ``output``, all keys of its run, and ``hits``, how often it passed each kill point.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _ROOT: Final = Path(__file__).parents[2]
 STATEMENTS: Final = (
     "BEGIN EXCLUSIVE",  # on the lock
     "PRAGMA journal_mode",
-    "BEGIN; CREATE",  # the layout
+    "BEGIN; CREATE",  # the schema
     "INSERT INTO job",
     "PRAGMA user_version = ",
     "UPDATE attempt SET suspect",
@@ -47,61 +47,61 @@ STATEMENTS: Final = (
 CALLS: Final = ("GET /keys", "POST /keys/batch", "POST /keys/bulk-delete")
 POINTS: Final = (
     *(f"{when} {what}" for what in (*STATEMENTS, *CALLS) for when in ("before", "after")),
-    "given",
+    "yielded",
 )
-"""Where a job can be killed: around all that it writes or sends, and when it has given keys."""
+"""Kill points: before and after everything the job writes or sends, and after it yields keys."""
 
 ONCE: Final = tuple(point for point in POINTS if any(one in point for one in STATEMENTS[2:5]))
-"""Those that are met once in a ledger's life: when it is laid out."""
+"""Kill points that a ledger passes once: when its schema is created."""
 
 EARLY: Final = tuple(
     point
     for point in POINTS
     if any(one in point for one in (*STATEMENTS[:2], "suspect", "IMMEDIATE", "before COMMIT"))
 )
-"""Those that every run of a job meets which has anything left to do."""
+"""Kill points that every run passes while the job is incomplete."""
 
 
 @attrs.frozen(kw_only=True)
-class Order:
-    """What a child is to do, and when it is killed.
+class ChildOptions:
+    """What a child does, and when it is killed.
 
     Attributes:
         url: Where the service is.
-        folder: For the ledger, and for what the child leaves behind.
+        folder: The folder of the ledger and of the child's output.
         amount: How many keys.
         concurrency: Calls in flight at once.
         reconcile_after: Seconds.
-        kill_at: A point and which time it is met, from 0; none when None.
-        kill_after: Seconds until a kill from outside; none when None.
-        without_intent: Whether the record of what is about to be sent is left out.
+        kill_at: A kill point and which pass of it kills, from 0; or None.
+        kill_after: Seconds until the parent kills the child; or None.
+        without_intent: Whether intents are kept in memory only.
     """
 
     url: str
     folder: str
     amount: int
     concurrency: int = 4
-    reconcile_after: float = 0.6
+    reconcile_after: float
     kill_at: tuple[str, int] | None = None
     kill_after: float | None = None
     without_intent: bool = False
 
 
-class _Points:
-    """Counts the points that are met, and dies at one of them."""
+class _KillPoints:
+    """Counts the kill points that are passed, and dies at one of them."""
 
-    def __init__(self, deadly: tuple[str, int] | None) -> None:
+    def __init__(self, kill_at: tuple[str, int] | None) -> None:
         self.hits: Counter[str] = Counter()
-        self._deadly = deadly
+        self._kill_at = kill_at
 
-    def meet(self, point: str) -> None:
-        """Come by a point, and maybe no further."""
+    def pass_point(self, point: str) -> None:
+        """Count a point, and die if it is the one."""
         self.hits[point] += 1
-        if self._deadly is not None and self._deadly == (point, self.hits[point] - 1):
+        if self._kill_at is not None and self._kill_at == (point, self.hits[point] - 1):
             os.kill(os.getpid(), signal.SIGKILL)
 
     def watch_writes(self) -> None:
-        """Make points of all statements that write."""
+        """Pass points before and after each statement that writes."""
         points = self
 
         class Watched(sqlite3.Connection):
@@ -117,53 +117,53 @@ class _Points:
         setattr(sqlite3, "connect", functools.partial(sqlite3.connect, factory=Watched))  # noqa: B010
 
     def around(self, sql: str, act: Callable[[], sqlite3.Cursor]) -> sqlite3.Cursor:
-        """Carry a statement out, between two points if it is one that writes."""
+        """Execute a statement, between two points if it is one that writes."""
         words = " ".join(sql.split())
         known = [one for one in STATEMENTS if words.startswith(one)]
         for name in known:
-            self.meet(f"before {name}")
+            self.pass_point(f"before {name}")
         result = act()
         for name in known:
-            self.meet(f"after {name}")
+            self.pass_point(f"after {name}")
         return result
 
     def watch_calls(self) -> None:
-        """Make points of all requests and their answers."""
+        """Pass points before each request and after its response."""
         attempt = Transport.attempt
 
         async def watched(
-            transport: Transport, call: Request[object], progress: SendState, left: float
+            transport: Transport, request: Request[object], state: SendState, left: float
         ) -> Response:
-            self.meet(f"before {call.method} {call.path}")
-            answer = await attempt(transport, call, progress, left)
-            self.meet(f"after {call.method} {call.path}")
-            return answer
+            self.pass_point(f"before {request.method} {request.path}")
+            response = await attempt(transport, request, state, left)
+            self.pass_point(f"after {request.method} {request.path}")
+            return response
 
         Transport.attempt = watched  # type: ignore[method-assign, assignment]
 
 
-async def _work(order: Order, points: _Points) -> int:
-    folder = Path(order.folder)
+async def _run_job(options: ChildOptions, points: _KillPoints) -> int:
+    folder = Path(options.folder)
     retry = RetryPolicy(attempts=3, wait_initial=0.01, wait_max=0.05, wait_jitter=0.01)
-    run: list[str] = []
-    async with JunkieClient("jk_test", base_url=order.url, retry=retry) as client:
+    keys: list[str] = []
+    async with JunkieClient("jk_test", base_url=options.url, retry=retry) as client:
         job = client.keys.create_many(
-            order.amount,
+            options.amount,
             provider_id=7,
             key_name="launch",
-            concurrency=order.concurrency,
+            concurrency=options.concurrency,
             ledger=folder / "ledger.db",
-            reconcile_after=order.reconcile_after,
+            reconcile_after=options.reconcile_after,
         )
         try:
-            with (folder / "given").open("ab", buffering=0) as given:
+            with (folder / "yielded").open("ab", buffering=0) as file:
                 async for batch in job:
-                    given.write("".join(f"{value}\n" for value in batch.keys).encode())
-                    run += batch.keys
-                    points.meet("given")
+                    file.write("".join(f"{value}\n" for value in batch.keys).encode())
+                    keys += batch.keys
+                    points.pass_point("yielded")
         except BatchError:
             return 3
-    (folder / "output.new").write_text(json.dumps(run))
+    (folder / "output.new").write_text(json.dumps(keys))
     (folder / "output.new").rename(folder / "output")
     (folder / "hits").write_text(json.dumps(points.hits))
     return 0
@@ -173,29 +173,29 @@ async def _log_in_memory(ledger: Ledger, amounts: Sequence[int]) -> list[Intent]
     return await Journal.log_intents(ledger, amounts)
 
 
-def _run(order: Order) -> int:
-    points = _Points(order.kill_at)
+def _run_child(options: ChildOptions) -> int:
+    points = _KillPoints(options.kill_at)
     points.watch_writes()
     points.watch_calls()
-    if order.without_intent:
+    if options.without_intent:
         Ledger.log_intents = _log_in_memory  # type: ignore[method-assign, assignment]
-    return asyncio.run(_work(order, points))
+    return asyncio.run(_run_job(options, points))
 
 
-def _fork(order: Order) -> int:
-    """Run a child to its end, or to the moment of its death; give its exit status, or -signal."""
+def _fork_child(options: ChildOptions) -> int:
+    """Run a child until it exits or is killed; return its exit status, or -signal."""
     child = os.fork()
     if child == 0:
         code = 70
         try:
             os.dup2(2, 1)
-            code = _run(order)
+            code = _run_child(options)
         except BaseException as error:  # whatever it is, only this child ends
             sys.stderr.write(f"{type(error).__name__}: {error}\n")
         finally:
             sys.stderr.flush()
             os._exit(code)
-    deadline = time.monotonic() + (60.0 if order.kill_after is None else order.kill_after)
+    deadline = time.monotonic() + (60.0 if options.kill_after is None else options.kill_after)
     while True:
         ended, status = os.waitpid(child, os.WNOHANG)
         if ended:
@@ -206,8 +206,8 @@ def _fork(order: Order) -> int:
         time.sleep(0.002)
 
 
-class Forks:
-    """A process that forks the children, so that none has to start Python anew."""
+class ForkServer:
+    """A process that forks the children: starting Python with all imports takes 0.3 s each."""
 
     def __enter__(self) -> Self:
         self._process = subprocess.Popen(
@@ -229,11 +229,11 @@ class Forks:
         with self._process:
             self._process.kill()
 
-    async def run(self, order: Order) -> int:
-        """Run a child; give its exit status, or -signal."""
-        return await asyncio.to_thread(self._ask, json.dumps(attrs.asdict(order)))
+    async def run(self, options: ChildOptions) -> int:
+        """Run a child; return its exit status, or -signal."""
+        return await asyncio.to_thread(self._send_line, json.dumps(attrs.asdict(options)))
 
-    def _ask(self, line: str) -> int:
+    def _send_line(self, line: str) -> int:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.write(f"{line}\n")
@@ -241,13 +241,13 @@ class Forks:
         return int(self._process.stdout.readline())
 
 
-def _serve() -> None:
+def _serve_stdin() -> None:
     for line in sys.stdin:
-        given = json.loads(line)
-        if given["kill_at"] is not None:
-            given["kill_at"] = tuple(given["kill_at"])
-        print(_fork(Order(**given)), flush=True)
+        options = json.loads(line)
+        if options["kill_at"] is not None:
+            options["kill_at"] = tuple(options["kill_at"])
+        print(_fork_child(ChildOptions(**options)), flush=True)
 
 
 if __name__ == "__main__":
-    _serve()
+    _serve_stdin()

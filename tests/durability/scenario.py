@@ -1,10 +1,12 @@
-"""A job, the kills that it meets, and the check of what came of it all."""
+"""Scenarios: a job, when its processes are killed, and the check of the result."""
 
 from __future__ import annotations
 
 import json
 import random
+import sqlite3
 from collections import Counter
+from contextlib import closing
 from pathlib import Path
 from typing import Final, TypeAlias
 
@@ -12,62 +14,62 @@ import attrs
 
 from junkie_async import ConfigurationError, provisioning
 
-from .job import Forks, Order
-from .server import Service
+from .job import ChildOptions, ForkServer
+from .server import LATE, RECONCILE_AFTER, Service
 
 Kill: TypeAlias = tuple[str, int] | float
-"""At a point, and which time it is met; or after so many seconds."""
+"""A kill point and which pass of it kills; or seconds until the parent kills."""
 
-SCRIPT: Final = ("healthy", "twice", "in part", "late", "fewer", "unanswered")
-"""What the first calls of every job meet, so that all points come up early."""
+SCRIPT: Final = ("healthy", "twice", "partly created", "late", "fewer", "no response")
+"""How the service treats the first calls of every job, so that it soon passes all kill points."""
 
-_STARTS: Final = 12  # at most, after the last kill: jobs that gave up are started again
+_MAX_STARTS: Final = 12  # after the last kill: a job that gave up is started again
 
 
 @attrs.frozen(kw_only=True)
 class Scenario:
-    """All that a run of the suite is made of.
+    """One run of the suite.
 
     Attributes:
-        seed: Of the service's dice, and of the job's size.
-        kills: How the first processes end, one each; the next ones run to their ends.
-        reconcile_after: Seconds that the job waits before it settles doubts.
-        amount: Keys asked for; some number when None.
-        script: What the first calls meet.
-        trouble: How likely later ones meet trouble.
-        late: Seconds after which late calls are carried out.
-        without_intent: Whether the record of what is about to be sent is left out.
+        seed: The seed of the service's faults and of the job's size.
+        kills: How the first processes are killed, one each; the later ones run to the end.
+        reconcile_after: Seconds between an unknown outcome and the walk that settles it.
+        amount: Keys requested; a random number when None.
+        script: How the service treats the first calls; `SCRIPT` in random order when None.
+        trouble: The probability that a later call meets a fault.
+        late: Seconds after which late calls are executed: minimum and maximum.
+        without_intent: Whether intents are kept in memory only.
     """
 
     seed: int
     kills: tuple[Kill, ...] = ()
-    reconcile_after: float = 0.6
+    reconcile_after: float = RECONCILE_AFTER
     amount: int | None = None
     script: tuple[str, ...] | None = None
     trouble: float = 0.25
-    late: tuple[float, float] = (0.02, 0.15)
+    late: tuple[float, float] = LATE
     without_intent: bool = False
 
 
 @attrs.frozen(kw_only=True)
-class Played:
-    """What came of a scenario.
+class ScenarioResult:
+    """The result of a scenario.
 
     Attributes:
         codes: The processes' exit statuses, or -signals.
-        hits: How often the last process came by each point.
-        met: How often the service met requests to create keys in each of its ways.
-        wrong: What broke the promise; empty when nothing did.
+        hits: How often the last process passed each kill point.
+        faults: How often the service used each of its `FAULTS`.
+        violations: How the promise was broken; empty when it was kept.
     """
 
     codes: list[int]
     hits: Counter[str]
-    met: Counter[str]
-    wrong: list[str]
+    faults: Counter[str]
+    violations: list[str]
 
 
-async def play(scenario: Scenario, forks: Forks, folder: Path) -> Played:
-    """Run a job until it ends without an error, killing its first processes."""
+async def run_scenario(scenario: Scenario, fork_server: ForkServer, folder: Path) -> ScenarioResult:
+    """Run a job until it ends without an error, and kill its first processes."""
     dice = random.Random(f"job {scenario.seed}")
     script = list(SCRIPT if scenario.script is None else scenario.script)
     if scenario.script is None:
@@ -81,7 +83,7 @@ async def play(scenario: Scenario, forks: Forks, folder: Path) -> Played:
         late=scenario.late,
         foreign=dice.choice([0, 1, 150, 300]) if scenario.trouble else 3,
     ) as service:
-        order = Order(
+        options = ChildOptions(
             url=service.url,
             folder=str(folder),
             amount=amount,
@@ -89,55 +91,63 @@ async def play(scenario: Scenario, forks: Forks, folder: Path) -> Played:
             reconcile_after=scenario.reconcile_after,
             without_intent=scenario.without_intent,
         )
-        codes = [await forks.run(_killed(order, kill)) for kill in scenario.kills]
-        wrong = [] if 0 in codes or not codes else _status_fails(folder)
-        for _ in range(_STARTS):
+        codes = [await fork_server.run(_with_kill(options, kill)) for kill in scenario.kills]
+        violations = [] if 0 in codes or not codes else _check_status(folder)
+        for _ in range(_MAX_STARTS):
             (folder / "output").unlink(missing_ok=True)
-            codes.append(await forks.run(order))
+            codes.append(await fork_server.run(options))
             if codes[-1] != 3:
                 break
         service.catch_up()
-        wrong += _violations(service, folder, amount, codes)
+        violations += _check_result(service, folder, amount, codes)
     hits = json.loads((folder / "hits").read_text()) if codes[-1] == 0 else {}
-    return Played(codes=codes, hits=Counter(hits), met=service.met, wrong=wrong)
+    return ScenarioResult(
+        codes=codes, hits=Counter(hits), faults=service.faults, violations=violations
+    )
 
 
-def _killed(order: Order, kill: Kill) -> Order:
+def _with_kill(options: ChildOptions, kill: Kill) -> ChildOptions:
     if isinstance(kill, tuple):
-        return attrs.evolve(order, kill_at=kill)
-    return attrs.evolve(order, kill_after=kill)
+        return attrs.evolve(options, kill_at=kill)
+    return attrs.evolve(options, kill_after=kill)
 
 
-def _status_fails(folder: Path) -> list[str]:
-    """Look into the ledger of a job that was killed, unless it had not begun."""
+def _check_status(folder: Path) -> list[str]:
+    """Read the ledger of a killed job, unless it was killed before the schema was there."""
+    path = folder / "ledger.db"
     try:
-        provisioning.status(folder / "ledger.db")
+        provisioning.status(path)
     except ConfigurationError as error:
-        if "not a ledger" not in str(error) and (folder / "ledger.db").exists():
-            return [f"its status can't be had: {error}"]
+        if path.exists() and _has_tables(path):
+            return [f"its status can't be read: {error}"]
     return []
 
 
-def _violations(service: Service, folder: Path, amount: int, codes: list[int]) -> list[str]:
-    """Hold what the job has given against the service's books."""
-    wrong = list(service.wrong)
-    wrong += [f"a process ended with {code}" for code in codes if code not in (0, 3, -9)]
+def _has_tables(path: Path) -> bool:
+    with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as db:
+        return bool(db.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0])
+
+
+def _check_result(service: Service, folder: Path, amount: int, codes: list[int]) -> list[str]:
+    """Compare the keys that the job has yielded with those of the service."""
+    violations = list(service.violations)
+    violations += [f"a process ended with {code}" for code in codes if code not in (0, 3, -9)]
     if codes[-1] != 0:
-        return [*wrong, f"the job did not end: {codes}"]
+        return [*violations, f"the job did not end: {codes}"]
     output: list[str] = json.loads((folder / "output").read_text())
-    given = set((folder / "given").read_text().split())
-    there = set(service.values())
+    yielded = set((folder / "yielded").read_text().split())
+    existing = set(service.values())
     sets = {
-        "lost: the service has keys that were not reported": there - set(output),
-        "reported keys that the service does not have": set(output) - there,
-        "keys given by an earlier run are gone": given - there,
+        "lost: the service has keys that were not reported": existing - set(output),
+        "reported keys that the service does not have": set(output) - existing,
+        "keys that an earlier run yielded are gone": yielded - existing,
     }
-    wrong += [f"{what}: {len(values)}" for what, values in sets.items() if values]
+    violations += [f"{what}: {len(values)}" for what, values in sets.items() if values]
     counts = {"made": len(service.values()), "reported": len(output), "distinct": len({*output})}
-    wrong += [f"{n} keys {how}, not {amount}" for how, n in counts.items() if n != amount]
+    violations += [f"{n} keys {how}, not {amount}" for how, n in counts.items() if n != amount]
     status = provisioning.status(folder / "ledger.db")
     if not status.done or status.open or status.created != amount:
-        wrong.append(f"its status is {status}")
+        violations.append(f"its status is {status}")
     modes = {path.name: oct(path.stat().st_mode & 0o777) for path in folder.glob("ledger*")}
-    wrong += [f"{name} has mode {mode}" for name, mode in modes.items() if mode != "0o600"]
-    return wrong
+    violations += [f"{name} has mode {mode}" for name, mode in modes.items() if mode != "0o600"]
+    return violations

@@ -1,7 +1,7 @@
-"""A service that makes keys and misbehaves while it does: late, in part, twice, without a word.
+"""A service with faults: it creates keys late, partly, twice, or without a response.
 
-It runs in the test's process, so that it outlives the jobs that are killed, and its own books are
-what their results are held against.
+It runs in the test's process, so it outlives the killed jobs. Their results are compared with its
+keys.
 """
 
 from __future__ import annotations
@@ -22,15 +22,19 @@ import attrs
 from tests.faults.server import http
 
 PROVIDER: Final = 7
-LATE: Final = (0.02, 0.15)
-"""Seconds after which late requests are carried out: well below the settle time of the jobs."""
+LATE: Final = (0.005, 0.04)
+"""Seconds after which late requests are executed: well below `RECONCILE_AFTER`."""
+
+RECONCILE_AFTER: Final = 0.1
+"""Seconds that jobs wait. Stalls of the machine do no harm: each request first executes what is due
+on the clock, so a walk that comes this late sees the keys of late requests."""
 
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 
 @attrs.frozen
 class Row:
-    """A key on the service's books."""
+    """A key of the service."""
 
     id: int
     value: str
@@ -40,7 +44,7 @@ class Row:
 
 @attrs.define(eq=False)
 class Exchange:
-    """One request to create keys, in the hands of a way to misbehave."""
+    """One request to create keys, as a fault handles it."""
 
     service: Service
     amount: int
@@ -48,59 +52,63 @@ class Exchange:
     writer: asyncio.StreamWriter
 
     def make(self, amount: int | None = None) -> list[str]:
-        """Make all of the keys, or so many of them."""
+        """Create all of the requested keys, or fewer."""
         return self.service.make(self.amount if amount is None else amount, self.name)
 
     def make_late(self, amount: int) -> None:
-        """Make so many keys after a while, whatever becomes of the connection."""
+        """Create keys after a while, even if the connection is lost."""
         self.service.later(lambda: self.make(amount))
 
-    async def answer(self, keys: list[str]) -> None:
-        """Answer as the service does when all is well."""
+    async def respond(self, keys: list[str]) -> None:
+        """Send the response of a healthy service."""
         await self.send(201, {"keys": keys, "count": len(keys)})
 
     async def send(self, status: int, document: object, **headers: str) -> None:
-        """Send an answer."""
+        """Send a response."""
         self.writer.write(http(status, json.dumps(document).encode(), **headers))
         await self.writer.drain()
 
     def reset(self) -> None:
-        """Break the connection."""
+        """Reset the connection."""
         reset(self.writer)
 
-    def some(self) -> int:
-        """Give a number of keys below what was asked for."""
+    def pick_fewer(self) -> int:
+        """Pick a number of keys below the requested one."""
         return self.service.dice.randrange(self.amount)
 
 
 def reset(writer: asyncio.StreamWriter) -> None:
-    """Break a connection with a RST."""
+    """Reset a connection with a RST."""
     sock: socket.socket = writer.get_extra_info("socket")
-    with contextlib.suppress(OSError):  # it is gone already
+    with contextlib.suppress(OSError):  # closed already
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
     writer.transport.abort()
 
 
 async def _healthy(exchange: Exchange) -> None:
-    await exchange.answer(exchange.make())
+    await exchange.respond(exchange.make())
 
 
 async def _slow_to_act(exchange: Exchange) -> None:
-    await asyncio.sleep(0.04)
-    await exchange.answer(exchange.make())
+    keys: list[str] = []
+    exchange.service.later(lambda: keys.extend(exchange.make()))
+    while not keys:
+        await asyncio.sleep(0.01)
+        exchange.service.catch_up(until=asyncio.get_running_loop().time())
+    await exchange.respond(keys)
 
 
-async def _slow_to_answer(exchange: Exchange) -> None:
+async def _slow_to_respond(exchange: Exchange) -> None:
     keys = exchange.make()
     await asyncio.sleep(0.04)
-    await exchange.answer(keys)
+    await exchange.respond(keys)
 
 
-async def _lost(exchange: Exchange) -> None:
+async def _request_lost(exchange: Exchange) -> None:
     exchange.reset()
 
 
-async def _unanswered(exchange: Exchange) -> None:
+async def _no_response(exchange: Exchange) -> None:
     exchange.make()
     exchange.reset()
 
@@ -110,30 +118,30 @@ async def _late(exchange: Exchange) -> None:
     exchange.reset()
 
 
-async def _in_part(exchange: Exchange) -> None:
-    exchange.make(exchange.some())
+async def _partly_created(exchange: Exchange) -> None:
+    exchange.make(exchange.pick_fewer())
     exchange.reset()
 
 
 async def _partly_late(exchange: Exchange) -> None:
-    now = exchange.some()
+    now = exchange.pick_fewer()
     exchange.make(now)
     exchange.make_late(exchange.amount - now)
     exchange.reset()
 
 
 async def _fewer(exchange: Exchange) -> None:
-    await exchange.answer(exchange.make(exchange.some()))
+    await exchange.respond(exchange.make(exchange.pick_fewer()))
 
 
-async def _fewer_told(exchange: Exchange) -> None:
-    await exchange.answer(exchange.make()[: exchange.some()])
+async def _fewer_in_response(exchange: Exchange) -> None:
+    await exchange.respond(exchange.make()[: exchange.pick_fewer()])
 
 
 async def _rest_late(exchange: Exchange) -> None:
-    now = exchange.some()
+    now = exchange.pick_fewer()
     exchange.make_late(exchange.amount - now)
-    await exchange.answer(exchange.make(now))
+    await exchange.respond(exchange.make(now))
 
 
 async def _twice(exchange: Exchange) -> None:
@@ -151,7 +159,7 @@ async def _failed_before(exchange: Exchange) -> None:
     await exchange.send(503, {"error": "Unavailable"})
 
 
-async def _failed_early(exchange: Exchange) -> None:
+async def _failed_then_created(exchange: Exchange) -> None:
     exchange.make_late(exchange.amount)
     await exchange.send(504, {"error": "Gateway timeout"})
 
@@ -174,46 +182,46 @@ async def _no_json(exchange: Exchange) -> None:
     await exchange.writer.drain()
 
 
-WAYS: Final[dict[str, Callable[[Exchange], Awaitable[None]]]] = {
+FAULTS: Final[dict[str, Callable[[Exchange], Awaitable[None]]]] = {
     "healthy": _healthy,
     "slow to act": _slow_to_act,
-    "slow to answer": _slow_to_answer,
-    "lost": _lost,
-    "unanswered": _unanswered,
+    "slow to respond": _slow_to_respond,
+    "request lost": _request_lost,
+    "no response": _no_response,
     "late": _late,
-    "in part": _in_part,
+    "partly created": _partly_created,
     "partly late": _partly_late,
     "fewer": _fewer,
-    "fewer told": _fewer_told,
+    "fewer in response": _fewer_in_response,
     "rest late": _rest_late,
     "twice": _twice,
     "failed after": _failed_after,
     "failed before": _failed_before,
-    "failed early": _failed_early,
+    "failed, then created": _failed_then_created,
     "busy": _busy,
     "truncated": _truncated,
     "no JSON": _no_json,
 }
-"""What can become of a request to create keys."""
+"""How a request to create keys can be treated, the healthy way included."""
 
 
 class Service:
-    """``POST /keys/batch``, ``GET /keys`` and ``POST /keys/bulk-delete``, with books of its own.
+    """``POST /keys/batch``, ``GET /keys`` and ``POST /keys/bulk-delete``, in memory.
 
     Args:
-        seed: Of all its dice.
-        script: Names of `WAYS` that the first requests to create keys meet.
-        trouble: How likely a later one, and any other request, meets trouble.
+        seed: The seed of all random choices.
+        script: Names of `FAULTS` for the first requests to create keys.
+        trouble: The probability of a fault for a later one, and for any other request.
         newest_first: The order of the list.
-        late: Seconds after which a late request is carried out: at least, and at most.
-        foreign: How many keys of the same provider others have; they come and go when above 0.
+        late: Seconds after which a late request is executed: minimum and maximum.
+        foreign: How many keys others have under the same provider; above 0, some come and go.
 
     Attributes:
-        rows: Its books: all keys that are there, by ID.
-        requests: How often each operation was asked for.
-        met: How often each of `WAYS` was met.
-        wrong: What nobody should have done.
-        before_page: Called with the number of a page of the list before it is cut.
+        rows: All existing keys, by ID.
+        requests: How often each operation was requested.
+        faults: How often each of `FAULTS` was used.
+        violations: What a client should never have done.
+        before_page: Called with the number of a page before it is read.
     """
 
     def __init__(
@@ -230,77 +238,81 @@ class Service:
         self.script = deque(script)
         self.rows: dict[int, Row] = {}
         self.requests: Counter[str] = Counter()
-        self.met: Counter[str] = Counter()
-        self.wrong: list[str] = []
+        self.faults: Counter[str] = Counter()
+        self.violations: list[str] = []
         self.before_page: Callable[[int], None] = lambda page: None
         self._trouble = trouble
         self._newest_first = newest_first
         self._late = late
         self._foreign = foreign
         self._due: dict[float, Callable[[], object]] = {}
-        self._made = 0
-        self._server: asyncio.Server | None = None
+        self._last_id = 0
+        self._serve_connectionr: asyncio.Server | None = None
         self._writers: set[asyncio.StreamWriter] = set()
         for _ in range(foreign):
             self._make_foreign()
 
     @property
     def url(self) -> str:
-        """Where it listens."""
-        assert self._server is not None
-        return f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+        """Where the service listens."""
+        assert self._serve_connectionr is not None
+        return f"http://127.0.0.1:{self._serve_connectionr.sockets[0].getsockname()[1]}"
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self._serve_connectionr = await asyncio.start_server(self._serve_connection, "127.0.0.1", 0)
         return self
 
     async def __aexit__(self, *exc: object) -> None:
-        assert self._server is not None
-        self._server.close()
+        assert self._serve_connectionr is not None
+        self._serve_connectionr.close()
         for writer in self._writers:
             writer.transport.abort()
         while self._writers:
             await asyncio.sleep(0)
 
     def values(self) -> list[str]:
-        """Give the values of all keys that are there and were made for a job."""
+        """Return the values of all existing keys that were created for a job."""
         return [row.value for row in self.rows.values() if not row.foreign]
 
     def make(self, amount: int, name: str, *, foreign: bool = False) -> list[str]:
-        """Make keys."""
+        """Create keys."""
         values = []
         for _ in range(amount):
-            self._made += self.dice.randint(1, 3)  # IDs with gaps, as others make keys too
-            value = f"JNK-{self.dice.getrandbits(48):012x}-{self._made}"
-            self.rows[self._made] = Row(self._made, value, name, foreign)
+            self._last_id += self.dice.randint(1, 3)  # IDs with gaps, as others make keys too
+            value = f"JNK-{self.dice.getrandbits(48):012x}-{self._last_id}"
+            self.rows[self._last_id] = Row(self._last_id, value, name, foreign)
             values.append(value)
         return values
 
     def later(self, act: Callable[[], object]) -> None:
-        """Do something after a while."""
+        """Execute something after a while."""
         due = asyncio.get_running_loop().time() + self.dice.uniform(*self._late)
         self._due[due] = act
 
     def catch_up(self, *, until: float | None = None) -> None:
-        """Do what is due, or all that is left; whoever asks the service sees it done."""
+        """Execute what is due, or everything: each request does so first, so it sees the result."""
         for due in sorted(self._due):
             if until is None or due <= until:
                 self._due.pop(due)()
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _serve_connection(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
         self._writers.add(writer)
         try:
             while not writer.is_closing():
-                await self._exchange(reader, writer)
+                await self._handle_request(reader, writer)
         except (ConnectionError, asyncio.IncompleteReadError):
-            pass  # the client has hung up, or was killed
+            pass  # the client has closed the connection, or was killed
         except Exception as error:  # a service that fails must fail the test
-            self.wrong.append(repr(error))
+            self.violations.append(repr(error))
         finally:
             writer.transport.abort()
             self._writers.discard(writer)
 
-    async def _exchange(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _handle_request(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
         head = (await reader.readuntil(b"\r\n\r\n")).decode()
         first, *lines = head.strip().split("\r\n")
         pairs = (line.partition(": ") for line in lines)
@@ -315,45 +327,45 @@ class Service:
         if (method, path) == ("POST", "/keys/batch"):
             assert given["provider_id"] == PROVIDER, given
             exchange = Exchange(self, given["amount"], given.get("key_name", ""), writer)
-            await WAYS[self._way()](exchange)
+            await FAULTS[self._choose_fault()](exchange)
         elif (method, path) == ("POST", "/keys/bulk-delete"):
-            await self._or_trouble(writer, lambda: self._delete(given["keys"]))
+            await self._respond_or_reset(writer, lambda: self._delete_keys(given["keys"]))
         else:
             assert (method, path) == ("GET", "/keys"), first
             query = parse_qs(urlsplit(target).query)
             page, limit = int(query["page"][0]), int(query["limit"][0])
             assert query["provider_id"] == [str(PROVIDER)], query
-            await self._or_trouble(writer, lambda: self._page(page, limit))
+            await self._respond_or_reset(writer, lambda: self._list_page(page, limit))
 
-    def _way(self) -> str:
+    def _choose_fault(self) -> str:
         if self.script:
-            way = self.script.popleft()
+            fault = self.script.popleft()
         else:
-            way = "healthy"
+            fault = "healthy"
             if self.dice.random() < self._trouble:
-                way = self.dice.choice(list(WAYS))
-        self.met[way] += 1
-        return way
+                fault = self.dice.choice(list(FAULTS))
+        self.faults[fault] += 1
+        return fault
 
-    async def _or_trouble(self, writer: asyncio.StreamWriter, act: Callable[[], Any]) -> None:
-        """Answer a request that may be repeated, or don't: before it is carried out, or after."""
+    async def _respond_or_reset(self, writer: asyncio.StreamWriter, act: Callable[[], Any]) -> None:
+        """Handle an idempotent request, or reset its connection before or after it is executed."""
         die = self.dice.random() * 4
         if die < self._trouble / 2:
             reset(writer)
             return
-        answer = http(200, json.dumps(act()).encode())
+        response = http(200, json.dumps(act()).encode())
         if die < self._trouble:
             reset(writer)
             return
-        writer.write(answer)
+        writer.write(response)
         await writer.drain()
 
-    def _delete(self, ids: list[int]) -> dict[str, int]:
-        gone = [self.rows.pop(key_id) for key_id in ids if key_id in self.rows]
-        self.wrong += [f"a key of others was deleted: {row}" for row in gone if row.foreign]
-        return {"deleted": len(gone), "requested": len(ids)}
+    def _delete_keys(self, ids: list[int]) -> dict[str, int]:
+        deleted = [self.rows.pop(key_id) for key_id in ids if key_id in self.rows]
+        self.violations += [f"a key of others was deleted: {row}" for row in deleted if row.foreign]
+        return {"deleted": len(deleted), "requested": len(ids)}
 
-    def _page(self, page: int, limit: int) -> dict[str, Any]:
+    def _list_page(self, page: int, limit: int) -> dict[str, Any]:
         self.before_page(page)
         ids = sorted(self.rows, reverse=self._newest_first)
         shown = [self.rows[key_id] for key_id in ids[(page - 1) * limit : page * limit]]
@@ -375,6 +387,6 @@ class Service:
             del self.rows[self.dice.choice(theirs)]
 
     def _make_foreign(self) -> None:
-        """Make a key of somebody else's, whose name may look like one of the job's."""
+        """Create a key of somebody else, whose name may look like one of the job."""
         name = self.dice.choice(["", "launch", "launch jk-00000000.0", "jk-", "launch jk-x.1 "])
         self.make(1, name, foreign=True)

@@ -1,0 +1,348 @@
+"""Jobs with a ledger that are misused, interrupted, or let down by the disk."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import shutil
+import sqlite3
+from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from junkie_async import (
+    BatchError,
+    ConfigurationError,
+    CreateReport,
+    InvalidRequestError,
+    JunkieClient,
+    OutcomeUnknownError,
+    RetryPolicy,
+    provisioning,
+)
+from junkie_async._jobs import ledger
+from junkie_async._jobs.create import CreateJob
+
+from .server import PROVIDER, RECONCILE_AFTER, Service
+
+_RETRY = RetryPolicy(attempts=3, wait_initial=0.01, wait_max=0.05, wait_jitter=0.01)
+
+
+@pytest.fixture
+async def service() -> AsyncIterator[Service]:
+    """A service without faults, except for those in its script."""
+    async with Service(foreign=2) as service:
+        yield service
+        assert not service.violations
+
+
+@pytest.fixture
+async def client(service: Service) -> AsyncIterator[JunkieClient]:
+    """A client of the service."""
+    async with JunkieClient("jk_test", base_url=service.url, retry=_RETRY) as client:
+        yield client
+
+
+@pytest.fixture
+def make_job(client: JunkieClient, tmp_path: Path) -> Callable[..., CreateJob]:
+    """Return a function that makes a job, with the same ledger and arguments each time."""
+
+    def make(amount: int = 300, **fields: Any) -> CreateJob:
+        defaults: dict[str, Any] = {
+            "ledger": tmp_path / "ledger.db",
+            "provider_id": PROVIDER,
+            "key_name": "launch",
+            "concurrency": 2,
+            "reconcile_after": RECONCILE_AFTER,
+        }
+        return client.keys.create_many(amount, **{**defaults, **fields})
+
+    return make
+
+
+def _modes(folder: Path) -> dict[str, int]:
+    """Return the mode of each file in a folder."""
+    return {path.name: path.stat().st_mode & 0o777 for path in folder.iterdir()}
+
+
+def _is_exact(report: CreateReport, service: Service, amount: int) -> bool:
+    """Whether the service has that many keys, and the report has each of them once."""
+    service.catch_up()
+    return sorted(report.keys) == sorted(service.values()) and len(report.keys) == amount
+
+
+async def test_a_second_job_on_a_ledger_is_refused(
+    service: Service, make_job: Callable[..., CreateJob]
+) -> None:
+    """The first job keeps the ledger, and ends undisturbed."""
+    first = make_job()
+    async with aclosing(aiter(first)) as batches:
+        await anext(batches)
+        with pytest.raises(ConfigurationError):
+            await make_job()
+        async for _ in batches:
+            pass
+    assert _is_exact(first.report, service, 300)
+    assert _is_exact(await make_job(), service, 300)
+
+
+@pytest.mark.parametrize(
+    ("field", "change"),
+    [
+        ("amount", {"amount": 301}),
+        ("provider_id", {"provider_id": 8}),
+        ("key_name", {"key_name": "lunch"}),
+        ("is_premium", {"is_premium": True}),
+        ("marker", {"marker": "mine"}),
+        ("marker", {"marker": None}),
+    ],
+)
+async def test_a_ledger_of_other_arguments_is_refused(
+    field: str, change: dict[str, Any], service: Service, make_job: Callable[..., CreateJob]
+) -> None:
+    """The error names the field, and nothing is sent."""
+    await make_job()
+    before = service.requests.copy()
+    with pytest.raises(InvalidRequestError) as caught:
+        await make_job(**change)
+    assert caught.value.field == field
+    assert service.requests == before
+
+
+async def test_a_ledger_of_another_service_is_refused(
+    service: Service, make_job: Callable[..., CreateJob], tmp_path: Path
+) -> None:
+    """A ledger of the live service is not resumed at a test server."""
+    await make_job()
+    async with Service() as other, JunkieClient("jk_test", base_url=other.url) as client:
+        job = client.keys.create_many(
+            300, provider_id=PROVIDER, key_name="launch", ledger=tmp_path / "ledger.db"
+        )
+        with pytest.raises(InvalidRequestError) as caught:
+            await job
+        assert caught.value.field == "base_url"
+        assert not other.requests
+
+
+async def test_reconcile_after_and_concurrency_may_differ(
+    service: Service, make_job: Callable[..., CreateJob]
+) -> None:
+    """Arguments that don't change the keys don't distinguish jobs."""
+    async with aclosing(aiter(make_job())) as batches:
+        await anext(batches)
+    assert _is_exact(await make_job(reconcile_after=0.3, concurrency=5), service, 300)
+
+
+async def test_without_markers_an_unknown_outcome_stays_unknown(
+    service: Service, make_job: Callable[..., CreateJob], tmp_path: Path
+) -> None:
+    """The name has no marker, nothing is guessed, and running the job again does not help."""
+    service.script.extend(["healthy", "no response"])
+    for _ in range(2):
+        with pytest.raises(BatchError) as caught:
+            await make_job(marker=None, concurrency=1)
+        report: CreateReport = caught.value.report
+        assert isinstance(caught.value.__cause__, OutcomeUnknownError)
+        assert report.unknown == 100
+        assert report.created + report.failed + report.unknown == 300
+        assert set(report.keys) <= set(service.values())
+        assert len(set(report.keys)) == report.created
+    assert {row.name for row in service.rows.values() if not row.foreign} == {"launch"}
+    assert service.requests["GET /keys"] == 0
+    assert len(service.values()) == report.created + 100
+    assert not provisioning.status(tmp_path / "ledger.db").done
+
+
+async def test_only_the_owner_may_read_its_files_and_status_works_meanwhile(
+    service: Service, make_job: Callable[..., CreateJob], tmp_path: Path
+) -> None:
+    """All of SQLite's files have mode 0600; `status` reads them while the job runs."""
+    job = make_job(amount=1000)
+    async with aclosing(aiter(job)) as batches:
+        await anext(batches)
+        modes = _modes(tmp_path)
+        status = provisioning.status(tmp_path / "ledger.db")
+        async for _ in batches:
+            pass
+    assert {"ledger.db", "ledger.db.lock", "ledger.db-shm", "ledger.db-wal"} <= set(modes)
+    assert set(modes.values()) == {0o600}
+    assert status.requested == 1000
+    assert 100 <= status.created < 1000
+    assert not status.done
+    assert status.arguments["key_name"] == "launch"
+    assert provisioning.status(tmp_path / "ledger.db").done
+
+
+@pytest.mark.parametrize("kind", ["garbage", "database", "folder", "nowhere"])
+async def test_a_file_that_is_not_a_ledger_is_refused_and_not_changed(
+    kind: str, service: Service, make_job: Callable[..., CreateJob], tmp_path: Path
+) -> None:
+    """The job does not begin: nothing is sent, and nothing is overwritten."""
+    path = tmp_path / "ledger.db"
+    if kind == "garbage":
+        path.write_bytes(b"not a database at all" * 100)
+    elif kind == "database":
+        with sqlite3.connect(path) as file:
+            file.execute("CREATE TABLE bills (cents INTEGER)")
+        file.close()
+    elif kind == "folder":
+        path.mkdir()
+    else:
+        path = tmp_path / "nowhere" / "ledger.db"
+    before = path.read_bytes() if path.is_file() else None
+    with pytest.raises(ConfigurationError):
+        await make_job(ledger=path)
+    with pytest.raises(ConfigurationError):
+        provisioning.status(path)
+    assert before == (path.read_bytes() if path.is_file() else None)
+    assert not service.requests
+
+
+@pytest.mark.parametrize("writes", [0, 1, 2, 3])
+async def test_a_disk_that_fails_ends_the_job_and_loses_nothing(
+    writes: int,
+    service: Service,
+    make_job: Callable[..., CreateJob],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """No key is yielded that is not logged; when the disk has room again, the job resumes."""
+    yielded: list[str] = []
+    commit, left = ledger._commit_batch, writes
+
+    def failing(db: sqlite3.Connection, statements: Any) -> None:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise sqlite3.OperationalError("database or disk is full")
+        commit(db, statements)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ledger, "_commit_batch", failing)
+        with pytest.raises(BatchError) as caught:
+            async for batch in make_job(amount=800):
+                yielded += batch.keys
+    assert isinstance(caught.value.__cause__, ConfigurationError)
+    ended: CreateReport = caught.value.report
+    assert set(yielded) <= set(ended.keys)
+    assert ended.created + ended.failed + ended.unknown == 800
+    assert ended.created + ended.unknown >= len(service.values())
+    report = await make_job(amount=800)
+    assert _is_exact(report, service, 800)
+    assert set(yielded) <= set(report.keys)
+
+
+async def test_a_cancelled_job_can_be_resumed(
+    service: Service, make_job: Callable[..., CreateJob]
+) -> None:
+    """The keys of the calls in flight are found."""
+    service.script.extend(["slow to respond"] * 10)
+    for calls in (1, 4, 6):
+        job = asyncio.ensure_future(_await(make_job(amount=800)))
+        while service.requests["POST /keys/batch"] < calls:
+            await asyncio.sleep(0)
+        job.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await job
+    assert _is_exact(await make_job(amount=800), service, 800)
+
+
+async def test_a_job_whose_consumer_stops_can_be_resumed(
+    service: Service, make_job: Callable[..., CreateJob]
+) -> None:
+    """The next run yields the keys that the consumer had first, then the others."""
+    async with aclosing(aiter(make_job(amount=1000))) as batches:
+        first = (await anext(batches)).keys
+    again = [key async for batch in make_job(amount=1000) for key in batch.keys]
+    assert again[:100] == list(first)
+    assert len(again) == len(set(again)) == 1000
+    assert sorted(again) == sorted(service.values())
+
+
+async def test_a_name_without_room_for_the_marker_is_refused(
+    service: Service, make_job: Callable[..., CreateJob], tmp_path: Path
+) -> None:
+    """No file is created and nothing is sent; without a marker there is room."""
+    with pytest.raises(InvalidRequestError) as caught:
+        make_job(key_name="x" * 250)
+    assert caught.value.field == "key_name"
+    assert not _modes(tmp_path)
+    assert not service.requests
+    assert _is_exact(await make_job(key_name="x" * 255, marker=None), service, 300)
+
+
+@pytest.mark.parametrize(
+    "fault", ["healthy", "request lost", "no response", "late", "twice", "fewer"]
+)
+async def test_a_job_of_one_key(
+    fault: str, service: Service, make_job: Callable[..., CreateJob]
+) -> None:
+    """It creates one key whatever happens to the first call; run again, it sends nothing."""
+    service.script.append(fault)
+    report = await make_job(amount=1)
+    assert _is_exact(report, service, 1)
+    before = service.requests.copy()
+    assert (await make_job(amount=1)).keys == report.keys
+    assert service.requests == before
+
+
+@pytest.mark.parametrize("fault", ["fewer", "fewer in response", "rest late"])
+async def test_a_response_with_fewer_keys_than_requested(
+    fault: str, service: Service, make_job: Callable[..., CreateJob]
+) -> None:
+    """Its keys are yielded, and the others are found or created; none is yielded twice."""
+    service.script.extend([fault, fault])
+    keys = [key async for batch in make_job() for key in batch.keys]
+    service.catch_up()
+    assert len(keys) == len(set(keys)) == 300
+    assert sorted(keys) == sorted(service.values())
+
+
+async def test_an_outage_ends_the_job_for_now(
+    service: Service, make_job: Callable[..., CreateJob]
+) -> None:
+    """It gives up after a few rounds without a key, and reports what is unknown."""
+    service.script.extend(["failed before"] * 200)
+    with pytest.raises(BatchError) as caught:
+        await make_job(reconcile_after=0.01)
+    report: CreateReport = caught.value.report
+    assert (report.created, report.failed + report.unknown) == (0, 300)
+    service.script.clear()
+    assert _is_exact(await make_job(), service, 300)
+
+
+async def test_a_ledger_may_be_moved_between_runs(
+    service: Service, make_job: Callable[..., CreateJob], tmp_path: Path
+) -> None:
+    """Its path is no part of the job."""
+    report = await make_job()
+    moved = shutil.move(tmp_path / "ledger.db", tmp_path / "kept.db")
+    assert (await make_job(ledger=moved)).keys == report.keys
+
+
+async def _await(job: CreateJob) -> CreateReport:
+    return await job
+
+
+async def test_keys_of_others_that_come_and_go_hide_no_key_of_the_job(
+    service: Service, make_job: Callable[..., CreateJob]
+) -> None:
+    """In each pass the same key moves from page 2 to page 1 between the two requests."""
+    service.script.append("no response")
+    theirs: list[str] = []
+
+    def insert_and_delete(page: int) -> None:
+        if page == 1:
+            theirs[:] = service.make(1, "", foreign=True)
+        elif page == 2 and theirs:
+            deleted = theirs.pop()
+            (key_id,) = [row.id for row in service.rows.values() if row.value == deleted]
+            del service.rows[key_id]
+
+    service.before_page = insert_and_delete
+    with contextlib.suppress(BatchError):  # the walk may end with a DriftError
+        await make_job(amount=100)
+    service.before_page = lambda page: None
+    assert _is_exact(await make_job(amount=100), service, 100)
