@@ -1,27 +1,27 @@
 """Fixtures for tests of programs that use junkie_async: ``pip install "junkie_async[pytest]"``.
 
-pytest finds them on its own::
+pytest loads them automatically::
 
     @pytest.mark.asyncio
     async def test_my_bot_gives_keys(junkie_client, junkie_faults):
-        await my_bot.give_key(USER)  # its own JunkieClient() reaches the emulator, too
+        await my_bot.give_key(USER)  # its own JunkieClient() connects to the emulator, too
         assert await junkie_client.keys.list(discord_id=USER).count() == 1
         with junkie_faults(error_rate=1.0):
             assert await my_bot.give_key(USER) == "Please try again later."
 
-- ``junkie_emulator``: a running `Emulator` without keys. While the test lasts, ``$JUNKIE_BASE_URL``
-  and ``$JUNKIE_API_KEY`` lead every ``JunkieClient()`` to it. It answers from a thread of its own,
-  so it serves tests with pytest-asyncio, with anyio's plugin, and tests that are not async at all.
-- ``junkie_client``: a `JunkieClient` of it, whose retries don't wait. It needs pytest-asyncio, in
-  strict or in auto mode, and lives in the fixtures' loop (``asyncio_default_fixture_loop_scope``);
-  in any other loop make a ``JunkieClient()`` in the test.
-- ``junkie_faults``: a `FaultSwitch` of it.
+- ``junkie_emulator``: a running `Emulator` without keys. During the test, ``$JUNKIE_BASE_URL`` and
+  ``$JUNKIE_API_KEY`` make every ``JunkieClient()`` connect to it. It runs in its own thread, so it
+  works with pytest-asyncio, with anyio's plugin, and in tests that are not async.
+- ``junkie_client``: a `JunkieClient` for it, whose retries don't wait. It needs pytest-asyncio, in
+  strict or in auto mode, and belongs to the event loop of the fixtures
+  (``asyncio_default_fixture_loop_scope``). A test in another loop creates a ``JunkieClient()``.
+- ``junkie_faults``: a `FaultSwitch` for it.
 - ``junkie_factory``: a `KeyFactory`.
 
-Each test has its own. Fixtures of another scope can be made of `running_emulator` and `client_of`.
-Chance is seeded by the test's node ID: what a test sees depends neither on other tests nor on their
-order. Without entry points (``PYTEST_DISABLE_PLUGIN_AUTOLOAD``) use ``-p pytest_junkie_async``;
-``-p no:junkie_async`` does without the fixtures.
+Each test gets its own. Use `running_emulator` and `client_of` to write fixtures with another scope.
+Random values are seeded with the test's node ID, so they depend neither on other tests nor on the
+order of tests. Without entry points (``PYTEST_DISABLE_PLUGIN_AUTOLOAD``), use
+``-p pytest_junkie_async``. To disable the fixtures, use ``-p no:junkie_async``.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import itertools
-from collections.abc import Coroutine, Iterator, Mapping
+from collections.abc import Coroutine, Generator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from random import Random
@@ -44,42 +44,41 @@ from .ext import needs_extra
 with needs_extra("pytest"):
     import pytest
 
-try:
     from .emulator import Emulator, Faults
-except ImportError as error:  # pragma: no cover - pinned by a test in a process of its own
-    raise ImportError(
-        'The fixtures need jsonschema-rs: pip install "junkie_async[pytest]"'
-    ) from error
 
 __all__ = ["FaultSwitch", "KeyFactory", "client_of", "running_emulator"]
 
-_API_KEY: Final = "the-emulator-takes-any"
+_API_KEY: Final = "the-emulator-accepts-any-key"
 _EPOCH: Final = datetime(2025, 1, 1, tzinfo=UTC)
 _NAMES: Final = ("booster", "giveaway", "launch", "partner", "press")
-_OF_THE_SERVICE: Final = {"id", "service_name", "provider_name", "folder_name", "keys_hwid"}
-_STORED: Final = {field.name for field in attrs.fields(Key)} - _OF_THE_SERVICE
+# Made-up IDs: a forgotten mock must not reach a real provider's keys.
+_PROVIDER_ID, _SERVICE_ID = 42, 7
+# The service assigns or derives these, so `Emulator.seed` does not take them.
+_DERIVED_FIELDS: Final = {"id", "service_name", "provider_name", "folder_name", "keys_hwid"}
+_STORED_FIELDS: Final = {field.name for field in attrs.fields(Key)} - _DERIVED_FIELDS
 
 
-class _Background(Emulator):
-    """An emulator that answers in another thread's loop, from wherever it is started or closed."""
+class _ThreadedEmulator(Emulator):
+    """An emulator in another thread's event loop, which any thread or loop can start and close."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__()
         self._loop = loop
 
     async def start(self) -> None:
-        await self._there(super().start())
+        await self._run_in_thread(super().start())
 
     async def close(self) -> None:
-        await self._there(super().close())
+        await self._run_in_thread(super().close())
 
-    async def _there(self, work: Coroutine[Any, Any, None]) -> None:
+    async def _run_in_thread(self, work: Coroutine[Any, Any, None]) -> None:
         await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self._loop))
 
 
 @contextmanager
-def _loop_in_thread() -> Iterator[asyncio.AbstractEventLoop]:
+def _loop_in_thread() -> Generator[asyncio.AbstractEventLoop]:
     loop = asyncio.new_event_loop()
+    # A daemon, so that an interrupted test run does not hang at exit.
     thread = Thread(target=loop.run_forever, name="junkie-emulator", daemon=True)
     thread.start()
     try:
@@ -91,17 +90,18 @@ def _loop_in_thread() -> Iterator[asyncio.AbstractEventLoop]:
 
 
 @contextmanager
-def running_emulator() -> Iterator[Emulator]:
-    """Run an emulator in a thread, with the environment's variables leading to it.
+def running_emulator() -> Generator[Emulator]:
+    """Run an emulator in a thread, and point the environment variables to it.
 
     Yields:
-        The emulator. It may be closed and started again, which gives it another address.
+        The emulator. It can be closed and started again, which gives it another address.
     """
     with _loop_in_thread() as loop, pytest.MonkeyPatch.context() as environment:
-        emulator = _Background(loop)
+        emulator = _ThreadedEmulator(loop)
         asyncio.run_coroutine_threadsafe(emulator.start(), loop).result()
         try:
             environment.setenv("JUNKIE_BASE_URL", emulator.url)
+            # Also keeps a real key in the developer's environment out of the tests.
             environment.setenv("JUNKIE_API_KEY", _API_KEY)
             yield emulator
         finally:
@@ -109,17 +109,17 @@ def running_emulator() -> Iterator[Emulator]:
 
 
 def client_of(emulator: Emulator) -> JunkieClient:
-    """Make a client of an emulator that retries as often as any, but without waiting."""
+    """Create a client for an emulator. It retries as often as the default one, without waiting."""
     retry = RetryPolicy(wait_initial=0.0, wait_jitter=0.0)
     return JunkieClient(_API_KEY, base_url=emulator.url, retry=retry)
 
 
 class FaultSwitch:
-    """Switches faults of an emulator on and off.
+    """Switches the faults of an emulator on and off.
 
     Args:
         emulator: The emulator.
-        seed: Makes the same requests, in the same order, fail alike.
+        seed: The random seed. With the same seed, the same sequence of requests fails the same way.
     """
 
     def __init__(self, emulator: Emulator, seed: int) -> None:
@@ -127,152 +127,168 @@ class FaultSwitch:
         self._seed = seed
 
     def on(self, **faults: Any) -> None:
-        """Have things go wrong from now on.
+        """Switch faults on.
 
         Args:
-            **faults: What, and how often: the arguments of `Faults`.
+            **faults: The arguments of `Faults`.
 
         Raises:
-            TypeError: There is no such argument.
-            ValueError: A value is out of its range.
+            TypeError: `Faults` has no such argument.
+            ValueError: A value is out of range.
         """
-        self._emulator.faults = Faults(**{"seed": self._seed, **faults})
+        arguments: dict[str, Any] = {"seed": self._seed, **faults}
+        self._emulator.faults = Faults(**arguments)
 
     def off(self) -> None:
-        """Have nothing go wrong any more."""
+        """Switch all faults off."""
         self._emulator.faults = None
 
     @contextmanager
-    def __call__(self, **faults: Any) -> Iterator[None]:
-        """Have things go wrong within a ``with``; the arguments are those of `on`."""
+    def __call__(self, **faults: Any) -> Generator[None]:
+        """Switch faults on within a ``with`` block; takes the arguments of `on`."""
         before = self._emulator.faults
         self.on(**faults)
         try:
             yield
         finally:
-            self._emulator.faults = before
+            self._emulator.faults = before  # not None: these blocks can be nested
 
 
 class KeyFactory:
-    """Makes keys and folders that look real, the same for the same seed.
+    """Creates realistic keys and folders, the same ones for the same seed.
 
     Args:
-        seed: What their values are drawn by.
-        emulator: Where `store` puts them.
+        seed: The random seed.
+        emulator: The emulator that `store` writes to.
     """
 
     def __init__(self, seed: int, emulator: Emulator | None = None) -> None:
         self._random = Random(seed)  # noqa: S311 - the keys open nothing
         self._emulator = emulator
+        # Not from 1: a test that confuses a key's ID with an index should fail.
         self._ids = itertools.count(self._random.randrange(10_000, 90_000))
         self._folders: dict[int, KeyFolder] = {}
-        self._not_stored: list[KeyFolder] = []
+        self._unstored_folders: list[KeyFolder] = []
 
     def key(self, *, status: KeyStatus | str = KeyStatus.ACTIVE, **fields: Any) -> Key:
-        """Make a key.
+        """Create a key.
 
         Args:
-            status: What it is worth: sets `used_at`, `expires_at` or `is_invalidated`.
-            **fields: The fields of `Key`, under its names; those left out are made. `hwids` may be
-                strings. Moments are cut to milliseconds, as the emulator does. Nothing else
-                is derived: `validity_minutes` sets no `expires_at`.
+            status: The status; sets `used_at`, `expires_at` or `is_invalidated` accordingly.
+            **fields: The attributes of `Key`; those left out get generated values. `hwids` may be
+                strings. Datetimes are truncated to milliseconds, as in the emulator. Nothing else
+                is derived: `validity_minutes` does not set `expires_at`.
 
         Raises:
-            TypeError: There is no such field.
+            TypeError: `Key` has no such attribute.
             ValueError: There is no such status.
         """
-        made = self._made() | fields
-        at = made["created_at"] or _EPOCH
-        made = _of_status(KeyStatus(status), at) | made
-        made["hwids"] = tuple(_bound(one, at) for one in dict.fromkeys(made.get("hwids", ())))
-        moments = {name: _cut(one) for name, one in made.items() if isinstance(one, datetime)}
-        return Key(**{**self._derived(made), **made, **moments})
+        values = self._default_fields() | fields
+        created_at = values["created_at"] or _EPOCH
+        values = _status_fields(KeyStatus(status), created_at) | values
+        hwids = dict.fromkeys(values.get("hwids", ()))  # the service binds each device once
+        values["hwids"] = tuple(_bind_hwid(hwid, created_at) for hwid in hwids)
+        for name, value in values.items():
+            if isinstance(value, datetime):
+                values[name] = _truncate_to_milliseconds(value)
+        return Key(**self._derived_fields(values) | values)
 
     def keys(self, amount: int, **fields: Any) -> list[Key]:
-        """Make several keys, alike in what is given; the arguments are those of `key`."""
+        """Create several keys with the same given fields; takes the arguments of `key`."""
         return [self.key(**fields) for _ in range(amount)]
 
     def folder(self, name: str | None = None) -> KeyFolder:
-        """Make a folder, whose ID can be the `folder_id` of keys.
+        """Create a folder, whose ID can be the `folder_id` of keys.
 
         Args:
-            name: Its name; made unless given.
+            name: The folder's name; generated by default.
         """
-        made = KeyFolder(id=next(self._ids), name=name or self._name(), created_at=self._moment())
-        self._folders[made.id] = made
-        self._not_stored.append(made)
-        return made
+        folder = KeyFolder(
+            id=next(self._ids),
+            name=name or self._random_name(),
+            created_at=self._random_datetime(),
+        )
+        self._folders[folder.id] = folder
+        self._unstored_folders.append(folder)
+        return folder
 
     async def store(self, *keys: Key) -> list[Key]:
-        """Put keys, and all folders made so far, into `junkie_emulator`.
+        """Store keys, and all folders created so far, in `junkie_emulator`.
 
         Returns:
-            The keys as a client finds them there: with the IDs and names that the emulator gives.
+            The keys as a client finds them: with the IDs and names that the emulator assigns.
 
         Raises:
             RuntimeError: The test does not use `junkie_emulator`.
-            sqlite3.IntegrityError: One of the key values is there already; no key was stored.
+            sqlite3.IntegrityError: A key value is stored already; no key was stored.
         """
         if self._emulator is None:
-            raise RuntimeError("store() is for tests that use the fixture junkie_emulator")
-        while self._not_stored:
-            one = self._not_stored.pop()
-            await self._emulator.add_folder(one.name, folder_id=one.id, created_at=one.created_at)
-        columns = {name: [_column(name, key) for key in keys].__getitem__ for name in _STORED}
+            raise RuntimeError("store() needs the fixture junkie_emulator: request it in the test")
+        while self._unstored_folders:
+            folder = self._unstored_folders.pop()
+            await self._emulator.add_folder(
+                folder.name, folder_id=folder.id, created_at=folder.created_at
+            )
+        # `seed` takes a function of the index for each column.
+        columns: dict[str, Any] = {
+            name: [_column_value(name, key) for key in keys].__getitem__ for name in _STORED_FIELDS
+        }
         ids = await self._emulator.seed(len(keys), **columns)
         return [
-            attrs.evolve(key, id=key_id, **self._derived(attrs.asdict(key, recurse=False)))
+            attrs.evolve(key, id=key_id, **self._derived_fields(attrs.asdict(key, recurse=False)))
             for key_id, key in zip(ids, keys, strict=True)
         ]
 
-    def _made(self) -> dict[str, Any]:
+    def _default_fields(self) -> dict[str, Any]:
         return {
             "id": next(self._ids),
-            "key_value": self._key_value(),
+            "key_value": self._random_key_value(),
             "user_id": 1,
-            "service_id": 20542,
-            "provider_id": 8969,
-            "key_name": self._name(),
+            "service_id": _SERVICE_ID,
+            "provider_id": _PROVIDER_ID,
+            "key_name": self._random_name(),
             "hwid_limit": 1,
             "discord_id": str(self._random.randrange(10**17, 10**18)),
-            "created_at": self._moment(),
+            "created_at": self._random_datetime(),
         }
 
-    def _derived(self, fields: Mapping[str, Any]) -> dict[str, Any]:
-        """Give the fields that the service makes of others."""
+    def _derived_fields(self, fields: Mapping[str, Any]) -> dict[str, Any]:
         folder = self._folders.get(fields.get("folder_id") or 0)
         return {
-            "service_name": _named("Service", fields["service_id"]),
-            "provider_name": _named("Provider", fields["provider_id"]),
-            "folder_name": folder.name if folder else _named("Folder", fields.get("folder_id")),
-            "keys_hwid": tuple(one.hwid for one in fields["hwids"]),
+            "service_name": _numbered_name("Service", fields["service_id"]),
+            "provider_name": _numbered_name("Provider", fields["provider_id"]),
+            "folder_name": (
+                folder.name if folder else _numbered_name("Folder", fields.get("folder_id"))
+            ),
+            "keys_hwid": tuple(device.hwid for device in fields["hwids"]),
         }
 
-    def _key_value(self) -> str:
+    def _random_key_value(self) -> str:
         text = base64.b32encode(self._random.randbytes(10)).decode()
         return "-".join(["JNK", *(text[at : at + 4] for at in range(0, 16, 4))])
 
-    def _name(self) -> str:
+    def _random_name(self) -> str:
         return self._random.choice(_NAMES)
 
-    def _moment(self) -> datetime:
+    def _random_datetime(self) -> datetime:
         return _EPOCH + timedelta(seconds=self._random.randrange(90 * 86_400))
 
 
-def _named(kind: str, number: int | None) -> str | None:
+def _numbered_name(kind: str, number: int | None) -> str | None:
     return None if number is None else f"{kind} {number}"
 
 
-def _cut(moment: datetime) -> datetime:
-    return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
+def _truncate_to_milliseconds(value: datetime) -> datetime:
+    return value.replace(microsecond=value.microsecond // 1000 * 1000)
 
 
-def _bound(hwid: str | HWID, at: datetime) -> HWID:
-    made = hwid if isinstance(hwid, HWID) else HWID(hwid=hwid, bound_at=at, bound_by="api")
-    return attrs.evolve(made, bound_at=made.bound_at and _cut(made.bound_at))
+def _bind_hwid(hwid: str | HWID, bound_at: datetime) -> HWID:
+    if isinstance(hwid, str):
+        hwid = HWID(hwid=hwid, bound_at=bound_at, bound_by="api")
+    return attrs.evolve(hwid, bound_at=hwid.bound_at and _truncate_to_milliseconds(hwid.bound_at))
 
 
-def _of_status(status: KeyStatus, created_at: datetime) -> dict[str, Any]:
+def _status_fields(status: KeyStatus, created_at: datetime) -> dict[str, Any]:
     settings: dict[KeyStatus, dict[str, Any]] = {
         KeyStatus.ACTIVE: {},
         KeyStatus.USED: {"used_at": created_at + timedelta(hours=1)},
@@ -282,6 +298,6 @@ def _of_status(status: KeyStatus, created_at: datetime) -> dict[str, Any]:
     return settings[status]
 
 
-def _column(name: str, key: Key) -> Any:
+def _column_value(name: str, key: Key) -> Any:
     value = getattr(key, name)
-    return [attrs.asdict(one) for one in value] if name == "hwids" else value
+    return [attrs.asdict(device) for device in value] if name == "hwids" else value

@@ -1,23 +1,16 @@
-"""The fixtures of `junkie_async.pytest_plugin`, declared where they cost nothing.
+"""The entry point that declares the fixtures of `junkie_async.pytest_plugin` at no cost.
 
 pytest imports this module in every run of an environment that has the package. So it is installed
-beside the package, not in it, and imports it only when a fixture is used.
+beside the package, not in it, and imports the package only when a fixture is used.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, Generator
 from typing import TYPE_CHECKING
 from zlib import crc32
 
 import pytest
-
-try:
-    import pytest_asyncio  # which pytest loads by itself, sooner or later
-except ImportError:  # pragma: no cover - pinned by a test in a process of its own
-    _HAS_ASYNCIO = False
-else:
-    _HAS_ASYNCIO = True
 
 if TYPE_CHECKING:
     from junkie_async import JunkieClient
@@ -25,16 +18,16 @@ if TYPE_CHECKING:
     from junkie_async.pytest_plugin import FaultSwitch, KeyFactory
 
 
-def _seed(request: pytest.FixtureRequest) -> int:
+def _test_seed(request: pytest.FixtureRequest) -> int:
     return crc32(request.node.nodeid.encode())  # hash() differs from run to run
 
 
 @pytest.fixture
-def junkie_emulator() -> Iterator[Emulator]:
+def junkie_emulator() -> Generator[Emulator]:
     """A running `junkie_async.emulator.Emulator` without keys, for tests of any kind.
 
-    As long as the test lasts, $JUNKIE_BASE_URL and $JUNKIE_API_KEY lead every `JunkieClient()` to
-    it, those of subprocesses too, and so none to the real service.
+    During the test, $JUNKIE_BASE_URL and $JUNKIE_API_KEY make every `JunkieClient()` connect to it,
+    in subprocesses too, and none to the real service.
     """
     from junkie_async.pytest_plugin import running_emulator
 
@@ -45,50 +38,54 @@ def junkie_emulator() -> Iterator[Emulator]:
 @pytest.fixture
 def junkie_faults(
     junkie_emulator: Emulator, request: pytest.FixtureRequest
-) -> Iterator[FaultSwitch]:
-    """What goes wrong in `junkie_emulator`: `junkie_faults.on(error_rate=1.0)`, `.off()`.
+) -> Generator[FaultSwitch]:
+    """A switch for the faults of `junkie_emulator`: `junkie_faults.on(error_rate=1.0)`, `.off()`.
 
-    Or for a few lines: `with junkie_faults(drop_after_rate=1.0): ...`. The arguments are those of
-    `junkie_async.emulator.Faults`; the seed is the test's own unless given.
+    Or in a block: `with junkie_faults(drop_after_rate=1.0): ...`. The arguments are those of
+    `junkie_async.emulator.Faults`. By default the seed depends on the test's node ID.
     """
     from junkie_async.pytest_plugin import FaultSwitch
 
-    switch = FaultSwitch(junkie_emulator, _seed(request))
+    switch = FaultSwitch(junkie_emulator, _test_seed(request))
     yield switch
     switch.off()
 
 
 @pytest.fixture
 def junkie_factory(request: pytest.FixtureRequest) -> KeyFactory:
-    """Makes keys and folders that look real: `.key()`, `.keys(3, status="used")`, `.folder()`.
+    """A factory of realistic keys and folders: `.key()`, `.keys(3, status="used")`, `.folder()`.
 
-    They are the same in each run of a test, in any order of tests. `await .store(key)` puts them
-    into `junkie_emulator`, in a test that uses it.
+    They are the same in each run of a test, in any order of tests. `await .store(key)` stores them
+    in `junkie_emulator`, if the test uses it.
     """
     from junkie_async.pytest_plugin import KeyFactory
 
+    # A dependency on the fixture would start an emulator for tests that never store a key.
     has_emulator = "junkie_emulator" in request.fixturenames
     emulator = request.getfixturevalue("junkie_emulator") if has_emulator else None
-    return KeyFactory(_seed(request), emulator)
+    return KeyFactory(_test_seed(request), emulator)
 
 
-if _HAS_ASYNCIO:
+try:
+    # pytest loads this plugin anyway, so the import costs a run nothing.
+    import pytest_asyncio
+except ImportError:  # pragma: no cover - pinned by a test in a process of its own
+
+    @pytest.fixture(name="junkie_client")
+    def _missing_client() -> None:  # pyright: ignore[reportUnusedFunction] - pytest calls it
+        """A `JunkieClient` for `junkie_emulator`. It needs pytest-asyncio, which is missing."""
+        words = 'junkie_client needs pytest-asyncio: run `pip install "junkie_async[pytest]"`'
+        pytest.fail(words, pytrace=False)
+
+else:
 
     @pytest_asyncio.fixture
-    async def junkie_client(junkie_emulator: Emulator) -> AsyncIterator[JunkieClient]:
-        """A `JunkieClient` of `junkie_emulator`, whose retries don't wait, closed after the test.
+    async def junkie_client(junkie_emulator: Emulator) -> AsyncGenerator[JunkieClient]:
+        """A `JunkieClient` for `junkie_emulator`, whose retries don't wait.
 
-        It needs pytest-asyncio, in either mode.
+        It needs pytest-asyncio, in strict or in auto mode.
         """
         from junkie_async.pytest_plugin import client_of
 
         async with client_of(junkie_emulator) as client:
             yield client
-
-else:  # pragma: no cover - likewise
-
-    @pytest.fixture
-    def junkie_client() -> None:
-        """A `JunkieClient` of `junkie_emulator`; it needs pytest-asyncio, which is missing."""
-        words = 'junkie_client needs pytest-asyncio: pip install "junkie_async[pytest]"'
-        pytest.fail(words, pytrace=False)

@@ -13,8 +13,8 @@ from multidict import MultiMapping
 try:
     import jsonschema_rs
 except ImportError as _error:  # pragma: no cover - pinned by a test in a process of its own
-    raise ImportError(
-        'The emulator needs jsonschema-rs: pip install "junkie_async[emulator]"'
+    raise ModuleNotFoundError(
+        'The emulator needs jsonschema-rs: pip install "junkie_async[emulator]"', name=_error.name
     ) from _error
 
 # int() accepts blanks, underscores and any alphabet's digits. The length keeps its run time,

@@ -1,23 +1,24 @@
-"""Ready-made parts for programs that use the SDK. Each is imported by its path."""
+"""Integrations for other libraries. Import each one by its path."""
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
+from collections.abc import Generator
+from contextlib import contextmanager
 
 
-@contextlib.contextmanager
-def needs_extra(name: str) -> Iterator[None]:
-    """Have a missing library's error say which extra brings it.
+@contextmanager
+def needs_extra(name: str) -> Generator[None]:
+    """Name the extra to install when an import within the block fails.
+
+    Args:
+        name: The extra of `junkie_async` that brings the library.
 
     Raises:
-        ModuleNotFoundError: An import within failed.
+        ModuleNotFoundError: A library is missing.
     """
     try:
         yield
     except ModuleNotFoundError as error:
-        missing = error
-    else:
-        return
-    words = f'{missing}: this needs `pip install "junkie_async[{name}]"`'
-    raise ModuleNotFoundError(words, name=missing.name)
+        # Not its message: the emulator's one names the extra `emulator`, and two hints confuse.
+        words = f'No module named {error.name!r}: run `pip install "junkie_async[{name}]"`'
+        raise ModuleNotFoundError(words, name=error.name) from None

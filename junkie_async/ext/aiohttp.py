@@ -1,4 +1,4 @@
-"""For `aiohttp.web`: one client per app, and its errors as HTTP answers.
+"""Integration with `aiohttp.web`: one client per app, and HTTP responses for its errors.
 
 from aiohttp import web
 from junkie_async.ext.aiohttp import JUNKIE, junkie_context, junkie_errors
@@ -20,22 +20,23 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from .. import JunkieClient, JunkieError
-from . import _answers
+from .problem_details import MEDIA_TYPE, problem_details
 
 __all__ = ["JUNKIE", "junkie_context", "junkie_errors"]
 
 JUNKIE: Final = web.AppKey("junkie", JunkieClient)
-"""The app's client: ``request.app[JUNKIE]``, and in a sub-app ``request.config_dict[JUNKIE]``."""
+"""The key of the app's client: ``request.app[JUNKIE]``, or ``request.config_dict[JUNKIE]`` in a
+sub-app."""
 
 
 def junkie_context(
     make: Callable[[], JunkieClient] = JunkieClient,
 ) -> Callable[[web.Application], AsyncIterator[None]]:
-    """Make what opens a client with an app, and closes it with it, for ``app.cleanup_ctx``.
+    """Create a context for ``app.cleanup_ctx`` that opens and closes a client with the app.
 
     Args:
-        make: Makes the client when the app starts; one from the environment by default. For
-            another, ``lambda: JunkieClient(hooks=...)``.
+        make: Creates the client when the app starts. The default one is configured by the
+            environment; pass ``lambda: JunkieClient(hooks=...)`` for another.
     """
 
     async def context(app: web.Application) -> AsyncIterator[None]:
@@ -47,20 +48,19 @@ def junkie_context(
 
 @web.middleware
 async def junkie_errors(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Answer for the `JunkieError`s that handlers raise, in an app and its sub-apps.
+    """Turn a `JunkieError` raised by a handler, of the app or a sub-app, into a response.
 
-    Which answer each class has is told in `junkie_async.ext._answers`. An answer that has begun
-    can't be taken back: then the error goes on to aiohttp, which cuts the connection off.
+    `junkie_async.ext.problem_details` lists the response for each class. An error raised after the
+    response has begun is raised again, and aiohttp closes the connection.
     """
     try:
         return await handler(request)
     except JunkieError as error:
+        # Not `response.prepared`: the handler's response is out of reach here. Once bytes are
+        # out, a second status line would end up in the middle of the first response's body.
         if request.writer.output_size > 0:
             raise
-        told = _answers.answer(error)
+        problem = problem_details(error)
     return web.json_response(
-        told.problem,
-        status=told.status,
-        headers=told.headers,
-        content_type=_answers.MEDIA_TYPE,
+        problem.body, status=problem.status, headers=problem.headers, content_type=MEDIA_TYPE
     )

@@ -1,4 +1,4 @@
-"""For FastAPI: one client per app, a dependency that gives it, and its errors as HTTP answers.
+"""Integration with FastAPI: one client per app, a dependency, and HTTP responses for its errors.
 
 from fastapi import FastAPI
 from junkie_async.ext.fastapi import JunkieDep, junkie_errors, junkie_lifespan
@@ -15,12 +15,13 @@ It needs the extra ``fastapi``.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from typing import Annotated, Any
 
 from .. import JunkieClient, JunkieError
-from . import _answers, needs_extra
+from . import needs_extra
+from .problem_details import MEDIA_TYPE, problem_details
 
 with needs_extra("fastapi"):
     from fastapi import Depends, FastAPI, Response, WebSocket
@@ -30,18 +31,19 @@ with needs_extra("fastapi"):
 
 __all__ = ["JunkieDep", "junkie_client", "junkie_errors", "junkie_lifespan"]
 
-_STATE = "junkie"
-_TRY_AGAIN_LATER, _INTERNAL_ERROR = 1013, 1011  # of IANA's WebSocket close codes
+_STATE_NAME = "junkie"
+# IANA's registry of WebSocket close codes (RFC 6455, section 11.7).
+_TRY_AGAIN_LATER, _INTERNAL_ERROR = 1013, 1011
 
 
 def junkie_lifespan(
     own: Lifespan[Any] | None = None, *, make: Callable[[], JunkieClient] = JunkieClient
 ) -> Callable[[FastAPI], AbstractAsyncContextManager[Mapping[str, Any]]]:
-    """Make a lifespan that opens a client with an app, and closes it with it.
+    """Create a lifespan that opens and closes a client with the app.
 
-    The client is in the lifespan's state, so that routers and mounted apps have it too, in their
-    requests as ``request.state.junkie`` and through `JunkieDep`. A lifespan of your own can be
-    within it (`own`), or around it::
+    The client is stored in the lifespan's state. Routers and mounted apps reach it in their
+    requests as ``request.state.junkie``, and through `JunkieDep`. A lifespan of your own can run
+    inside it (`own`) or around it::
 
         @asynccontextmanager
         async def lifespan(app):
@@ -49,33 +51,34 @@ def junkie_lifespan(
                 yield {**state, "count": await state["junkie"].keys.list().count()}
 
     Args:
-        own: The app's own lifespan, entered after the client was made, and left before it is
-            closed. What it yields is kept.
-        make: Makes the client when the app starts; one from the environment by default. For
-            another, ``lambda: JunkieClient(hooks=...)``.
+        own: The app's own lifespan. It starts after the client is created and ends before the
+            client is closed. The state that it yields is kept.
+        make: Creates the client when the app starts. The default one is configured by the
+            environment; pass ``lambda: JunkieClient(hooks=...)`` for another.
     """
 
     @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[Mapping[str, Any]]:
+    async def lifespan(app: FastAPI) -> AsyncGenerator[Mapping[str, Any]]:
         async with AsyncExitStack() as stack:
             client = await stack.enter_async_context(make())
             state = await stack.enter_async_context(own(app)) if own is not None else None
-            yield {**(state or {}), _STATE: client}
+            yield {**(state or {}), _STATE_NAME: client}
 
     return lifespan
 
 
+# The parameter is an HTTPConnection, not a Request: FastAPI passes it to WebSocket routes as well.
 async def junkie_client(connection: HTTPConnection) -> JunkieClient:
-    """Give the app's client: what `JunkieDep` depends on, to be overridden in your tests.
+    """Return the app's client. `JunkieDep` depends on this; override it in your tests.
 
     Raises:
-        RuntimeError: The app was made, or is run, without `junkie_lifespan`.
+        RuntimeError: The app was created, or is run, without `junkie_lifespan`.
     """
-    client: JunkieClient | None = getattr(connection.state, _STATE, None)
+    client: JunkieClient | None = getattr(connection.state, _STATE_NAME, None)
     if client is None:
         raise RuntimeError(
-            "the app has no client: make it with FastAPI(lifespan=junkie_lifespan()), and run it "
-            "by a server (or test client) that starts its lifespan"
+            "the app has no JunkieClient: create it with FastAPI(lifespan=junkie_lifespan()), "
+            "and run it with a server or test client that runs lifespans"
         )
     return client
 
@@ -85,23 +88,25 @@ JunkieDep = Annotated[JunkieClient, Depends(junkie_client)]
 
 
 def junkie_errors(app: FastAPI) -> None:
-    """Have an app answer for the `JunkieError`s that its path operations raise.
+    """Turn a `JunkieError` raised by a path operation of the app into a response.
 
-    Which answer each class has is told in `junkie_async.ext._answers`. A WebSocket is closed, with
-    1013 (try again later) where the answer would be 503, and with 1011 otherwise. A mounted app
-    answers for its own errors: call this for it, too.
+    `junkie_async.ext.problem_details` lists the response for each class. A WebSocket is closed with
+    code 1013 (try again later) instead of a 503, and with code 1011 otherwise. Call this for each
+    mounted app too: it handles its own errors.
 
     Args:
         app: The app, before it runs.
     """
-    handler: Any = _answer  # one for requests and WebSockets, which Starlette's types don't know
+    # Starlette calls one handler for requests and WebSockets, but its types know only the former.
+    handler: Any = _handle_error
     app.add_exception_handler(JunkieError, handler)
 
 
-async def _answer(connection: HTTPConnection, error: Exception) -> Response | None:
+async def _handle_error(connection: HTTPConnection, error: Exception) -> Response | None:
     assert isinstance(error, JunkieError)
-    told = _answers.answer(error)
+    problem = problem_details(error)
     if isinstance(connection, WebSocket):
-        await connection.close(_TRY_AGAIN_LATER if told.status == 503 else _INTERNAL_ERROR)
+        # ASGI servers answer this with an HTTP 403 if the handshake was not accepted yet.
+        await connection.close(_TRY_AGAIN_LATER if problem.status == 503 else _INTERNAL_ERROR)
         return None
-    return JSONResponse(told.problem, told.status, told.headers, _answers.MEDIA_TYPE)
+    return JSONResponse(problem.body, problem.status, problem.headers, MEDIA_TYPE)

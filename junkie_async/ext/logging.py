@@ -1,4 +1,4 @@
-"""For the standard library's logging: a line for each attempt, retry, pause and step of a job.
+"""Hooks that log each attempt, retry, pause and job step with the standard library.
 
 JunkieClient(hooks=LoggingHooks())
 """
@@ -8,20 +8,20 @@ from __future__ import annotations
 import logging
 
 from .. import AttemptEvent, Hooks, JobEvent, PauseEvent, RetryEvent
-from ._fields import fields
+from .event_fields import event_fields
 
 __all__ = ["LoggingHooks"]
 
 
 class LoggingHooks(Hooks):
-    """Logs what a client does.
+    """Logs each event of a client as a line.
 
-    Each record has its event's attributes as its own, with ``junkie_`` before their names
-    (``record.junkie_status``), so that they hide nothing of a record's. No key value is in them.
+    Each record has the event's attributes as its own, prefixed with ``junkie_``, for example
+    ``record.junkie_status``. No record contains a key value.
 
     Args:
-        logger: Where to; ``junkie_async.ext.logging`` by default.
-        level: The level of attempts and steps of jobs. Retries and pauses have WARNING.
+        logger: The logger; ``junkie_async.ext.logging`` by default.
+        level: The level for attempts and job steps. Retries and pauses are logged as WARNING.
     """
 
     def __init__(self, logger: logging.Logger | None = None, level: int = logging.INFO) -> None:
@@ -29,36 +29,39 @@ class LoggingHooks(Hooks):
         self._level = level
 
     def on_attempt(self, event: AttemptEvent) -> None:
-        """Log how a request ended."""
-        ended = event.error or event.status
-        words = "%s %s: %s, attempt %d, %.1f ms"
-        took = event.seconds * 1e3
-        self._log(self._level, event, words, event.method, event.path, ended, event.attempt, took)
+        """Log the result of a request."""
+        result, milliseconds = event.error or event.status, event.seconds * 1e3
+        values = event.method, event.path, result, event.attempt, milliseconds
+        self._log_event(self._level, event, "%s %s: %s (attempt %d, %.1f ms)", *values)
 
     def on_retry(self, event: RetryEvent) -> None:
-        """Log that a call is sent again, and after what."""
-        error, waited = type(event.error).__name__, event.seconds
-        words = "%s %s: sent again after %s, attempt %d, %.3f s later"
-        values = event.method, event.path, error, event.attempt, waited
-        self._log(logging.WARNING, event, words, *values)
+        """Log a retry and its reason."""
+        reason = type(event.error).__name__
+        values = event.method, event.path, reason, event.attempt, event.seconds
+        template = "%s %s: retry after %s (attempt %d, waited %.3f s)"
+        self._log_event(logging.WARNING, event, template, *values)
 
     def on_pause(self, event: PauseEvent) -> None:
-        """Log that no request is sent for a while."""
-        words = "too many requests: all wait for %.3f s, then %d at once"
-        self._log(logging.WARNING, event, words, event.seconds, event.ceiling)
+        """Log a pause of the client."""
+        template = "rate limited: pausing for %.3f s, then at most %d in flight"
+        self._log_event(logging.WARNING, event, template, event.seconds, event.ceiling)
 
     def on_job(self, event: JobEvent) -> None:
-        """Log how far a job has come."""
-        of = "" if event.total is None else f" of {event.total}"
-        self._log(self._level, event, "%s: %d keys%s", event.job, event.done, of)
+        """Log a job's progress."""
+        total = "" if event.total is None else f" of {event.total}"
+        self._log_event(self._level, event, "%s: %d%s keys", event.job, event.done, total)
 
-    def _log(
+    def _log_event(
         self,
         level: int,
         event: AttemptEvent | RetryEvent | PauseEvent | JobEvent,
-        words: str,
+        template: str,
         *values: object,
     ) -> None:
+        # `Logger.log` checks the level too, but only after the fields below were built: for each
+        # attempt of a client whose INFO lines are off.
         if self._logger.isEnabledFor(level):
-            extra = {f"junkie_{name}": value for name, value in fields(event).items()}
-            self._logger.log(level, words, *values, extra=extra)
+            # The prefix keeps `extra` from colliding with a record's attributes, such as `name`,
+            # which makes the standard library raise a KeyError.
+            extra = {f"junkie_{name}": value for name, value in event_fields(event).items()}
+            self._logger.log(level, template, *values, extra=extra)

@@ -1,4 +1,4 @@
-"""For structlog: an event for each attempt, retry, pause and step of a job.
+"""Hooks that log each attempt, retry, pause and job step with structlog.
 
 JunkieClient(hooks=StructlogHooks())
 
@@ -11,7 +11,7 @@ from typing import Any
 
 from .. import AttemptEvent, Hooks, JobEvent, PauseEvent, RetryEvent
 from . import needs_extra
-from ._fields import fields
+from .event_fields import event_fields
 
 with needs_extra("structlog"):
     import structlog
@@ -20,31 +20,32 @@ __all__ = ["StructlogHooks"]
 
 
 class StructlogHooks(Hooks):
-    """Logs what a client does, as key-value pairs: the events' attributes. No key value is in them.
+    """Logs each event of a client with its attributes as key-value pairs.
 
-    Attempts and retries are logged by the task that makes the call, so that its context variables
-    (``structlog.contextvars``) are on them.
+    No entry contains a key value. Attempts and retries are logged in the task that makes the call,
+    so its context variables (``structlog.contextvars``) are added to the entries.
 
     Args:
-        logger: Where to; ``structlog.get_logger("junkie_async")`` by default. Attempts and steps
-            of jobs are logged at info, retries and pauses at warning.
+        logger: The logger; ``structlog.get_logger("junkie_async")`` by default. Attempts and job
+            steps are logged at level info, retries and pauses at level warning.
     """
 
     def __init__(self, logger: Any = None) -> None:
+        # Any: structlog's loggers share no base class; `get_logger` itself returns Any.
         self._logger = structlog.get_logger("junkie_async") if logger is None else logger
 
     def on_attempt(self, event: AttemptEvent) -> None:
-        """Log ``junkie.attempt``: how a request ended."""
-        self._logger.info("junkie.attempt", **fields(event))
+        """Log the result of a request as ``junkie.attempt``."""
+        self._logger.info("junkie.attempt", **event_fields(event))
 
     def on_retry(self, event: RetryEvent) -> None:
-        """Log ``junkie.retry``: a call is sent again, and after what."""
-        self._logger.warning("junkie.retry", **fields(event))
+        """Log a retry as ``junkie.retry``."""
+        self._logger.warning("junkie.retry", **event_fields(event))
 
     def on_pause(self, event: PauseEvent) -> None:
-        """Log ``junkie.pause``: no request is sent for a while."""
-        self._logger.warning("junkie.pause", **fields(event))
+        """Log a pause of the client as ``junkie.pause``."""
+        self._logger.warning("junkie.pause", **event_fields(event))
 
     def on_job(self, event: JobEvent) -> None:
-        """Log ``junkie.job``: how far a job has come."""
-        self._logger.info("junkie.job", **fields(event))
+        """Log a job's progress as ``junkie.job``."""
+        self._logger.info("junkie.job", **event_fields(event))

@@ -1,4 +1,4 @@
-"""Discord on loopback: its REST API as bots see it, and the interactions that people cause."""
+"""Discord on loopback: the REST API that bots use, and the interactions that users cause."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ ELSEWHERE: Final = 200_000_000_000_000_002
 CHANNEL: Final = 300_000_000_000_000_001
 
 EPHEMERAL: Final = 64
-MESSAGE, DEFERRED, DEFERRED_UPDATE = 4, 5, 6  # what an interaction is first answered with
+MESSAGE, DEFERRED, DEFERRED_UPDATE = 4, 5, 6  # types of the first response
 
 _OPTION: Final = {bool: 5, int: 4, str: 3}
 
 
 @attrs.define
 class Exchange:
-    """What Discord was sent in answer to one interaction.
+    """Everything that the bot sent for one interaction.
 
     Attributes:
-        callback: The first answer.
-        edits: What the answer's message was made, one after the other.
-        files: The files of the latest of them.
-        others: Whatever else was sent: further messages.
+        callback: The first response.
+        edits: The versions of the answer's message, oldest first.
+        files: The files of the latest version.
+        others: Further messages.
     """
 
     callback: dict[str, Any] = attrs.Factory(dict)
@@ -43,7 +43,7 @@ class Exchange:
 
     @property
     def text(self) -> str:
-        """What the caller reads in the end."""
+        """The final text of the answer."""
         return str(self.edits[-1]["content"])
 
     @property
@@ -59,12 +59,12 @@ def user(number: int) -> dict[str, Any]:
 
 
 class Discord:
-    """The stand-in. What it is sent is kept by the interaction's token.
+    """A stand-in for Discord that records what the bot sends.
 
     Attributes:
-        exchanges: What was sent in answer to each interaction.
-        synced: The commands that the bot has registered.
-        gone: Whether Discord takes no answers any more.
+        exchanges: What the bot sent for each interaction, by the interaction's token.
+        synced: The commands that the bot registered.
+        gone: Whether Discord rejects all answers.
     """
 
     def __init__(self) -> None:
@@ -75,7 +75,7 @@ class Discord:
         self._runner: web.AppRunner | None = None
 
     async def start(self) -> str:
-        """Listen, and give the address."""
+        """Start the server and return its address."""
         app = web.Application(client_max_size=64 * 1024 * 1024)
         app.router.add_get("/users/@me", self._me)
         app.router.add_get("/oauth2/applications/@me", self._application)
@@ -89,7 +89,7 @@ class Discord:
         return f"http://127.0.0.1:{self._runner.addresses[0][1]}"
 
     async def close(self) -> None:
-        """Stop listening."""
+        """Stop the server."""
         if self._runner is not None:
             await self._runner.cleanup()
 
@@ -102,9 +102,9 @@ class Discord:
         limit: int = 10 * 1024 * 1024,
         **options: Any,
     ) -> Exchange:
-        """Have somebody call a command, and wait until it has been dealt with.
+        """Call a command as a user, and wait until the bot is done with it.
 
-        An option that is a tuple of one is the ID of a user.
+        A tuple of one number as an option is the ID of a user.
         """
         group, name = command.split()
         given = [_option(option, value) for option, value in options.items()]
@@ -120,7 +120,7 @@ class Discord:
         return await self._cause(bot, payload | {"attachment_size_limit": limit})
 
     async def press(self, bot: commands.Bot, label: str, by: int = ALICE) -> Exchange:
-        """Have somebody press a button until it does something: at first it may not be there."""
+        """Press a button as a user, as soon as the bot shows it and until the bot responds."""
         while True:
             for token, button in self._buttons(label):
                 data = {"custom_id": button["custom_id"], "component_type": 2}
@@ -140,7 +140,7 @@ class Discord:
         ]
 
     async def _cause(self, bot: commands.Bot, payload: dict[str, Any]) -> Exchange:
-        """Give the bot what the gateway would, and wait for the tasks that it makes of it."""
+        """Dispatch an event as the gateway does, and wait for the tasks that handle it."""
         exchange = self.exchanges[payload["token"]] = Exchange()
         before = asyncio.all_tasks()
         bot._connection.parse_interaction_create(payload)  # type: ignore[arg-type]
@@ -189,9 +189,9 @@ class Discord:
         return _json(user(BOT) | {"bot": True})
 
     async def _application(self, _: web.Request) -> web.Response:
-        words = {"name": "shop", "description": "", "icon": None, "verify_key": ""}
+        about = {"name": "shop", "description": "", "icon": None, "verify_key": ""}
         flags = {"bot_public": True, "bot_require_code_grant": False}
-        return _json({"id": str(BOT), "owner": user(OWNER), **words, **flags})
+        return _json({"id": str(BOT), "owner": user(OWNER), **about, **flags})
 
     async def _sync(self, request: web.Request) -> web.Response:
         self.synced = await request.json()
@@ -224,7 +224,7 @@ class Discord:
 
 
 async def _read(request: web.Request) -> tuple[dict[str, Any], dict[str, bytes]]:
-    """Read a message, which comes as a form where it has files."""
+    """Read a message; discord.py sends one with files as a form."""
     if request.content_type == "application/json":
         return await request.json(), {}
     form = await request.post()

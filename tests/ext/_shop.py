@@ -1,9 +1,10 @@
-"""A bot with the cog, logged in to the loopback Discord, whose keys are the emulator's."""
+"""A bot with the cog, connected to a Discord on loopback and to the emulator."""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import re
 from collections.abc import AsyncIterator, Iterator
 from datetime import timedelta
 from typing import Any
@@ -19,19 +20,20 @@ from junkie_async.ext.discord import KeyCog
 
 from ._discord import ALICE, SHOP, Discord, Exchange
 
-PROVIDER = 8969
-NO_RETRIES = RetryPolicy(attempts=1)
+PROVIDER = 42
+# Without a Retry-After, a 429 pauses the client as long as a first retry would wait.
+NO_RETRIES = RetryPolicy(attempts=1, wait_initial=0.001, wait_jitter=0.0)
 
 
 @attrs.frozen
 class Shop:
-    """All that a test works with.
+    """Everything that a test works with.
 
     Attributes:
-        discord: Where the bot's answers go.
+        discord: The stand-in for Discord, which records the bot's answers.
         bot: The bot.
-        emulator: Where its keys are.
-        junkie: A client of the test's own.
+        emulator: The key service.
+        junkie: The test's own client.
     """
 
     discord: Discord
@@ -40,22 +42,22 @@ class Shop:
     junkie: JunkieClient
 
     async def call(self, command: str, by: int = ALICE, **options: Any) -> Exchange:
-        """Have somebody call a command."""
+        """Call a command as a user."""
         return await self.discord.call(self.bot, command, by=by, **options)
 
     async def keys(self, **filters: Any) -> list[Key]:
-        """List the keys that there are."""
+        """List the keys of the service."""
         return await self.junkie.keys.list(**filters).collect()
 
     async def stock(self, **fields: Any) -> Key:
-        """Create a key that somebody has, by the way."""
+        """Create a key, for Alice by default."""
         given = {"provider_id": PROVIDER, "discord_id": ALICE} | fields
         return await self.junkie.keys.create(**given)
 
 
 @contextlib.asynccontextmanager
 async def loopback() -> AsyncIterator[Discord]:
-    """Have discord.py talk to a Discord on loopback."""
+    """Connect discord.py to a Discord on loopback."""
     stand_in = Discord()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(discord.http.Route, "BASE", await stand_in.start())
@@ -67,20 +69,20 @@ async def loopback() -> AsyncIterator[Discord]:
 
 @contextlib.asynccontextmanager
 async def logged_in(bot: commands.Bot) -> AsyncIterator[commands.Bot]:
-    """Log a bot in; there is no gateway that it could connect to."""
+    """Log a bot in, without a gateway connection."""
     async with bot:
         await bot.login("a token")
         yield bot
 
 
 def plain_bot() -> commands.Bot:
-    """Make a bot without anything."""
+    """Create a bot without commands."""
     return commands.Bot(commands.when_mentioned, intents=discord.Intents.none())
 
 
 @contextlib.asynccontextmanager
 async def open_shop(**settings: Any) -> AsyncIterator[Shop]:
-    """Open a shop, with the cog set up like this."""
+    """Run a bot whose cog has these settings."""
     defaults: dict[str, Any] = {
         "provider_id": PROVIDER,
         "admin_guild_id": SHOP,
@@ -93,16 +95,22 @@ async def open_shop(**settings: Any) -> AsyncIterator[Shop]:
         loopback() as stand_in,
         logged_in(plain_bot()) as bot,
     ):
-        await bot.add_cog(KeyCog(client, **defaults | {"cooldown": timedelta(0)} | settings))
+        await bot.add_cog(KeyCog(client, **defaults | settings))
         yield Shop(stand_in, bot, emulator, own)
 
 
 @contextlib.contextmanager
 def environment(**variables: str) -> Iterator[None]:
-    """Set these environment variables, and none of the package's else."""
+    """Set these environment variables, and unset all others of the package."""
     with pytest.MonkeyPatch.context() as patch:
         for name in [name for name in os.environ if name.startswith("JUNKIE_")]:
             patch.delenv(name)
         for name, value in variables.items():
             patch.setenv(name, value)
         yield
+
+
+def says(text: str, template: str) -> bool:
+    """Tell whether a text was formatted from a template, such as one of `texts`."""
+    parts = re.split(r"\{.*?\}", template)
+    return re.fullmatch(".*".join(map(re.escape, parts)), text, re.DOTALL) is not None

@@ -1,4 +1,4 @@
-"""What the tests of both web frameworks share: real servers, raw requests, errors and canaries."""
+"""Shared by the tests of both web frameworks: servers, raw requests, errors and canaries."""
 
 from __future__ import annotations
 
@@ -39,12 +39,13 @@ from junkie_async import (
 )
 
 CANARIES = ("q7w3z9k2m5x8", "h4j6v1n8b3t9", "y2r5d8f1g7c4", "internal.example")
-API_KEY, KEY_VALUE, SAID = f"jk_{CANARIES[0]}", f"JNK-{CANARIES[1]}", f"our database {CANARIES[2]}"
-EVERYTHING = f"{API_KEY} {KEY_VALUE} {SAID} https://internal.example"
+API_KEY, KEY_VALUE = f"jk_{CANARIES[0]}", f"JNK-{CANARIES[1]}"
+SERVICE_TEXT = f"our database {CANARIES[2]}"
+ALL_CANARIES = f"{API_KEY} {KEY_VALUE} {SERVICE_TEXT} https://internal.example"
 
 
 def leaks(text: str) -> list[str]:
-    """Name the canaries in a text."""
+    """Return the canaries in a text."""
     return [canary for canary in CANARIES if canary in text.lower()]
 
 
@@ -53,7 +54,7 @@ def leaks(text: str) -> list[str]:
 
 @contextlib.asynccontextmanager
 async def serve_aiohttp(app: web.Application) -> AsyncIterator[int]:
-    """Serve an app with aiohttp on loopback; gives the port."""
+    """Serve an app with aiohttp on loopback; yields the port."""
     runner = web.AppRunner(app)
     await runner.setup()
     try:
@@ -65,13 +66,13 @@ async def serve_aiohttp(app: web.Application) -> AsyncIterator[int]:
 
 class _Server(uvicorn.Server):
     @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:  # they are pytest's
+    def capture_signals(self) -> Iterator[None]:  # pytest handles them
         yield
 
 
 @contextlib.asynccontextmanager
 async def serve_uvicorn(app: FastAPI) -> AsyncIterator[int]:
-    """Serve an app with uvicorn on loopback, in this event loop; gives the port."""
+    """Serve an app with uvicorn on loopback, in this event loop; yields the port."""
     config = uvicorn.Config(app, port=0, lifespan="on", log_config=None, ws="none", backlog=512)
     server = _Server(config)
     running = asyncio.create_task(server.serve())
@@ -90,25 +91,25 @@ async def serve_uvicorn(app: FastAPI) -> AsyncIterator[int]:
 
 @attrs.frozen
 class Reply:
-    """An answer as it came: the status line and headers, and the body."""
+    """A raw response: the status line with the headers, and the body."""
 
     head: str
     body: str
 
     @property
     def status(self) -> int:
-        """The status."""
+        """The HTTP status."""
         return int(self.head.split()[1])
 
     @property
     def headers(self) -> dict[str, str]:
-        """The headers, by their names in lower case."""
+        """The headers, by lower-case name."""
         lines = [line.partition(": ") for line in self.head.splitlines()[1:]]
         return {name.lower(): value for name, _, value in lines}
 
     @property
     def problem(self) -> Any:
-        """The body's problem details, after all that goes for each of them."""
+        """The problem details in the body, after the checks that apply to all of them."""
         assert self.headers["content-type"].split(";")[0] == "application/problem+json"
         assert self.headers["cache-control"] == "no-store"
         assert not leaks(self.head + self.body)
@@ -120,7 +121,7 @@ class Reply:
 
 
 async def ask(port: int, target: str) -> Reply:
-    """Send a GET, and read all bytes of its answer."""
+    """Send a GET and read the whole response."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(f"GET {target} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n".encode())
     head, _, body = (await reader.read()).decode().partition("\r\n\r\n")
@@ -133,23 +134,29 @@ async def ask(port: int, target: str) -> Reply:
 
 @attrs.frozen
 class Case:
-    """An error, and what is answered for it."""
+    """An error, and the response to it."""
 
     error: JunkieError
     status: int
     retry_after: str | None = None
-    more: dict[str, Any] = attrs.field(factory=dict)
+    members: dict[str, Any] = attrs.field(factory=dict)
 
 
-def refused(cls: type[APIError], status: int, **more: Any) -> APIError:
-    """Make an error that has canaries wherever the service can have put some."""
-    error = cls(SAID, status=status, body=EVERYTHING, headers={"x-said": EVERYTHING}, **more)
+def api_error(cls: type[APIError], status: int, **attributes: Any) -> APIError:
+    """Create an error with canaries everywhere that the service's response can put them."""
+    error = cls(
+        SERVICE_TEXT,
+        status=status,
+        body=ALL_CANARIES,
+        headers={"x-text": ALL_CANARIES},
+        **attributes,
+    )
     error.method, error.path = "GET", "/keys/{keyId}"
     return error
 
 
-def caused(error: JunkieError, cause: JunkieError) -> JunkieError:
-    """Have an error come of another."""
+def with_cause(error: JunkieError, cause: JunkieError) -> JunkieError:
+    """Set the cause of an error."""
     error.__cause__ = cause
     return error
 
@@ -157,68 +164,68 @@ def caused(error: JunkieError, cause: JunkieError) -> JunkieError:
 DONE = {"outcome": "executed"}
 UNKNOWN = {"outcome": "unknown"}
 FIELD = {"field": "hwid", "limit": "a string of at most 255 characters"}
-TIMED_OUT = RequestTimeoutError(EVERYTHING)
+TIMED_OUT = RequestTimeoutError(ALL_CANARIES)
 
 CASES = [
-    Case(JunkieError(EVERYTHING), 502),
-    Case(InvalidRequestError("hwid", EVERYTHING, FIELD["limit"]), 400, more=FIELD),
+    Case(JunkieError(ALL_CANARIES), 502),
+    Case(InvalidRequestError("hwid", ALL_CANARIES, FIELD["limit"]), 400, members=FIELD),
     Case(ConfigurationError("no API key"), 500),
     Case(ClientClosedError("the client is closed"), 503),
-    Case(TransportError(EVERYTHING), 503),
-    Case(ConnectError(EVERYTHING), 503),
-    Case(ConnectError(EVERYTHING, transient=False), 502),
+    Case(TransportError(ALL_CANARIES), 503),
+    Case(ConnectError(ALL_CANARIES), 503),
+    Case(ConnectError(ALL_CANARIES, transient=False), 502),
     Case(TIMED_OUT, 504),
-    Case(OutcomeUnknownError(EVERYTHING), 502, more=UNKNOWN),
-    Case(OutcomeUnknownError(EVERYTHING, outcome=Outcome.EXECUTED), 502, more=DONE),
-    Case(caused(OutcomeUnknownError(EVERYTHING), TIMED_OUT), 504, more=UNKNOWN),
+    Case(OutcomeUnknownError(ALL_CANARIES), 502, members=UNKNOWN),
+    Case(OutcomeUnknownError(ALL_CANARIES, outcome=Outcome.EXECUTED), 502, members=DONE),
+    Case(with_cause(OutcomeUnknownError(ALL_CANARIES), TIMED_OUT), 504, members=UNKNOWN),
     Case(
-        caused(OutcomeUnknownError(SAID), refused(ServerError, 503, retry_after=9.0)),
+        with_cause(OutcomeUnknownError(SERVICE_TEXT), api_error(ServerError, 503, retry_after=9.0)),
         502,
-        more=UNKNOWN,
+        members=UNKNOWN,
     ),
-    Case(InvalidResponseError(EVERYTHING, status=200, field=KEY_VALUE, rows=(KEY_VALUE,)), 502),
-    Case(DriftError(EVERYTHING), 503),
-    Case(refused(APIError, 418), 502),
-    Case(refused(BadRequestError, 400), 502),
-    Case(refused(BadRequestError, 422, retry_after=5.0), 502),
-    Case(refused(AuthenticationError, 401), 500),
-    Case(refused(PermissionDeniedError, 403), 500),
-    Case(refused(PermissionDeniedError, 403, challenge=True), 503),
-    Case(refused(NotFoundError, 404), 404),
-    Case(refused(ConflictError, 409), 409),
-    Case(refused(RateLimitError, 429), 503),
-    Case(refused(RateLimitError, 429, retry_after=0.0), 503, "0"),
-    Case(refused(RateLimitError, 429, retry_after=1.2), 503, "2"),
-    Case(refused(RateLimitError, 429, retry_after=float("inf")), 503, "86400"),
-    Case(refused(RateLimitError, 429, retry_after=300.0, challenge=True), 503, "300"),
-    Case(refused(ServerError, 500), 503),
-    Case(refused(ServerError, 503, retry_after=7.0), 503, "7"),
+    Case(InvalidResponseError(ALL_CANARIES, status=200, field=KEY_VALUE, rows=(KEY_VALUE,)), 502),
+    Case(DriftError(ALL_CANARIES), 503),
+    Case(api_error(APIError, 418), 502),
+    Case(api_error(BadRequestError, 400), 502),
+    Case(api_error(BadRequestError, 422, retry_after=5.0), 502),
+    Case(api_error(AuthenticationError, 401), 500),
+    Case(api_error(PermissionDeniedError, 403), 500),
+    Case(api_error(PermissionDeniedError, 403, challenge=True), 503),
+    Case(api_error(NotFoundError, 404), 404),
+    Case(api_error(ConflictError, 409), 409),
+    Case(api_error(RateLimitError, 429), 503),
+    Case(api_error(RateLimitError, 429, retry_after=0.0), 503, "0"),
+    Case(api_error(RateLimitError, 429, retry_after=1.2), 503, "2"),
+    Case(api_error(RateLimitError, 429, retry_after=float("inf")), 503, "86400"),
+    Case(api_error(RateLimitError, 429, retry_after=300.0, challenge=True), 503, "300"),
+    Case(api_error(ServerError, 500), 503),
+    Case(api_error(ServerError, 503, retry_after=7.0), 503, "7"),
     Case(
-        caused(
-            BatchError(SAID, CreateReport(requested=9, keys=(KEY_VALUE,))),
-            refused(RateLimitError, 429, retry_after=3.0),
+        with_cause(
+            BatchError(SERVICE_TEXT, CreateReport(requested=9, keys=(KEY_VALUE,))),
+            api_error(RateLimitError, 429, retry_after=3.0),
         ),
         502,
-        more=UNKNOWN,
+        members=UNKNOWN,
     ),
 ]
 
 
 async def get_key(client: JunkieClient) -> object:
-    """Fetch a key that is not there."""
+    """Fetch a key that does not exist."""
     return await client.keys.get(KEY_VALUE)
 
 
 async def create_key(client: JunkieClient) -> object:
-    """Make a key."""
+    """Create a key."""
     return (await client.keys.create(provider_id=1)).id
 
 
-async def bad_input(client: JunkieClient) -> object:
+async def invalid_input(client: JunkieClient) -> object:
     """Verify a key with a device that is too long for the API."""
     return await client.keys.verify(KEY_VALUE, hwid=KEY_VALUE * 20)
 
 
 ACTIONS: dict[str, Callable[[JunkieClient], Awaitable[object]]] = {
-    action.__name__: action for action in (get_key, create_key, bad_input)
+    action.__name__: action for action in (get_key, create_key, invalid_input)
 }

@@ -1,16 +1,29 @@
-"""Optional libraries: loaded by those who ask for them, and named when they are missing."""
+"""Optional libraries: loaded only on request, and named when they are missing."""
 
 from __future__ import annotations
 
+import importlib
 import subprocess
 import sys
 
 import pytest
 
+import junkie_async.__main__
+import junkie_async.cli
+import junkie_async.emulator
+import junkie_async.pytest_plugin
 
-def python(code: str) -> subprocess.CompletedProcess[str]:
-    """Run a program in an interpreter of its own."""
-    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+OPTIONAL = ("discord", "fastapi", "opentelemetry", "structlog", "jsonschema_rs", "typer", "rich")
+
+
+@pytest.fixture
+def without(monkeypatch: pytest.MonkeyPatch, library: str, module: str) -> str:
+    """Block a library, and forget the module that imports it; both come back after the test."""
+    name = f"junkie_async.{module}"
+    for loaded in [one for one in sys.modules if one == name or one.startswith(f"{name}.")]:
+        monkeypatch.delitem(sys.modules, loaded)
+    monkeypatch.setitem(sys.modules, library, None)
+    return name
 
 
 @pytest.mark.parametrize(
@@ -22,37 +35,45 @@ def python(code: str) -> subprocess.CompletedProcess[str]:
         ("structlog", "ext.structlog", "structlog"),
         ("jsonschema_rs", "emulator", "emulator"),
         ("pytest", "pytest_plugin", "pytest"),
-        ("jsonschema_rs", "pytest_plugin", "pytest"),
-        ("typer", "__main__", "cli"),
-        ("rich", "__main__", "cli"),
     ],
 )
-def test_a_missing_library_names_its_extra(library: str, module: str, extra: str) -> None:
-    """The error says what to install."""
-    start = f"from junkie_async.{module} import main; main()"
-    do = start if module == "__main__" else f"import junkie_async.{module}"
-    done = python(f"import sys; sys.modules['{library}'] = None; {do}")
-    assert done.returncode == 1
-    assert f'pip install "junkie_async[{extra}]"' in done.stderr.strip().splitlines()[-1]
+def test_a_missing_library_names_its_extra(without: str, library: str, extra: str) -> None:
+    """The error of the import says what to install."""
+    with pytest.raises(ModuleNotFoundError) as caught:
+        importlib.import_module(without)
+    assert caught.value.name == library
+    assert f'pip install "junkie_async[{extra}]"' in str(caught.value)
 
 
-@pytest.mark.parametrize("name", ["aiohttp", "logging"])
-def test_some_need_no_extra(name: str) -> None:
-    """The core's own libraries and the standard one are enough for them."""
-    missing = ("fastapi", "starlette", "pydantic", "opentelemetry", "structlog", "jsonschema_rs")
-    blocked = f"import sys; sys.modules.update(dict.fromkeys({missing}))"
-    assert python(f"{blocked}; import junkie_async.ext.{name}").returncode == 0
+@pytest.mark.parametrize(("library", "module"), [("jsonschema_rs", "emulator")])
+def test_the_plugin_names_its_own_extra(without: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The plugin needs the emulator, and names the extra that brings both."""
+    monkeypatch.delitem(sys.modules, "junkie_async.pytest_plugin")
+    with pytest.raises(ModuleNotFoundError) as caught:
+        importlib.import_module("junkie_async.pytest_plugin")
+    assert 'pip install "junkie_async[pytest]"' in str(caught.value)
+    assert "junkie_async[emulator]" not in str(caught.value)
 
 
-def test_nothing_is_loaded_unasked() -> None:
-    """The root brings none of it."""
-    done = python("import junkie_async, sys; print(*sys.modules)")
+@pytest.mark.parametrize(("library", "module"), [("typer", "cli"), ("rich", "cli")])
+def test_the_command_line_names_its_extra(without: str) -> None:
+    """The command `junkie` exits with a message instead of a traceback."""
+    with pytest.raises(SystemExit) as caught:
+        junkie_async.__main__.main()
+    assert 'pip install "junkie_async[cli]"' in str(caught.value.code)
+
+
+def test_optional_libraries_are_not_loaded() -> None:
+    """Neither the root nor the integrations without an extra need an optional library."""
+    code = f"""
+import sys, junkie_async
+print(*sys.modules)
+sys.modules.update(dict.fromkeys({OPTIONAL}))
+import junkie_async.ext.aiohttp, junkie_async.ext.logging
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
+    )
     loaded = set(done.stdout.split())
     assert "junkie_async._hooks" in loaded
-    assert not loaded & {
-        "junkie_async.ext",
-        "fastapi",
-        "opentelemetry",
-        "structlog",
-        "logging.config",
-    }
+    assert not loaded & {*OPTIONAL, "junkie_async.ext", "starlette", "pydantic", "logging.config"}

@@ -1,4 +1,4 @@
-"""Spans and metrics, as the real OpenTelemetry SDK gets them."""
+"""Spans and metrics, recorded by the real OpenTelemetry SDK."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from junkie_async.ext.opentelemetry import OpenTelemetryHooks
 from ..unit.clock import run
 from ..unit.scripted import FOLDERS, Script
 from ..unit.test_hooks import TOO_MANY, observed
-from ._traffic import FAILS, KEY_VALUE, everything, traffic
+from ._traffic import FAILS, KEY_VALUE, cause_all_events, traffic
 
 CONVENTION = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10)
 
@@ -48,11 +48,11 @@ class Telemetry:
 
     @property
     def attempts(self) -> list[ReadableSpan]:
-        """The spans of attempts, in the order of their ends."""
+        """The spans of attempts, in the order in which they ended."""
         return [span for span in self.spans.get_finished_spans() if span.kind is SpanKind.CLIENT]
 
     def metrics(self) -> dict[str, Any]:
-        """Give all metrics by their names."""
+        """Return all metrics by name."""
         data = self.reader.get_metrics_data()
         assert data is not None
         (resource,) = data.resource_metrics
@@ -63,7 +63,7 @@ class Telemetry:
 
 @pytest.fixture
 def telemetry() -> Telemetry:
-    """An SDK of the test's own."""
+    """The test's own SDK."""
     return Telemetry()
 
 
@@ -94,7 +94,7 @@ async def test_a_span_follows_the_convention(telemetry: Telemetry) -> None:
 
 
 async def test_the_metric_of_an_attempt(telemetry: Telemetry) -> None:
-    """It has the span's duration and attributes, but for the URL, in the convention's buckets."""
+    """It has the span's duration and attributes except the URL, in the convention's buckets."""
     async with traffic(telemetry.hooks) as (junkie, _):
         await junkie.keys.get(KEY_VALUE)
     (span,) = telemetry.attempts
@@ -112,7 +112,7 @@ async def test_the_metric_of_an_attempt(telemetry: Telemetry) -> None:
 
 
 async def test_a_retry_is_another_span(telemetry: Telemetry) -> None:
-    """The first one failed, the second one says that it is the first repetition."""
+    """The first span failed; the second one has a resend count of 1."""
     async with traffic(telemetry.hooks) as (junkie, emulator):
         emulator.faults = FAILS
         with telemetry.tracers.get_tracer("test").start_as_current_span("handler") as handler:
@@ -135,8 +135,8 @@ async def test_a_retry_is_another_span(telemetry: Telemetry) -> None:
     }
 
 
-async def test_a_refusal_is_an_error(telemetry: Telemetry) -> None:
-    """4xx too, as for every client; the status says it all, so there is no description."""
+async def test_an_error_status(telemetry: Telemetry) -> None:
+    """A 4xx is an error too; the span has no description, because the status is enough."""
     async with traffic(telemetry.hooks) as (junkie, _):
         with pytest.raises(NotFoundError):
             await junkie.keys.get(999)
@@ -145,8 +145,8 @@ async def test_a_refusal_is_an_error(telemetry: Telemetry) -> None:
     assert (span.attributes or {})["error.type"] == "404"
 
 
-async def test_no_answer_is_an_error(telemetry: Telemetry) -> None:
-    """Its type is our class's name, and there is no status."""
+async def test_no_response_is_an_error(telemetry: Telemetry) -> None:
+    """Without a response, the error type is the class's name and there is no status."""
     retry, url = RetryPolicy(attempts=1), "http://127.0.0.1:9"
     async with JunkieClient("x", base_url=url, retry=retry, hooks=telemetry.hooks) as junkie:
         with pytest.raises(ConnectError):
@@ -159,7 +159,7 @@ async def test_no_answer_is_an_error(telemetry: Telemetry) -> None:
 
 
 async def test_a_cancelled_attempt_is_an_error(telemetry: Telemetry) -> None:
-    """It ends when it is cancelled, within its caller's span."""
+    """The span of a cancelled attempt is an error, and a child of the caller's span."""
     async with traffic(telemetry.hooks) as (junkie, emulator):
         emulator.latency = 30.0
         handler = telemetry.tracers.get_tracer("test").start_span("handler")
@@ -180,7 +180,7 @@ async def test_a_cancelled_attempt_is_an_error(telemetry: Telemetry) -> None:
     ],
 )
 def test_a_redirect_is_an_error(telemetry: Telemetry, url: str, address: str, port: int) -> None:
-    """None is followed, so that it is the end; the server's port is known without being written."""
+    """The client follows no redirect. The port is known even if the URL has none."""
     event = AttemptEvent(method="GET", path="/keys", url=url, attempt=1, seconds=0.5, status=302)
     telemetry.hooks.on_attempt(event)
     (span,) = telemetry.attempts
@@ -190,8 +190,8 @@ def test_a_redirect_is_an_error(telemetry: Telemetry, url: str, address: str, po
     assert (span.attributes["server.address"], span.attributes["server.port"]) == (address, port)
 
 
-async def test_each_caller_has_its_own(telemetry: Telemetry) -> None:
-    """Spans of calls at once, and of a walk that fetches ahead, are children of their callers'."""
+async def test_spans_are_children_of_their_callers_spans(telemetry: Telemetry) -> None:
+    """Concurrent calls, and a walk that prefetches, keep their callers' spans as parents."""
     tracer = telemetry.tracers.get_tracer("test")
 
     async def handle(number: int) -> None:
@@ -211,8 +211,8 @@ async def test_each_caller_has_its_own(telemetry: Telemetry) -> None:
 
 
 async def test_all_metrics(telemetry: Telemetry) -> None:
-    """Retries, pauses and the steps of jobs are counted, under names and units that stay."""
-    await everything(telemetry.hooks)
+    """The metrics of attempts, retries, pauses and jobs have stable names and units."""
+    await cause_all_events(telemetry.hooks)
     metrics = telemetry.metrics()
     assert {name: metric.unit for name, metric in metrics.items()} == {
         "http.client.request.duration": "s",
@@ -235,12 +235,12 @@ async def test_all_metrics(telemetry: Telemetry) -> None:
     } == {"create_many": 150, "delete_many": 151}
 
 
-def test_a_pause_has_its_length(telemetry: Telemetry) -> None:
-    """As the service told; the call that was refused has waited as long."""
+def test_the_length_of_a_pause(telemetry: Telemetry) -> None:
+    """A pause is as long as the service asked, and so is the wait of the call."""
 
     async def main() -> None:
-        sender, _ = observed(Script(TOO_MANY), telemetry.hooks)
-        await sender.send(FOLDERS)
+        dispatcher, _ = observed(Script(TOO_MANY), telemetry.hooks)
+        await dispatcher.send(FOLDERS)
 
     run(main())
     metrics = telemetry.metrics()
@@ -252,7 +252,7 @@ def test_a_pause_has_its_length(telemetry: Telemetry) -> None:
 
 
 async def test_no_key_value_shows(telemetry: Telemetry) -> None:
-    """Whatever is exported has templates alone."""
+    """Exported spans and metrics have path templates only."""
     async with traffic(telemetry.hooks) as (junkie, _):
         await junkie.keys.find(KEY_VALUE)
         await junkie.keys.verify(KEY_VALUE, hwid=KEY_VALUE)
@@ -267,5 +267,5 @@ async def test_no_key_value_shows(telemetry: Telemetry) -> None:
 
 
 async def test_without_an_sdk_nothing_happens() -> None:
-    """The API alone makes spans and metrics that nobody gets."""
-    await everything(OpenTelemetryHooks())
+    """With the API only, the hooks do nothing and raise nothing."""
+    await cause_all_events(OpenTelemetryHooks())

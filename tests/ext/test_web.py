@@ -1,4 +1,4 @@
-"""Both web frameworks, each behind its real server and over the emulator."""
+"""Both web frameworks, each with a real server and the emulator."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ import junkie_async
 from junkie_async import JunkieClient, JunkieError, RetryPolicy
 from junkie_async._http import transport
 from junkie_async.emulator import Emulator, Faults
-from junkie_async.ext import aiohttp as ours
+from junkie_async.ext import aiohttp as aiohttp_ext
 from junkie_async.ext.fastapi import JunkieDep, junkie_errors, junkie_lifespan
 
 from ._web import (
@@ -41,23 +41,23 @@ from ._web import (
 README = Path(junkie_async.__file__).parents[1] / "README.md"
 REQUESTS = 200
 
-Make = Callable[[], JunkieClient]
-Serve = Callable[[Make], contextlib.AbstractAsyncContextManager[int]]
+MakeClient = Callable[[], JunkieClient]
+Serve = Callable[[MakeClient], contextlib.AbstractAsyncContextManager[int]]
 
 
 @contextlib.asynccontextmanager
-async def aiohttp_app(make: Make) -> AsyncIterator[int]:
-    """Serve an aiohttp app that raises what it is told to, and makes calls."""
+async def aiohttp_app(make: MakeClient) -> AsyncIterator[int]:
+    """Serve an aiohttp app whose routes raise a case's error or make a call."""
 
     async def fail(request: web.Request) -> web.Response:
         raise CASES[int(request.match_info["number"])].error
 
     async def act(request: web.Request) -> web.Response:
-        client = request.app[ours.JUNKIE]
+        client = request.app[aiohttp_ext.JUNKIE]
         return web.json_response(await ACTIONS[request.match_info["name"]](client))
 
-    app = web.Application(middlewares=[ours.junkie_errors])
-    app.cleanup_ctx.append(ours.junkie_context(make))
+    app = web.Application(middlewares=[aiohttp_ext.junkie_errors])
+    app.cleanup_ctx.append(aiohttp_ext.junkie_context(make))
     app.router.add_get("/fail/{number}", fail)
     app.router.add_get("/act/{name}", act)
     async with serve_aiohttp(app) as port:
@@ -65,8 +65,8 @@ async def aiohttp_app(make: Make) -> AsyncIterator[int]:
 
 
 @contextlib.asynccontextmanager
-async def fastapi_app(make: Make) -> AsyncIterator[int]:
-    """Serve the same as a FastAPI app."""
+async def fastapi_app(make: MakeClient) -> AsyncIterator[int]:
+    """Serve a FastAPI app with the same routes."""
     app = FastAPI(lifespan=junkie_lifespan(make=make))
     junkie_errors(app)
 
@@ -84,23 +84,23 @@ async def fastapi_app(make: Make) -> AsyncIterator[int]:
 
 @pytest.fixture(params=[aiohttp_app, fastapi_app], ids=["aiohttp", "fastapi"])
 def serve(request: pytest.FixtureRequest) -> Serve:
-    """Each framework."""
+    """Serve an app of each framework."""
     served: Serve = request.param
     return served
 
 
 @pytest.fixture
-def made(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[Any]]:
-    """All clients, and all sessions of clients, that are made."""
+def created(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[Any]]:
+    """All clients and all their sessions that the test creates."""
     found: dict[str, list[Any]] = {"clients": [], "sessions": []}
-    begin, connect = JunkieClient.__init__, transport._open_session
+    original_init, original_open = JunkieClient.__init__, transport._open_session
 
     def init(self: JunkieClient, *args: Any, **options: Any) -> None:
         found["clients"].append(self)
-        begin(self, *args, **options)
+        original_init(self, *args, **options)
 
     def opened(*, idempotent: bool) -> aiohttp.ClientSession:
-        found["sessions"].append(session := connect(idempotent=idempotent))
+        found["sessions"].append(session := original_open(idempotent=idempotent))
         return session
 
     monkeypatch.setattr(JunkieClient, "__init__", init)
@@ -112,43 +112,43 @@ def made(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[Any]]:
 
 
 def subclasses(cls: type[JunkieError]) -> Iterator[type[JunkieError]]:
-    """Give a class and all below it."""
+    """Yield a class and all its subclasses."""
     yield cls
     for below in cls.__subclasses__():
         yield from subclasses(below)
 
 
 def test_every_class_has_a_case() -> None:
-    """No class of the tree is left out below."""
+    """The cases have every error class."""
     assert {type(case.error) for case in CASES} == set(subclasses(JunkieError))
 
 
-def level(status: int) -> int:
-    """Say how loud an answer is logged."""
+def log_level(status: int) -> int:
+    """Return the level at which a response is logged."""
     return {500: logging.ERROR}.get(status, logging.INFO if status < 500 else logging.WARNING)
 
 
-async def check(case: Case, number: int, port: int) -> None:
-    """Have an app raise an error, and look at its answer."""
+async def check_case(case: Case, number: int, port: int) -> None:
+    """Let an app raise an error, and check its response."""
     reply = await ask(port, f"/fail/{number}")
-    more = {
+    members = {
         key: value
         for key, value in reply.problem.items()
         if key not in ("title", "status", "detail")
     }
-    assert (reply.status, more) == (case.status, case.more)
+    assert (reply.status, members) == (case.status, case.members)
     assert reply.headers.get("retry-after") == case.retry_after
     assert "www-authenticate" not in reply.headers
 
 
-async def test_answers(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
-    """Each error has its answer and its line in the log, and none of them shows a secret."""
+async def test_every_error(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
+    """Each error has its response and its log line, and neither shows a secret."""
     with caplog.at_level(logging.INFO, "junkie_async.ext"):
         async with serve(lambda: JunkieClient(API_KEY)) as port:
             for number, case in enumerate(CASES):
-                await check(case, number, port)
+                await check_case(case, number, port)
     lines = [record for record in caplog.records if record.name == "junkie_async.ext"]
-    assert [line.levelno for line in lines] == [level(case.status) for case in CASES]
+    assert [line.levelno for line in lines] == [log_level(case.status) for case in CASES]
     for line, case in zip(lines, CASES, strict=True):
         assert type(case.error).__name__ in line.getMessage()
         assert str(case.status) in line.getMessage()
@@ -157,14 +157,14 @@ async def test_answers(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
 
 
 NO_FAULT = Faults()
-LATE = Faults(latency=30.0)
+SLOW = Faults(latency=30.0)
 
 
 @pytest.mark.parametrize(
-    ("action", "faults", "status", "more"),
+    ("action", "faults", "status", "members"),
     [
         ("get_key", NO_FAULT, 404, {}),
-        ("bad_input", NO_FAULT, 400, FIELD),
+        ("invalid_input", NO_FAULT, 400, FIELD),
         ("get_key", Faults(error_rate=1, error_status=400), 502, {}),
         ("get_key", Faults(error_rate=1, error_status=401), 500, {}),
         ("get_key", Faults(error_rate=1, error_status=403), 500, {}),
@@ -172,17 +172,18 @@ LATE = Faults(latency=30.0)
         ("get_key", Faults(error_rate=1, error_status=500), 503, {}),
         ("get_key", Faults(throttle_rate=1, retry_after=300), 503, {"retry-after": "300"}),
         ("get_key", Faults(drop_before_rate=1), 503, {}),
-        ("get_key", LATE, 504, {}),
+        ("get_key", SLOW, 504, {}),
         ("create_key", Faults(error_rate=1, error_status=500), 502, UNKNOWN),
         ("create_key", Faults(drop_after_rate=1), 502, UNKNOWN),
-        ("create_key", LATE, 504, UNKNOWN),
+        ("create_key", SLOW, 504, UNKNOWN),
     ],
 )
-async def test_answers_for_what_happens(
-    serve: Serve, action: str, faults: Faults, status: int, more: dict[str, str]
+async def test_failures_of_the_service(
+    serve: Serve, action: str, faults: Faults, status: int, members: dict[str, str]
 ) -> None:
-    """What goes wrong between the client and the service is answered in the same way."""
-    timeout = 1.0 if faults is LATE else 30.0
+    """Real failures between the client and the service get the same responses."""
+    # Long enough to connect on a busy machine: a time-out before that would be a ConnectError.
+    timeout = 0.3 if faults is SLOW else 30.0
 
     async with Emulator(faults=faults) as emulator:
 
@@ -194,7 +195,7 @@ async def test_answers_for_what_happens(
             reply = await ask(port, f"/act/{action}")
             address = emulator.url.partition("://")[2].partition("/")[0]
     assert reply.status == status
-    assert more.items() <= {**reply.headers, **reply.problem}.items()
+    assert members.items() <= {**reply.headers, **reply.problem}.items()
     assert address not in reply.head + reply.body
 
 
@@ -202,7 +203,7 @@ async def test_answers_for_what_happens(
 
 
 def blocks() -> list[str]:
-    """Take the programs out of the README's section on web apps."""
+    """Return the programs in the README's section on web apps."""
     section = re.search(r"(?ms)^### In a web app$(.*?)^##", README.read_text("utf-8"))
     assert section
     return re.findall(r"(?ms)^```python\n(.*?)^```$", section[1])
@@ -210,9 +211,9 @@ def blocks() -> list[str]:
 
 @contextlib.contextmanager
 def program(code: str) -> Iterator[Any]:
-    """Run a program of the README as a module; gives its app."""
+    """Run a program of the README as a module; yields its app."""
     module = ModuleType("app_of_the_readme")
-    sys.modules[module.__name__] = module  # where pydantic looks annotations up
+    sys.modules[module.__name__] = module  # pydantic looks annotations up there
     try:
         exec(compile(code, "README.md", "exec"), vars(module))
         yield module.app
@@ -221,7 +222,7 @@ def program(code: str) -> Iterator[Any]:
 
 
 async def verify(session: aiohttp.ClientSession, url: str, key: str, *, form: bool) -> Any:
-    """Ask an app about a key."""
+    """Ask an app to verify a key."""
     claim = {"key": key, "hwid": f"device of {key}"}
     post = session.post(url, data=claim) if form else session.post(url, json=claim)
     async with post as response:
@@ -230,7 +231,7 @@ async def verify(session: aiohttp.ClientSession, url: str, key: str, *, form: bo
 
 
 def test_the_apps_are_short() -> None:
-    """There are two, of 25 lines at most."""
+    """There are two, of at most 25 lines."""
     lines = [len(code.splitlines()) for code in blocks()]
     assert len(lines) == 2
     assert max(lines) <= 25
@@ -238,9 +239,9 @@ def test_the_apps_are_short() -> None:
 
 @pytest.mark.parametrize("number", [0, 1], ids=["fastapi", "aiohttp"])
 async def test_the_apps_under_load(
-    number: int, made: dict[str, list[Any]], monkeypatch: pytest.MonkeyPatch
+    number: int, created: dict[str, list[Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each answers 200 requests at once with one client, one session and without an error."""
+    """Each serves 200 concurrent requests with one client, one session and no error."""
     form = number == 1
     async with Emulator() as emulator:
         await emulator.seed(REQUESTS, key_value=lambda index: f"JNK-{index}", hwid_limit=1)
@@ -251,20 +252,20 @@ async def test_the_apps_under_load(
             async with running as port, unlimited() as session:
                 url = f"http://127.0.0.1:{port}/verify"
                 calls = (verify(session, url, f"JNK-{n}", form=form) for n in range(REQUESTS))
-                told = await asyncio.gather(*calls)
-                unknown = await verify(session, url, "JNK-nobody's", form=form)
-                (client,) = made["clients"]
+                verdicts = await asyncio.gather(*calls)
+                unknown = await verify(session, url, "JNK-unknown", form=form)
+                (client,) = created["clients"]
                 assert not client.closed
         assert emulator.calls["getKey"] == REQUESTS + 1
         assert set(emulator.statuses) == {200, 404}
-    assert told == [{"valid": True, "reason": None}] * REQUESTS
+    assert verdicts == [{"valid": True, "reason": None}] * REQUESTS
     assert unknown == {"valid": False, "reason": "not_found"}
     assert client.closed
-    assert [session.closed for session in made.pop("sessions")] == [True]
+    assert [session.closed for session in created.pop("sessions")] == [True]
     del session
-    gc.collect()  # a session that nobody has closed is warned about, which fails the test
+    gc.collect()  # a session that was not closed emits a warning, which fails the test
 
 
 def unlimited() -> aiohttp.ClientSession:
-    """Make a session that sends everything at once."""
+    """Create a session without a limit of connections."""
     return aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0))

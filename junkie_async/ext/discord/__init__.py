@@ -1,23 +1,23 @@
-"""Commands for a Discord bot: people get their keys, administrators keep the shop (discord.py 2.7).
+"""Commands for a Discord bot: users get their keys, administrators run the shop (discord.py 2.7).
 
-In a bot of yours, with a client of yours, which stays open when the cog goes:
+In your bot, with your client, which stays open when the cog is removed:
 
-    await bot.add_cog(KeyCog(client, provider_id=8969, validity_minutes=timedelta(hours=1)))
+    await bot.add_cog(KeyCog(client, provider_id=42, validity_minutes=timedelta(hours=1)))
 
-Or from the environment, with a client of the cog's own:
+Or configured by environment variables, with a client of the cog's own:
 
     await bot.load_extension("junkie_async.ext.discord")
 
-It reads ``$JUNKIE_API_KEY`` and ``$JUNKIE_PROVIDER_ID``, and where they are set
-``$JUNKIE_SERVICE_ID``, ``$JUNKIE_VALIDITY_MINUTES``, ``$JUNKIE_HWID_LIMIT`` (all numbers) and
-``$JUNKIE_ADMIN_GUILD_ID``, which are arguments of `KeyCog`.
+The extension requires ``$JUNKIE_API_KEY`` and ``$JUNKIE_PROVIDER_ID``. ``$JUNKIE_SERVICE_ID``,
+``$JUNKIE_VALIDITY_MINUTES``, ``$JUNKIE_HWID_LIMIT`` and ``$JUNKIE_ADMIN_GUILD_ID`` are optional
+integers for the arguments of `KeyCog`.
 
-Everybody has ``/key get``, ``mine``, ``info`` and ``reset``; administrators have ``/keys create``,
+Every user has ``/key get``, ``mine``, ``info`` and ``reset``. Administrators have ``/keys create``,
 ``find``, ``revoke``, ``restore``, ``delete``, ``purge``, ``export`` and ``stats``. Every answer is
-ephemeral, pings nobody, and no key value is logged.
+ephemeral and mentions nobody. No key value is logged.
 
-The files are meant to be read: `_user` and `_admin` have the commands, a few lines each, and
-`_commands` what they rest on.
+`texts` has every text that a user sees, `user_commands` and `admin_commands` have the commands, and
+`base` has what they share.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ from typing import Self
 from junkie_async import ConfigurationError, JunkieClient
 from junkie_async.ext import needs_extra
 
+from .admin_commands import AdminCommands
+from .user_commands import UserCommands
+
 with needs_extra("discord"):
     from discord.ext import commands
-
-from ._admin import AdminCommands
-from ._user import UserCommands
 
 __all__ = ["KeyCog", "setup"]
 
@@ -40,67 +40,68 @@ __all__ = ["KeyCog", "setup"]
 class KeyCog(UserCommands, AdminCommands):
     """The ``/key`` and ``/keys`` commands.
 
-    Nobody gets a second key while the first one works, whatever becomes of an answer on its way.
-    That, and the cooldowns, are kept in memory: have one process do the commands.
+    No user gets a second key while the first one works, even if a response of the service is lost.
+    The locks and cooldowns for this are kept in memory, so run the commands in one process only.
 
     Args:
-        client: The client to use. It is not closed.
-        provider_id: The provider that hands the keys out, 1 or more.
-        service_id: The service that they unlock, or None.
+        client: The client to use. The cog does not close it.
+        provider_id: The provider to issue the keys under, 1 or more.
+        service_id: The service that the keys unlock, or None.
         validity_minutes: Whole minutes until a new key expires, or a `timedelta` of them; None for
-            a key that does not.
-        hwid_limit: How many devices a new key may be bound to, 0 to 100, or None.
+            a key that does not expire.
+        hwid_limit: The number of devices that a new key can be bound to, 0 to 100, or None.
         is_premium: Whether new keys are premium.
-        cooldown: How long after a new key somebody waits for the next one.
-        reset_cooldown: How long after a reset somebody waits for the next one.
-        admin_guild_id: The server whose administrators have ``/keys``; its settings, under
-            "Integrations", can grant the commands to others. Anywhere else they are for the bot's
-            owners alone, since whoever invites a bot is an administrator there.
+        cooldown: The wait between two new keys of a user.
+        reset_cooldown: The wait between two resets of a user.
+        admin_guild_id: The server whose administrators can use ``/keys``. That server's settings,
+            under "Integrations", can grant the commands to others. On all other servers only the
+            bot's owners can use them, because whoever invites a bot is an administrator there.
 
     Raises:
-        InvalidRequestError: An argument is out of its limits.
+        InvalidRequestError: An argument is outside its limits.
     """
 
     _own_client: JunkieClient | None = None
 
     @classmethod
     def from_environment(cls) -> Self:
-        """Make a cog as the environment says, with a client that is closed with it.
+        """Create a cog from environment variables, with a client that is closed with the cog.
 
         Raises:
-            ConfigurationError: A variable is missing, or is no number.
-            InvalidRequestError: A number is out of its limits.
+            ConfigurationError: A variable is missing or is not an integer.
+            InvalidRequestError: An integer is outside its limits.
         """
-        provider_id = _number("JUNKIE_PROVIDER_ID")
+        provider_id = _read_integer("JUNKIE_PROVIDER_ID")
         if provider_id is None:
-            raise ConfigurationError("no provider: set $JUNKIE_PROVIDER_ID")
+            raise ConfigurationError("no provider ID: set $JUNKIE_PROVIDER_ID")
         client = JunkieClient()
         cog = cls(
             client,
             provider_id=provider_id,
-            service_id=_number("JUNKIE_SERVICE_ID"),
-            validity_minutes=_number("JUNKIE_VALIDITY_MINUTES"),
-            hwid_limit=_number("JUNKIE_HWID_LIMIT", 1),
-            admin_guild_id=_number("JUNKIE_ADMIN_GUILD_ID"),
+            service_id=_read_integer("JUNKIE_SERVICE_ID"),
+            validity_minutes=_read_integer("JUNKIE_VALIDITY_MINUTES"),
+            hwid_limit=_read_integer("JUNKIE_HWID_LIMIT", 1),
+            admin_guild_id=_read_integer("JUNKIE_ADMIN_GUILD_ID"),
         )
         cog._own_client = client
         return cog
 
     async def cog_unload(self) -> None:
-        """Close the client, if it is the cog's own."""
+        """Close the client if the cog created it."""
         if self._own_client is not None:
             await self._own_client.close()
 
 
 async def setup(bot: commands.Bot) -> None:
-    """Add the cog to a bot, as the environment says; `load_extension` calls this."""
+    """Add a cog configured by environment variables; `load_extension` calls this."""
     await bot.add_cog(KeyCog.from_environment())
 
 
-def _number(name: str, default: int | None = None) -> int | None:
-    written = os.environ.get(name, "").strip()
-    if not written:
+def _read_integer(name: str, default: int | None = None) -> int | None:
+    text = os.environ.get(name, "").strip()
+    if not text:
         return default
-    if not (written.isascii() and written.isdigit()):
-        raise ConfigurationError(f"${name} must be a whole number")
-    return int(written)
+    if not (text.isascii() and text.isdigit()):
+        # Without the text: a secret is easily assigned to the wrong variable.
+        raise ConfigurationError(f"${name} must be an integer >= 0")
+    return int(text)

@@ -1,4 +1,4 @@
-"""The Discord cog, for everybody: `/key`, with real discord.py over a Discord on loopback."""
+"""The Discord cog for everybody: `/key`, with real discord.py and a Discord on loopback."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ import pytest
 
 from junkie_async import Keys
 from junkie_async.emulator import Faults
-from junkie_async.ext.discord import _user
+from junkie_async.ext.discord import texts, user_commands
 
 from ._discord import ALICE, BOB, DEFERRED, EPHEMERAL
-from ._shop import PROVIDER, Shop, open_shop
+from ._shop import PROVIDER, Shop, open_shop, says
 
-LOST = Faults(drop_after_rate=1.0, operations="createKey")
-LOST_BEFORE = Faults(drop_before_rate=1.0, operations="createKey")
+LOST_RESPONSE = Faults(drop_after_rate=1.0, operations="createKey")
+LOST_REQUEST = Faults(drop_before_rate=1.0, operations="createKey")
 
 
 @pytest.fixture
 async def shop() -> AsyncIterator[Shop]:
-    """A shop whose keys have no end."""
+    """A shop whose keys do not expire."""
     async with open_shop() as shop:
         yield shop
 
@@ -30,21 +30,18 @@ async def shop() -> AsyncIterator[Shop]:
 
 
 async def test_get_gives_a_key() -> None:
-    """The key is the caller's, as the shop makes them, and the answer has it."""
+    """The key belongs to the caller and has the shop's settings, and the answer shows it."""
     settings = {"service_id": 7, "validity_minutes": timedelta(hours=1), "hwid_limit": 3}
     async with open_shop(**settings, is_premium=True) as shop:
         exchange = await shop.call("key get")
         (key,) = await shop.keys()
     assert (key.provider_id, key.service_id, key.discord_id) == (PROVIDER, 7, str(ALICE))
     assert (key.validity_minutes, key.hwid_limit, key.is_premium) == (60, 3, True)
-    assert f"`{key.key_value}`" in exchange.text
-    assert "premium" in exchange.text
-    assert key.expires_at is not None
-    assert f"until <t:{int(key.expires_at.timestamp())}>" in exchange.text
+    assert exchange.text == texts.YOUR_KEY.format(key=texts.describe_key(key))
 
 
 async def test_answers_are_deferred_and_ephemeral(shop: Shop) -> None:
-    """The first word is an ephemeral deferral, its message becomes the answer, and pings nobody."""
+    """The first response is an ephemeral deferral; its message becomes the answer."""
     exchange = await shop.call("key get")
     assert exchange.callback == {"type": DEFERRED, "data": {"flags": EPHEMERAL}}
     (edit,) = exchange.edits
@@ -52,8 +49,8 @@ async def test_answers_are_deferred_and_ephemeral(shop: Shop) -> None:
     assert exchange.others == []
 
 
-async def test_get_shows_the_key_that_one_has(shop: Shop) -> None:
-    """Whoever has a key that works is shown it, used or not, and gets no second one."""
+async def test_get_shows_an_existing_key(shop: Shop) -> None:
+    """A user with a working key, used or not, sees it and gets no second one."""
     first = await shop.call("key get")
     (key,) = await shop.keys()
     await shop.emulator.mark_used(key.id)
@@ -63,8 +60,8 @@ async def test_get_shows_the_key_that_one_has(shop: Shop) -> None:
     assert await shop.keys() == [await shop.junkie.keys.find(key.key_value)]
 
 
-async def test_get_replaces_what_does_not_work(shop: Shop) -> None:
-    """Revoked, expired and spent keys, and those of others or of another shop, don't count."""
+async def test_get_replaces_keys_that_do_not_work(shop: Shop) -> None:
+    """Revoked, expired and spent keys, keys of others and of other shops don't count."""
     revoked = await shop.stock()
     await shop.junkie.keys.invalidate(revoked)
     await shop.emulator.seed(
@@ -81,8 +78,8 @@ async def test_get_replaces_what_does_not_work(shop: Shop) -> None:
     assert new in exchange.text
 
 
-async def test_two_quick_gets_make_one_key(shop: Shop) -> None:
-    """Calls of one user come one after the other; those of others don't wait for them."""
+async def test_two_concurrent_gets_create_one_key(shop: Shop) -> None:
+    """Calls of one user run one after the other; those of other users don't wait for them."""
     shop.emulator.latency = 0.05
     answers = await asyncio.gather(*(shop.call("key get", by=by) for by in (ALICE, ALICE, BOB)))
     values = {int(str(key.discord_id)): key.key_value for key in await shop.keys()}
@@ -92,72 +89,72 @@ async def test_two_quick_gets_make_one_key(shop: Shop) -> None:
 
 
 async def test_cooldown() -> None:
-    """The next new key has to be waited for, by its user alone."""
+    """A user must wait for the next new key; other users need not."""
     async with open_shop(cooldown=timedelta(hours=1)) as shop:
         await shop.call("key get")
         await shop.junkie.keys.purge(discord_id=ALICE)
         refused = await shop.call("key get")
         other = await shop.call("key get", by=BOB)
         assert await shop.emulator.count() == 1
-    assert "You can do that again <t:" in refused.text
-    assert "Your key" in other.text
+    assert says(refused.text, texts.ON_COOLDOWN)
+    assert says(other.text, texts.YOUR_KEY)
 
 
-async def test_no_cooldown_for_nothing() -> None:
-    """A create that was not carried out costs no waiting."""
+async def test_no_cooldown_after_a_rejected_create() -> None:
+    """A create that was not carried out starts no wait."""
     async with open_shop(cooldown=timedelta(hours=1)) as shop:
         shop.emulator.faults = Faults(error_rate=1.0, error_status=429, operations="createKey")
         refused = await shop.call("key get")
         shop.emulator.faults = None
         given = await shop.call("key get")
-    assert "busy" in refused.text
-    assert "Your key" in given.text
+    assert says(refused.text, texts.RATE_LIMITED)
+    assert says(given.text, texts.YOUR_KEY)
 
 
-async def test_lost_answer_is_looked_for(shop: Shop) -> None:
-    """A key whose answer was lost is found, and given."""
-    shop.emulator.faults = LOST
+async def test_a_lost_response_is_looked_up(shop: Shop) -> None:
+    """A key whose response was lost is found and shown."""
+    shop.emulator.faults = LOST_RESPONSE
     exchange = await shop.call("key get")
     (key,) = await shop.keys()
     assert key.key_value in exchange.text
     assert shop.emulator.calls["createKey"] == 1
 
 
-async def test_unknown_outcome_is_not_tried_again(
+async def test_an_unknown_outcome_is_not_retried(
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where no key is found, the user is told so, and none is created while it may yet come."""
-    shop.emulator.faults = LOST_BEFORE
+    """While the service may still create the first key, the user gets no second one."""
+    shop.emulator.faults = LOST_REQUEST
     unknown = await shop.call("key get")
     shop.emulator.faults = None
     again = await shop.call("key get")
     assert await shop.emulator.count() == 0
-    assert "did not say whether" in unknown.text
-    assert "You can do that again <t:" in again.text
+    assert unknown.text == texts.OUTCOME_UNKNOWN
+    assert says(again.text, texts.ON_COOLDOWN)
     late = await shop.stock()
     assert late.key_value in (await shop.call("key get")).text
-    monkeypatch.setattr(_user, "_SETTLE", 0.0)
-    shop.emulator.faults = LOST_BEFORE
+    monkeypatch.setattr(user_commands, "_UNKNOWN_OUTCOME_WAIT", 0.0)
+    shop.emulator.faults = LOST_REQUEST
     await shop.call("key get", by=BOB)
     shop.emulator.faults = None
-    assert "Your key" in (await shop.call("key get", by=BOB)).text
+    assert says((await shop.call("key get", by=BOB)).text, texts.YOUR_KEY)
 
 
-async def test_unknown_outcome_in_an_outage(shop: Shop) -> None:
-    """Where the look fails too, it is still the unknown outcome that the user is told of."""
+async def test_an_unknown_outcome_in_an_outage(shop: Shop) -> None:
+    """If the look-up fails too, the answer is still about the unknown outcome."""
     shop.emulator.faults = Faults(drop_before_rate=1.0, latency=0.1, operations="createKey")
     call = asyncio.create_task(shop.call("key get"))
     while not shop.emulator.faults_injected["latency"]:
         await asyncio.sleep(0.005)
     shop.emulator.faults = Faults(error_rate=1.0, operations="listKeys")
-    assert "did not say whether" in (await call).text
+    assert (await call).text == texts.OUTCOME_UNKNOWN
 
 
 # --- mine, info, reset ----------------------------------------------------------------------------
 
 
 async def test_mine(shop: Shop) -> None:
-    """All keys of the caller are listed, those that work first, and nobody else's."""
+    """The list has all keys of the caller, working ones first, and no other keys."""
     revoked, active = await shop.stock(), await shop.stock(key_name="my *own*")
     await shop.junkie.keys.invalidate(revoked)
     other = await shop.stock(discord_id=BOB)
@@ -167,66 +164,64 @@ async def test_mine(shop: Shop) -> None:
     assert other.key_value not in text
 
 
-async def test_mine_is_cut(shop: Shop) -> None:
-    """More keys than a message has room for are counted."""
+async def test_mine_is_truncated(shop: Shop) -> None:
+    """Keys that do not fit into a message are counted."""
     await shop.emulator.seed(250, discord_id=str(ALICE), provider_id=PROVIDER)
     text = (await shop.call("key mine")).text
-    shown = text.count("(#")
     assert len(text) <= 2000
-    assert text.endswith(f"… and {250 - shown} more")
-    assert shown > 10
+    assert 10 < text.count("(#") < 250
 
 
 async def test_mine_without_keys(shop: Shop) -> None:
-    """Having no key is told as that."""
-    assert (await shop.call("key mine")).text == "You have no key."
+    """A user without keys is told so."""
+    assert (await shop.call("key mine")).text == texts.NO_KEYS
 
 
 async def test_info(shop: Shop) -> None:
-    """A key of the caller's is described, the one that works if none is named."""
-    await shop.stock(hwids=["a", "b"], hwid_limit=5)
+    """The answer describes the given key of the caller, or the one that works."""
+    working = await shop.stock(hwids=["a", "b"], hwid_limit=5)
     named = await shop.stock(discord_id=ALICE, provider_id=1)
-    assert "2 of 5 devices" in (await shop.call("key info")).text
+    assert (await shop.call("key info")).text == texts.describe_key(working)
     assert f"(#{named.id})" in (await shop.call("key info", key=named.key_value)).text
 
 
 @pytest.mark.parametrize("command", ["key info", "key reset"])
-async def test_others_keys_are_none(shop: Shop, command: str) -> None:
-    """A stranger's key, a part of one's own and no key at all are answered alike."""
+async def test_other_users_keys_are_hidden(shop: Shop, command: str) -> None:
+    """The answer is the same for another user's key, a part of one's own and no key at all."""
     mine, others = await shop.stock(), await shop.stock(discord_id=BOB, hwids=["a"])
     asked = [others.key_value, mine.key_value[:-1], "nothing"]
     answers = [await shop.call(command, key=value) for value in asked]
-    assert [answer.text for answer in answers] == ["You have no such key."] * 3
+    assert [answer.text for answer in answers] == [texts.NOT_YOUR_KEY] * 3
     assert (await shop.junkie.keys.get(others.id)).keys_hwid == ("a",)
 
 
-async def test_others_keys_are_not_shown_by_mistake(
+async def test_other_users_keys_are_hidden_without_the_filter(
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Even if the service ignored the filter by owner, nobody would see others' keys."""
+    """Even if the service ignores the filter by owner, no user sees others' keys."""
     others = await shop.stock(discord_id=BOB)
-    honest = Keys.list
-    monkeypatch.setattr(Keys, "list", lambda keys, **_: honest(keys))
-    assert (await shop.call("key mine")).text == "You have no key."
+    original = Keys.list
+    monkeypatch.setattr(Keys, "list", lambda keys, **_: original(keys))
+    assert (await shop.call("key mine")).text == texts.NO_KEYS
     assert others.key_value not in (await shop.call("key get")).text
 
 
-async def test_nothing_that_works(shop: Shop) -> None:
-    """Without a key that works there is none to describe."""
+async def test_info_without_a_working_key(shop: Shop) -> None:
+    """Without a working key, `/key info` has nothing to describe."""
     await shop.junkie.keys.invalidate(await shop.stock())
-    assert (await shop.call("key info")).text == "You have no key that works."
+    assert (await shop.call("key info")).text == texts.NO_WORKING_KEY
 
 
 async def test_reset(shop: Shop) -> None:
-    """The key's devices are unbound, once in a while."""
+    """The key's devices are unbound, once per cooldown."""
     key = await shop.stock(hwids=["a"])
     done = await shop.call("key reset")
-    assert f"your key #{key.id}" in done.text
+    assert done.text == texts.UNBOUND.format(id=key.id)
     assert (await shop.junkie.keys.get(key.id)).keys_hwid == ()
-    assert "You can do that again <t:" in (await shop.call("key reset")).text
+    assert says((await shop.call("key reset")).text, texts.ON_COOLDOWN)
     assert shop.emulator.calls["resetKeyHwid"] == 1
 
 
 async def test_direct_messages(shop: Shop) -> None:
     """`/key` works in direct messages too."""
-    assert "Your key" in (await shop.call("key get", guild=None)).text
+    assert says((await shop.call("key get", guild=None)).text, texts.YOUR_KEY)

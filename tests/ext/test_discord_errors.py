@@ -1,4 +1,4 @@
-"""The Discord cog when something fails: what users are told, what the log is, what neither is."""
+"""The Discord cog when something fails: the answers, the log, and what neither may show."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from discord import app_commands
 
+import junkie_async
 from junkie_async import (
     APIError,
     AuthenticationError,
@@ -33,35 +34,33 @@ from junkie_async import (
     RequestTimeoutError,
     ServerError,
     TransportError,
-    _errors,
 )
 from junkie_async.emulator import Emulator, Faults
-from junkie_async.ext.discord import _words
-from junkie_async.ext.discord._words import Refusal, apology, described, listed, quoted
+from junkie_async.ext.discord import texts
 
 from ._discord import EPHEMERAL
-from ._shop import NO_RETRIES, Shop, open_shop
+from ._shop import NO_RETRIES, Shop, open_shop, says
 
 
 @pytest.fixture
 async def shop() -> AsyncIterator[Shop]:
-    """A shop, for everybody and for administrators."""
+    """A shop for users and administrators."""
     async with open_shop() as shop:
         yield shop
 
 
-# --- words ----------------------------------------------------------------------------------------
+# --- texts ----------------------------------------------------------------------------------------
 
-_OF_A_KEY = NotFoundError("no such key", status=404)
-_OF_A_KEY.path = "/keys/{keyId}"
-_OF_NONE = NotFoundError("nothing here", status=404)
-_OF_NONE.path = "/keys"
+KEY_NOT_FOUND = NotFoundError("no such key", status=404)
+KEY_NOT_FOUND.path = "/keys/{keyId}"
+PATH_NOT_FOUND = NotFoundError("nothing here", status=404)
+PATH_NOT_FOUND.path = "/keys"
 
-WORDS: dict[str, list[JunkieError]] = {
-    "There is no such key.": [_OF_A_KEY],
-    "can't be reached": [
+TEMPLATES: dict[str, list[JunkieError]] = {
+    texts.NO_SUCH_KEY: [KEY_NOT_FOUND],
+    texts.UNAVAILABLE: [
         JunkieError(),
-        _OF_NONE,
+        PATH_NOT_FOUND,
         TransportError(),
         ConnectError(),
         RequestTimeoutError(),
@@ -71,165 +70,166 @@ WORDS: dict[str, list[JunkieError]] = {
         APIError(status=520),
         PermissionDeniedError(status=403, challenge=True),
     ],
-    "does not accept this bot": [
+    texts.MISCONFIGURED: [
         AuthenticationError(status=401),
         PermissionDeniedError(status=403),
         ConfigurationError(),
     ],
-    "is busy": [RateLimitError(status=429), RateLimitError(status=429, retry_after=5.0)],
-    "did not say whether": [OutcomeUnknownError()],
-    "has refused": [BadRequestError(status=400), ConflictError(status=409)],
-    "key must be a string, not empty": [InvalidRequestError("key", "''", "a string, not empty")],
-    "go offline": [ClientClosedError()],
-    "It ended early: 1 deleted, 2 not deleted.": [
-        BatchError("", DeleteReport(requested=3, deleted=1, failed=2))
-    ],
+    texts.RATE_LIMITED: [RateLimitError(status=429), RateLimitError(status=429, retry_after=5.0)],
+    texts.OUTCOME_UNKNOWN: [OutcomeUnknownError()],
+    texts.REJECTED: [BadRequestError(status=400), ConflictError(status=409)],
+    texts.INVALID_INPUT: [InvalidRequestError("key", "''", "a string that is not empty")],
+    texts.SHUTTING_DOWN: [ClientClosedError()],
+    texts.STOPPED_EARLY: [BatchError("", DeleteReport(requested=3, deleted=1, failed=2))],
 }
 
 
 @pytest.mark.parametrize(
-    ("words", "error"), [(words, error) for words, errors in WORDS.items() for error in errors]
+    ("template", "error"),
+    [(template, error) for template, errors in TEMPLATES.items() for error in errors],
 )
-def test_words(words: str, error: JunkieError) -> None:
-    """Each error has its words; only the service's own word on a key speaks of the key."""
-    assert words in apology(error)
-    assert ("no such key" in apology(error)) == (error is _OF_A_KEY)
+def test_errors(template: str, error: JunkieError) -> None:
+    """Each error has its text, and only the service's 404 for a key reads as a missing key."""
+    assert says(texts.describe_error(error), template)
+    assert (texts.describe_error(error) == texts.NO_SUCH_KEY) == (error is KEY_NOT_FOUND)
 
 
-def test_every_error_has_words() -> None:
-    """No error class is forgotten above."""
-    classes = {one for one in vars(_errors).values() if isinstance(one, type)}
-    known = {one for one in classes if issubclass(one, JunkieError)}
-    assert {type(error) for errors in WORDS.values() for error in errors} == known
+def test_every_error_class_has_a_text() -> None:
+    """The table above has every error class."""
+    classes = {one for one in vars(junkie_async).values() if isinstance(one, type)}
+    errors = {one for one in classes if issubclass(one, JunkieError)}
+    assert {type(error) for errors in TEMPLATES.values() for error in errors} == errors
 
 
-def test_words_of_discord() -> None:
-    """Refusals, cooldowns, checks and what nobody has thought of have words too."""
+def test_errors_of_discord() -> None:
+    """Refusals, cooldowns, checks and unexpected errors have texts too."""
     cooldown = app_commands.CommandOnCooldown(app_commands.Cooldown(1, 60.0), 30.0)
-    assert apology(Refusal("Not today.")) == "Not today."
-    assert apology(cooldown).startswith("You can do that again <t:")
-    assert apology(app_commands.MissingPermissions(["x"])) == "This command is not for you."
-    assert "in the log" in apology(ZeroDivisionError("JNK-secret"))
-    assert "in the log" in apology(None)
+    assert texts.describe_error(texts.Refusal("Not today.")) == "Not today."
+    assert says(texts.describe_error(cooldown), texts.ON_COOLDOWN)
+    assert texts.describe_error(app_commands.MissingPermissions(["x"])) == texts.NOT_ALLOWED
+    assert texts.describe_error(ZeroDivisionError("JNK-secret")) == texts.UNEXPECTED
+    assert texts.describe_error(None) == texts.UNEXPECTED
 
 
 @pytest.mark.parametrize("text", ["a`b", " a", "a\nb", "**a**`"])
-def test_quoting_what_is_no_code(text: str) -> None:
-    """What could break out of a code span is escaped instead."""
-    assert not quoted(text).startswith("`")
-    assert "**" not in quoted(text)
+def test_quote_escapes_what_inline_code_would_change(text: str) -> None:
+    """A text that would end or change in inline code is escaped instead."""
+    assert not texts.quote(text).startswith("`")
+    assert "**" not in texts.quote(text)
 
 
-def test_lists_fit() -> None:
-    """However long their lines are, lists are cut at a whole line."""
+def test_lists_fit_into_a_message() -> None:
+    """However long its lines are, a list is cut at the end of a line."""
     keys = [Key(id=number, key_value="K" * 600, key_name="_" * 255) for number in range(9)]
-    text = listed("Head:", keys)
-    assert len(text) <= _words.MESSAGE
-    assert text.splitlines()[1] == described(keys[-1])
-    assert text.endswith("\n… and 7 more")
+    text = texts.list_keys("Head:", keys)
+    assert len(text) <= texts.MAX_MESSAGE
+    lines = text.splitlines()
+    assert lines[1:3] == [texts.describe_key(keys[8]), texts.describe_key(keys[7])]
+    assert len(lines) == 4
 
 
 # --- over the wire --------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    ("status", "words"),
+    ("status", "template"),
     [
-        (400, "has refused"),
-        (401, "does not accept this bot"),
-        (403, "does not accept this bot"),
-        (404, "can't be reached"),
-        (409, "has refused"),
-        (429, "is busy"),
-        (500, "can't be reached"),
-        (503, "can't be reached"),
+        (400, texts.REJECTED),
+        (401, texts.MISCONFIGURED),
+        (403, texts.MISCONFIGURED),
+        (404, texts.UNAVAILABLE),
+        (409, texts.REJECTED),
+        (429, texts.RATE_LIMITED),
+        (500, texts.UNAVAILABLE),
+        (503, texts.UNAVAILABLE),
     ],
 )
 @pytest.mark.parametrize("command", ["key get", "key mine", "key reset", "keys stats"])
-async def test_statuses(shop: Shop, command: str, status: int, words: str) -> None:
-    """An outage, a wrong API key and a refusal are told apart, and none is a missing key."""
+async def test_statuses(shop: Shop, command: str, status: int, template: str) -> None:
+    """An outage, a wrong API key and a rejection differ, and none reads as a missing key."""
     await shop.stock()
     shop.emulator.faults = Faults(error_rate=1.0, error_status=status)
     exchange = await shop.call(command)
-    assert words in exchange.text
-    assert "no such key" not in exchange.text
+    assert says(exchange.text, template)
 
 
 async def test_lost_reset(shop: Shop) -> None:
-    """A reset without an answer is told as what it is."""
+    """A reset whose response is lost has an unknown outcome."""
     await shop.stock()
     shop.emulator.faults = Faults(drop_after_rate=1.0, operations="resetKeyHwid")
-    assert "did not say whether" in (await shop.call("key reset")).text
+    assert (await shop.call("key reset")).text == texts.OUTCOME_UNKNOWN
 
 
 async def test_wrong_api_key(shop: Shop, caplog: pytest.LogCaptureFixture) -> None:
-    """A wrong API key is the bot's trouble, and is logged as that."""
+    """A wrong API key is an error of the bot, and is logged."""
     async with (
         Emulator(api_keys=["right"]) as emulator,
         JunkieClient("wrong", base_url=emulator.url) as client,
     ):
         use(shop, client)
-        assert "does not accept this bot" in (await shop.call("key get")).text
+        assert (await shop.call("key get")).text == texts.MISCONFIGURED
     assert "/key get: AuthenticationError: GET /keys" in caplog.text
 
 
-async def test_nobody_listens(shop: Shop, caplog: pytest.LogCaptureFixture) -> None:
-    """A closed port is an outage; the log names the command and the error."""
+async def test_connection_refused(shop: Shop, caplog: pytest.LogCaptureFixture) -> None:
+    """A closed port is an outage; the log has the command and the error."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
     address = f"http://127.0.0.1:{port}"
     async with JunkieClient("any", base_url=address, retry=NO_RETRIES) as client:
         use(shop, client)
-        assert "can't be reached" in (await shop.call("key get")).text
+        assert (await shop.call("key get")).text == texts.UNAVAILABLE
     assert "/key get: ConnectError: GET /keys" in caplog.text
 
 
 async def test_closed_client(shop: Shop) -> None:
-    """A client that is closed already is told as a bot that goes."""
+    """With a closed client, the bot is shutting down."""
     client = JunkieClient("any")
     await client.close()
     use(shop, client)
-    assert "go offline" in (await shop.call("key get")).text
+    assert (await shop.call("key get")).text == texts.SHUTTING_DOWN
 
 
 def use(shop: Shop, client: JunkieClient) -> None:
-    """Have the cog use another client."""
+    """Give the cog another client."""
     cog: Any = shop.bot.get_cog("KeyCog")
     cog.keys = client.keys
 
 
-async def test_unforeseen(
+async def test_unexpected_error(
     shop: Shop, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A bug is answered politely, and logged with its place but without its message."""
+    """A bug is logged with its traceback but without its message, which may have a key."""
     await shop.stock()
 
     def broken(key: Key) -> str:
         raise ValueError(key.key_value)
 
-    monkeypatch.setattr(_words, "described", broken)
+    monkeypatch.setattr(texts, "describe_key", broken)
     exchange = await shop.call("key mine")
     (key,) = await shop.keys()
-    assert exchange.text.startswith("Something went wrong.")
+    assert exchange.text == texts.UNEXPECTED
     assert "/key mine: ValueError" in caplog.text
     assert "raise ValueError" in caplog.text
     assert key.key_value not in caplog.text
 
 
 @pytest.mark.parametrize("command", ["key get", "keys stats"])
-async def test_discord_does_not_listen(
+async def test_discord_rejects_the_deferral(
     shop: Shop, command: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Where Discord takes no deferral nothing is done, and the log has it."""
+    """If Discord rejects the deferral, the bot sends no request to the service, and logs it."""
     shop.discord.gone = True
     exchange = await shop.call(command)
     assert exchange.edits == []
-    assert f"/{command}: no answer went out: NotFound" in caplog.text
+    assert f"/{command}: could not send the answer: NotFound" in caplog.text
     assert shop.emulator.requests == 0
 
 
-async def test_no_value_is_public_or_logged(shop: Shop, caplog: pytest.LogCaptureFixture) -> None:
-    """Whatever is called, whatever fails: every message is ephemeral, and no log has a key."""
+async def test_no_key_value_is_public_or_logged(
+    shop: Shop, caplog: pytest.LogCaptureFixture
+) -> None:
+    """With and without failures, every message is ephemeral, and no log has a key value."""
     caplog.set_level(logging.DEBUG)
     caplog.set_level(logging.INFO, "discord")
     await shop.call("key get")

@@ -1,0 +1,203 @@
+"""What all commands share: the shop's settings, how they answer, and how they handle errors."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import traceback
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any, TypeVar
+from weakref import WeakValueDictionary
+
+from junkie_async import (
+    BatchFields,
+    Filters,
+    InvalidRequestError,
+    JunkieClient,
+    JunkieError,
+    KeyPager,
+    Keys,
+    KeyStatus,
+)
+from junkie_async.ext import needs_extra
+
+from . import texts
+
+with needs_extra("discord"):
+    import discord
+    from discord import app_commands
+    from discord.ext import commands
+
+_log = logging.getLogger("junkie_async.ext.discord")
+
+SettingT = TypeVar("SettingT")
+
+
+class BaseCommands(commands.Cog):
+    """The base of both groups of commands. `KeyCog` documents the arguments."""
+
+    def __init__(
+        self,
+        client: JunkieClient,
+        *,
+        provider_id: int,
+        service_id: int | None = None,
+        validity_minutes: int | timedelta | None = None,
+        hwid_limit: int | None = 1,
+        is_premium: bool = False,
+        cooldown: timedelta = timedelta(minutes=1),
+        reset_cooldown: timedelta = timedelta(hours=1),
+        admin_guild_id: int | None = None,
+    ) -> None:
+        _check_setting("client", client, JunkieClient, "a JunkieClient")
+        self.keys: Keys = client.keys
+        self.provider_id = provider_id
+        self.scope: Filters = {"provider_id": provider_id}
+        if service_id is not None:
+            self.scope["service_id"] = service_id
+        self.fields: BatchFields = {
+            "service_id": service_id,
+            "validity_minutes": validity_minutes,
+            "hwid_limit": hwid_limit,
+            "is_premium": is_premium,
+        }
+        # A mistake shows when the bot starts, not when somebody calls the first command. The job
+        # checks its arguments when it is created, and sends nothing until it is awaited.
+        self.keys.create_many(1, provider_id=provider_id, **self.fields)
+        self.new_keys: Cooldowns = Cooldowns("cooldown", cooldown)
+        self.resets: Cooldowns = Cooldowns("reset_cooldown", reset_cooldown)
+        if admin_guild_id is not None:
+            snowflakes = range(1, 2**64)
+            limit = f"an integer from 1 to {snowflakes[-1]}"
+            _check_setting("admin_guild_id", admin_guild_id, int, limit, snowflakes.__contains__)
+        self.admin_guild_id = admin_guild_id
+        # Weak, so that a lock lives no longer than the commands of its user.
+        self._user_locks: WeakValueDictionary[int, asyncio.Lock] = WeakValueDictionary()
+
+    def lock_for(self, user: discord.abc.User) -> asyncio.Lock:
+        """Return the lock that makes a user's commands run one after the other."""
+        return self._user_locks.setdefault(user.id, asyncio.Lock())
+
+    def list_shop_keys(self, status: KeyStatus | None = None) -> KeyPager:
+        """List the keys of this shop, or only those with a status."""
+        filters: Filters = self.scope | {"status": status}
+        return self.keys.list(**filters)
+
+    async def interaction_check(self, interaction: discord.Interaction[Any], /) -> bool:
+        """Defer the answer, visible only to the caller, and check who may call the command."""
+        try:
+            # Discord drops an interaction without a response after 3 s, and one request to the key
+            # service may take longer. The answer replaces this message, so it is ephemeral too.
+            await interaction.response.defer(ephemeral=True)
+            group, _, _ = _command_name(interaction).partition(" ")
+            return group != texts.ADMIN_GROUP["name"] or await self._is_admin(interaction)
+        except discord.HTTPException as error:
+            # discord.py passes only an AppCommandError of a check to the error handler below.
+            raise texts.Refusal(texts.DISCORD_FAILED) from error
+
+    async def _is_admin(self, interaction: discord.Interaction[Any]) -> bool:
+        # In the shop's own server, Discord has checked the command's permissions already.
+        # Elsewhere they prove nothing: whoever invites a bot is an administrator there.
+        if self.admin_guild_id is not None and interaction.guild_id == self.admin_guild_id:
+            return True
+        return bool(await interaction.client.is_owner(interaction.user))
+
+    async def cog_app_command_error(
+        self, interaction: discord.Interaction[Any], error: app_commands.AppCommandError
+    ) -> None:
+        """Tell the caller what went wrong, and log it for the operator."""
+        cause = error.original if isinstance(error, app_commands.CommandInvokeError) else error
+        log_error(interaction, cause)
+        try:
+            await send_answer(interaction, texts.describe_error(cause))
+        except Exception as lost:  # an error handler has no error handler: the log is all there is
+            name = _command_name(interaction)
+            _log.warning("/%s: could not send the answer: %s", name, type(lost).__name__)
+
+
+class Cooldowns:
+    """The time that each user must wait before the next call.
+
+    discord.py's own cooldowns start with the call. These start when a key was really created, so
+    that a failed attempt costs no wait.
+
+    Args:
+        name: The setting's name, for its error.
+        length: The wait.
+    """
+
+    def __init__(self, name: str, length: timedelta) -> None:
+        _check_setting(name, length, timedelta, "a timedelta >= 0", timedelta().__le__)
+        self._seconds = length.total_seconds()
+        self._ends: dict[int, float] = {}
+
+    def check(self, user: discord.abc.User) -> None:
+        """Refuse a user who must still wait.
+
+        Raises:
+            CommandOnCooldown: With the seconds that are left.
+        """
+        left = self._ends.get(user.id, 0.0) - _loop_time()
+        if left > 0:
+            raise app_commands.CommandOnCooldown(app_commands.Cooldown(1, self._seconds), left)
+
+    def start(self, user: discord.abc.User, at_least: float = 0.0) -> None:
+        """Start a user's wait, of ``at_least`` that many seconds."""
+        now = _loop_time()
+        # Dropping the ended waits here keeps the dict as small as the users of one cooldown.
+        self._ends = {other: end for other, end in self._ends.items() if end > now}
+        self._ends[user.id] = now + max(self._seconds, at_least)
+
+    def cancel(self, user: discord.abc.User) -> None:
+        """End a user's wait."""
+        self._ends.pop(user.id, None)
+
+
+async def send_answer(
+    interaction: discord.Interaction[Any],
+    text: str,
+    *,
+    file: discord.File | None = None,
+    view: discord.ui.View | None = None,
+) -> None:
+    """Replace the deferred message, or an earlier answer."""
+    await interaction.edit_original_response(
+        content=text[: texts.MAX_MESSAGE],
+        attachments=[file] if file else [],
+        view=view,
+        # A key's name can be any text, `@everyone` included.
+        allowed_mentions=discord.AllowedMentions.none(),
+    )
+
+
+def log_error(interaction: discord.Interaction[Any], error: Exception) -> None:
+    """Log an error of the SDK with its message, and an unexpected one with its traceback."""
+    if isinstance(error, JunkieError):
+        _log.warning("/%s: %s: %s", _command_name(interaction), type(error).__name__, error)
+    elif not isinstance(error, texts.Refusal | app_commands.CheckFailure):
+        # Without the message: that of an unexpected error may contain a key value.
+        frames = "".join(traceback.format_tb(error.__traceback__))
+        _log.error("/%s: %s\n%s", _command_name(interaction), type(error).__name__, frames)
+
+
+def _check_setting(
+    name: str,
+    value: object,
+    kind: type[SettingT],
+    limit: str,
+    accepts: Callable[[SettingT], bool] = lambda _: True,
+) -> None:
+    # A bool is an int, but never a meant one.
+    if not isinstance(value, kind) or isinstance(value, bool) or not accepts(value):
+        # Of other types only the name: a client that is a string is most likely an API key.
+        shown = str(value) if isinstance(value, int | timedelta) else f"a {type(value).__name__}"
+        raise InvalidRequestError(name, shown, limit)
+
+
+def _command_name(interaction: discord.Interaction[Any]) -> str:
+    return interaction.command.qualified_name if interaction.command else ""
+
+
+def _loop_time() -> float:
+    return asyncio.get_running_loop().time()

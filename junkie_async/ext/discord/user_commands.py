@@ -1,0 +1,108 @@
+"""``/key``: the commands for everybody. Each user reaches only their own keys."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import Final
+
+from junkie_async import BatchFields, Filters, JunkieError, Key, KeyStatus, Outcome
+from junkie_async.ext import needs_extra
+
+from . import texts
+from .base import BaseCommands, send_answer
+
+with needs_extra("discord"):
+    import discord
+    from discord import app_commands
+
+# A request that timed out here may still be queued at the service. No second key is created
+# until it is safe to say that the first one never appears.
+_UNKNOWN_OUTCOME_WAIT: Final = 120.0  # seconds; the default of `create_many(reconcile_after=)`
+
+
+class UserCommands(BaseCommands):
+    """The commands for everybody."""
+
+    key: app_commands.Group = app_commands.Group(**texts.USER_GROUP)
+
+    @key.command(**texts.GET)
+    async def get(self, interaction: discord.Interaction) -> None:
+        """Answer with the caller's working key, or a new one."""
+        # Without the lock, two quick calls would both find no key and both create one.
+        async with self.lock_for(interaction.user):
+            key = await self._find_working_key(interaction.user)
+            key = key or await self._create_key(interaction.user)
+        await send_answer(interaction, texts.YOUR_KEY.format(key=texts.describe_key(key)))
+
+    @key.command(**texts.MINE)
+    async def mine(self, interaction: discord.Interaction) -> None:
+        """Answer with all keys of the caller."""
+        keys = await self._list_keys_of(interaction.user)
+        heading = texts.YOUR_KEYS if keys else texts.NO_KEYS
+        await send_answer(interaction, texts.list_keys(heading, keys))
+
+    @key.command(**texts.INFO)
+    @app_commands.describe(key=texts.OWN_KEY_OPTION)
+    async def info(self, interaction: discord.Interaction, key: str | None = None) -> None:
+        """Answer with one key of the caller."""
+        found = await self._find_own_key(interaction.user, key)
+        await send_answer(interaction, texts.describe_key(found))
+
+    @key.command(**texts.RESET)
+    @app_commands.describe(key=texts.OWN_KEY_OPTION)
+    async def reset(self, interaction: discord.Interaction, key: str | None = None) -> None:
+        """Unbind a key of the caller from its devices."""
+        user = interaction.user
+        async with self.lock_for(user):
+            found = await self._find_own_key(user, key)
+            self.resets.check(user)
+            await self.keys.reset_hwid(found)
+            self.resets.start(user)
+        await send_answer(interaction, texts.UNBOUND.format(id=found.id))
+
+    async def _create_key(self, user: discord.abc.User) -> Key:
+        """Create a key; if its outcome is unknown, look whether the service created it."""
+        self.new_keys.check(user)
+        # Started before the request, so that the wait holds even if the bot never hears back.
+        self.new_keys.start(user, at_least=_UNKNOWN_OUTCOME_WAIT)
+        owner: BatchFields = {"discord_id": user.id}
+        try:
+            key = await self.keys.create(provider_id=self.provider_id, **self.fields | owner)
+        except JunkieError as error:
+            if error.outcome is Outcome.NOT_EXECUTED:
+                self.new_keys.cancel(user)
+                raise
+            with suppress(JunkieError):  # the first error is the one that the user must know of
+                if found := await self._find_working_key(user):
+                    return found
+            raise
+        self.new_keys.start(user)
+        return key
+
+    async def _find_working_key(self, user: discord.abc.User) -> Key | None:
+        # A used key still works, unless it was good for one use.
+        for status in (KeyStatus.ACTIVE, KeyStatus.USED):
+            for key in await self._list_keys_of(user, self.scope | {"status": status}):
+                if not (key.one_time_use and key.used_at):
+                    return key
+        return None
+
+    async def _find_own_key(self, user: discord.abc.User, value: str | None) -> Key:
+        # `keys.get(value)` would tell a user whether a guessed key of somebody else exists.
+        if value is None:
+            found = await self._find_working_key(user)
+        else:
+            keys = await self._list_keys_of(user, {"key": value})
+            found = next((key for key in keys if key.key_value == value), None)
+        if found is None:
+            raise texts.Refusal(texts.NOT_YOUR_KEY if value else texts.NO_WORKING_KEY)
+        return found
+
+    async def _list_keys_of(
+        self, user: discord.abc.User, filters: Filters | None = None
+    ) -> list[Key]:
+        owned: Filters = {**(filters or {}), "discord_id": user.id}
+        keys = await self.keys.list(**owned).collect()
+        # The service filters already. If it ever ignored the filter, this would leak other
+        # users' keys: `test_other_users_keys_are_hidden_without_the_filter`.
+        return [key for key in keys if key.discord_id == str(user.id)]
