@@ -66,12 +66,12 @@ class _ThreadedEmulator(Emulator):
         self._loop = loop
 
     async def start(self) -> None:
-        await self._run_in_thread(super().start())
+        await self._run_in_own_loop(super().start())
 
     async def close(self) -> None:
-        await self._run_in_thread(super().close())
+        await self._run_in_own_loop(super().close())
 
-    async def _run_in_thread(self, work: Coroutine[Any, Any, None]) -> None:
+    async def _run_in_own_loop(self, work: Coroutine[Any, Any, None]) -> None:
         await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self._loop))
 
 

@@ -1,14 +1,29 @@
-"""The plugin as users meet it: found by its entry point, in a pytest of its own."""
+"""The plugin in another pytest run, as users have it.
+
+Most runs are in this process, by `pytester`. Those that are about processes or imports get one of
+their own. Only `test_a_run_without_the_fixtures_imports_nothing`, and the README's tests, load the
+plugin by its entry point: looking for entry points takes a run longer than all the rest.
+"""
 
 from __future__ import annotations
 
+import sys
 from importlib.metadata import entry_points
 from pathlib import Path
+from textwrap import dedent
 
 import pytest
 
+# `pytester` forgets the modules that a run imports. Extension modules such as jsonschema_rs must
+# not be imported twice in a process, so they are imported before.
+import junkie_async.pytest_plugin  # noqa: F401
+
 from .nested import run, write
 
+pytest_plugins = ["pytester"]
+
+# Ours last: it imports pytest_asyncio, and pytest warns of plugins that are imported already.
+PLUGINS = ("pytest_asyncio.plugin", "anyio.pytest_plugin", "xdist.plugin", "pytest_junkie_async")
 FIXTURES = ("junkie_client", "junkie_emulator", "junkie_factory", "junkie_faults")
 
 BOT = """
@@ -17,7 +32,7 @@ BOT = """
     async def give_key(user):
         try:
             async with JunkieClient(retry=RetryPolicy(attempts=1)) as junkie:
-                return (await junkie.keys.create(provider_id=8969, discord_id=user)).key_value
+                return (await junkie.keys.create(provider_id=42, discord_id=user)).key_value
         except JunkieError:
             return "Please try again later."
 """
@@ -67,28 +82,55 @@ TESTS = """
 """
 
 
+@pytest.fixture
+def nested(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
+    """A folder for pytest runs in this process, without plugins but those of `PLUGINS`."""
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+    return pytester
+
+
+def load(*plugins: str) -> list[str]:
+    """Return the arguments that load plugins."""
+    return [argument for name in plugins for argument in ("-p", name)]
+
+
+def run_tests(nested: pytest.Pytester, *arguments: str, **files: str) -> pytest.RunResult:
+    """Write Python files, given without their ending, and run pytest in this process."""
+    write(nested.path, **files)
+    return nested.runpytest_inprocess("-p", "no:cacheprovider", *load(*PLUGINS), *arguments)
+
+
+def forget_modules(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
+    """Remove modules and their submodules until the end of the test."""
+    for loaded in list(sys.modules):
+        if any(loaded == name or loaded.startswith(f"{name}.") for name in names):
+            monkeypatch.delitem(sys.modules, loaded)
+
+
 def test_pytest_finds_the_plugin() -> None:
-    """It has an entry point, to a module beside the package; install anew if this fails."""
+    """The entry point is a module beside the package. Install the package again if this fails."""
     [found] = [one for one in entry_points(group="pytest11") if one.name == "junkie_async"]
     assert found.value == "pytest_junkie_async"
 
 
-def test_in_strict_mode(tmp_path: Path) -> None:
-    """Each fixture does what it says in pytest-asyncio's strict mode."""
-    write(tmp_path, bot=BOT, test_bot=TESTS)
-    ended = run(tmp_path, "--asyncio-mode=strict")
-    assert "5 passed in" in ended.out, ended.out
+def test_in_strict_mode(nested: pytest.Pytester) -> None:
+    """Each fixture works in pytest-asyncio's strict mode."""
+    result = run_tests(nested, "--asyncio-mode=strict", bot=BOT, test_bot=TESTS)
+    result.assert_outcomes(passed=5)
 
 
+@pytest.mark.slow
 def test_in_auto_mode_by_several_processes(tmp_path: Path) -> None:
-    """Likewise in auto mode, where no test needs a mark, and with pytest-xdist."""
+    """Each fixture works in auto mode, where no test needs a mark, and with pytest-xdist."""
     write(tmp_path, bot=BOT, test_bot=TESTS.replace("@pytest.mark.asyncio", ""))
-    ended = run(tmp_path, "--asyncio-mode=auto", "-n", "2")
+    arguments = [*load(*PLUGINS), "--asyncio-mode=auto", "-n", "2"]
+    ended = run(tmp_path, *arguments, PYTEST_DISABLE_PLUGIN_AUTOLOAD="1")
     assert "5 passed in" in ended.out, ended.out
 
 
-def test_loops_of_other_scopes_and_plugins(tmp_path: Path) -> None:
-    """The emulator answers tests that don't run in the loop of its fixture."""
+def test_loops_of_other_scopes_and_plugins(nested: pytest.Pytester) -> None:
+    """The emulator serves tests that do not run in the event loop of its fixture."""
+    pytest.importorskip("anyio")
     tests = """
         import pytest
         from junkie_async import JunkieClient
@@ -106,26 +148,23 @@ def test_loops_of_other_scopes_and_plugins(tmp_path: Path) -> None:
         async def test_anyio(junkie_client):
             await junkie_client.keys.create(provider_id=1)
     """
-    pytest.importorskip("anyio")
-    write(tmp_path, test_loops=tests)
-    ended = run(tmp_path)
-    assert "2 passed in" in ended.out, ended.out
+    run_tests(nested, test_loops=tests).assert_outcomes(passed=2)
 
 
-def test_fixtures_are_listed(tmp_path: Path) -> None:
-    """`pytest --fixtures` tells what each one is."""
-    listed = run(tmp_path, "--fixtures").out.splitlines()
+def test_fixtures_are_listed(nested: pytest.Pytester) -> None:
+    """`pytest --fixtures` shows a description of each fixture."""
+    listed = run_tests(nested, "--fixtures").outlines
     for name in FIXTURES:
         [line] = [number for number, text in enumerate(listed) if text.startswith(f"{name} -- ")]
         assert listed[line + 1].startswith("    ")
         assert not listed[line + 1].startswith("    no docstring")
 
 
-def test_a_run_without_fixtures_costs_nothing(
+def test_a_run_without_the_fixtures_imports_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where no fixture is used, neither the package nor what it brings is imported."""
-    monkeypatch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)  # it would bring sqlite3
+    """A run that uses no fixture imports neither the package nor its dependencies."""
+    monkeypatch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)  # coverage imports sqlite3
     tests = """
         import sys
 
@@ -140,42 +179,42 @@ def test_a_run_without_fixtures_costs_nothing(
     assert "1 passed in" in ended.out, ended.out
 
 
-def test_without_the_emulators_libraries(tmp_path: Path) -> None:
-    """A fixture says which extra brings what is missing; a test that uses none passes."""
+def test_without_the_emulators_libraries(
+    nested: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A fixture whose library is missing is an error; a test that uses none passes."""
     tests = """
         def test_emulator(junkie_emulator): ...
         def test_factory(junkie_factory): ...
         def test_nothing(): ...
     """
-    write(tmp_path, test_it=tests)
-    ended = run(tmp_path, before="import sys; sys.modules['jsonschema_rs'] = None")
-    assert "1 passed, 2 errors in" in ended.out
-    assert (
-        ended.out.count('The fixtures need jsonschema-rs: pip install "junkie_async[pytest]"') >= 2
-    )
+    forget_modules(monkeypatch, "junkie_async.emulator", "junkie_async.pytest_plugin")
+    monkeypatch.setitem(sys.modules, "jsonschema_rs", None)
+    result = run_tests(nested, test_it=tests)
+    result.assert_outcomes(passed=1, errors=2)
+    hints = [line for line in result.outlines if 'pip install "junkie_async[pytest]"' in line]
+    assert len(hints) >= 2
 
 
-def test_without_pytest_asyncio(tmp_path: Path) -> None:
-    """Only `junkie_client` needs it, and says so."""
+def test_without_pytest_asyncio(nested: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without pytest-asyncio only `junkie_client` fails, without a traceback."""
     tests = """
         def test_client(junkie_client): ...
         def test_emulator(junkie_emulator): ...
     """
-    write(tmp_path, test_it=tests)
-    (tmp_path / "pytest.ini").write_text("[pytest]\nfilterwarnings = error\n", "utf-8")
-    ended = run(
-        tmp_path,
-        *("-p", "pytest_junkie_async"),
-        before="import sys; sys.modules['pytest_asyncio'] = None",
-        PYTEST_DISABLE_PLUGIN_AUTOLOAD="1",
-    )
-    assert "1 passed, 1 error in" in ended.out
-    assert 'junkie_client needs pytest-asyncio: pip install "junkie_async[pytest]"' in ended.out
-    assert "Traceback" not in ended.out
+    forget_modules(monkeypatch, "pytest_junkie_async")
+    monkeypatch.setitem(sys.modules, "pytest_asyncio", None)
+    # The usual settings have one for pytest-asyncio, which this run does not know.
+    nested.path.joinpath("test_it.py").write_text(dedent(tests), "utf-8")
+    nested.path.joinpath("pytest.ini").write_text("[pytest]\nfilterwarnings = error\n", "utf-8")
+    result = nested.runpytest_inprocess(*load("pytest_junkie_async"))
+    result.assert_outcomes(passed=1, errors=1)
+    assert 'pip install "junkie_async[pytest]"' in result.stdout.str()
+    assert "Traceback" not in result.stdout.str()
 
 
-def test_values_depend_on_the_test_alone(tmp_path: Path) -> None:
-    """Neither the order of tests nor which of them run changes what the factory makes."""
+def test_values_depend_on_the_test_alone(nested: pytest.Pytester) -> None:
+    """What the factory creates depends neither on the order nor on the selection of tests."""
     tests = """
         import pathlib
 
@@ -185,10 +224,10 @@ def test_values_depend_on_the_test_alone(tmp_path: Path) -> None:
         def test_one(junkie_factory): note("one", junkie_factory)
         def test_two(junkie_factory): note("two", junkie_factory)
     """
-    write(tmp_path, test_it=tests)
     seen = []
     for order in (["test_it.py"], ["test_it.py::test_two", "test_it.py::test_one"]):
-        run(tmp_path, *order)
-        seen.append([(tmp_path / name).read_text("utf-8") for name in ("one", "two")])
+        run_tests(nested, *order, test_it=tests).assert_outcomes(passed=2)
+        files = [nested.path / name for name in ("one", "two")]
+        seen.append([file.read_text("utf-8") for file in files])
     assert seen[0] == seen[1]
     assert len({*"\n".join(seen[0]).split()}) == 4
