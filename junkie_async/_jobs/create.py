@@ -102,8 +102,8 @@ class CreateJob(Job[Intent | KeyBatch, KeyBatch, CreateReport]):
                 return
             elif self._reconciler is None:
                 raise OutcomeUnknownError(
-                    "outcome unknown: an earlier run sent calls without markers, so their keys"
-                    " can't be recognized: look for them before you begin a new job"
+                    "outcome unknown: an earlier run sent calls without markers, so the job can't"
+                    " find their keys. Look for them before you start a new job"
                 )
             else:
                 for adopted in await self._reconciler.reconcile():

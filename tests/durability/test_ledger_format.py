@@ -1,0 +1,81 @@
+"""The file format of ledgers, so that later versions resume the jobs of earlier ones."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Final
+
+from junkie_async import JunkieClient, provisioning
+
+from .server import PROVIDER, RECONCILE_AFTER, Row, Service
+
+_SCHEMA: Final = """
+CREATE TABLE job (id TEXT NOT NULL, arguments TEXT NOT NULL, begun REAL NOT NULL);
+CREATE TABLE attempt (number INTEGER PRIMARY KEY, amount INTEGER NOT NULL,
+                      open INTEGER NOT NULL, suspect INTEGER NOT NULL);
+CREATE TABLE key (value TEXT NOT NULL, attempt INTEGER NOT NULL);
+CREATE INDEX key_attempt ON key (attempt);
+"""
+
+# Written by version 0.1 before its modules were moved: a job of 5 keys that was cancelled after a
+# response with 3 of them. Only the port of the base URL is filled in.
+_LEDGER: Final = (
+    _SCHEMA
+    + """
+INSERT INTO attempt VALUES (0, 5, 1, 1);
+INSERT INTO job VALUES ('r755ie6k', '{"provider_id":7,"amount":5,"key_name":"launch",
+"validity_minutes":60,"hwid_limit":2,"base_url":"URL","marker":"jk"}', 1795748651.59469);
+INSERT INTO key VALUES ('JNK-42480a5d2f34-2', 0);
+INSERT INTO key VALUES ('JNK-67a97c65c1e5-5', 0);
+INSERT INTO key VALUES ('JNK-7a02f7c1bd87-7', 0);
+PRAGMA application_id = 1785621297;
+PRAGMA user_version = 1;
+"""
+)
+_LOGGED: Final = ("JNK-42480a5d2f34-2", "JNK-67a97c65c1e5-5", "JNK-7a02f7c1bd87-7")
+
+
+async def test_a_ledger_of_version_0_1_is_resumed(tmp_path: Path) -> None:
+    """Its keys come first, a key of its open call is adopted, and the last one is created."""
+    path = tmp_path / "launch.db"
+    async with Service(seed=1) as service, JunkieClient("jk_test", base_url=service.url) as client:
+        with closing(sqlite3.connect(path)) as db:
+            db.executescript(_LEDGER.replace("URL", service.url))
+        for key_id, value in enumerate(_LOGGED, 1000):
+            service.rows[key_id] = Row(key_id, value, "launch jk-r755ie6k.0", foreign=False)
+        late = service.make(1, "launch jk-r755ie6k.0")
+        status = provisioning.status(path)
+        report = await client.keys.create_many(
+            5,
+            provider_id=PROVIDER,
+            key_name="launch",
+            validity_minutes=timedelta(hours=1),
+            hwid_limit=2,
+            ledger=path,
+            reconcile_after=RECONCILE_AFTER,
+        )
+        assert sorted(report.keys) == sorted(service.values())
+    assert (status.job, status.requested, status.created, status.open) == ("r755ie6k", 5, 3, 2)
+    assert status.begun_at == datetime.fromtimestamp(1795748651.59469, UTC)
+    assert report.keys[:4] == (*_LOGGED, *late)
+    assert [row.name for row in service.rows.values() if row.value == report.keys[4]] == [
+        "launch jk-r755ie6k.1"
+    ]
+
+
+async def test_a_new_ledger_has_the_format_of_version_0_1(tmp_path: Path) -> None:
+    """The schema, the application ID and the version are those that earlier versions read."""
+    path = tmp_path / "launch.db"
+    async with Service() as service, JunkieClient("jk_test", base_url=service.url) as client:
+        await client.keys.create_many(1, provider_id=PROVIDER, ledger=path)
+    with closing(sqlite3.connect(path)) as db:
+        written = [sql for (sql,) in db.execute("SELECT sql FROM sqlite_schema")]
+        pragmas = [
+            db.execute(f"PRAGMA {name}").fetchone()[0]
+            for name in ("application_id", "user_version", "journal_mode")
+        ]
+    assert "".join(f"{sql};" for sql in written) == _SCHEMA.strip().replace(";\n", ";")
+    assert pragmas == [1785621297, 1, "wal"]

@@ -1,0 +1,230 @@
+"""The texts of errors from jobs and ledgers."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing, closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from junkie_async import (
+    BatchError,
+    ConfigurationError,
+    CreateJob,
+    DeleteJob,
+    InvalidRequestError,
+    JunkieClient,
+    JunkieError,
+    KeyBatch,
+    Outcome,
+    RetryPolicy,
+    ServerError,
+    provisioning,
+)
+from junkie_async._hooks import InFlightCallback
+from junkie_async._jobs import ledger, markers
+from tests.durability.server import Service
+from tests.unit.job_service import Service as ServiceInMemory
+
+
+def _make_create(error: Exception | None = None, count: int = 100) -> Any:
+    async def create(amount: int, marker: str | None, on_in_flight: InFlightCallback) -> KeyBatch:
+        if error is not None:
+            raise error
+        return KeyBatch(keys=("K",) * count, count=count)
+
+    return create
+
+
+@pytest.mark.parametrize(
+    ("create", "message"),
+    [
+        (
+            _make_create(ServerError("down", status=503, outcome=Outcome.NOT_EXECUTED)),
+            "the job ended early: down [503]",
+        ),
+        (_make_create(KeyError("JNK-SECRET")), "the job ended early: KeyError was raised"),
+        (
+            _make_create(count=99),
+            "the job ended early: requested 100 keys, but the response has 99",
+        ),
+    ],
+    ids=["service", "caller", "wrong count"],
+)
+async def test_jobs_that_end_early(create: Any, message: str) -> None:
+    """The text has the first failure, unless somebody else's exception could quote a key value."""
+    with pytest.raises(BatchError) as caught:
+        await CreateJob(100, create, concurrency=1)
+    assert str(caught.value) == message
+
+
+async def test_an_iterable_that_awaits_a_cancelled_task() -> None:
+    """The cause says what happened to the iterable."""
+
+    async def keys() -> AsyncIterator[int]:
+        yield 1
+        raise asyncio.CancelledError
+
+    with pytest.raises(BatchError) as caught:
+        await DeleteJob(keys(), ServiceInMemory().delete, concurrency=1)
+    assert str(caught.value.__cause__) == "the iterable of keys awaited a cancelled task"
+
+
+async def test_a_job_that_is_run_twice() -> None:
+    """The text says how to run it again."""
+    job = ServiceInMemory().create_job(1)
+    await job
+    with pytest.raises(RuntimeError) as caught:
+        await job
+    assert str(caught.value) == "a job runs only once: make a new job to run it again"
+
+
+def _delete(keys: Any, **options: Any) -> DeleteJob:
+    return DeleteJob(keys, ServiceInMemory().delete, **{"concurrency": 1, **options})
+
+
+@pytest.mark.parametrize(
+    ("provoke", "message"),
+    [
+        (
+            lambda: _delete("JNK-1"),
+            (
+                "keys must be an iterable or async iterable of IDs, key values or Keys,"
+                " got a single string"
+            ),
+        ),
+        (lambda: _delete([], on_progress=5), "on_progress must be a callable or None, got 5"),
+        (
+            lambda: markers.check_prefix("two words"),
+            "marker must be a string without spaces, got 'two words'",
+        ),
+        (
+            lambda: markers.check_room("x" * 250, "jk"),
+            (
+                "key_name must be a string of at most 232 characters, since the job's marker"
+                " follows it, got one of 250 characters"
+            ),
+        ),
+        (
+            lambda: provisioning.status(""),
+            "ledger must be the path of a file, as a str or Path, got ''",
+        ),
+    ],
+    ids=["keys", "on_progress", "marker", "key_name", "ledger"],
+)
+def test_bad_arguments(provoke: Callable[[], object], message: str) -> None:
+    """The text names the argument, what it must be, and what it is."""
+    with pytest.raises(InvalidRequestError) as caught:
+        provoke()
+    assert str(caught.value) == message
+
+
+# --- ledgers --------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+async def service() -> AsyncIterator[Service]:
+    """Start a service whose faults are those of its script."""
+    async with Service() as service:
+        yield service
+
+
+@pytest.fixture
+async def make_job(service: Service, tmp_path: Path) -> AsyncIterator[Callable[..., CreateJob]]:
+    """Make jobs of one key with the same ledger."""
+    retry = RetryPolicy(attempts=1)
+    async with JunkieClient("jk_test", base_url=service.url, retry=retry) as client:
+
+        def make(**fields: Any) -> CreateJob:
+            options = {"provider_id": 7, "ledger": tmp_path / "a.db", **fields}
+            return client.keys.create_many(1, **options)
+
+        yield make
+
+
+async def _fail(job: CreateJob) -> str:
+    with pytest.raises(JunkieError) as caught:
+        await job
+    return str(caught.value)
+
+
+async def test_a_ledger_that_is_open(make_job: Callable[..., CreateJob], tmp_path: Path) -> None:
+    """The text says what to wait for."""
+    async with aclosing(aiter(make_job())) as batches:
+        await anext(batches)
+        assert await _fail(make_job()) == (
+            f"the ledger {tmp_path}/a.db can't be opened: another job has it open:"
+            " wait until that one has ended"
+        )
+
+
+async def test_a_ledger_that_cannot_be_created(
+    make_job: Callable[..., CreateJob], tmp_path: Path
+) -> None:
+    """The text has the reason of the operating system."""
+    path = tmp_path / "nowhere" / "a.db"
+    assert await _fail(make_job(ledger=path)) == (
+        f"the ledger {path} can't be opened: [Errno 2] No such file or directory: '{path}.lock'"
+    )
+
+
+async def test_a_file_that_is_not_a_ledger(
+    make_job: Callable[..., CreateJob], tmp_path: Path
+) -> None:
+    """A job and `status` say the same of another application's database."""
+    path = tmp_path / "a.db"
+    with closing(sqlite3.connect(path)) as db:
+        db.execute("CREATE TABLE bills (cents INTEGER)")
+    message = f"{path} is not a ledger: choose another path"
+    assert await _fail(make_job()) == message
+    with pytest.raises(ConfigurationError) as caught:
+        provisioning.status(path)
+    assert str(caught.value) == message
+
+
+def test_a_ledger_that_does_not_exist(tmp_path: Path) -> None:
+    """The text has SQLite's reason."""
+    with pytest.raises(ConfigurationError) as caught:
+        provisioning.status(tmp_path / "a.db")
+    assert str(caught.value) == (
+        f"the ledger {tmp_path}/a.db can't be read: unable to open database file"
+    )
+
+
+async def test_a_ledger_of_other_arguments(make_job: Callable[..., CreateJob]) -> None:
+    """The text has the recorded value and the given one."""
+    await make_job()
+    assert await _fail(make_job(is_premium=True)) == (
+        "is_premium must be None, as in the ledger, got True"
+    )
+
+
+async def test_a_disk_that_is_full(
+    make_job: Callable[..., CreateJob], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The text says that the job can be resumed."""
+
+    def fail(db: sqlite3.Connection, statements: object) -> None:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    monkeypatch.setattr(ledger, "_commit_batch", fail)
+    assert await _fail(make_job()) == (
+        f"the job ended early: the ledger {tmp_path}/a.db can't be written: database or disk is"
+        " full. Run the job again when it can: it resumes where the ledger ends"
+    )
+
+
+async def test_an_outcome_that_stays_unknown(
+    service: Service, make_job: Callable[..., CreateJob]
+) -> None:
+    """The text says why the job can't find out, and what to do first."""
+    service.script.append("no response")
+    await _fail(make_job(marker=None))
+    assert await _fail(make_job(marker=None)) == (
+        "the job ended early: outcome unknown: an earlier run sent calls without markers, so the"
+        " job can't find their keys. Look for them before you start a new job"
+    )
