@@ -1,345 +1,174 @@
-"""The steps of `junkie demo`: what bots and web apps do with keys, by one line of code each."""
+"""The steps of `junkie demo`: what bots and web apps do with keys, and what each must come to."""
 
 import asyncio
 import csv
-from collections.abc import Awaitable, Callable, Collection, Iterable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias, Unpack
 
 import attrs
 
-from .. import JunkieClient, KeyStatus, OnProgress
+from .. import ActionResult, Filters, JunkieClient, Key, KeyStatus, OnProgress
 from ..export import export_keys, unmark
-from ._steps import Step
 
-PROVIDER: Final = 8969
-SERVICE: Final = 20542
-FOLDER: Final = 7
-DEVICE: Final = "DEMO-PC"
-PAGE: Final = 100
-"""Keys in a page, and in a batch, at most."""
-BULK: Final = 1000
-"""Keys in a bulk delete at most."""
-LEAST: Final = 10
+LIVE_PAGES: Final = 5  # with the other steps: 12 requests, if none is retried
+_DEVICE: Final = "DEMO-PC"
+
+RunStep: TypeAlias = Callable[[OnProgress], Awaitable[int]]
 
 
 @attrs.frozen
-class Plan:
-    """How many keys are made, and how many of them the steps are about.
+class Step:
+    """A step and its expected counts, which are None where other clients may change them.
 
     Attributes:
-        keys: All of them, `LEAST` or more.
+        name: Its label in the table.
+        run: Runs it and returns how many keys came back right.
+        keys: How many keys that must be.
+        calls: How many requests of each operation it must make.
+        held: How many keys the service must hold afterwards.
     """
 
-    keys: int
-
-    @property
-    def premium(self) -> int:
-        """Keys that are filed in a folder and bound to a device: every fifth."""
-        return self.keys // 5
-
-    @property
-    def standard(self) -> int:
-        """All other keys."""
-        return self.keys - self.premium
-
-    @property
-    def expired(self) -> int:
-        """Standard keys whose expiry is moved into the past."""
-        return min(100, self.standard // 2)
-
-    @property
-    def few(self) -> int:
-        """Keys that are looked up, revoked or unbound one by one."""
-        return min(10, self.premium)
-
-    @property
-    def rest(self) -> int:
-        """What the purge leaves."""
-        return self.keys - self.expired
+    name: str
+    run: RunStep
+    keys: int | None = None
+    calls: Mapping[str, int] | None = None
+    held: int | None = None
 
 
-class Demo:
-    """The steps, over the public client alone. They count what came back, not what was sent.
+class LiveDemo:
+    """The steps against a real service: a bounded number of reads, and no changes."""
 
-    Args:
-        junkie: A client of a service without any keys.
-        plan: How many keys.
-        path: Where the CSV file goes.
-
-    Attributes:
-        example: How a key that was found shows itself in a log.
-        purged: Keys that the purge deleted.
-        deleted: Keys that the last deletion deleted.
-        left: Keys that are there at the end.
-    """
-
-    def __init__(self, junkie: JunkieClient, plan: Plan, path: Path) -> None:
+    def __init__(self, junkie: JunkieClient) -> None:
         self._keys = junkie.keys
-        self._plan = plan
-        self._path = path
-        self._standard: tuple[str, ...] = ()
-        self._premium: tuple[str, ...] = ()
-        self.example = ""
-        self.purged = self.deleted = self.left = 0
+        self.example: Key | None = None
 
     def steps(self) -> list[Step]:
-        """Give the steps, with what each should come to."""
-        return [*self._filling(), *self._reading(), *self._changing(), *self._emptying()]
-
-    def _filling(self) -> list[Step]:
-        plan = self._plan
+        """Return the steps in order."""
         return [
-            Step(
-                name="create_many",
-                run=self._create_standard,
-                expected=plan.standard,
-                calls={"createKeyBatch": _calls(plan.standard)},
-                held=plan.standard,
-            ),
-            Step(
-                name="create_many, premium",
-                run=self._create_premium,
-                expected=plan.premium,
-                calls={"createKeyBatch": _calls(plan.premium)},
-                held=plan.keys,
-            ),
+            Step("count, all", self._count()),
+            Step(f"list, {LIVE_PAGES} pages", self._walk_pages),
+            Step("get", self._get_example),
+            *(Step(f"count, {status}", self._count(status=status)) for status in KeyStatus),
+            Step("folders", self._list_folders),
         ]
 
-    def _reading(self) -> list[Step]:
-        plan = self._plan
-        return [
-            Step(
-                name="list, all",
-                run=self._walk,
-                expected=plan.keys,
-                calls={"listKeys": _calls(plan.keys)},
-                held=plan.keys,
-            ),
-            Step(
-                name="list, one folder",
-                run=self._list_folder,
-                expected=plan.premium,
-                calls={"listKeys": _calls(plan.premium)},
-                held=plan.keys,
-            ),
-            Step(
-                name="find",
-                run=self._find,
-                expected=plan.few,
-                calls={"listKeys": plan.few},
-                held=plan.keys,
-            ),
-        ]
+    def _count(self, **filters: Unpack[Filters]) -> RunStep:
+        return lambda _: self._keys.list(**filters).count()
 
-    def _changing(self) -> list[Step]:
-        plan = self._plan
-        return [
-            Step(
-                name="update, expires_at",
-                run=self._expire,
-                expected=plan.expired,
-                calls={"updateKey": plan.expired},
-                held=plan.keys,
-            ),
-            Step(
-                name="invalidate",
-                run=self._invalidate,
-                expected=plan.few,
-                calls={"updateKey": plan.few},
-                held=plan.keys,
-            ),
-            Step(
-                name="reset_hwid",
-                run=self._reset,
-                expected=plan.few,
-                calls={"resetKeyHwid": plan.few, "listKeys": 1},
-                held=plan.keys,
-            ),
-            Step(
-                name="count, by status",
-                run=self._count_by_status,
-                expected=plan.keys,
-                calls={"listKeys": len(KeyStatus)},
-                held=plan.keys,
-                rated=False,
-            ),
-        ]
+    async def _walk_pages(self, on_progress: OnProgress) -> int:
+        pages_read = keys_read = 0
+        # The default prefetch would request pages beyond the last one.
+        async with aclosing(self._keys.list(prefetch=1).pages()) as pages:
+            async for page in pages:
+                self.example = self.example or next(iter(page.keys), None)
+                keys_read += len(page.keys)
+                on_progress(keys_read, page.pagination.total)
+                pages_read += 1
+                if pages_read == LIVE_PAGES:
+                    break
+        return keys_read
 
-    def _emptying(self) -> list[Step]:
-        plan = self._plan
-        return [
-            Step(
-                name="all keys to CSV",
-                run=self._export,
-                expected=plan.keys,
-                calls={"listKeys": _calls(plan.keys)},
-                held=plan.keys,
-            ),
-            Step(
-                name="purge, expired",
-                run=self._purge,
-                expected=plan.expired,
-                calls={"listKeys": _calls(plan.expired), "bulkDeleteKeys": 1},
-                held=plan.rest,
-            ),
-            Step(
-                name="delete_many, the rest",
-                run=self._delete_rest,
-                expected=plan.rest,
-                calls={"bulkDeleteKeys": _calls(plan.rest, BULK)},
-                held=0,
-            ),
-            Step(
-                name="count, at the end",
-                run=self._count_left,
-                expected=0,
-                calls={"listKeys": 1},
-                held=0,
-            ),
-        ]
+    async def _get_example(self, _: OnProgress) -> int:
+        if self.example is None:
+            return 0
+        self.example = await self._keys.get(self.example.id)
+        return 1
 
-    @property
-    def created(self) -> int:
-        """Keys that the batches created."""
-        return len(self._standard) + len(self._premium)
+    async def _list_folders(self, _: OnProgress) -> int:
+        return len(await self._keys.folders())
 
-    async def _create_standard(self, progress: OnProgress) -> int:
-        report = await self._keys.create_many(
-            self._plan.standard,
-            provider_id=PROVIDER,
-            service_id=SERVICE,
-            validity_minutes=timedelta(days=30),
-            on_progress=progress,
-        )
-        self._standard = report.keys
-        return len(set(report.keys))
 
-    async def _create_premium(self, progress: OnProgress) -> int:
-        report = await self._keys.create_many(
-            self._plan.premium,
-            provider_id=PROVIDER,
-            service_id=SERVICE,
-            folder_id=FOLDER,
-            is_premium=True,
-            hwid=DEVICE,
-            hwid_limit=3,
-            on_progress=progress,
-        )
-        self._premium = report.keys
-        return len(set(report.keys))
+class Demo(LiveDemo):
+    """The steps against an empty service. They count what came back, not what was sent.
 
-    async def _walk(self, progress: OnProgress) -> int:
-        seen = []
-        async for key in self._keys.list():
-            seen.append(key.key_value)
-            if len(seen) % PAGE == 0:
-                progress(len(seen), self._plan.keys)
-        return _matching(seen, {*self._standard, *self._premium})
+    Args:
+        junkie: A client of the service.
+        amount: How many keys to create, 10 or more.
+        path: The CSV file to write.
+    """
 
-    async def _list_folder(self, _: OnProgress) -> int:
-        keys = await self._keys.list(folder_id=FOLDER).collect()
-        return _matching((key.key_value for key in keys), set(self._premium))
+    def __init__(self, junkie: JunkieClient, amount: int, path: Path) -> None:
+        super().__init__(junkie)
+        self._amount = amount
+        self._path = path
+        self._expired = min(100, amount // 2)
+        self._few = min(10, amount // 5)
+        self._values: tuple[str, ...] = ()
 
-    async def _find(self, progress: OnProgress) -> int:
-        found = []
-
-        async def find(value: str) -> None:
-            key = await self._keys.find(value)
-            if key is not None and key.key_value == value:
-                found.append(key)
-
-        await _each(self._premium[: self._plan.few], find, progress)
-        self.example = repr(found[0]) if found else ""
-        return len(found)
-
-    async def _expire(self, progress: OnProgress) -> int:
+    def steps(self) -> list[Step]:
+        """Return the steps in order: a page or a batch has 100 keys, a bulk delete 1,000."""
+        amount, expired, few = self._amount, self._expired, self._few
+        hundreds, rest, one = -(-amount // 100), amount - expired, {"listKeys": 1}
         past = datetime.now(UTC) - timedelta(days=1)
+        expire = self._act_on(slice(expired), partial(self._keys.update, expires_at=past))
+        invalidate = self._act_on(slice(-few, None), self._keys.invalidate)
+        reset = self._act_on(slice(few), self._keys.reset_hwid)
+        by_status = (rest - few, 0, expired, few)
+        return [
+            Step("create_many", self._create, amount, {"createKeyBatch": hundreds}, amount),
+            Step("list", self._walk, amount, {"listKeys": hundreds}, amount),
+            Step("find", self._find_few, few, {"listKeys": few}, amount),
+            Step("update, expires_at", expire, expired, {"updateKey": expired}, amount),
+            Step("invalidate", invalidate, few, {"updateKey": few}, amount),
+            Step("reset_hwid", reset, few, {"resetKeyHwid": few}, amount),
+            Step("count, bound", self._count(hwid=_DEVICE), amount - few, one, amount),
+            *(
+                Step(f"count, {status}", self._count(status=status), keys, one, amount)
+                for status, keys in zip(KeyStatus, by_status, strict=True)
+            ),
+            Step("export to CSV", self._export, amount, {"listKeys": hundreds}, amount),
+            Step("purge, expired", self._purge, expired, {**one, "bulkDeleteKeys": 1}, rest),
+            Step("delete_many", self._delete_rest, rest, {"bulkDeleteKeys": -(-rest // 1000)}, 0),
+            Step("count, at the end", self._count(), 0, one, 0),
+        ]
 
-        async def expire(value: str) -> bool:
-            return (await self._keys.update(value, expires_at=past)).success
+    def _act_on(self, which: slice, act: Callable[[str], Awaitable[ActionResult]]) -> RunStep:
+        async def run(_: OnProgress) -> int:
+            results = await asyncio.gather(*map(act, self._values[which]))
+            return sum(result.success for result in results)
 
-        return await _each(self._standard[: self._plan.expired], expire, progress)
+        return run
 
-    async def _invalidate(self, progress: OnProgress) -> int:
-        async def invalidate(value: str) -> bool:
-            return (await self._keys.invalidate(value)).success
+    async def _create(self, on_progress: OnProgress) -> int:
+        report = await self._keys.create_many(
+            self._amount, provider_id=8969, hwid=_DEVICE, on_progress=on_progress
+        )
+        self._values = report.keys
+        return len(set(report.keys))
 
-        return await _each(self._standard[-self._plan.few :], invalidate, progress)
+    async def _walk(self, on_progress: OnProgress) -> int:
+        values: list[str] = []
+        async for key in self._keys.list():
+            values.append(key.key_value)
+            if len(values) % 100 == 0:
+                on_progress(len(values), self._amount)
+        return _count_matches(values, self._values)
 
-    async def _reset(self, progress: OnProgress) -> int:
-        await _each(self._premium[: self._plan.few], self._keys.reset_hwid, progress)
-        return self._plan.premium - await self._keys.list(hwid=DEVICE).count()
+    async def _find_few(self, _: OnProgress) -> int:
+        values = self._values[: self._few]
+        found = [key for key in await asyncio.gather(*map(self._keys.find, values)) if key]
+        self.example = next(iter(found), None)
+        return _count_matches([key.key_value for key in found], values)
 
-    async def _count_by_status(self, _: OnProgress) -> int:
-        plan = self._plan
-        expected = {
-            KeyStatus.ACTIVE: plan.rest - plan.few,
-            KeyStatus.USED: 0,
-            KeyStatus.EXPIRED: plan.expired,
-            KeyStatus.INVALIDATED: plan.few,
-        }
-        counts = await asyncio.gather(*(self._keys.list(status=each).count() for each in expected))
-        right = sum(map(min, counts, expected.values()))
-        return right - (sum(counts) - right)
+    async def _export(self, on_progress: OnProgress) -> int:
+        await export_keys(self._keys.list(), self._path, format="csv", on_progress=on_progress)
+        with self._path.open(encoding="utf-8", newline="") as file:
+            values = [unmark(row["key_value"]) for row in csv.DictReader(file)]
+        return _count_matches(values, self._values)
 
-    async def _export(self, progress: OnProgress) -> int:
-        keys = self._keys.list()
-        await export_keys(keys, self._path, format="csv", on_progress=progress)
-        return _matching(_values(self._path), {*self._standard, *self._premium})
+    async def _purge(self, on_progress: OnProgress) -> int:
+        return (await self._keys.purge(status=KeyStatus.EXPIRED, on_progress=on_progress)).deleted
 
-    async def _purge(self, progress: OnProgress) -> int:
-        report = await self._keys.purge(status=KeyStatus.EXPIRED, on_progress=progress)
-        self.purged = report.deleted
-        return report.deleted
-
-    async def _delete_rest(self, progress: OnProgress) -> int:
-        rest = (*self._standard[self._plan.expired :], *self._premium)
-        report = await self._keys.delete_many(rest, on_progress=progress)
-        self.deleted = report.deleted
-        return report.deleted
-
-    async def _count_left(self, _: OnProgress) -> int:
-        self.left = await self._keys.list().count()
-        return self.left
-
-
-def _values(path: Path) -> list[str]:
-    """Read the key values back from a CSV file."""
-    with path.open(encoding="utf-8", newline="") as file:
-        return [unmark(cells["key_value"]) for cells in csv.DictReader(file)]
-
-
-def _calls(keys: int, most: int = PAGE) -> int:
-    """Tell how many calls so many keys take."""
-    return -(-keys // most)
-
-
-def _matching(seen: Iterable[str], wanted: Collection[str]) -> int:
-    """Count the wanted keys that were seen; each one too many, or twice, takes one off."""
-    values = list(seen)
-    right = len(set(values).intersection(wanted))
-    return right - (len(values) - right)
+    async def _delete_rest(self, on_progress: OnProgress) -> int:
+        values = self._values[self._expired :]
+        return (await self._keys.delete_many(values, on_progress=on_progress)).deleted
 
 
-async def _each(
-    keys: Collection[str], act: Callable[[str], Awaitable[object]], progress: OnProgress
-) -> int:
-    """Do the same to many keys at once, and count those that it worked for."""
-    worked = done = 0
-
-    async def one(key: str) -> None:
-        nonlocal worked, done
-        result = await act(key)  # not within the sum, which would be read before it
-        worked += bool(result)
-        done += 1
-        progress(done, len(keys))
-
-    try:
-        async with asyncio.TaskGroup() as group:
-            for key in keys:
-                group.create_task(one(key))
-    except ExceptionGroup as failures:
-        raise failures.exceptions[0] from None
-    return worked
+def _count_matches(values: Sequence[str], expected: Sequence[str]) -> int:
+    """Count the expected values; a stranger or a duplicate takes one off, so that it shows."""
+    found = len(set(values).intersection(expected))
+    return found - (len(values) - found)

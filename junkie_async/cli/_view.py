@@ -93,7 +93,7 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     table = Table(*header, box=box.SIMPLE_HEAD, show_edge=False)
     for row in rows:
         table.add_row(*(Text(one_line(cell)) for cell in row))
-    _console().print(table)
+    make_console().print(table)
 
 
 def reference_record(key: int | str, *, show_value: bool) -> dict[str, Any]:
@@ -130,7 +130,7 @@ def key_writer(view: ViewOptions) -> KeyWriter:
             _without_controls(json_line(key_record(key, view))) for key in keys
         )
     if is_drawn():
-        return _KeyTable(_console(), view).print
+        return _KeyTable(make_console(), view).print
     return lambda keys: _print_lines("\t".join(_row(key, view)) for key in keys)
 
 
@@ -139,8 +139,9 @@ async def write(writer: KeyWriter, keys: Sequence[Key]) -> None:
     await asyncio.to_thread(writer, keys)
 
 
-def _console() -> Console:
-    return Console(highlight=False)
+def make_console() -> Console:
+    """Make a console for stdout that draws in terminals only, whatever ``$FORCE_COLOR`` says."""
+    return Console(highlight=False, force_terminal=None if sys.stdout.isatty() else False)
 
 
 def _shown(value: str, in_full: bool) -> str:

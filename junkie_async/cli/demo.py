@@ -1,73 +1,61 @@
-"""`junkie demo`: all of it once, over HTTP, counted on both sides."""
+"""`junkie demo`: every operation once, over HTTP, with its counts checked on both sides."""
 
 import asyncio
-import os
-import stat
+import time
 from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
-import aiohttp
-import attrs
 import typer
 from rich.console import Console
+from rich.text import Text
 
-from .. import JunkieClient
+from .. import AttemptEvent, Hooks, JunkieClient, RetryPolicy
 from ._client import Settings, settings
-from ._demo_steps import LEAST, Demo, Plan
-from ._live_steps import RETRY, Live, RequestMeter
-from ._output import ExitCode, fail, friendly_errors, load_emulator
-from ._screen import make_console, make_screen, print_line
-from ._steps import Result, run_steps
-
-if TYPE_CHECKING:
-    from ..emulator import Emulator
-
-_EXAMPLE = 48
-"""Letters of a key's repr that are shown."""
+from ._demo_steps import Demo, LiveDemo, Step
+from ._output import ExitCode, fail, file_errors, friendly_errors, load_emulator
+from ._progress import progress
+from ._view import make_console
 
 
 def demo(
     context: typer.Context,
     keys: Annotated[
-        int, typer.Option(min=LEAST, max=1_000_000, help="How many keys are made.")
+        int, typer.Option(min=10, max=1_000_000, help="How many keys to create.")
     ] = 5000,
     csv: Annotated[
-        Path, typer.Option(help="Where the CSV file of all keys goes; only you may read it.")
+        Path,
+        typer.Option(dir_okay=False, help="CSV file for all keys; only you may read it."),
     ] = Path("junkie-demo.csv"),
     live: Annotated[
         bool,
         typer.Option(
             "--live",
-            help="Read from the real service instead, with $JUNKIE_API_KEY: some twelve requests, "
-            "which change nothing.",
+            help="Read from the real service instead, with your API key: about 12 requests, which "
+            "change nothing.",
         ),
     ] = False,
 ) -> None:
     """Show what the SDK does: no account, no network, a few seconds.
 
-    It starts the emulator and does the real thing over HTTP: creates keys, walks and filters
-    them, finds, updates and unbinds some, writes a CSV file, purges, deletes. Every count is held
-    against what was expected and against what the emulator counted; the exit code is 0 only when
-    all of them agree.
+    The demo starts the emulator and sends real HTTP requests: it creates, lists, finds, updates,
+    invalidates, counts, exports, purges and deletes keys. Every count is compared with the
+    expected one and with the emulator's own. The exit code is 0 only when all of them agree.
     """
-    console = make_console()
-    with friendly_errors():
+    with friendly_errors(), file_errors(f"--csv {csv}"):
         if live:
             _refuse_with_live(context, "keys", "csv")
-            asyncio.run(_live(console, settings(context)))
+            asyncio.run(_run_live(settings(context)))
             return
-        _check_path(csv)
-        plan = Plan(keys)
-        try:
-            run = asyncio.run(_demo(console, plan, csv))
-        except OSError as error:  # the client has its own errors, so this is the file's
-            fail(f"--csv {csv}: {error.strerror or error}")
-    _conclude(console, plan, csv, run)
-    if run.problems:
-        print_line(console, "It does not add up:", "bold red")
-        for problem in run.problems:
-            print_line(console, f"- {problem}")
+        if not csv.parent.is_dir():
+            fail(f"--csv {csv}: there is no directory {csv.parent}")
+        problems = asyncio.run(_run_emulated(keys, csv))
+        typer.echo(
+            f"CSV of {keys:,} keys, mode {csv.stat().st_mode & 0o7777:04o}: {csv.absolute()}"
+        )
+    if problems:
+        typer.echo("\n- ".join(["The counts do not add up:", *problems]))
         raise typer.Exit(ExitCode.WRONG)
 
 
@@ -75,111 +63,94 @@ def _refuse_with_live(context: typer.Context, *names: str) -> None:
     for name in names:
         source = context.get_parameter_source(name)
         if source is not None and source.name == "COMMANDLINE":
-            fail(f"--{name} does not go with --live, which creates nothing and writes nothing")
+            fail(f"--{name} can't be used with --live, which creates and writes nothing")
 
 
-def _check_path(path: Path) -> None:
-    """Refuse what can't be written before anything is done."""
-    if not path.parent.is_dir():
-        fail(f"--csv {path}: there is no directory {path.parent}")
-    if path.exists() and not path.is_file():
-        fail(f"--csv {path}: it is not a regular file")
-    if not os.access(path.parent, os.W_OK):
-        fail(f"--csv {path}: you may not write to {path.parent}")
-
-
-class _EmulatorMeter:
-    """Counts on the emulator's side."""
-
-    def __init__(self, emulator: "Emulator") -> None:
-        self._emulator = emulator
-
-    def calls(self) -> Counter[str]:
-        return Counter(self._emulator.calls)
-
-    async def held(self) -> int:
-        return await self._emulator.count()
-
-
-@attrs.frozen(kw_only=True)
-class _Run:
-    """A finished demonstration.
-
-    Attributes:
-        shown: What its steps left behind.
-        results: What they did.
-        requests: How many requests the emulator answered.
-        refused: How many of them with a no.
-    """
-
-    shown: Demo
-    results: list[Result]
-    requests: int
-    refused: int
-
-    @property
-    def made(self) -> int:
-        """How many requests the steps should have made."""
-        return sum(sum((result.step.calls or {}).values()) for result in self.results)
-
-    @property
-    def problems(self) -> list[str]:
-        """What does not add up: in a step, among the steps, or against the emulator."""
-        found = [problem for result in self.results for problem in result.problems]
-        shown = self.shown
-        if shown.created != shown.purged + shown.deleted + shown.left:
-            found.append("keys: created is not purged + deleted + left")
-        if self.requests != self.made:
-            found.append(f"calls: {self.made:,} expected, {self.requests:,} answered")
-        if self.refused:
-            found.append(f"calls: {self.refused:,} were refused")
-        return found
-
-
-async def _demo(console: Console, plan: Plan, path: Path) -> _Run:
+async def _run_emulated(keys: int, path: Path) -> list[str]:
     async with (
         load_emulator()() as emulator,
         JunkieClient("demo", base_url=emulator.url) as junkie,
     ):
-        about = f"{plan.keys:,} keys, over HTTP, with an emulator at {emulator.url}"
-        print_line(console, about)
-        shown = Demo(junkie, plan, path)
-        steps = shown.steps()
-        with make_screen(console, steps) as screen:
-            results = await run_steps(steps, _EmulatorMeter(emulator), screen)
+        typer.echo(f"{keys:,} keys, over HTTP, with an emulator at {emulator.url}")
+        demo = Demo(junkie, keys, path)
+        steps = demo.steps()
+        problems = await _run_steps(steps, lambda: emulator.calls, emulator.count)
+    expected = sum(sum((step.calls or {}).values()) for step in steps)
     refused = sum(count for status, count in emulator.statuses.items() if status >= 300)
-    return _Run(shown=shown, results=results, requests=emulator.requests, refused=refused)
+    typer.echo(f"Calls: {expected:,} expected, {emulator.requests:,} counted by the emulator")
+    _print_example(demo)
+    if emulator.requests != expected:
+        problems.append(f"calls: {expected:,} expected, {emulator.requests:,} answered")
+    if refused:
+        problems.append(f"calls: {refused:,} were refused")
+    return problems
 
 
-def _conclude(console: Console, plan: Plan, path: Path, run: _Run) -> None:
-    """Tell what the steps come to, taken together."""
-    shown = run.shown
-    ended = f"{shown.purged:,} purged + {shown.deleted:,} deleted + {shown.left:,} left"
-    print_line(console, f"Keys: {shown.created:,} created; {ended}")
-    print_line(console, f"Calls: {run.made:,} expected; {run.requests:,} counted by the emulator")
-    mode = stat.S_IMODE(path.stat().st_mode)
-    print_line(console, f"CSV of {plan.keys:,} keys, mode {mode:04o}: {path.absolute()}")
-    print_line(console, f"A key in a log is masked: {_shortened(shown.example)}")
+class _CallCounter(Hooks):
+    def __init__(self) -> None:
+        self.calls: Counter[str] = Counter()
+
+    def on_attempt(self, event: AttemptEvent) -> None:
+        self.calls[event.path] += 1
 
 
-def _shortened(text: str) -> str:
-    return text if len(text) <= _EXAMPLE else f"{text[:_EXAMPLE]}..."
-
-
-async def _live(console: Console, given: Settings) -> None:
+async def _run_live(given: Settings) -> None:
     if not given.has_api_key:
         fail("--live reads your own keys: set $JUNKIE_API_KEY first")
-    meter = RequestMeter()
-    async with (
-        aiohttp.ClientSession(trace_configs=[meter.trace()]) as session,
-        given.connect(session=session, retry=RETRY) as junkie,
-    ):
-        print_line(console, f"Reads only, nothing is changed: {junkie.base_url}")
-        shown = Live(junkie)
-        steps = shown.steps()
-        with make_screen(console, steps) as screen:
-            await run_steps(steps, meter, screen)
-    counts = ", ".join(f"{count:,} {status}" for status, count in shown.statuses.items())
-    print_line(console, f"By status: {counts}")
-    if shown.example:
-        print_line(console, f"A key in a log is masked: {_shortened(shown.example)}")
+    counter = _CallCounter()
+    retry = RetryPolicy(attempts=2, retry_after_cap=10.0)
+    async with given.connect(hooks=[counter], retry=retry) as junkie:
+        typer.echo(f"Reads only, nothing is changed: {junkie.base_url}")
+        demo = LiveDemo(junkie)
+        await _run_steps(demo.steps(), lambda: counter.calls)
+    _print_example(demo)
+
+
+async def _run_steps(
+    steps: Sequence[Step],
+    count_calls: Callable[[], Counter[str]],
+    count_held: Callable[[], Awaitable[int]] | None = None,
+) -> list[str]:
+    """Run the steps in order, print a row for each, and return what differs from the expected."""
+    console, problems = make_console(), list[str]()
+    _print_row(console, ("Step", "Expected", "Counted", "Calls", "Held", "Seconds", "Keys/s", ""))
+    for step in steps:
+        calls_before, started = Counter(count_calls()), time.perf_counter()
+        with progress(step.name, lines=False) as on_progress:
+            keys = await step.run(on_progress)
+        seconds = time.perf_counter() - started
+        calls = count_calls() - calls_before
+        held = await count_held() if count_held else None
+        found = list(_find_problems(step, keys, calls, held))
+        problems += found
+        numbers = map(_format_number, (step.keys, keys, calls.total(), held))
+        # One request that reads a total says nothing about keys per second.
+        rate = _format_number(int(keys / seconds) if keys > 1 and calls.total() > 1 else None)
+        verdict = "NO" if found else "ok"
+        _print_row(console, (step.name, *numbers, f"{seconds:.2f}", rate, verdict))
+    return problems
+
+
+def _find_problems(step: Step, keys: int, calls: Counter[str], held: int | None) -> Iterator[str]:
+    if step.keys is not None and keys != step.keys:
+        yield f"{step.name}: {step.keys:,} keys expected, {keys:,} counted"
+    if step.calls is not None and calls != step.calls:
+        yield f"{step.name}: calls expected: {step.calls}; made: {dict(calls)}"
+    if step.held is not None and held != step.held:
+        yield f"{step.name}: the service should hold {step.held:,} keys, and holds {held:,}"
+
+
+def _format_number(number: int | None) -> str:
+    return "-" if number is None else f"{number:,}"
+
+
+def _print_row(console: Console, cells: Sequence[str]) -> None:
+    row = Text("{:<21} {:>9} {:>9} {:>6} {:>9} {:>7} {:>9} {:>2}".format(*cells).rstrip())
+    row.highlight_regex(" ok$", "green")
+    row.highlight_regex(" NO$", "bold red")
+    console.print(row, soft_wrap=True)  # 79 columns
+
+
+def _print_example(demo: LiveDemo) -> None:
+    if demo.example is not None:
+        typer.echo(f"A key in a log is masked: {repr(demo.example)[:48]}...")
