@@ -7,7 +7,8 @@ import typer
 
 from .. import __version__
 from . import demo, export, folders, jobs, keys, serve
-from ._client import Settings
+from ._exit_codes import EXIT_CODES_HELP
+from ._settings import Settings
 
 __all__ = ["app"]
 
@@ -16,21 +17,18 @@ app = typer.Typer(
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
     rich_markup_mode=None,  # plain help: it reads the same in a terminal, a log and the README
-    pretty_exceptions_enable=False,  # an unforeseen error shows its lines, never its values
+    pretty_exceptions_enable=False,  # they print local variables, such as key values
 )
 
 
-def _print_version(asked: bool) -> None:
-    if asked:
+def _print_version(requested: bool) -> None:
+    if requested:
         typer.echo(f"junkie_async {__version__}")
         raise typer.Exit
 
 
-@app.callback(
-    epilog="Exit codes: 0 done, 1 a verdict is no or a count wrong, 2 bad usage or configuration, "
-    "3 the service said no, 4 it could not be reached, 5 partly done, 130 stopped."
-)
-def _junkie(
+@app.callback(epilog=EXIT_CODES_HELP)
+def _set_options(
     context: typer.Context,
     api_key_file: Annotated[
         Path | None,
@@ -41,19 +39,23 @@ def _junkie(
     base_url: Annotated[
         str | None,
         typer.Option(
-            metavar="URL", help="Where the service is.  [default: $JUNKIE_BASE_URL, or its own]"
+            metavar="URL",
+            help="Address of the service.  [default: $JUNKIE_BASE_URL, or the public service]",
         ),
     ] = None,
     _version: Annotated[
         bool,
         typer.Option(
-            "--version", callback=_print_version, is_eager=True, help="Print the version and exit."
+            "--version",
+            callback=_print_version,
+            is_eager=True,
+            help="Print the version and exit.",
         ),
     ] = False,
 ) -> None:
-    """Licence keys of the Junkie key system, from the command line.
+    """Manage the licence keys of the Junkie key system.
 
-    A first try needs neither an account nor a network: `junkie demo`.
+    To try it without an account or a network, run `junkie demo`.
     """
     context.obj = Settings(api_key_file=api_key_file, base_url=base_url)
 

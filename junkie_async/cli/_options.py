@@ -1,196 +1,133 @@
-"""Options that commands share: each set is declared once, as a class, and spread into commands."""
+"""Options that several commands share, each declared once and spread into the commands.
 
-import enum
+The options for filters and for a key's fields are made of the SDK's own declarations, such as
+`junkie_async.Filters`: a new field of the API becomes an option by itself.
+"""
+
 import functools
 import inspect
-from collections.abc import Callable
+import types
+from collections.abc import Callable, Iterator
 from datetime import datetime
-from typing import Annotated, Any, TypeAlias
+from typing import (
+    Annotated,
+    Any,
+    TypeAlias,
+    Union,
+    get_args,
+    get_origin,
+    get_type_hints,
+    is_typeddict,
+)
 
 import attrs
 import typer
 
 from .. import KeyStatus
-from ._output import fail
+
+_TIME = "2026-01-31T12:00:00Z"
 
 
-def spread(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the options of the attrs classes that its parameters are annotated with.
+def spread_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command one option for each field of its parameters' classes.
 
-    In place of ``filters: FilterOptions`` the command line has an option for each field of the
-    class, and the command gets the instance that is made of them.
+    For a parameter annotated with a TypedDict of the SDK, the command gets a dict of the options
+    that were given. For an attrs class of options, it gets an instance. Other parameters stay as
+    they are.
     """
-    own: list[inspect.Parameter] = []
-    sets: dict[str, tuple[type[Any], list[str]]] = {}
+    parameters: list[inspect.Parameter] = []
+    groups: dict[str, tuple[Callable[..., Any], list[str]]] = {}
     for parameter in inspect.signature(command, eval_str=True).parameters.values():
-        if not attrs.has(parameter.annotation):
-            own.append(parameter)
-            continue
-        fields = list(inspect.signature(parameter.annotation).parameters.values())
-        sets[parameter.name] = (parameter.annotation, [field.name for field in fields])
-        own += fields
+        kind = parameter.annotation
+        if is_typeddict(kind):
+            group = list(_make_options(kind))
+            groups[parameter.name] = (_keep_given, [option.name for option in group])
+        elif attrs.has(kind):
+            group = list(inspect.signature(kind).parameters.values())
+            groups[parameter.name] = (kind, [option.name for option in group])
+        else:
+            group = [parameter]
+        parameters += group
 
     @functools.wraps(command)
-    def run(**given: Any) -> None:
-        for name, (options, fields) in sets.items():
-            given[name] = options(**{field: given.pop(field) for field in fields})
+    def run_command(**given: Any) -> None:
+        for name, (make, options) in groups.items():
+            given[name] = make(**{option: given.pop(option) for option in options})
         command(**given)
 
     # Keyword-only, so that options without a default may follow others.
-    own = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in own]
-    run.__signature__ = inspect.Signature(own)  # type: ignore[attr-defined]  # `inspect` asks for it
-    run.__annotations__ = {parameter.name: parameter.annotation for parameter in own}
-    return run
+    parameters = [each.replace(kind=inspect.Parameter.KEYWORD_ONLY) for each in parameters]
+    run_command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # typer reads it
+    run_command.__annotations__ = {each.name: each.annotation for each in parameters}
+    return run_command
 
 
-def moment(text: str) -> datetime:
-    """Read a date and time with its offset, as the API writes it."""
+def _keep_given(**options: Any) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if value not in (None, [], ())}
+
+
+def _make_options(fields: type[Any]) -> Iterator[inspect.Parameter]:
+    """Make an option of each field of a TypedDict."""
+    for name, (kinds, text) in read_fields(fields).items():
+        kind, option = _make_option(kinds, text)
+        yield inspect.Parameter(
+            name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=None,
+            annotation=Annotated[kind | None, option],
+        )
+
+
+def read_fields(fields: type[Any]) -> dict[str, tuple[frozenset[Any], str]]:
+    """Return the types that each field of a TypedDict accepts, and its help."""
+    declared = {}
+    for name, hint in get_type_hints(fields, include_extras=True).items():
+        kind, *metadata = get_args(hint) if get_origin(hint) is Annotated else (hint,)
+        kinds = get_args(kind) if get_origin(kind) in (Union, types.UnionType) else (kind,)
+        text = next((item.help for item in metadata if hasattr(item, "help")), "")
+        declared[name] = (frozenset(kinds), text)
+    return declared
+
+
+def _make_option(kinds: frozenset[Any], text: str) -> tuple[Any, Any]:
+    """Choose the one type that the command line reads, of those that the SDK accepts."""
+    if KeyStatus in kinds:
+        return KeyStatus, typer.Option(help=text)
+    if datetime in kinds:
+        text = f"{text} Such as {_TIME}."
+        return datetime, typer.Option(parser=parse_time, metavar="TIME", help=text)
+    # Discord IDs may be int or str: a str of digits is checked as such, in the SDK.
+    for kind in (bool, str, int):
+        if kind in kinds:
+            return kind, typer.Option(help=text)
+    return list[str], typer.Option(metavar="HWID", help=f"{text} May be given several times.")
+
+
+def parse_time(text: str) -> datetime:
+    """Read an ISO 8601 date and time with its UTC offset."""
     try:
-        at = datetime.fromisoformat(text)
+        time = datetime.fromisoformat(text)
     except ValueError:
-        at = None
-    if at is None or at.tzinfo is None:
-        raise typer.BadParameter("a date and time with an offset, such as 2026-01-31T12:00:00Z")
-    return at
+        time = None
+    if time is None or time.tzinfo is None:
+        raise typer.BadParameter(f"must be a date and time with a UTC offset, such as {_TIME}")
+    return time
 
 
-@attrs.frozen
-class _Fields:
-    """Options that are the API's fields."""
-
-    def given(self) -> dict[str, Any]:
-        """Give those that were given, by the API's names."""
-        values = {field.name: getattr(self, field.name) for field in attrs.fields(type(self))}
-        return {name: value for name, value in values.items() if value not in (None, [], ())}
-
-
-@attrs.frozen(kw_only=True)
-class FilterOptions(_Fields):
-    """What a list can be narrowed by."""
-
-    discord_id: Annotated[str | None, typer.Option(help="The owner on Discord.")] = None
-    key: Annotated[str | None, typer.Option(help="A part of the key value.")] = None
-    hwid: Annotated[str | None, typer.Option(help="A part of a bound device's identifier.")] = None
-    service_id: Annotated[int | None, typer.Option(help="The service.")] = None
-    provider_id: Annotated[int | None, typer.Option(help="The provider.")] = None
-    folder_id: Annotated[int | None, typer.Option(help="The folder.")] = None
-    status: Annotated[KeyStatus | None, typer.Option(help="What the keys are worth.")] = None
-    expires_before: Annotated[
-        datetime | None,
-        typer.Option(parser=moment, metavar="TIME", help="Such as 2026-01-31T12:00:00Z."),
-    ] = None
-    expires_after: Annotated[
-        datetime | None, typer.Option(parser=moment, metavar="TIME", help="Likewise.")
-    ] = None
-
-
-@attrs.frozen(kw_only=True)
-class _Settings(_Fields):
-    """What a new key may be given, and an old one too."""
-
-    folder_id: Annotated[int | None, typer.Option(help="The folder to file it in.")] = None
-    key_name: Annotated[str | None, typer.Option(help="A note of up to 255 characters.")] = None
-    validity_minutes: Annotated[
-        int | None, typer.Option(help="Whole minutes until it expires.")
-    ] = None
-    discord_id: Annotated[
-        str | None, typer.Option(help="The owner on Discord, 17 to 19 digits.")
-    ] = None
-    is_premium: Annotated[bool | None, typer.Option(help="Whether it is premium.")] = None
-    one_time_use: Annotated[bool | None, typer.Option(help="Whether the first use spends it.")] = (
-        None
-    )
-    expiry_on_first_use: Annotated[
-        bool | None, typer.Option(help="Whether the validity begins with the first use.")
-    ] = None
-    no_hwid: Annotated[bool | None, typer.Option(help="Whether it is never bound to a device.")] = (
-        None
-    )
-    hwid_limit: Annotated[
-        int | None, typer.Option(help="How many devices may be bound, 0 to 100.")
-    ] = None
-
-
-Provider: TypeAlias = Annotated[int, typer.Option(help="The provider that hands it out.")]
-
-
-@attrs.frozen(kw_only=True)
-class BatchOptions(_Settings):
-    """What new keys may be given."""
-
-    service_id: Annotated[int | None, typer.Option(help="The service that it unlocks.")] = None
-    hwid: Annotated[str | None, typer.Option(help="A device to bind.")] = None
-
-
-@attrs.frozen(kw_only=True)
-class CreateOptions(BatchOptions):
-    """What a single new key may be given."""
-
-    hwids: Annotated[
-        list[str] | None,
-        typer.Option(metavar="HWID", help="A device to bind; give it once for each."),
-    ] = None
-
-
-class Clearable(enum.StrEnum):
-    """The fields that an update can take away."""
-
-    FOLDER_ID = "folder_id"
-    KEY_NAME = "key_name"
-    VALIDITY_MINUTES = "validity_minutes"
-    EXPIRES_AT = "expires_at"
-    HWID_LIMIT = "hwid_limit"
-    DISCORD_ID = "discord_id"
-    HWIDS = "hwids"
-
-
-@attrs.frozen(kw_only=True)
-class UpdateOptions(_Settings):
-    """What can be changed of a key."""
-
-    expires_at: Annotated[
-        datetime | None,
-        typer.Option(parser=moment, metavar="TIME", help="Such as 2026-01-31T12:00:00Z."),
-    ] = None
-    is_invalidated: Annotated[bool | None, typer.Option(help="Whether it is revoked.")] = None
-    hwids: Annotated[
-        list[str] | None,
-        typer.Option(metavar="HWID", help="A device bound from now on; give it once for each."),
-    ] = None
-    clear: Annotated[
-        list[Clearable] | None,
-        typer.Option(
-            metavar="FIELD",
-            help=f"A field to take away, by sending null: {', '.join(Clearable)}. Give it once "
-            "for each.",
-        ),
-    ] = None
-
-    def given(self) -> dict[str, Any]:
-        """Give the changes, by the API's names; None, or no devices, for what is taken away."""
-        changes = super().given()
-        cleared = changes.pop("clear", ())
-        for field in cleared:
-            if field.value in changes:
-                option = field.value.replace("_", "-")
-                fail(f"--{option} and --clear {field} contradict each other")
-        return changes | {
-            field.value: [] if field is Clearable.HWIDS else None for field in cleared
-        }
-
-
-@attrs.frozen(kw_only=True)
-class ViewOptions:
-    """How keys are shown."""
-
-    json: Annotated[bool, typer.Option("--json", help="Print JSON, an object a line.")] = False
-    show_values: Annotated[
-        bool, typer.Option("--show-values", help="Show key values in full, not masked.")
-    ] = False
+Provider: TypeAlias = Annotated[int, typer.Option(help="Provider to issue the keys under.")]
 
 
 @attrs.frozen(kw_only=True)
 class JSONOption:
     """Whether a program reads the output."""
 
-    json: Annotated[bool, typer.Option("--json", help="Print JSON, an object a line.")] = False
+    json: Annotated[bool, typer.Option("--json", help="Print JSON, one object per line.")] = False
+
+
+@attrs.frozen(kw_only=True)
+class ViewOptions(JSONOption):
+    """How keys are shown."""
+
+    show_values: Annotated[
+        bool, typer.Option("--show-values", help="Print key values in full instead of masked.")
+    ] = False

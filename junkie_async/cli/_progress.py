@@ -1,4 +1,4 @@
-"""How far a command has come, on stderr: a bar for a person, now and then a line for a log."""
+"""Progress on stderr: a bar in a terminal, a line every 10 seconds in a log."""
 
 import contextlib
 import os
@@ -20,33 +20,34 @@ from rich.text import Text
 
 from .. import OnProgress
 
-_INTERVAL = 10.0
-"""Seconds between lines."""
+_LOG_INTERVAL = 10.0  # seconds
 
 
 @contextlib.contextmanager
-def progress(label: str, *, rows_too: bool = False, lines: bool = True) -> Iterator[OnProgress]:
-    """Show how far it has come while it runs.
+def show_progress(
+    label: str, *, prints_rows: bool = False, logs_lines: bool = True
+) -> Iterator[OnProgress]:
+    """Show progress while the block runs.
 
     Args:
         label: What is counted.
-        rows_too: Whether the command's own rows go to stdout meanwhile: no bar runs through them.
-        lines: Whether a log gets lines.
+        prints_rows: Whether the command prints rows to stdout: a bar must not run through them.
+        logs_lines: Whether to print lines where stderr is no terminal.
     """
     if not sys.stderr.isatty() or os.environ.get("TERM") == "dumb":
-        yield LogLines(label) if lines else silent
-    elif rows_too and sys.stdout.isatty():
-        yield silent
+        yield LogLines(label) if logs_lines else ignore_progress
+    elif prints_rows and sys.stdout.isatty():
+        yield ignore_progress
     else:
-        with _bar() as bar:
-            yield _Bar(bar, label)
+        with _make_bar() as bar:
+            yield _BarUpdater(bar, label)
 
 
-def silent(done: int, total: int | None) -> None:
-    """Say nothing."""
+def ignore_progress(done: int, total: int | None) -> None:
+    """Show nothing."""
 
 
-def _bar() -> Progress:
+def _make_bar() -> Progress:
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -55,27 +56,28 @@ def _bar() -> Progress:
         TimeRemainingColumn(compact=True),
         console=Console(stderr=True),
         transient=True,
-        redirect_stdout=False,  # or what goes to a file would come out beside the bar
+        redirect_stdout=False,  # otherwise rich prints redirected rows above the bar, on stderr
     )
 
 
-class _Bar:
+class _BarUpdater:
     def __init__(self, bar: Progress, label: str) -> None:
         self._bar = bar
         self._task = bar.add_task(label, total=None)
-        self._begun = False
+        self._started = False
 
     def __call__(self, done: int, total: int | None) -> None:
-        if not self._begun:  # what an earlier run has done is none of this one's speed
-            self._begun = True
+        if not self._started:
+            # A resumed job starts above 0: keys of earlier runs must not count as speed.
+            self._started = True
             self._bar.reset(self._task, completed=done, total=total)
         self._bar.update(self._task, completed=done, total=total)
 
 
 class _DoneColumn(ProgressColumn):
     def render(self, task: Task) -> Text:
-        of = "" if task.total is None else f" of {task.total:,.0f}"
-        return Text(f"{task.completed:,.0f}{of}", "progress.download")
+        of_total = "" if task.total is None else f" of {task.total:,.0f}"
+        return Text(f"{task.completed:,.0f}{of_total}", "progress.download")
 
 
 class _RateColumn(ProgressColumn):
@@ -84,28 +86,28 @@ class _RateColumn(ProgressColumn):
 
 
 class LogLines:
-    """Prints a line now and then.
+    """Prints a line of progress every 10 seconds.
 
     Args:
         label: What is counted.
-        clock: Tells the seconds.
+        clock: Returns the time in seconds.
     """
 
     def __init__(self, label: str, clock: Callable[[], float] = time.monotonic) -> None:
         self._label = label
         self._clock = clock
-        self._at = clock()
-        self._done: int | None = None
+        self._printed_at = clock()
+        self._printed_done: int | None = None
 
     def __call__(self, done: int, total: int | None) -> None:
-        """Take note, and print a line if the last one is long ago."""
-        if self._done is None:
-            self._done = done
-        passed = self._clock() - self._at
-        if passed < _INTERVAL:
+        """Print a line if the last one is at least 10 seconds old."""
+        if self._printed_done is None:
+            self._printed_done = done
+        elapsed = self._clock() - self._printed_at
+        if elapsed < _LOG_INTERVAL:
             return
-        rate = (done - self._done) / passed
-        of = "" if total is None else f" of {total:,}"
+        rate = (done - self._printed_done) / elapsed
+        of_total = "" if total is None else f" of {total:,}"
         left = f", {(total - done) / rate:,.0f} s left" if rate and total is not None else ""
-        typer.echo(f"{self._label}: {done:,}{of}, {rate:,.0f}/s{left}", err=True)
-        self._at, self._done = self._clock(), done
+        typer.echo(f"{self._label}: {done:,}{of_total}, {rate:,.0f}/s{left}", err=True)
+        self._printed_at, self._printed_done = self._clock(), done

@@ -12,11 +12,12 @@ from rich.console import Console
 from rich.text import Text
 
 from .. import AttemptEvent, Hooks, JunkieClient, RetryPolicy
-from ._client import Settings, settings
 from ._demo_steps import Demo, LiveDemo, Step
-from ._output import ExitCode, fail, file_errors, friendly_errors, load_emulator
-from ._progress import progress
-from ._view import make_console
+from ._exit_codes import ExitCode, exit_on_error, exit_on_file_error, fail
+from ._progress import show_progress
+from ._settings import Settings, get_settings
+from ._stdout import make_console
+from .serve import load_emulator
 
 
 def demo(
@@ -43,10 +44,10 @@ def demo(
     invalidates, counts, exports, purges and deletes keys. Every count is compared with the
     expected one and with the emulator's own. The exit code is 0 only when all of them agree.
     """
-    with friendly_errors(), file_errors(f"--csv {csv}"):
+    with exit_on_error(), exit_on_file_error(f"--csv {csv}"):
         if live:
             _refuse_with_live(context, "keys", "csv")
-            asyncio.run(_run_live(settings(context)))
+            asyncio.run(_run_live(get_settings(context)))
             return
         if not csv.parent.is_dir():
             fail(f"--csv {csv}: there is no directory {csv.parent}")
@@ -56,7 +57,7 @@ def demo(
         )
     if problems:
         typer.echo("\n- ".join(["The counts do not add up:", *problems]))
-        raise typer.Exit(ExitCode.WRONG)
+        raise typer.Exit(ExitCode.NEGATIVE)
 
 
 def _refuse_with_live(context: typer.Context, *names: str) -> None:
@@ -94,12 +95,10 @@ class _CallCounter(Hooks):
         self.calls[event.path] += 1
 
 
-async def _run_live(given: Settings) -> None:
-    if not given.has_api_key:
-        fail("--live reads your own keys: set $JUNKIE_API_KEY first")
+async def _run_live(settings: Settings) -> None:
     counter = _CallCounter()
     retry = RetryPolicy(attempts=2, retry_after_cap=10.0)
-    async with given.connect(hooks=[counter], retry=retry) as junkie:
+    async with settings.connect(hooks=[counter], retry=retry) as junkie:
         typer.echo(f"Reads only, nothing is changed: {junkie.base_url}")
         demo = LiveDemo(junkie)
         await _run_steps(demo.steps(), lambda: counter.calls)
@@ -116,7 +115,7 @@ async def _run_steps(
     _print_row(console, ("Step", "Expected", "Counted", "Calls", "Held", "Seconds", "Keys/s", ""))
     for step in steps:
         calls_before, started = Counter(count_calls()), time.perf_counter()
-        with progress(step.name, lines=False) as on_progress:
+        with show_progress(step.name, logs_lines=False) as on_progress:
             keys = await step.run(on_progress)
         seconds = time.perf_counter() - started
         calls = count_calls() - calls_before

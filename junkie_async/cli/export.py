@@ -1,67 +1,68 @@
-"""`junkie export`: keys to a file, or to another program."""
+"""`junkie export`: keys to a file or to another program."""
 
 import io
 import sys
-from typing import Annotated, TextIO
+from typing import Annotated
 
 import typer
 
-from .. import JunkieClient
+from .. import Filters, JunkieClient
 from ..export import Format, export_keys
-from ._client import run
-from ._options import FilterOptions, spread
-from ._output import file_errors
-from ._progress import progress
-from ._view import rows_to_stdout
+from ._exit_codes import exit_on_file_error
+from ._options import spread_options
+from ._progress import show_progress
+from ._runner import run_with_client
+from ._stdout import open_rows
 
 _STDOUT = "-"
-_PREFETCH = 16
-"""Pages fetched at once: a command has nothing else to do."""
+_PREFETCH = 16  # pages; four times the SDK's default, since nothing else uses this client
 
 
-@spread
+@spread_options
 def export(
     context: typer.Context,
     *,
     path: Annotated[
         str,
-        typer.Argument(metavar="PATH|-", help="The file, which only you may read; - is stdout."),
+        typer.Argument(metavar="PATH|-", help="File to write; only you may read it. - is stdout."),
     ],
     file_format: Annotated[
-        Format | None, typer.Option("--format", help="What to write.  [default: by the suffix]")
+        Format | None, typer.Option("--format", help="File format.  [default: by the suffix]")
     ] = None,
     bom: Annotated[
         bool, typer.Option("--bom", help="Begin a CSV file with a byte order mark, for Excel.")
     ] = False,
-    filters: FilterOptions,
+    filters: Filters,
 ) -> None:
     """Write keys to a CSV or JSON Lines file.
 
-    All keys, or those that the filters leave, with all their fields: to PATH.csv, which is safe
-    to open in a spreadsheet, or to PATH.jsonl or PATH.ndjson. The file is there at the end,
-    whole, in place of an old one; when anything goes wrong, the old one stays.
+    Exports all keys, or those that match the filters, with all their fields and in full. A
+    PATH.csv is safe to open in a spreadsheet; PATH.jsonl and PATH.ndjson have one JSON object per
+    line. The file replaces an old one only once it is complete: after an error the old file is
+    unchanged.
     """
+    to_stdout = path == _STDOUT
+    name = "stdout" if to_stdout else path
 
     async def write(junkie: JunkieClient) -> int:
-        rows_too, to = path == _STDOUT, _stdout() if path == _STDOUT else path
-        keys = junkie.keys.list(prefetch=_PREFETCH, **filters.given())
-        with progress("Keys", rows_too=rows_too, lines=False) as shown, file_errors(_named(path)):
-            return await export_keys(keys, to, format=file_format, bom=bom, on_progress=shown)
+        if to_stdout:
+            _set_exact_encoding()
+        keys = junkie.keys.list(prefetch=_PREFETCH, **filters)
+        with (
+            show_progress("Keys", prints_rows=to_stdout, logs_lines=False) as on_progress,
+            exit_on_file_error(name),
+        ):
+            file = open_rows() if to_stdout else path
+            return await export_keys(
+                keys, file, format=file_format, bom=bom, on_progress=on_progress
+            )
 
-    written = run(context, write, stopped=lambda: _stopped(path))
-    typer.echo(f"{written:,} keys written to {_named(path)}", err=True)
+    describe_stop = "stopped" if to_stdout else f"stopped; {path} is unchanged"
+    written = run_with_client(context, write, describe_stop=lambda: describe_stop)
+    typer.echo(f"{written:,} keys written to {name}", err=True)
 
 
-def _named(path: str) -> str:
-    return "stdout" if path == _STDOUT else path
-
-
-def _stdout() -> TextIO:
-    """Give stdout as the format wants it, whatever the terminal's own encoding is."""
+def _set_exact_encoding() -> None:
+    """Write UTF-8 and the format's own line ends to stdout, whatever the locale."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(encoding="utf-8", errors="strict", newline="")
-    return rows_to_stdout(sys.stdout)
-
-
-def _stopped(path: str) -> str:
-    return "stopped" if path == _STDOUT else f"stopped; {path} is as it was"

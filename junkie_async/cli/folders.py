@@ -1,16 +1,16 @@
-"""`junkie folders`: where keys are filed."""
+"""`junkie folders`: the folders that keys can be filed in."""
 
 import typer
 
-from ._client import run
-from ._options import JSONOption, spread
-from ._view import print_json, print_table
+from ._options import JSONOption, spread_options
+from ._runner import run_with_client
+from ._stdout import print_json, print_table
 
 
-@spread
+@spread_options
 def folders(context: typer.Context, *, output: JSONOption) -> None:
-    """List the folders that keys are filed in."""
-    found = run(context, lambda junkie: junkie.keys.folders())
+    """List the folders that keys can be filed in."""
+    found = run_with_client(context, lambda junkie: junkie.keys.folders())
     if output.json:
         for folder in found:
             print_json(folder)

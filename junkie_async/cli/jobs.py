@@ -1,4 +1,4 @@
-"""`junkie jobs`: how far durable jobs have come."""
+"""`junkie jobs`: the state of durable jobs."""
 
 from pathlib import Path
 from typing import Annotated
@@ -6,26 +6,27 @@ from typing import Annotated
 import typer
 
 from ..provisioning import JobStatus, status
-from ._output import friendly_errors, say
+from ._exit_codes import exit_on_error
+from ._stdout import print_line
 
 
 def jobs(
-    ledgers: Annotated[list[Path], typer.Argument(help="The files given as ledger=.")],
+    ledgers: Annotated[list[Path], typer.Argument(help="Ledger files, given as ledger=.")],
 ) -> None:
-    """Show the state of durable jobs, by their ledgers.
+    """Show the state of durable jobs from their ledgers.
 
-    A job that runs may be looked at, too. One that is not done goes on when its program is run
+    A ledger can be read while its job runs. To resume a job that is not done, run its program
     again with the same ledger and arguments.
     """
-    with friendly_errors():
+    with exit_on_error():
         for ledger in ledgers:
-            say(f"{ledger}: {_line(status(ledger))}")
+            print_line(f"{ledger}: {_format_status(status(ledger))}")
 
 
-def _line(job: JobStatus) -> str:
+def _format_status(job: JobStatus) -> str:
     state = "done" if job.done else "not done"
-    doubts = f", {job.open:,} asked for and not known" if job.open else ""
+    in_doubt = f", {job.open:,} requested with unknown outcome" if job.open else ""
     return (
-        f"{state}, {job.created:,} of {job.requested:,} keys{doubts};"
-        f" job {job.job}, {job.calls:,} calls, begun {job.begun_at:%Y-%m-%d %H:%M} UTC"
+        f"{state}, {job.created:,} of {job.requested:,} keys created{in_doubt};"
+        f" job {job.job}, {job.calls:,} calls, started {job.begun_at:%Y-%m-%d %H:%M} UTC"
     )

@@ -9,72 +9,81 @@ import sqlite3
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ._output import fail, load_emulator, say
+from ._exit_codes import fail
+from ._stdout import print_line
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # the extra `emulator`, which only two commands need
     from ..emulator import Emulator
 
-PORT = 8777
-"""A fixed port, so that an exported address outlives a restart."""
+DEFAULT_PORT = 8777  # fixed, so that an exported $JUNKIE_BASE_URL survives a restart
+
+
+def load_emulator() -> "type[Emulator]":
+    """Import the emulator, or exit with the name of the missing extra."""
+    try:
+        from ..emulator import Emulator
+    except ModuleNotFoundError as error:
+        fail(f'{error}: this command needs `pip install "junkie_async[emulator]"`')
+    return Emulator
+
+
+def _rate_option(text: str) -> Any:
+    return typer.Option(min=0, max=1, help=text)
 
 
 def serve(
     port: Annotated[
-        int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")
-    ] = PORT,
+        int, typer.Option(min=0, max=65535, help="Port to listen on; 0 picks a free one.")
+    ] = DEFAULT_PORT,
     db: Annotated[
         Path | None,
-        typer.Option(help="SQLite file that keeps the keys over a restart.  [default: memory]"),
+        typer.Option(help="SQLite file that keeps the keys across restarts.  [default: memory]"),
     ] = None,
-    latency: Annotated[
-        float, typer.Option(min=0, help="Seconds that an answer takes at least.")
-    ] = 0.0,
+    latency: Annotated[float, typer.Option(min=0, help="Minimum seconds per response.")] = 0.0,
     rate_limit: Annotated[
         float | None,
-        typer.Option(help="Requests a second that are let in; the rest get a 429.  [default: all]"),
+        typer.Option(help="Requests per second; others get a 429.  [default: no limit]"),
     ] = None,
     rate_limit_burst: Annotated[
         float | None,
-        typer.Option(help="Requests that are let in at once.  [default: a second's worth]"),
+        typer.Option(help="Requests accepted in a burst.  [default: one second's worth]"),
     ] = None,
     host: Annotated[str, typer.Option(help="Loopback address to listen on.")] = "127.0.0.1",
     oldest_first: Annotated[
         bool, typer.Option("--oldest-first", help="List the oldest keys first.")
     ] = False,
     rate_limit_headers: Annotated[
-        bool, typer.Option("--rate-limit-headers", help="Tell the rate limit in every answer.")
+        bool, typer.Option("--rate-limit-headers", help="Send rate-limit headers.")
     ] = False,
     error_rate: Annotated[
-        float, typer.Option(min=0, max=1, help="Share of requests that get a 503 and nothing else.")
+        float, _rate_option("Share of requests that fail with a 503 and change nothing.")
     ] = 0.0,
     drop_before_rate: Annotated[
-        float, typer.Option(min=0, max=1, help="Share that are cut off before they do anything.")
+        float, _rate_option("Share of connections closed before the request is executed.")
     ] = 0.0,
     drop_after_rate: Annotated[
-        float, typer.Option(min=0, max=1, help="Share that are carried out, then cut off.")
+        float, _rate_option("Share of connections closed after the request is executed.")
     ] = 0.0,
     throttle_rate: Annotated[
-        float, typer.Option(min=0, max=1, help="Share that get a 429, whatever the rate limit.")
+        float, _rate_option("Share of requests that get a 429, whatever the rate limit.")
     ] = 0.0,
-    jitter: Annotated[
-        float, typer.Option(min=0, help="Seconds that it takes longer at most, by chance.")
-    ] = 0.0,
+    jitter: Annotated[float, typer.Option(min=0, help="Maximum random extra latency.")] = 0.0,
     fault_seed: Annotated[
         int | None,
-        typer.Option(help="Number by which faults repeat in the next run.  [default: chance]"),
+        typer.Option(help="Seed that makes faults repeatable.  [default: random]"),
     ] = None,
 ) -> None:
     """Run a local Junkie key service until Ctrl-C.
 
-    It obeys the published contract, takes any API key, and listens to this machine only. The
-    lines that it prints first begin with `export` where a shell should run them.
+    The emulator implements the published API, accepts any API key, and listens on this machine
+    only. The first lines it prints include `export` commands for your shell.
     """
     emulator_type = load_emulator()
-    from ..emulator import Faults  # not before the line above, which says what is missing
+    from ..emulator import Faults  # only once the line above has found the extra
 
     try:
         emulator = emulator_type(
@@ -97,24 +106,27 @@ def serve(
         )
     except ValueError as error:
         fail(str(error))
-    asyncio.run(_run(emulator, db, f"port {port} on {host}"))
+    asyncio.run(_serve_until_stopped(emulator, db, f"port {port} on {host}"))
 
 
-async def _run(emulator: "Emulator", db: Path | None, address: str) -> None:
-    with _stop_signals() as stop:
-        await _start(emulator, db, address)
+async def _serve_until_stopped(emulator: "Emulator", db: Path | None, address: str) -> None:
+    with _catch_stop_signals() as stop:
+        await _start_emulator(emulator, db, address)
         try:
-            _announce(emulator.url, db)
+            print_line(f"Junkie emulator at {emulator.url}")
+            print_line(f"export JUNKIE_BASE_URL={emulator.url}")
+            print_line("export JUNKIE_API_KEY=any-key-will-do")
+            print_line(f"Keys are kept in {db or 'memory'}. Ctrl-C stops it.")
             await stop.wait()
             keys = await emulator.count()
         finally:
             await emulator.close()
-    kept = f"kept in {db}" if db else "forgotten"
+    kept = f"kept in {db}" if db else "discarded"
     newline = "\n" if sys.stdout.isatty() else ""  # after the terminal's own ^C
-    say(f"{newline}Stopped: {emulator.requests:,} requests answered, {keys:,} keys {kept}.")
+    print_line(f"{newline}Stopped: {emulator.requests:,} requests answered, {keys:,} keys {kept}.")
 
 
-async def _start(emulator: "Emulator", db: Path | None, address: str) -> None:
+async def _start_emulator(emulator: "Emulator", db: Path | None, address: str) -> None:
     try:
         await emulator.start()
     except (ValueError, sqlite3.DatabaseError) as error:
@@ -122,28 +134,25 @@ async def _start(emulator: "Emulator", db: Path | None, address: str) -> None:
         fail(f"--db {db}: {error}{hint}")
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
-            fail(f"{address} is taken: choose another --port, or 0 for a free one")
+            fail(f"{address} is in use: choose another --port, or 0 for a free one")
+        # asyncio joins the reasons of several addresses to one text, and may set no errno.
         reason = os.strerror(error.errno) if error.errno and error.errno > 0 else str(error)
-        fail(f"can't listen to {address}: {reason}")
-
-
-def _announce(url: str, db: Path | None) -> None:
-    say(f"Junkie emulator at {url}")
-    say(f"export JUNKIE_BASE_URL={url}")
-    say("export JUNKIE_API_KEY=any-key-will-do")
-    say(f"Keys are kept in {db or 'memory'}. Ctrl-C stops it.")
+        fail(f"can't listen on {address}: {reason}")
 
 
 @contextlib.contextmanager
-def _stop_signals() -> Iterator[asyncio.Event]:
-    """Give an event that Ctrl-C and SIGTERM set, on every system and without a traceback."""
+def _catch_stop_signals() -> Iterator[asyncio.Event]:
+    """Set an event on Ctrl-C and SIGTERM.
+
+    `signal.signal` works on Windows too, where the event loop has no signal handlers.
+    """
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
 
-    def ask(*_: object) -> None:
+    def set_stop(*_: object) -> None:
         loop.call_soon_threadsafe(stop.set)
 
-    before = {name: signal.signal(name, ask) for name in (signal.SIGINT, signal.SIGTERM)}
+    before = {name: signal.signal(name, set_stop) for name in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield stop
     finally:

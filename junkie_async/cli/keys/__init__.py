@@ -1,9 +1,10 @@
-"""`junkie keys`: all that the API does with keys."""
+"""`junkie keys`: everything the API does with keys."""
 
 import typer
 
 from .. import export
-from . import changing, creating, deleting, listing, reading
+from . import create, delete, get, provision, update, verify
+from . import list as list_and_count
 
 __all__ = ["app"]
 
@@ -14,17 +15,17 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-app.command("list")(listing.list_keys)
-app.command()(reading.get)
-app.command()(reading.find)
-app.command()(reading.verify)
-app.command()(listing.count)
-app.command()(creating.create)
-app.command()(creating.provision)
-app.command()(changing.update)
-app.command()(changing.invalidate)
-app.command()(changing.revalidate)
-app.command("reset-hwid")(changing.reset_hwid)
-app.command()(deleting.delete)
-app.command()(deleting.purge)
+app.command("list")(list_and_count.list_keys)
+app.command()(get.get)
+app.command()(get.find)
+app.command()(verify.verify)
+app.command()(list_and_count.count)
+app.command()(create.create)
+app.command()(provision.provision)
+app.command()(update.update)
+app.command()(update.invalidate)
+app.command()(update.revalidate)
+app.command("reset-hwid")(update.reset_hwid)
+app.command()(delete.delete)
+app.command()(delete.purge)
 app.command()(export.export)

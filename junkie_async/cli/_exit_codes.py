@@ -1,0 +1,115 @@
+"""The exit codes, which error gives which one, and errors as one line on stderr."""
+
+import contextlib
+import enum
+from collections.abc import Iterator
+from typing import NoReturn
+
+import typer
+
+from .. import (
+    APIError,
+    BatchError,
+    ConfigurationError,
+    CreateReport,
+    DeleteReport,
+    DriftError,
+    InvalidRequestError,
+    InvalidResponseError,
+    JunkieError,
+    Outcome,
+    OutcomeUnknownError,
+    TransportError,
+)
+from ._stdout import discard_stdout
+from ._text import to_one_line
+
+EXIT_CODES_HELP = (
+    "Exit codes: 0 success, 1 key not valid or not found, or a wrong count, 2 bad usage or "
+    "configuration, 3 refused by the service, 4 service unreachable, 5 partly done or outcome "
+    "unknown, 130 stopped."
+)
+
+
+class ExitCode(enum.IntEnum):
+    """The exit codes besides 0."""
+
+    NEGATIVE = 1
+    USAGE = 2
+    REFUSED = 3
+    UNREACHABLE = 4
+    PARTLY = 5
+    STOPPED = 130  # 128 + SIGINT, as shells report Ctrl-C
+
+
+# The first match counts. An error without an entry is a bug of ours, such as ClientClosedError.
+_CODES: tuple[tuple[type[JunkieError], ExitCode], ...] = (
+    (InvalidRequestError, ExitCode.USAGE),
+    (ConfigurationError, ExitCode.USAGE),
+    (APIError, ExitCode.REFUSED),
+    (InvalidResponseError, ExitCode.REFUSED),
+    (DriftError, ExitCode.REFUSED),
+    (TransportError, ExitCode.UNREACHABLE),
+    # The same code as for a partly done job: look at the keys before you run it again.
+    (OutcomeUnknownError, ExitCode.PARTLY),
+    (BatchError, ExitCode.PARTLY),
+)
+
+
+def get_exit_code(error: JunkieError) -> int:
+    """Return the exit code for an error; a job that changed nothing has the code of its cause."""
+    cause = error.__cause__
+    if isinstance(error, BatchError) and isinstance(cause, JunkieError) and _did_nothing(error):
+        return get_exit_code(cause)
+    return next((code for kind, code in _CODES if isinstance(error, kind)), ExitCode.NEGATIVE)
+
+
+def _did_nothing(error: BatchError) -> bool:
+    report = error.report
+    if isinstance(report, CreateReport):
+        return not report.created and not report.unknown
+    # A delete report has no count of unknown keys: its cause says whether the call was executed.
+    cause = error.__cause__
+    not_executed = isinstance(cause, JunkieError) and cause.outcome is Outcome.NOT_EXECUTED
+    return isinstance(report, DeleteReport) and report.failed == report.requested and not_executed
+
+
+def describe_error(error: JunkieError) -> str:
+    """Describe an error, with the progress of the job that it ended."""
+    report = getattr(error, "report", None)
+    if isinstance(report, CreateReport):
+        unknown = f", {report.unknown:,} unknown" if report.unknown else ""
+        return f"{error} ({report.created:,} of {report.requested:,} keys created{unknown})"
+    if isinstance(report, DeleteReport):
+        return f"{error} ({report.deleted:,} of {report.requested:,} keys deleted)"
+    return str(error)
+
+
+def fail(message: str, code: int = ExitCode.USAGE) -> NoReturn:
+    """Print one line to stderr and exit."""
+    typer.echo(f"Error: {to_one_line(message)}", err=True)
+    raise typer.Exit(code)
+
+
+@contextlib.contextmanager
+def exit_on_error() -> Iterator[None]:
+    """Turn this package's errors into one line and an exit code."""
+    try:
+        yield
+    except JunkieError as error:
+        fail(describe_error(error), get_exit_code(error))
+
+
+@contextlib.contextmanager
+def exit_on_file_error(name: str) -> Iterator[None]:
+    """Turn an error of the file being written into one line and an exit code.
+
+    The client raises no `OSError`, so any that arrives here is the file's.
+    """
+    try:
+        yield
+    except BrokenPipeError:
+        discard_stdout()
+        fail("the reader of stdout closed it before the end", ExitCode.PARTLY)
+    except OSError as error:
+        fail(f"{name}: {error.strerror or error}")

@@ -1,0 +1,128 @@
+"""Which keys a command is about: by value, by ID or from a file, and never by guessing."""
+
+import re
+import sys
+from pathlib import Path
+from typing import Annotated, TextIO
+
+import attrs
+import typer
+
+from ._exit_codes import fail
+
+_STDIN = "-"
+_ID = re.compile("[0-9]{1,19}")
+
+
+@attrs.frozen(kw_only=True)
+class KeyValue:
+    """One key, by its value."""
+
+    value: Annotated[
+        str,
+        typer.Argument(
+            metavar="VALUE|-",
+            help="Complete key value; - reads it from stdin, which keeps it out of the shell's "
+            "history.",
+        ),
+    ]
+
+    def read_value(self) -> str:
+        """Return the key value."""
+        return _read_only_line() if self.value == _STDIN else self.value
+
+
+@attrs.frozen(kw_only=True)
+class OneKey:
+    """One key, by its value or its ID."""
+
+    value: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="VALUE|-", help="Key value, even if it is all digits; - reads it from stdin."
+        ),
+    ] = None
+    key_id: Annotated[
+        int | None, typer.Option("--id", metavar="ID", help="Key ID, instead of the value.")
+    ] = None
+
+    def read_reference(self) -> int | str:
+        """Return the key as the SDK takes it: a number is an ID, a string is a value."""
+        if self.key_id is not None and self.value is None:
+            return self.key_id
+        if self.value is None or self.key_id is not None:
+            fail("name one key: by its value, or by its ID with --id")
+        return _read_only_line() if self.value == _STDIN else self.value
+
+
+@attrs.frozen(kw_only=True)
+class ManyKeys:
+    """Any number of keys, by their values or IDs."""
+
+    values: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="VALUE|-", help="Key values, even if all digits; - reads them from stdin."
+        ),
+    ] = None
+    key_ids: Annotated[
+        list[int] | None,
+        typer.Option("--id", metavar="ID", help="Key ID. May be given several times."),
+    ] = None
+    source: Annotated[
+        str | None,
+        typer.Option("--from", metavar="FILE|-", help="File with one key value per line."),
+    ] = None
+    ids: Annotated[
+        bool, typer.Option("--ids", help="The lines of the file, or of stdin, are IDs.")
+    ] = False
+
+    def read_references(self) -> list[int | str]:
+        """Return all keys as the SDK takes them, without duplicates."""
+        values = self.values or []
+        sources = [self.source] if self.source else []
+        sources += [value for value in values if value == _STDIN]
+        if len(sources) > 1:
+            fail("keys can be read from one place only: --from FILE, or -")
+        if self.ids and not sources:
+            fail("--ids applies to --from FILE or -; for an ID on the command line use --id")
+        references: list[int | str] = [value for value in values if value != _STDIN]
+        references += self.key_ids or []
+        references += [key for source in sources for key in _read_keys(source, ids=self.ids)]
+        if not references:
+            fail("no keys: pass VALUE, --id or --from")
+        return list(dict.fromkeys(references))
+
+
+def _read_only_line() -> str:
+    lines = _read_lines(sys.stdin, "stdin")
+    if len(lines) != 1:
+        fail(f"stdin must have one key value, got {len(lines):,}")
+    return lines[0]
+
+
+def _read_keys(source: str, *, ids: bool) -> list[int] | list[str]:
+    if source == _STDIN:
+        lines = _read_lines(sys.stdin, "stdin")
+    else:
+        try:
+            with Path(source).open(encoding="utf-8") as file:
+                lines = _read_lines(file, source)
+        except OSError as error:
+            fail(f"{source}: {error.strerror or error}")
+    if not ids:
+        return lines
+    wrong = next((line for line in lines if not _ID.fullmatch(line)), None)
+    if wrong is not None:
+        # The line may be a key value, so it is numbered and not quoted.
+        fail(f"{source}: key {lines.index(wrong) + 1} is not an ID, which --ids requires")
+    return [int(line) for line in lines]
+
+
+def _read_lines(file: TextIO, name: str) -> list[str]:
+    """Return the lines that are not blank, stripped."""
+    try:
+        text = file.read().removeprefix("\ufeff")
+    except UnicodeDecodeError:
+        fail(f"{name} is not UTF-8 text")
+    return [line.strip() for line in text.split("\n") if line.strip()]

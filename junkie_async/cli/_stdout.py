@@ -1,0 +1,111 @@
+"""Standard output: tables for people, tab-separated lines for scripts, JSON for programs.
+
+Text from the network is printed without control characters: a key's name can't move the cursor.
+"""
+
+import io
+import os
+import sys
+from collections.abc import Iterable, Sequence
+from typing import Any, TextIO, cast
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from ..export import json_line
+from ._text import to_one_line
+
+
+def is_terminal() -> bool:
+    """Whether stdout is a terminal."""
+    return sys.stdout.isatty()
+
+
+def make_console() -> Console:
+    """Make a console for stdout that draws in terminals only, whatever ``$FORCE_COLOR`` says."""
+    return Console(highlight=False, force_terminal=None if is_terminal() else False)
+
+
+def set_encoding() -> None:
+    """Write UTF-8 to pipes and files, as programs expect; a terminal keeps its own encoding."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        if is_terminal():
+            sys.stdout.reconfigure(errors="backslashreplace")
+        else:
+            sys.stdout.reconfigure(encoding="utf-8")
+
+
+def discard_stdout() -> None:
+    """Discard what is still buffered: the reader has left, and a flush at exit would fail."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def print_line(line: str) -> None:
+    """Print a line immediately; a reader that has left is no error."""
+    try:
+        print(line, flush=True)
+    except BrokenPipeError:
+        discard_stdout()
+
+
+def print_lines(lines: Iterable[str]) -> None:
+    """Print lines in one write.
+
+    Raises:
+        BrokenPipeError: The reader has left.
+    """
+    sys.stdout.write("".join(f"{line}\n" for line in lines))
+    sys.stdout.flush()
+
+
+def to_json_line(record: Any) -> str:
+    r"""Write a record as one line of JSON, with ``\u....`` for what can't be printed."""
+    # JSON has such characters in its strings only, so that escaping them keeps the value.
+    line = json_line(record)
+    return line if line.isprintable() else "".join(map(_escape_unprintable, line))
+
+
+def _escape_unprintable(letter: str) -> str:
+    if letter.isprintable():
+        return letter
+    units = letter.encode("utf-16-be").hex()
+    return "".join(f"\\u{units[at : at + 4]}" for at in range(0, len(units), 4))
+
+
+def print_json(record: Any) -> None:
+    """Print a record as one line of JSON."""
+    set_encoding()
+    print_line(to_json_line(record))
+
+
+def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a small table: drawn in a terminal, tab-separated elsewhere."""
+    set_encoding()
+    if not is_terminal():
+        for row in rows:
+            print_line("\t".join(map(to_one_line, row)))
+        return
+    table = Table(*header, box=box.SIMPLE_HEAD, show_edge=False)
+    for row in rows:
+        table.add_row(*(Text(to_one_line(cell)) for cell in row))
+    make_console().print(table)
+
+
+def open_rows() -> TextIO:
+    """Return stdout for exported rows: unchanged, except that a terminal gets no controls."""
+    return cast("TextIO", _PrintableWriter(sys.stdout)) if is_terminal() else sys.stdout
+
+
+class _PrintableWriter:
+    def __init__(self, file: TextIO) -> None:
+        self._file = file
+        self.flush = file.flush
+
+    def write(self, text: str) -> int:
+        return self._file.write("".join(filter(_is_safe, text)))
+
+
+def _is_safe(letter: str) -> bool:
+    return letter.isprintable() or letter == "\n"

@@ -1,0 +1,50 @@
+"""`junkie keys verify`: may this key be used?"""
+
+from typing import Annotated
+
+import typer
+
+from .._exit_codes import ExitCode
+from .._key_arguments import KeyValue
+from .._key_output import mask_key
+from .._options import JSONOption, ViewOptions, spread_options
+from .._runner import run_with_client
+from .._stdout import print_json, print_line
+
+
+@spread_options
+def verify(
+    context: typer.Context,
+    *,
+    key: KeyValue,
+    hwid: Annotated[str | None, typer.Option(help="Device that the key is used on.")] = None,
+    discord_id: Annotated[str | None, typer.Option(help="User's Discord ID.")] = None,
+    service_id: Annotated[
+        int | None, typer.Option(help="Service that the key must unlock.")
+    ] = None,
+    premium: Annotated[bool, typer.Option("--premium", help="Require a premium key.")] = False,
+    output: JSONOption,
+) -> None:
+    """Check whether a key may be used, and if not, why.
+
+    The exit code is 0 when it may, and 1 when it may not. A service that can't be reached, or that
+    refuses the API key, gives no verdict: the exit code is then 4 or 3.
+    """
+    value = key.read_value()
+    verdict = run_with_client(
+        context,
+        lambda junkie: junkie.keys.verify(
+            value,
+            hwid=hwid,
+            discord_id=discord_id,
+            service_id=service_id,
+            premium=premium or None,  # None makes no claim; False would require a standard key
+        ),
+    )
+    if output.json:
+        masked = verdict.key and mask_key(verdict.key, ViewOptions())
+        print_json({"valid": verdict.valid, "reason": verdict.reason, "key": masked})
+    else:
+        print_line("valid" if verdict else f"not valid: {verdict.reason}")
+    if not verdict:
+        raise typer.Exit(ExitCode.NEGATIVE)
