@@ -2,7 +2,7 @@
 
 import contextlib
 import enum
-from collections.abc import Iterator
+from collections.abc import Generator
 from typing import NoReturn
 
 import typer
@@ -92,7 +92,7 @@ def fail(message: str, code: int = ExitCode.USAGE) -> NoReturn:
 
 
 @contextlib.contextmanager
-def exit_on_error() -> Iterator[None]:
+def exit_on_error() -> Generator[None]:
     """Turn this package's errors into one line and an exit code."""
     try:
         yield
@@ -101,7 +101,7 @@ def exit_on_error() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def exit_on_file_error(name: str) -> Iterator[None]:
+def exit_on_file_error(name: str) -> Generator[None]:
     """Turn an error of the file being written into one line and an exit code.
 
     The client raises no `OSError`, so any that arrives here is the file's.

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 import attrs
 from rich import box
@@ -34,7 +34,7 @@ _STYLES = {
     KeyStatus.EXPIRED: "yellow",
     KeyStatus.INVALIDATED: "red",
 }
-_HEADER = ("ID", "Key", "Status", "Expires (UTC)", "HWIDs", "Discord ID", "Name")
+_HEADER: tuple[str, ...] = ("ID", "Key", "Status", "Expires (UTC)", "HWIDs", "Discord ID", "Name")
 _OPTIONAL_COLUMNS = ("Discord ID", "HWIDs", "Expires (UTC)")
 """The columns that a narrow terminal drops, in this order."""
 _MIN_NAME_WIDTH = 8
@@ -94,15 +94,19 @@ async def write_keys(writer: KeyWriter, keys: Sequence[Key]) -> None:
 
 
 def _format_field(value: Any) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, datetime):
-        return value.isoformat().replace("+00:00", "Z")
-    if isinstance(value, tuple) and all(isinstance(item, str) for item in value):
-        return to_one_line("; ".join(value))
-    return to_one_line(str(value) if isinstance(value, str | int) else json_line(value))
+    match value:
+        case None:
+            return ""
+        case bool():  # before the numbers: a bool is an int
+            return str(value).lower()
+        case datetime():
+            return value.isoformat().replace("+00:00", "Z")
+        case str() | int():
+            return to_one_line(str(value))
+        case (str(), *_):
+            return to_one_line("; ".join(cast("tuple[str, ...]", value)))
+        case _:
+            return to_one_line(json_line(value))
 
 
 def _format_row(key: Key, view: ViewOptions) -> tuple[str, ...]:

@@ -80,7 +80,7 @@ def _make_options(fields: type[Any]) -> Iterator[inspect.Parameter]:
 
 def read_fields(fields: type[Any]) -> dict[str, tuple[frozenset[Any], str]]:
     """Return the types that each field of a TypedDict accepts, and its help."""
-    declared = {}
+    declared: dict[str, tuple[frozenset[Any], str]] = {}
     for name, hint in get_type_hints(fields, include_extras=True).items():
         kind, *metadata = get_args(hint) if get_origin(hint) is Annotated else (hint,)
         kinds = get_args(kind) if get_origin(kind) in (Union, types.UnionType) else (kind,)

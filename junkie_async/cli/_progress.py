@@ -4,7 +4,7 @@ import contextlib
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 
 import typer
 from rich.console import Console
@@ -26,7 +26,7 @@ _LOG_INTERVAL = 10.0  # seconds
 @contextlib.contextmanager
 def show_progress(
     label: str, *, prints_rows: bool = False, logs_lines: bool = True
-) -> Iterator[OnProgress]:
+) -> Generator[OnProgress]:
     """Show progress while the block runs.
 
     Args:

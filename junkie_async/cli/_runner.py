@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import signal
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Generator
 from typing import Any, TypeVar
 
 import typer
@@ -51,7 +51,7 @@ def _cancel_on_sigterm() -> None:
 
 
 @contextlib.contextmanager
-def _exit_on_stop(describe_stop: Callable[[], str]) -> Iterator[None]:
+def _exit_on_stop(describe_stop: Callable[[], str]) -> Generator[None]:
     try:
         yield
     except BrokenPipeError:  # the reader has all it wanted, as with `| head`

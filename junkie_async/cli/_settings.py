@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import attrs
-import stamina
 import typer
 
 from .. import JunkieClient
@@ -28,8 +27,6 @@ class Settings:
 
     def connect(self, **options: Any) -> JunkieClient:
         """Make a client, with further arguments of `JunkieClient`."""
-        # Where structlog is installed, stamina logs retries with it, and it prints to stdout.
-        stamina.instrumentation.set_on_retry_hooks(())
         if self.api_key_file is None and not os.environ.get("JUNKIE_API_KEY"):
             fail("no API key: set $JUNKIE_API_KEY or pass --api-key-file")
         api_key = None if self.api_key_file is None else _read_api_key(self.api_key_file)

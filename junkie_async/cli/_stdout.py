@@ -30,11 +30,19 @@ def make_console() -> Console:
 
 def set_encoding() -> None:
     """Write UTF-8 to pipes and files, as programs expect; a terminal keeps its own encoding."""
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        if is_terminal():
-            sys.stdout.reconfigure(errors="backslashreplace")
-        else:
-            sys.stdout.reconfigure(encoding="utf-8")
+    if is_terminal():
+        reconfigure_stdout(errors="backslashreplace")
+    else:
+        reconfigure_stdout(encoding="utf-8")
+
+
+def reconfigure_stdout(
+    *, encoding: str | None = None, errors: str | None = None, newline: str | None = None
+) -> None:
+    """Set the encoding, error handling or line ends of stdout, unless a test has replaced it."""
+    stdout: Any = sys.stdout
+    if isinstance(stdout, io.TextIOWrapper):
+        stdout.reconfigure(encoding=encoding, errors=errors, newline=newline)
 
 
 def discard_stdout() -> None:

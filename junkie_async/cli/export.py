@@ -1,7 +1,5 @@
 """`junkie export`: keys to a file or to another program."""
 
-import io
-import sys
 from typing import Annotated
 
 import typer
@@ -12,7 +10,7 @@ from ._exit_codes import exit_on_file_error
 from ._options import spread_options
 from ._progress import show_progress
 from ._runner import run_with_client
-from ._stdout import open_rows
+from ._stdout import open_rows, reconfigure_stdout
 
 _STDOUT = "-"
 _PREFETCH = 16  # pages; four times the SDK's default, since nothing else uses this client
@@ -46,7 +44,8 @@ def export(
 
     async def write(junkie: JunkieClient) -> int:
         if to_stdout:
-            _set_exact_encoding()
+            # Whatever the locale: UTF-8, and the line ends that the format prescribes.
+            reconfigure_stdout(encoding="utf-8", errors="strict", newline="")
         keys = junkie.keys.list(prefetch=_PREFETCH, **filters)
         with (
             show_progress("Keys", prints_rows=to_stdout, logs_lines=False) as on_progress,
@@ -60,9 +59,3 @@ def export(
     describe_stop = "stopped" if to_stdout else f"stopped; {path} is unchanged"
     written = run_with_client(context, write, describe_stop=lambda: describe_stop)
     typer.echo(f"{written:,} keys written to {name}", err=True)
-
-
-def _set_exact_encoding() -> None:
-    """Write UTF-8 and the format's own line ends to stdout, whatever the locale."""
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(encoding="utf-8", errors="strict", newline="")

@@ -7,7 +7,7 @@ import os
 import signal
 import sqlite3
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -141,7 +141,7 @@ async def _start_emulator(emulator: "Emulator", db: Path | None, address: str) -
 
 
 @contextlib.contextmanager
-def _catch_stop_signals() -> Iterator[asyncio.Event]:
+def _catch_stop_signals() -> Generator[asyncio.Event]:
     """Set an event on Ctrl-C and SIGTERM.
 
     `signal.signal` works on Windows too, where the event loop has no signal handlers.

@@ -110,6 +110,6 @@ async def _count_keys(
     if not by_status:
         return {None: await junkie.keys.list(**filters).count()}
     counts = await asyncio.gather(
-        *(junkie.keys.list(**{**filters, "status": status}).count() for status in KeyStatus)
+        *(junkie.keys.list(**(filters | {"status": status})).count() for status in KeyStatus)
     )
     return dict(zip(KeyStatus, counts, strict=True))
