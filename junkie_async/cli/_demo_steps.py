@@ -49,14 +49,14 @@ class LiveDemo:
     def steps(self) -> list[Step]:
         """Return the steps in order."""
         return [
-            Step("count, all", self._count()),
+            Step("count, all", self._count_keys()),
             Step(f"list, {LIVE_PAGES} pages", self._walk_pages),
             Step("get", self._get_example),
-            *(Step(f"count, {status}", self._count(status=status)) for status in KeyStatus),
+            *(Step(f"count, {status}", self._count_keys(status=status)) for status in KeyStatus),
             Step("folders", self._list_folders),
         ]
 
-    def _count(self, **filters: Unpack[Filters]) -> RunStep:
+    def _count_keys(self, **filters: Unpack[Filters]) -> RunStep:
         return lambda _: self._keys.list(**filters).count()
 
     async def _walk_pages(self, on_progress: OnProgress) -> int:
@@ -109,21 +109,23 @@ class Demo(LiveDemo):
         reset = self._act_on(slice(few), self._keys.reset_hwid)
         by_status = (rest - few, 0, expired, few)
         return [
-            Step("create_many", self._create, amount, {"createKeyBatch": hundreds}, amount),
-            Step("list", self._walk, amount, {"listKeys": hundreds}, amount),
+            Step("create_many", self._create_keys, amount, {"createKeyBatch": hundreds}, amount),
+            Step("list", self._walk_all, amount, {"listKeys": hundreds}, amount),
             Step("find", self._find_few, few, {"listKeys": few}, amount),
             Step("update, expires_at", expire, expired, {"updateKey": expired}, amount),
             Step("invalidate", invalidate, few, {"updateKey": few}, amount),
             Step("reset_hwid", reset, few, {"resetKeyHwid": few}, amount),
-            Step("count, bound", self._count(hwid=_DEVICE), amount - few, one, amount),
+            Step("count, bound", self._count_keys(hwid=_DEVICE), amount - few, one, amount),
             *(
-                Step(f"count, {status}", self._count(status=status), keys, one, amount)
+                Step(f"count, {status}", self._count_keys(status=status), keys, one, amount)
                 for status, keys in zip(KeyStatus, by_status, strict=True)
             ),
-            Step("export to CSV", self._export, amount, {"listKeys": hundreds}, amount),
-            Step("purge, expired", self._purge, expired, {**one, "bulkDeleteKeys": 1}, rest),
+            Step("export to CSV", self._export_csv, amount, {"listKeys": hundreds}, amount),
+            Step(
+                "purge, expired", self._purge_expired, expired, {**one, "bulkDeleteKeys": 1}, rest
+            ),
             Step("delete_many", self._delete_rest, rest, {"bulkDeleteKeys": -(-rest // 1000)}, 0),
-            Step("count, at the end", self._count(), 0, one, 0),
+            Step("count, at the end", self._count_keys(), 0, one, 0),
         ]
 
     def _act_on(self, which: slice, act: Callable[[str], Awaitable[ActionResult]]) -> RunStep:
@@ -133,14 +135,14 @@ class Demo(LiveDemo):
 
         return run
 
-    async def _create(self, on_progress: OnProgress) -> int:
+    async def _create_keys(self, on_progress: OnProgress) -> int:
         report = await self._keys.create_many(
             self._amount, provider_id=8969, hwid=_DEVICE, on_progress=on_progress
         )
         self._values = report.keys
         return len(set(report.keys))
 
-    async def _walk(self, on_progress: OnProgress) -> int:
+    async def _walk_all(self, on_progress: OnProgress) -> int:
         values: list[str] = []
         async for key in self._keys.list():
             values.append(key.key_value)
@@ -154,13 +156,13 @@ class Demo(LiveDemo):
         self.example = next(iter(found), None)
         return _count_matches([key.key_value for key in found], values)
 
-    async def _export(self, on_progress: OnProgress) -> int:
+    async def _export_csv(self, on_progress: OnProgress) -> int:
         await export_keys(self._keys.list(), self._path, format="csv", on_progress=on_progress)
         with self._path.open(encoding="utf-8", newline="") as file:
             values = [unmark(row["key_value"]) for row in csv.DictReader(file)]
         return _count_matches(values, self._values)
 
-    async def _purge(self, on_progress: OnProgress) -> int:
+    async def _purge_expired(self, on_progress: OnProgress) -> int:
         return (await self._keys.purge(status=KeyStatus.EXPIRED, on_progress=on_progress)).deleted
 
     async def _delete_rest(self, on_progress: OnProgress) -> int:

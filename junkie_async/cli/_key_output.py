@@ -103,7 +103,7 @@ def _format_field(value: Any) -> str:
             return value.isoformat().replace("+00:00", "Z")
         case str() | int():
             return to_one_line(str(value))
-        case (str(), *_):
+        case () | (str(), *_):
             return to_one_line("; ".join(cast("tuple[str, ...]", value)))
         case _:
             return to_one_line(json_line(value))

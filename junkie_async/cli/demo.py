@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -134,9 +134,14 @@ def _find_problems(step: Step, keys: int, calls: Counter[str], held: int | None)
     if step.keys is not None and keys != step.keys:
         yield f"{step.name}: {step.keys:,} keys expected, {keys:,} counted"
     if step.calls is not None and calls != step.calls:
-        yield f"{step.name}: calls expected: {step.calls}; made: {dict(calls)}"
+        expected, made = _format_calls(step.calls), _format_calls(calls)
+        yield f"{step.name}: calls expected: {expected}; made: {made}"
     if step.held is not None and held != step.held:
-        yield f"{step.name}: the service should hold {step.held:,} keys, and holds {held:,}"
+        yield f"{step.name}: {step.held:,} keys held expected, {held:,} counted"
+
+
+def _format_calls(calls: Mapping[str, int]) -> str:
+    return ", ".join(f"{name} {number:,}" for name, number in sorted(calls.items())) or "none"
 
 
 def _format_number(number: int | None) -> str:

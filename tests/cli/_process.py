@@ -1,4 +1,4 @@
-"""The command line as a process of its own, as users run it."""
+"""The command line as a process of its own: for signals, closed pipes and what needs a shell."""
 
 import asyncio
 import contextlib
@@ -6,36 +6,47 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from pathlib import Path
 
 import attrs
+import pytest
 
 import junkie_async
+from junkie_async.emulator import Emulator
 
 COMMAND = [sys.executable, "-W", "default::ResourceWarning", "-m", "junkie_async"]
+OUR_VARIABLES = ("JUNKIE_", "NO_COLOR", "FORCE_COLOR", "TTY_", "COLUMNS", "LINES", "TERM")
+"""How the names begin of the variables that change what a command prints."""
 _ROOT = Path(junkie_async.__file__).parent.parent
-_OURS = ("JUNKIE_", "NO_COLOR", "FORCE_COLOR", "TTY_", "COLUMNS", "LINES", "TERM")
 _SECONDS = 30
 
-
-def environment(given: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Give an environment that says nothing of the machine's own settings."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(_OURS)}
-    path = os.pathsep.join(filter(None, [str(_ROOT), kept.get("PYTHONPATH")]))
-    return {**kept, "PYTHONPATH": path, "PYTHONIOENCODING": "utf-8", **(given or {})}
+posix = pytest.mark.skipif(sys.platform == "win32", reason="no signals or file modes")
+terminal = pytest.mark.skipif(sys.platform == "win32", reason="no pseudo-terminals")
 
 
 @attrs.frozen
 class Ended:
-    """A process that has ended."""
+    """A command that has ended, in a process or in this one."""
 
     code: int
     out: str
     err: str
 
 
-def run(*arguments: str, cwd: Path, env: Mapping[str, str] | None = None) -> Ended:
+def environment(given: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Return an environment without the machine's own settings."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(OUR_VARIABLES)}
+    path = os.pathsep.join(filter(None, [str(_ROOT), kept.get("PYTHONPATH")]))
+    return {**kept, "PYTHONPATH": path, "PYTHONIOENCODING": "utf-8", **(given or {})}
+
+
+def emulator_environment(emulator: Emulator, **more: str) -> dict[str, str]:
+    """Return the variables that `junkie serve` prints, for an emulator."""
+    return {"JUNKIE_API_KEY": "any", "JUNKIE_BASE_URL": emulator.url, **more}
+
+
+def run_process(*arguments: str, cwd: Path, env: Mapping[str, str] | None = None) -> Ended:
     """Run a command to its end, with pipes."""
     done = subprocess.run(
         [*COMMAND, *arguments],
@@ -50,72 +61,58 @@ def run(*arguments: str, cwd: Path, env: Mapping[str, str] | None = None) -> End
     return Ended(done.returncode, done.stdout, done.stderr)
 
 
-async def run_beside(
-    *arguments: str, cwd: Path, env: Mapping[str, str], stdin: str | None = None
-) -> Ended:
-    """Run a command while this process's event loop, and an emulator in it, goes on."""
-    process = await asyncio.create_subprocess_exec(
+async def start_process(
+    *arguments: str,
+    cwd: Path,
+    env: Mapping[str, str],
+    stdout: int = subprocess.PIPE,
+    stderr: int = subprocess.PIPE,
+    stdin: int = subprocess.DEVNULL,
+) -> asyncio.subprocess.Process:
+    """Start a command while this process's event loop, and an emulator in it, goes on."""
+    return await asyncio.create_subprocess_exec(
         *COMMAND,
         *arguments,
         cwd=cwd,
         env=environment(env),
-        stdin=subprocess.DEVNULL if stdin is None else subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        stdin=stdin,
+        stdout=stdout,
+        stderr=stderr,
+        # A shell starts background jobs with SIGINT ignored, and children inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
-    given = None if stdin is None else stdin.encode()
-    out, err = await asyncio.wait_for(process.communicate(given), _SECONDS)
+
+
+async def wait_for_end(process: asyncio.subprocess.Process) -> Ended:
+    """Wait for a process that `start_process` has started."""
+    out, err = await asyncio.wait_for(process.communicate(), _SECONDS)
     assert process.returncode is not None
-    return Ended(process.returncode, out.decode(), err.decode())
+    return Ended(process.returncode, (out or b"").decode(), (err or b"").decode())
 
 
-def run_in_terminal(
+async def run_and_signal(
+    emulator: Emulator,
+    name: signal.Signals,
     *arguments: str,
     cwd: Path,
-    env: Mapping[str, str] | None = None,
-    typed: str = "",
-    stdout: int | None = None,
+    when: Callable[[Emulator], Awaitable[bool]],
 ) -> Ended:
-    """Run a command in a terminal of 80 columns, and give all that it wrote to it.
-
-    Args:
-        *arguments: The command's arguments.
-        cwd: Where it runs.
-        env: Its environment.
-        typed: What is typed, before it asks.
-        stdout: A file that its output goes to instead; what goes to stderr is still seen.
-    """
-    import pty
-
-    ours, theirs = pty.openpty()
-    with subprocess.Popen(
-        [*COMMAND, *arguments],
-        cwd=cwd,
-        env=environment({"TERM": "xterm-256color", "COLUMNS": "80", "LINES": "24", **(env or {})}),
-        stdin=theirs,
-        stdout=theirs if stdout is None else stdout,
-        stderr=theirs,
-    ) as process:
-        os.close(theirs)
-        os.write(ours, typed.encode())
-        out = b"".join(_read_all(ours))
-        os.close(ours)
-        return Ended(process.wait(_SECONDS), out.decode(), "")
-
-
-def _read_all(file: int) -> Iterator[bytes]:
-    with contextlib.suppress(OSError):  # EIO is how Linux ends a terminal
-        while read := os.read(file, 65536):
-            yield read
+    """Run a command against an emulator and send it a signal once a condition holds."""
+    process = await start_process(*arguments, cwd=cwd, env=emulator_environment(emulator))
+    while not await when(emulator):
+        assert process.returncode is None
+        await asyncio.sleep(0.01)
+    process.send_signal(name)
+    return await wait_for_end(process)
 
 
 @attrs.define
 class Server:
-    """A `junkie serve` that runs.
+    """A running `junkie serve`.
 
     Attributes:
         process: Its process.
-        lines: What it printed to begin with.
+        lines: The lines that it printed first.
     """
 
     process: "subprocess.Popen[str]"
@@ -136,7 +133,7 @@ class Server:
 
 @contextlib.contextmanager
 def serving(*arguments: str, cwd: Path) -> Iterator[Server]:
-    """Start `junkie serve`, wait for its four lines, and see that it ends."""
+    """Start `junkie serve`, wait for its four lines, and make sure that it ends."""
     with subprocess.Popen(
         [*COMMAND, "serve", *arguments],
         cwd=cwd,

@@ -1,4 +1,4 @@
-"""Every command as a process of its own against `junkie serve`: in a pipe, and in a terminal."""
+"""Every command against `junkie serve`: in a pipe, and in a terminal."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ import typer.main
 from junkie_async.cli import app
 from junkie_async.emulator import Emulator
 
-from ._process import Ended, run, run_in_terminal, serving
-from ._service import posix, terminal
+from ._invoke import invoke, invoke_in_terminal
+from ._process import Ended, posix, serving, terminal
 
 SERVED_BY_OTHERS = {"serve", "demo"}
 """What has no service: `serve` is it, and is checked by being used; `demo` brings its own."""
@@ -58,11 +58,15 @@ STEPS = [
     Step(
         "keys provision 250 --provider-id 7 --ledger jobs.db --out keys.txt",
         r"",
-        r"250 keys, each once, written to keys\.txt",
+        r"250 keys, without duplicates, written to keys\.txt",
     ),
-    Step("jobs jobs.db", r"jobs\.db: done, 250 of 250 keys; .*\n", r"done, 250 of 250 keys"),
+    Step(
+        "jobs jobs.db",
+        r"jobs\.db: done, 250 of 250 keys created; .*\n",
+        r"done, 250 of 250 keys created",
+    ),
     Step("keys count --by-status", r"active\t251\n(\w+\t0\n){3}", r"active +251"),
-    Step("keys list", r"(\d+\t[^\t\n]+\tactive\t[^\n]*\n){251}", r"100 of 251 keys are shown"),
+    Step("keys list", r"(\d+\t[^\t\n]+\tactive\t[^\n]*\n){251}", r"100 of 251 keys shown"),
     Step("keys list --limit 1 --json --provider-id 8969", r'\{.*"key_name":"vip".*\}\n', r'"vip"'),
     Step("keys export out.csv", r"", r"251 keys written to out\.csv"),
     Step("export out.jsonl --provider-id 7", r"", r"250 keys written to out\.jsonl"),
@@ -121,7 +125,7 @@ def test_in_a_pipe(tmp_path: Path) -> None:
         assert "\x1b" not in ended.out + ended.err
         assert ended.out or ended.err
 
-    walk(tmp_path, run, check)
+    walk(tmp_path, invoke, check)
     assert len(set((tmp_path / "keys.txt").read_text().split())) == 250
     assert len((tmp_path / "out.csv").read_text("utf-8").splitlines()) == 252
     assert len((tmp_path / "out.jsonl").read_text("utf-8").splitlines()) == 250
@@ -135,7 +139,7 @@ def test_in_a_terminal(tmp_path: Path) -> None:
         plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", ended.out).replace("\r", "")
         assert re.search(step.drawn, plain, re.MULTILINE), (step.command, plain)
 
-    walk(tmp_path, run_in_terminal, check)
+    walk(tmp_path, invoke_in_terminal, check)
 
 
 def test_none_is_forgotten() -> None:
@@ -148,9 +152,9 @@ def test_none_is_forgotten() -> None:
 
 
 @pytest.mark.parametrize("command", sorted(names(typer.main.get_command(app))))
-def test_each_has_help(command: str, tmp_path: Path) -> None:
+def test_each_has_help(command: str) -> None:
     """It says what it does, without a service and without an API key."""
-    ended = run(*command.split(), "--help", cwd=tmp_path)
+    ended = invoke(*command.split(), "--help")
     assert (ended.code, ended.err) == (0, "")
     assert re.search(rf"^Usage: .*\b{command}\b", ended.out)
     assert "-h, --help" in ended.out

@@ -1,38 +1,30 @@
 """`junkie export`: a file of keys, or a pipe, and one line that says so."""
 
-import asyncio
 import csv
 import io
 import os
 import signal
-import socket
 import stat
-import subprocess
 import sys
-import threading
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import pytest
-from typer.testing import CliRunner
 
 from junkie_async import Key
-from junkie_async.cli import app
 from junkie_async.emulator import Emulator
 from junkie_async.export import COLUMNS, unmark
 
-from ._process import COMMAND, environment, run, run_beside, run_in_terminal, serving
-
-posix = pytest.mark.skipif(sys.platform == "win32", reason="no signals for others here")
-_ENV = {"JUNKIE_API_KEY": "any"}
-
-
-async def _here(url: str, *arguments: str, **env: str) -> Any:
-    """Run it in a thread, which is cheaper than a process, and has a loop of its own too."""
-    given = {**_ENV, "JUNKIE_BASE_URL": url, **env}
-    return await asyncio.to_thread(CliRunner().invoke, app, ["export", *arguments], env=given)
+from ._invoke import invoke, junkie, junkie_in_terminal
+from ._process import (
+    emulator_environment,
+    posix,
+    run_and_signal,
+    start_process,
+    terminal,
+    wait_for_end,
+)
 
 
 def _left(directory: Path) -> list[str]:
@@ -43,8 +35,7 @@ async def test_all_keys_to_csv(tmp_path: Path) -> None:
     """Every key is in the file, which is private; stdout is empty, stderr one line."""
     async with Emulator() as emulator:
         await emulator.seed(1234, key_name=lambda row: "=1+1" if row else None)
-        env = {**_ENV, "JUNKIE_BASE_URL": emulator.url}
-        ended = await run_beside("export", "keys.csv", cwd=tmp_path, env=env)
+        ended = await junkie(emulator, "export", "keys.csv", cwd=tmp_path)
         assert emulator.calls == {"listKeys": 13}
     assert (ended.code, ended.out) == (0, "")
     assert ended.err == "1,234 keys written to keys.csv\n"
@@ -63,8 +54,12 @@ async def test_stdout_has_keys_and_nothing_else(file_format: str, tmp_path: Path
     """With - the rows go to stdout, in UTF-8 whatever the locale, and the rest to stderr."""
     async with Emulator() as emulator:
         await emulator.seed(150, key_name="ключ 🔑")
-        env = {**_ENV, "JUNKIE_BASE_URL": emulator.url, "PYTHONIOENCODING": "ascii"}
-        ended = await run_beside("export", "-", "--format", file_format, cwd=tmp_path, env=env)
+        process = await start_process(
+            *("export", "-", "--format", file_format),
+            cwd=tmp_path,
+            env=emulator_environment(emulator, PYTHONIOENCODING="ascii"),
+        )
+        ended = await wait_for_end(process)
     assert (ended.code, ended.err) == (0, "150 keys written to stdout\n")
     if file_format == "csv":
         rows = list(csv.DictReader(io.StringIO(ended.out, newline="")))
@@ -96,49 +91,47 @@ async def test_filters_reach_the_service(tmp_path: Path) -> None:
         filters += ["--discord-id=123456789012345678", "--status=active"]
         filters += ["--expires-after=2029-12-31T23:59:59Z"]
         filters += ["--expires-before=2030-01-01T02:00:00+01:00", "--bom"]
-        result = await _here(emulator.url, str(path), *filters)
-        none = await _here(emulator.url, str(path), *filters, "--status=used")
-    assert result.stderr == f"7 keys written to {path}\n"
-    assert (none.exit_code, none.stderr) == (0, f"0 keys written to {path}\n")
+        result = await junkie(emulator, "export", str(path), *filters)
+        none = await junkie(emulator, "export", str(path), *filters, "--status=used")
+    assert result.err == f"7 keys written to {path}\n"
+    assert (none.code, none.err) == (0, f"0 keys written to {path}\n")
     assert path.read_bytes() == b"\xef\xbb\xbf" + ",".join(COLUMNS).encode() + b"\r\n"
 
 
 @pytest.mark.parametrize(
-    ("arguments", "reason"),
+    "arguments",
     [
-        (["."], "format must be 'csv' or 'jsonl'"),
-        (["-"], "format must be 'csv' or 'jsonl'"),
-        ([".", "--format=csv"], ".: Is a directory"),
-        (["nowhere/keys.csv"], "nowhere/keys.csv: No such file or directory"),
-        (["keys.csv", "--format=xml"], "xml"),
-        (["keys.jsonl", "--bom"], "bom must be False for JSON"),
-        (["keys.csv", "--status=new"], "new"),
-        (["keys.csv", "--key="], "key must be a string that is not empty"),
-        (["keys.csv", "--expires-after=2026-01-01"], "a date and time with an offset"),
-        (["keys.csv", "--expires-after=soon"], "a date and time with an offset"),
-        ([], "PATH"),
+        ["."],
+        ["-"],
+        [".", "--format=csv"],
+        ["nowhere/keys.csv"],
+        ["keys.csv", "--format=xml"],
+        ["keys.jsonl", "--bom"],
+        ["keys.csv", "--status=new"],
+        ["keys.csv", "--key="],
+        ["keys.csv", "--expires-after=2026-01-01"],
+        ["keys.csv", "--expires-after=soon"],
+        [],
     ],
 )
 async def test_bad_usage_sends_nothing(
-    arguments: list[str], reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What can't be done gives one reason and exit code 2, before any request."""
     monkeypatch.chdir(tmp_path)
     async with Emulator() as emulator:
-        result = await _here(emulator.url, *arguments)
+        result = await junkie(emulator, "export", *arguments)
         assert emulator.requests == 0
-    assert result.exit_code == 2
-    assert reason in " ".join(result.stderr.split())
-    assert result.stdout == ""
+    assert result.code == 2
+    assert result.out == ""
     assert _left(tmp_path) == []
 
 
-def test_without_an_api_key_it_says_so(tmp_path: Path) -> None:
-    """The variable's name, and exit code 2."""
-    env = {"JUNKIE_API_KEY": None}
-    result = CliRunner().invoke(app, ["export", str(tmp_path / "keys.csv")], env=env)
-    assert result.exit_code == 2
-    assert "$JUNKIE_API_KEY" in result.stderr
+def test_without_an_api_key_it_is_bad_usage(tmp_path: Path) -> None:
+    """Nothing is written."""
+    result = invoke("export", str(tmp_path / "keys.csv"))
+    assert result.code == 2
+    assert result.err.count("\n") == 1
     assert _left(tmp_path) == []
 
 
@@ -147,95 +140,70 @@ async def test_a_refusal_keeps_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "keys.csv"
     path.write_text("old")
     async with Emulator(api_keys={"right"}) as emulator:
-        result = await _here(emulator.url, str(path))
-    assert result.exit_code == 3
-    assert "Invalid API key" in result.stderr
-    assert result.stderr.count("\n") == 1
+        result = await junkie(emulator, "export", str(path))
+    assert result.code == 3
+    assert result.err.count("\n") == 1
     assert path.read_text() == "old"
     assert _left(tmp_path) == ["keys.csv"]
 
 
-async def test_a_service_that_is_not_there_is_one_line(tmp_path: Path) -> None:
-    """No connection gives exit code 4, and no file."""
-    with socket.socket() as free:  # bound, and not listening: a connection is refused
-        free.bind(("127.0.0.1", 0))
-        url = f"http://127.0.0.1:{free.getsockname()[1]}"
-        env = {**_ENV, "JUNKIE_BASE_URL": url}
-        ended = await run_beside("export", "keys.csv", cwd=tmp_path, env=env)
+@pytest.mark.usefixtures("quick_retries")
+def test_a_service_that_can_not_be_reached_is_one_line(closed_url: str, tmp_path: Path) -> None:
+    """A refused connection gives exit code 4, and no file."""
+    env = {"JUNKIE_API_KEY": "any", "JUNKIE_BASE_URL": closed_url}
+    ended = invoke("export", "keys.csv", cwd=tmp_path, env=env)
     assert ended.code == 4
-    assert ended.err.startswith("Error: GET /keys: could not connect")
     assert ended.err.count("\n") == 1
     assert _left(tmp_path) == []
 
 
 @posix
 @pytest.mark.parametrize("name", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_leaves_no_half_file(name: signal.Signals, tmp_path: Path) -> None:
-    """Stopped in the middle of a walk, it keeps the old file, and leaves no other."""
+async def test_a_signal_leaves_no_half_file(name: signal.Signals, tmp_path: Path) -> None:
+    """Stopped in the middle of a walk, it keeps the old file and leaves no other."""
     path = tmp_path / "out" / "keys.csv"
     path.parent.mkdir()
     path.write_text("old")
-    with serving("--port=0", "--latency=60", cwd=tmp_path) as server:
-        with subprocess.Popen(
-            [*COMMAND, "export", str(path)],
-            env=environment({**_ENV, "JUNKIE_BASE_URL": server.url}),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            encoding="utf-8",
-            # Whoever runs the tests in the background of a shell ignores it, and so would we.
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-        ) as process:
-            _wait_for_two_files(path.parent)
-            process.send_signal(name)
-            out, err = process.communicate(timeout=30)
-        server.process.kill()
-    assert (process.returncode, out) == (130, "")
-    assert err == f"Error: stopped; {path} is as it was\n"
+
+    async def has_temporary_file(_: Emulator) -> bool:
+        return len(_left(path.parent)) > 1
+
+    async with Emulator(latency=60) as emulator:
+        ended = await run_and_signal(
+            emulator, name, "export", str(path), cwd=tmp_path, when=has_temporary_file
+        )
+    assert (ended.code, ended.out) == (130, "")
+    assert ended.err == f"Error: stopped; {path} is unchanged\n"
     assert path.read_text() == "old"
     assert _left(path.parent) == ["keys.csv"]
 
 
-def _wait_for_two_files(directory: Path) -> None:
-    """Wait until the temporary file is there too."""
-    pause = threading.Event()
-    for _ in range(1500):
-        if len(_left(directory)) > 1:
-            return
-        pause.wait(0.02)
-    raise AssertionError("it did not begin")
-
-
 @posix
 async def test_a_reader_who_leaves_is_no_traceback(tmp_path: Path) -> None:
-    """`junkie export - | head -1` ends in one line, with the code for a part done."""
+    """`junkie export - | head -1` ends in one line, with the exit code for partly done."""
     ours, theirs = os.pipe()
     async with Emulator() as emulator:
         await emulator.seed(3000)
-        process = await asyncio.create_subprocess_exec(
-            *COMMAND,
+        process = await start_process(
             *("export", "-", "--format=jsonl"),
-            env=environment({**_ENV, "JUNKIE_BASE_URL": emulator.url}),
-            stdin=subprocess.DEVNULL,
+            cwd=tmp_path,
+            env=emulator_environment(emulator),
             stdout=theirs,
-            stderr=subprocess.PIPE,
         )
         os.close(theirs)
         os.close(ours)
-        _, err = await asyncio.wait_for(process.communicate(), 30)
-    assert process.returncode == 5
-    assert err == b"Error: the reader of stdout left before the end\n"
+        ended = await wait_for_end(process)
+    assert ended.code == 5
+    assert ended.err.count("\n") == 1
 
 
-@posix
-def test_a_terminal_gets_a_bar(tmp_path: Path) -> None:
-    """A bar is drawn on the way, and the line comes after it."""
-    with serving("--port=0", "--latency=0.3", cwd=tmp_path) as server:
-        env = {**_ENV, "JUNKIE_BASE_URL": server.url}
-        bar = run_in_terminal("export", "keys.csv", cwd=tmp_path, env=env)
-        rows = run_in_terminal("export", "-", "--format=csv", cwd=tmp_path, env=env)
-        dumb = run_in_terminal("export", "keys.csv", cwd=tmp_path, env={**env, "TERM": "dumb"})
-        server.stop()
+@terminal
+async def test_a_terminal_gets_a_bar(tmp_path: Path) -> None:
+    """A bar is drawn on the way, and the last line comes after it."""
+    async with Emulator(latency=0.3) as emulator:
+        bar = await junkie_in_terminal(emulator, "export", "keys.csv", cwd=tmp_path)
+        rows = await junkie_in_terminal(emulator, "export", "-", "--format=csv", cwd=tmp_path)
+        dumb = await junkie_in_terminal(emulator, "export", "keys.csv", cwd=tmp_path, TERM="dumb")
     assert (bar.code, rows.code, dumb.code) == (0, 0, 0)
     assert "━" in bar.out
     assert bar.out.endswith("0 keys written to keys.csv\r\n")
@@ -243,9 +211,9 @@ def test_a_terminal_gets_a_bar(tmp_path: Path) -> None:
     assert rows.out.startswith("id,key_value,")
 
 
-def test_its_help_names_the_filters(tmp_path: Path) -> None:
+def test_its_help_names_the_filters() -> None:
     """Every filter of the API is an option of the same name, and the API key is none."""
-    out = run("export", "--help", cwd=tmp_path).out
+    out = invoke("export", "--help").out
     for option in ("discord-id", "key", "hwid", "service-id", "provider-id", "folder-id", "status"):
         assert f"--{option} " in out
     assert "--expires-before " in out

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
 
 from junkie_async import BatchError, JunkieClient, RetryPolicy
-from junkie_async.cli import app
 from junkie_async.emulator import Emulator, Faults
+
+from ._invoke import invoke
 
 
 async def test_jobs_that_are_done_and_not(tmp_path: Path) -> None:
@@ -25,13 +25,13 @@ async def test_jobs_that_are_done_and_not(tmp_path: Path) -> None:
             await junkie.keys.create_many(
                 1000, provider_id=1, ledger=lost, marker=None, concurrency=1
             )
-    result = CliRunner().invoke(app, ["jobs", str(done), str(lost)])
-    assert result.exit_code == 0
-    first, second = result.stdout.splitlines()
-    assert first.startswith(f"{done}: done, 1,234 of 1,234 keys; job ")
+    result = invoke("jobs", str(done), str(lost))
+    assert result.code == 0
+    first, second = result.out.splitlines()
+    assert first.startswith(f"{done}: done, 1,234 of 1,234 keys created; job ")
     assert first.endswith(" UTC")
     assert second.startswith(
-        f"{lost}: not done, 0 of 1,000 keys, 100 asked for and not known; job "
+        f"{lost}: not done, 0 of 1,000 keys created, 100 requested with unknown outcome; job "
     )
     assert " 2 calls, " in second
 
@@ -42,7 +42,7 @@ def test_what_is_no_ledger(tmp_path: Path, content: bytes | None) -> None:
     path = tmp_path / "launch.db"
     if content is not None:
         path.write_bytes(content)
-    result = CliRunner().invoke(app, ["jobs", str(path)])
-    assert result.exit_code == 2
-    assert "launch.db" in result.stderr
+    result = invoke("jobs", str(path))
+    assert result.code == 2
+    assert "launch.db" in result.err
     assert path.exists() == (content is not None)

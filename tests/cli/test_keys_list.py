@@ -3,7 +3,6 @@
 import asyncio
 import os
 import re
-import subprocess
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -13,8 +12,8 @@ import pytest
 from junkie_async import Key, KeyFolder
 from junkie_async.emulator import Emulator
 
-from ._process import COMMAND, environment
-from ._service import environment_of, junkie, junkie_here, junkie_in_terminal, terminal
+from ._invoke import junkie, junkie_in_terminal
+from ._process import emulator_environment, start_process, terminal, wait_for_end
 
 _PAST = datetime(2020, 1, 2, 3, 4, 5, tzinfo=UTC)
 _EVIL = "evil\x1b[31m\x07\tname"
@@ -50,12 +49,12 @@ async def test_json_has_all_fields(tmp_path: Path) -> None:
     async with Emulator() as emulator:
         await emulator.seed(3, key_name=_EVIL, expires_at=_PAST)
         masked = await junkie(emulator, "keys", "list", "--json", cwd=tmp_path)
-        shown = await junkie_here(emulator, "keys", "list", "--json", "--show-values")
-        exported = await junkie_here(emulator, "export", "-", "--format=jsonl")
-    assert (masked.code, masked.err, shown.exit_code) == (0, "", 0)
-    assert shown.stdout == exported.stdout
+        shown = await junkie(emulator, "keys", "list", "--json", "--show-values")
+        exported = await junkie(emulator, "export", "-", "--format=jsonl")
+    assert (masked.code, masked.err, shown.code) == (0, "", 0)
+    assert shown.out == exported.out
     keys = msgspec.json.Decoder(Key).decode_lines(masked.out)
-    whole = msgspec.json.Decoder(Key).decode_lines(shown.stdout)
+    whole = msgspec.json.Decoder(Key).decode_lines(shown.out)
     assert keys[0].key_name == _EVIL
     assert keys[0].expires_at == _PAST
     for key, full in zip(keys, whole, strict=True):
@@ -68,32 +67,32 @@ async def test_what_a_terminal_must_not_get_is_escaped_in_json() -> None:
     name = "a\x9b31m\u202eb\U000e0001c é"
     async with Emulator() as emulator:
         await emulator.seed(1, key_name=name)
-        result = await junkie_here(emulator, "keys", "list", "--json")
-    assert "\\u009b31m\\u202eb\\udb40\\udc01c é" in result.stdout
-    assert msgspec.json.decode(result.stdout)["key_name"] == name
+        result = await junkie(emulator, "keys", "list", "--json")
+    assert "\\u009b31m\\u202eb\\udb40\\udc01c é" in result.out
+    assert msgspec.json.decode(result.out)["key_name"] == name
 
 
 async def test_limit_is_of_keys_in_all() -> None:
     """A page is no larger than what is wanted, and no page is fetched in vain."""
     async with Emulator() as emulator:
         await emulator.seed(300)
-        few = await junkie_here(emulator, "keys", "list", "--limit=7")
+        few = await junkie(emulator, "keys", "list", "--limit=7")
         assert emulator.calls == {"listKeys": 1}
-        more = await junkie_here(emulator, "keys", "list", "--limit=150")
-    assert [line.split("\t")[0] for line in few.stdout.splitlines()] == [
+        more = await junkie(emulator, "keys", "list", "--limit=150")
+    assert [line.split("\t")[0] for line in few.out.splitlines()] == [
         str(number) for number in range(300, 293, -1)
     ]
-    assert (len(more.stdout.splitlines()), more.stderr) == (150, "")
+    assert (len(more.out.splitlines()), more.err) == (150, "")
 
 
 async def test_filters_narrow_the_list() -> None:
     """Filters have the API's names, and all of them must hold."""
     async with Emulator() as emulator:
         await emulator.seed(20, provider_id=lambda row: row % 2 + 1, folder_id=lambda row: row // 5)
-        result = await junkie_here(emulator, "keys", "list", "--provider-id=2", "--folder-id=3")
-        none = await junkie_here(emulator, "keys", "list", "--status=used")
-    assert [line.split("\t")[0] for line in result.stdout.splitlines()] == ["20", "18", "16"]
-    assert (none.exit_code, none.stdout, none.stderr) == (0, "", "")
+        result = await junkie(emulator, "keys", "list", "--provider-id=2", "--folder-id=3")
+        none = await junkie(emulator, "keys", "list", "--status=used")
+    assert [line.split("\t")[0] for line in result.out.splitlines()] == ["20", "18", "16"]
+    assert (none.code, none.out, none.err) == (0, "", "")
 
 
 async def test_a_reader_who_leaves_has_what_it_wanted(tmp_path: Path) -> None:
@@ -101,21 +100,15 @@ async def test_a_reader_who_leaves_has_what_it_wanted(tmp_path: Path) -> None:
     ours, theirs = os.pipe()
     async with Emulator() as emulator:
         await emulator.seed(20_000)
-        process = await asyncio.create_subprocess_exec(
-            *COMMAND,
-            *("keys", "list"),
-            cwd=tmp_path,
-            env=environment(environment_of(emulator)),
-            stdin=subprocess.DEVNULL,
-            stdout=theirs,
-            stderr=subprocess.PIPE,
+        process = await start_process(
+            *("keys", "list"), cwd=tmp_path, env=emulator_environment(emulator), stdout=theirs
         )
         os.close(theirs)
         assert (await asyncio.to_thread(os.read, ours, 10)).startswith(b"20000\t")
         os.close(ours)
-        _, err = await asyncio.wait_for(process.communicate(), 30)
+        ended = await wait_for_end(process)
         assert emulator.calls["listKeys"] < 200
-    assert (process.returncode, err) == (0, b"")
+    assert (ended.code, ended.err) == (0, "")
 
 
 @terminal
@@ -132,7 +125,7 @@ async def test_a_terminal_gets_a_table(tmp_path: Path) -> None:
     assert max(map(len, lines)) <= 80
     assert lines[2].split()[0] == "120"
     assert "\x1b[32mactive" in ended.out
-    assert notice == "100 of 120 keys are shown; --limit shows more"
+    assert notice == "100 of 120 keys shown; --limit shows more"
 
 
 _NAMES = ("Discord", "ID", "Name")
@@ -152,7 +145,7 @@ async def test_a_long_table_has_one_header_and_no_cut_ids(tmp_path: Path) -> Non
     assert lines[0].split() == ["ID", "Key", "Status", "Expires", "(UTC)", "HWIDs", "Name"]
     assert [line.split()[0] for line in lines[2:]] == [str(number) for number in range(1, 1051)]
     assert all(re.fullmatch(r"JNK(-\w{4}){4}", line.split()[1]) for line in lines[2:])
-    assert nothing.out == "There are no such keys.\r\n"
+    assert nothing.out == "No keys match.\r\n"
 
 
 def _plain(text: str) -> str:
@@ -165,21 +158,21 @@ async def test_count_is_a_number(tmp_path: Path) -> None:
         await emulator.seed(1234, provider_id=lambda row: 2 if row < 34 else 1)
         ended = await junkie(emulator, "keys", "count", "--provider-id", "1", cwd=tmp_path)
         assert emulator.calls == {"listKeys": 1}
-        result = await junkie_here(emulator, "keys", "count", "--json")
+        result = await junkie(emulator, "keys", "count", "--json")
     assert (ended.code, ended.out, ended.err) == (0, "1200\n", "")
-    assert result.stdout == '{"count":1234}\n'
+    assert result.out == '{"count":1234}\n'
 
 
 async def test_count_by_status() -> None:
     """A line for each status, those without a key too."""
     async with Emulator() as emulator:
         await emulator.seed(12, expires_at=lambda row: _PAST if row < 5 else None)
-        lines = await junkie_here(emulator, "keys", "count", "--by-status")
-        objects = await junkie_here(emulator, "keys", "count", "--by-status", "--json")
-        both = await junkie_here(emulator, "keys", "count", "--by-status", "--status=used")
-    assert lines.stdout == "active\t7\nused\t0\nexpired\t5\ninvalidated\t0\n"
-    assert objects.stdout.splitlines()[2] == '{"status":"expired","count":5}'
-    assert (both.exit_code, both.stdout) == (2, "")
+        lines = await junkie(emulator, "keys", "count", "--by-status")
+        objects = await junkie(emulator, "keys", "count", "--by-status", "--json")
+        both = await junkie(emulator, "keys", "count", "--by-status", "--status=used")
+    assert lines.out == "active\t7\nused\t0\nexpired\t5\ninvalidated\t0\n"
+    assert objects.out.splitlines()[2] == '{"status":"expired","count":5}'
+    assert (both.code, both.out) == (2, "")
 
 
 async def test_folders(tmp_path: Path) -> None:
@@ -188,10 +181,10 @@ async def test_folders(tmp_path: Path) -> None:
         await emulator.add_folder("VIP")
         await emulator.add_folder("a\x1b[2Jb")
         ended = await junkie(emulator, "folders", cwd=tmp_path)
-        objects = await junkie_here(emulator, "folders", "--json")
+        objects = await junkie(emulator, "folders", "--json")
     rows = [line.split("\t") for line in ended.out.splitlines()]
     assert (ended.code, [row[:2] for row in rows]) == (0, [["1", "VIP"], ["2", "a[2Jb"]])
-    folders = msgspec.json.Decoder(KeyFolder).decode_lines(objects.stdout)
+    folders = msgspec.json.Decoder(KeyFolder).decode_lines(objects.out)
     assert [folder.name for folder in folders] == ["VIP", "a\x1b[2Jb"]
 
 

@@ -9,7 +9,8 @@ import pytest
 from junkie_async import Key, KeyDetailed
 from junkie_async.emulator import Emulator, Faults
 
-from ._service import junkie, junkie_here, junkie_in_terminal, terminal
+from ._invoke import junkie, junkie_in_terminal
+from ._process import terminal
 
 _VALUE = "JNK-AAAA-BBBB-CCCC"
 _PAST = datetime(2020, 1, 1, tzinfo=UTC)
@@ -37,10 +38,10 @@ async def test_digits_are_a_value_and_an_id_is_said_to_be_one() -> None:
     """`get 1` is the key whose value is 1, and `get --id 1` the one whose ID is."""
     async with Emulator() as emulator:
         await _with_digits(emulator)
-        by_value = await junkie_here(emulator, "keys", "get", "1", "--json", "--show-values")
-        by_id = await junkie_here(emulator, "keys", "get", "--id=1", "--json", "--show-values")
-    first = msgspec.json.decode(by_value.stdout, type=KeyDetailed)
-    second = msgspec.json.decode(by_id.stdout, type=KeyDetailed)
+        by_value = await junkie(emulator, "keys", "get", "1", "--json", "--show-values")
+        by_id = await junkie(emulator, "keys", "get", "--id=1", "--json", "--show-values")
+    first = msgspec.json.decode(by_value.out, type=KeyDetailed)
+    second = msgspec.json.decode(by_id.out, type=KeyDetailed)
     assert (first.id, first.key_value) == (2, "1")
     assert (second.id, second.key_value) == (1, _VALUE)
 
@@ -51,33 +52,33 @@ async def test_a_value_from_stdin_stays_out_of_the_history(command: str) -> None
     async with Emulator() as emulator:
         await emulator.seed(1, key_value=_VALUE)
         for stdin in (_VALUE, f"{_VALUE}\n", f"\ufeff{_VALUE}\r\n\r\n"):
-            result = await junkie_here(emulator, "keys", command, "-", stdin=stdin)
-            assert (result.exit_code, result.stderr) == (0, "")
-        for stdin, number in (("", 0), (f"{_VALUE}\n{_VALUE}\n", 2)):
-            result = await junkie_here(emulator, "keys", command, "-", stdin=stdin)
-            assert result.exit_code == 2
-            assert result.stderr == f"Error: stdin must have one key value, not {number}\n"
+            result = await junkie(emulator, "keys", command, "-", stdin=stdin)
+            assert (result.code, result.err) == (0, "")
+        for stdin in ("", f"{_VALUE}\n{_VALUE}\n"):
+            result = await junkie(emulator, "keys", command, "-", stdin=stdin)
+            assert result.code == 2
+            assert result.err.count("\n") == 1
 
 
 @pytest.mark.parametrize("arguments", [[], [_VALUE, "--id=1"], ["--id=first"]])
 async def test_it_must_be_one_key(arguments: list[str]) -> None:
     """A value, or an ID, and not both: anything else is bad usage, and asks nothing."""
     async with Emulator() as emulator:
-        result = await junkie_here(emulator, "keys", "get", *arguments)
+        result = await junkie(emulator, "keys", "get", *arguments)
         assert emulator.requests == 0
-    assert result.exit_code == 2
+    assert result.code == 2
 
 
 async def test_no_such_key_is_a_no() -> None:
     """`get` says that the service knows none; `find` has looked, and found nothing."""
     async with Emulator() as emulator:
         await emulator.seed(1, key_value=_VALUE)
-        got = await junkie_here(emulator, "keys", "get", "JNK-NONE")
-        found = await junkie_here(emulator, "keys", "find", _VALUE[:-1])
-    assert got.exit_code == 3
-    assert got.stderr.endswith("[404]\n")
-    assert (found.exit_code, found.stderr) == (1, "Error: no key has this value\n")
-    assert got.stdout == found.stdout == ""
+        got = await junkie(emulator, "keys", "get", "JNK-NONE")
+        found = await junkie(emulator, "keys", "find", _VALUE[:-1])
+    assert got.code == 3
+    assert got.err.count("\n") == 1
+    assert (found.code, found.err.count("\n")) == (1, 1)
+    assert got.out == found.out == ""
 
 
 async def test_find_is_exact(tmp_path: Path) -> None:
@@ -110,17 +111,17 @@ async def test_a_verdict(tmp_path: Path) -> None:
         await emulator.seed(2, key_value=lambda row: [_VALUE, "JNK-OLD"][row], hwids=["PC"])
         ended = await junkie(emulator, "keys", "verify", _VALUE, "--hwid=PC", cwd=tmp_path)
         no = await junkie(emulator, "keys", "verify", _VALUE, "--premium", cwd=tmp_path)
-        other = await junkie_here(emulator, "keys", "verify", _VALUE, "--hwid=Mac")
-        nobody = await junkie_here(emulator, "keys", "verify", "JNK-NONE", "--json")
-        service = await junkie_here(emulator, "keys", "verify", _VALUE, "--service-id=9", "--json")
+        other = await junkie(emulator, "keys", "verify", _VALUE, "--hwid=Mac")
+        nobody = await junkie(emulator, "keys", "verify", "JNK-NONE", "--json")
+        service = await junkie(emulator, "keys", "verify", _VALUE, "--service-id=9", "--json")
     assert (ended.code, ended.out, ended.err) == (0, "valid\n", "")
     assert (no.code, no.out, no.err) == (1, "not valid: not_premium\n", "")
-    assert (other.exit_code, other.stdout) == (1, "not valid: hwid_mismatch\n")
-    assert (nobody.exit_code, nobody.stdout) == (
+    assert (other.code, other.out) == (1, "not valid: hwid_mismatch\n")
+    assert (nobody.code, nobody.out) == (
         1,
         '{"valid":false,"reason":"not_found","key":null}\n',
     )
-    verdict = msgspec.json.decode(service.stdout)
+    verdict = msgspec.json.decode(service.out)
     assert verdict["reason"] == "wrong_service"
     assert verdict["key"]["key_value"] == "JNK-…CCCC"
 
@@ -128,13 +129,12 @@ async def test_a_verdict(tmp_path: Path) -> None:
 async def test_an_outage_is_no_verdict() -> None:
     """A service that fails, or refuses us, gives exit code 3, and nothing on stdout."""
     async with Emulator(api_keys={"right"}) as emulator:
-        refused = await junkie_here(emulator, "keys", "verify", _VALUE)
+        refused = await junkie(emulator, "keys", "verify", _VALUE)
         emulator.faults = Faults(throttle_rate=1.0, retry_after=300)
-        throttled = await junkie_here(emulator, "keys", "verify", _VALUE)
-    assert (refused.exit_code, throttled.exit_code) == (3, 3)
-    assert refused.stderr.endswith("Invalid API key [401]\n")
-    assert throttled.stderr.endswith("[429]\n")
-    assert refused.stdout == throttled.stdout == ""
+        throttled = await junkie(emulator, "keys", "verify", _VALUE)
+    assert (refused.code, throttled.code) == (3, 3)
+    assert refused.err.count("\n") == throttled.err.count("\n") == 1
+    assert refused.out == throttled.out == ""
 
 
 async def test_export_is_there_too(tmp_path: Path) -> None:
