@@ -40,7 +40,7 @@ class Journal:
     """
 
     def __init__(self) -> None:
-        self.created = 0
+        self.created: int = 0
         self.open_intents: dict[int, Intent] = {}
         self.suspects: dict[str, Intent] = {}
         self._next_number = 0

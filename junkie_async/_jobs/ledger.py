@@ -9,6 +9,7 @@ import sqlite3
 import time
 from collections.abc import AsyncGenerator, Callable, Collection, Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypeAlias, TypeVar
 
@@ -198,7 +199,7 @@ class _LedgerFile:
         """Close the file and release its lock."""
         closing = self._thread.submit(self._close_connections)
         self._thread.shutdown(wait=False)
-        # Shielded: a cancelled job still waits, or the next one would find the ledger locked.
+        # Shielded: a cancellation would reach the thread's queue, and the ledger stay locked.
         await asyncio.shield(asyncio.wrap_future(closing))
 
     async def run(self, function: Callable[[sqlite3.Connection], T]) -> T:
@@ -238,7 +239,7 @@ class _LedgerFile:
             self._batch_written, self._queue_written = self._queue_written, None
             try:
                 if self._failure is None:  # nothing may follow a gap: the order is the guarantee
-                    await self.run(lambda db, batch=statements: _commit_batch(db, batch))  # type: ignore[misc]
+                    await self.run(partial(_commit_batch, statements=statements))
             except Exception as error:  # whatever it is, `sync` raises it
                 self._failure = error
             self._batch_written.set_result(None)
@@ -246,8 +247,8 @@ class _LedgerFile:
 
     def _lock_and_connect(self) -> None:
         try:
-            # A second file carries the lock: an exclusive lock on the ledger itself would shut out
-            # `status`, which reads it meanwhile. SQLite's locks end with their process.
+            # The lock is that of a second file: one on the ledger would end with each commit, and
+            # `locking_mode = EXCLUSIVE` would shut out `status`. It ends with its process.
             lock = self._connect_to(self._path.with_name(self._path.name + ".lock"))
             lock.execute("BEGIN EXCLUSIVE")
             db = self._connect_to(self._path)
@@ -265,7 +266,7 @@ class _LedgerFile:
             raise ConfigurationError(f"the ledger {self._path} can't be opened: {shown}") from None
 
     def _connect_to(self, path: Path) -> sqlite3.Connection:
-        # SQLite would create it, its -wal and its -shm with mode 0644, readable to everybody.
+        # SQLite would create it with mode 0644, and gives the -wal and -shm files the same mode.
         os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
         connection = sqlite3.connect(path, timeout=0, isolation_level=None)
         self._connections.append(connection)

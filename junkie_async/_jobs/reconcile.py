@@ -1,4 +1,4 @@
-"""Settling unknown outcomes: find the keys that calls in doubt created, by their markers.
+"""Reconciling a journal with the service: find the keys of calls in doubt, by their markers.
 
 Knows neither HTTP nor SQLite: takes a journal, and callables that list and delete keys.
 """
@@ -18,14 +18,14 @@ from .markers import read_marker
 # Cloudflare gives an origin 100 s to respond before it answers 524. A request that has not been
 # carried out by then has run into the service's own time-outs, too.
 RECONCILE_AFTER: Final = 120.0
-"""Default seconds between an unknown outcome and the walk that settles it."""
+"""Default seconds between an unknown outcome and the walk that reconciles it."""
 
 # Five rounds at the default delay are an outage of 10 minutes: better to end, and be run again.
 _MAX_ROUNDS_WITHOUT_KEYS: Final = 5
 
 
 class Reconciler:
-    """Settles the intents in doubt of a journal: adopts their keys, deletes surplus ones.
+    """Reconciles a journal with the service: adopts keys of intents in doubt, deletes surplus ones.
 
     Args:
         journal: The journal, whose intents have markers.
@@ -46,7 +46,7 @@ class Reconciler:
         find: Callable[[], AsyncGenerator[KeyPage, None]],
         delete: Callable[[list[int | str]], Awaitable[object]],
     ) -> None:
-        self.doubts_in_a_row = 0
+        self.doubts_in_a_row: int = 0
         self._journal = journal
         self._delay = delay
         self._find = find
@@ -76,7 +76,7 @@ class Reconciler:
             JunkieError: The latest doubt, when several rounds in a row have brought no key.
         """
         await asyncio.sleep(self._last_doubt_at + self._delay - asyncio.get_running_loop().time())
-        # All suspects, not the open intents alone: a late duplicate of a call that was settled in
+        # All suspects, not the open intents alone: a late duplicate of a call that was closed in
         # an earlier round is surplus.
         found = await self._find_marked(self._journal.suspects)
         logged = await self._journal.logged_keys({intent.number for intent, _ in found})

@@ -33,7 +33,7 @@ class Scenario:
     Attributes:
         seed: The seed of the service's faults and of the job's size.
         kills: How the first processes are killed, one each; the later ones run to the end.
-        reconcile_after: Seconds between an unknown outcome and the walk that settles it.
+        reconcile_after: Seconds between an unknown outcome and the walk that reconciles it.
         amount: Keys requested; a random number when None.
         script: How the service treats the first calls; `SCRIPT` in random order when None.
         trouble: The probability that a later call meets a fault.
