@@ -93,8 +93,9 @@ class Keys:
             **filters: See `Filters`. A key must match all of them. None is ignored.
 
         Returns:
-            The list. Nothing has been fetched yet.
+            The list, not fetched yet.
         """
+        # None is dropped, so that callers can pass on their own optional arguments as filters.
         given = {name: UNSET if value is None else value for name, value in filters.items()}
         query = wire.filter_query(validate_fields(Filters, "list", given))
 
@@ -165,6 +166,8 @@ class Keys:
             "premium": premium,
         }
         claims = validate_fields(Claims, "verify", given)
+        # A text that can't be a key value needs no request: it is a verdict, not an error, since
+        # users type it.
         value = key_value_or_none("key_value", key_value)
         return evaluate(await self._look_up_value(value) if value else None, claims)
 
@@ -290,25 +293,11 @@ class Keys:
         return await self._send(wire.update_key(await self._path_segment(key, "PUT"), validated))
 
     async def invalidate(self, key: KeyRef) -> UpdateResult:
-        """Revoke a key until it is revalidated.
-
-        Args:
-            key: The key's ID (int), its value (str), or the `Key`.
-
-        Raises:
-            NotFoundError: The key does not exist.
-        """
+        """Revoke a key until it is revalidated: short for ``update(key, is_invalidated=True)``."""
         return await self.update(key, is_invalidated=True)
 
     async def revalidate(self, key: KeyRef) -> UpdateResult:
-        """Make an invalidated key valid again.
-
-        Args:
-            key: The key's ID (int), its value (str), or the `Key`.
-
-        Raises:
-            NotFoundError: The key does not exist.
-        """
+        """Undo `invalidate`: short for ``update(key, is_invalidated=False)``."""
         return await self.update(key, is_invalidated=False)
 
     async def delete(self, key: KeyRef) -> None:
@@ -395,6 +384,7 @@ class Keys:
         if bool(query) == check_boolean("everything", everything):
             limit = "at least one filter, or everything=True without filters"
             raise InvalidRequestError("filters", "both" if query else "neither", limit)
+        # Strict, since others may delete keys meanwhile and so move some out of the walk's sight.
         ids = await collect_ids(self.list(strict=True, **filters))
         return await self.delete_many(ids, on_progress=on_progress)
 
@@ -403,6 +393,9 @@ class Keys:
 
         Args:
             key: The key's ID (int), its value (str), or the `Key`.
+
+        Returns:
+            The service's confirmation, with its message.
 
         Raises:
             NotFoundError: The key does not exist.

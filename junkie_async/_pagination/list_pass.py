@@ -35,49 +35,45 @@ class ReportDrift(Protocol):
     def __call__(self, *, changes: int = 0, repeats: int = 0) -> None: ...
 
 
+@attrs.define(eq=False, kw_only=True)
 class ListPass:
     """One pass over a list, from its first page to its last.
 
-    Args:
+    Attributes:
         fetch: Fetches a page.
-        seen: The IDs that are dropped as repeats. The pass adds those that it gives.
+        seen: IDs whose keys are dropped as repeats. The pass adds the IDs that it gives.
         report_drift: Called when the total changes and when keys are repeated.
         first_page: The page to begin with.
         limit: Keys in a page.
-        prefetch: The most pages in flight at a time.
+        prefetch: The most pages in flight.
         strict: Whether the pages before a shrunken one are fetched again too.
+        may_miss_keys: Whether keys were deleted so fast that fetching pages again did not help.
     """
 
-    def __init__(
-        self,
-        fetch: FetchPage,
-        seen: SeenIDs,
-        report_drift: ReportDrift,
-        *,
-        first_page: int,
-        limit: int,
-        prefetch: int,
-        strict: bool,
-    ) -> None:
-        self._fetch = fetch
-        self._seen = seen
-        self._report_drift = report_drift
-        self._first_page = first_page
-        self._limit = limit
-        self._prefetch = prefetch
-        self._strict = strict
-        self._number = first_page  # of the page that is given next
-        self._last_page = first_page  # of the list, as stated by the latest page
-        self._total: int | None = None  # as stated by the page before
-        self._in_flight: deque[asyncio.Task[PendingPage]] = deque()  # pages from `_number` on
-        # The first page is fetched alone: it says how many pages there are, and many readers need
-        # no more than it. Then the window doubles up to `prefetch`, so that a reader who stops
-        # early has caused at most about twice the requests that it needed.
-        self._window = 1
-        self._pages_without_new_keys = 0
-        self._last_page_at_new_key = 0
-        self.may_miss_keys = False
-        """Whether deletions came too fast for the pages to be fetched again consistently."""
+    fetch: FetchPage
+    seen: SeenIDs
+    report_drift: ReportDrift
+    first_page: int
+    limit: int
+    prefetch: int
+    strict: bool
+    may_miss_keys: bool = attrs.field(default=False, init=False)
+
+    _number: int = attrs.field(init=False)  # of the page that is given next
+    _last_page: int = attrs.field(init=False)  # of the list, as stated by the latest page
+    _total: int | None = attrs.field(default=None, init=False)  # as stated by the latest page
+    # The requests of the pages from `_number` on.
+    _in_flight: deque[asyncio.Task[PendingPage]] = attrs.field(init=False)
+    # The first page is fetched alone: it says how many pages there are, and many readers need no
+    # more than it. Then the window doubles up to `prefetch`, so that a reader who stops early has
+    # caused at most about twice the requests that it needed.
+    _window: int = attrs.field(default=1, init=False)
+    _pages_without_new_keys: int = attrs.field(default=0, init=False)
+    _last_page_at_new_key: int = attrs.field(default=0, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._number = self._last_page = self.first_page
+        self._in_flight = deque()
 
     async def pages(self) -> AsyncGenerator[KeyPage, None]:
         """Give the pages in order, without the keys seen before."""
@@ -90,10 +86,11 @@ class ListPass:
             await _cancel_tasks(self._in_flight)
 
     async def _next_page(self) -> KeyPage:
+        """Wait for the next page, check it, and request the pages after it."""
         try:
             page = await self._refetch_if_shrunk(await self._take_page())
             self._check_page_number(page)
-            self._last_page = _find_last_page(page, self._number, self._limit)
+            self._last_page = _find_last_page(page, self._number, self.limit)
             fresh = self._drop_repeats(page)
             self._count_pages_without_new_keys(page, fresh)
         except JunkieError as error:
@@ -104,24 +101,24 @@ class ListPass:
             # Requests leave now rather than when the reader returns. Filling before the page is
             # decoded would send them no earlier: tasks start when the loop gets control.
             self._fill_window()
-        self._window = min(self._window * 2, self._prefetch)
+        self._window = min(self._window * 2, self.prefetch)
         return fresh
 
     async def _take_page(self) -> KeyPage:
-        """Wait for the next page, and decode it."""
+        """Take the next page out of the window, and decode it."""
         self._fill_window()
         # The task leaves the window only once it is done, so that a cancellation finds it there.
         decode = await self._in_flight[0]
         self._in_flight.popleft()
         # Pages ahead stay bytes until now. The models then take the memory of the page before,
-        # which its reader has finished with: one page of models exists at a time.
+        # which its reader has finished with: a walk holds one page of models at a time.
         return await decode()
 
     def _fill_window(self) -> None:
         """Start fetching pages, as far as the window and the list go."""
         number = self._number + len(self._in_flight)
         while len(self._in_flight) < self._window and number <= self._last_page:
-            self._in_flight.append(asyncio.create_task(self._fetch(number, self._limit)))
+            self._in_flight.append(asyncio.create_task(self.fetch(number, self.limit)))
             number += 1
 
     async def _refetch_if_shrunk(self, page: KeyPage) -> KeyPage:
@@ -136,11 +133,12 @@ class ListPass:
           strict walk looks for those.
         """
         before, total = self._total, page.pagination.total
-        if _shrank(before, total):
-            page = await (self._refetch_range(page) if self._strict else self._get(self._number))
+        if _has_shrunk(before, total):
+            again = self._refetch_range(page) if self.strict else self._fetch_again(self._number)
+            page = await again
         self._total = page.pagination.total
         if before is not None and self._total != before:
-            self._report_drift(changes=1)
+            self.report_drift(changes=1)
         return page
 
     async def _refetch_range(self, page: KeyPage) -> KeyPage:
@@ -153,30 +151,32 @@ class ListPass:
         before = self._total or 0
         for _ in range(_MAX_REFETCHES):
             deleted = before - (page.pagination.total or 0)
-            first = max(self._first_page, self._number - max(1, -(-deleted // self._limit)))
-            pages = [await self._get(number) for number in range(first, self._number + 1)]
+            first = max(self.first_page, self._number - max(1, -(-deleted // self.limit)))
+            pages = [await self._fetch_again(number) for number in range(first, self._number + 1)]
             keys |= {key.id: key for each in pages for key in each.keys}
             page, total = pages[-1], pages[0].pagination.total
-            if not any(_shrank(total, each.pagination.total) for each in pages):
+            if not any(_has_shrunk(total, each.pagination.total) for each in pages):
                 break
             before = total or 0
         else:
             self.may_miss_keys = True
         return attrs.evolve(page, keys=tuple(keys.values()))
 
-    def _get(self, number: int) -> Awaitable[KeyPage]:
-        return get_page(self._fetch, number, self._limit)
+    def _fetch_again(self, number: int) -> Awaitable[KeyPage]:
+        return get_page(self.fetch, number, self.limit)
 
     def _check_page_number(self, page: KeyPage) -> None:
         """Refuse another page than the one requested: a service that ignores ``page``."""
         stated = page.pagination.page
         if stated is not None and stated != self._number:
-            raise _invalid(f"requested page {self._number}, but the response is page {stated}")
+            raise _invalid_response(
+                f"requested page {self._number}, but the response is page {stated}"
+            )
 
     def _drop_repeats(self, page: KeyPage) -> KeyPage:
-        fresh = drop_seen(page, self._seen)
+        fresh = drop_seen(page, self.seen)
         if repeats := len(page.keys) - len(fresh.keys):
-            self._report_drift(repeats=repeats)
+            self.report_drift(repeats=repeats)
         return fresh
 
     def _count_pages_without_new_keys(self, page: KeyPage, fresh: KeyPage) -> None:
@@ -190,7 +190,9 @@ class ListPass:
             self._pages_without_new_keys += 1
             if self._pages_without_new_keys > _MAX_PAGES_WITHOUT_NEW_KEYS:
                 limit = _MAX_PAGES_WITHOUT_NEW_KEYS
-                raise _invalid(f"endless list: more than {limit} pages in a row had no new key")
+                raise _invalid_response(
+                    f"endless list: more than {limit} pages in a row had no new key"
+                )
 
 
 async def get_page(fetch: FetchPage, number: int, limit: int) -> KeyPage:
@@ -207,7 +209,7 @@ def drop_seen(page: KeyPage, seen: SeenIDs) -> KeyPage:
     return attrs.evolve(page, keys=tuple(page.keys[index] for index in new))
 
 
-def _shrank(before: int | None, total: int | None) -> bool:
+def _has_shrunk(before: int | None, total: int | None) -> bool:
     return before is not None and total is not None and total < before
 
 
@@ -225,7 +227,7 @@ def _find_last_page(page: KeyPage, number: int, limit: int) -> int:
     return number + 1 if page.keys else number
 
 
-def _invalid(message: str) -> InvalidResponseError:
+def _invalid_response(message: str) -> InvalidResponseError:
     return InvalidResponseError(message, outcome=Outcome.EXECUTED)
 
 

@@ -177,9 +177,9 @@ class KeyPager:
 
     def _start_pass(self, seen: SeenIDs) -> ListPass:
         return ListPass(
-            self._fetch,
-            seen,
-            self._add_drift,
+            fetch=self._fetch,
+            seen=seen,
+            report_drift=self._add_drift,
             first_page=self._page,
             limit=self._limit,
             prefetch=self._prefetch,

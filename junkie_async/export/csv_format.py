@@ -60,7 +60,7 @@ def unmark(text: str) -> str:
     return _DISARMED.sub("", text)
 
 
-def _disarm(text: str) -> str:
+def _disarm_formulas(text: str) -> str:
     """Put an apostrophe before each formula in a text."""
     # Nearly every text passes these tests, in a fifth of the time that the pattern takes.
     if text[:1] not in _SUSPECT_FIRST_CHARACTERS and ";" not in text and text.isprintable():
@@ -87,19 +87,19 @@ def _make_row(key: Key) -> list[object]:
 
 def _from_tuple(values: tuple[Any, ...]) -> str:
     if all(isinstance(value, str) for value in values):
-        return _disarm(";".join(values))
-    return _disarm(encode_text(values))
+        return _disarm_formulas(";".join(values))
+    return _disarm_formulas(encode_text(values))
 
 
 def _from_unknown(value: object) -> str:
     """Write a type that the service never sends, but a caller may have put into a key."""
-    return _disarm(value if isinstance(value, str) else str(value))
+    return _disarm_formulas(value if isinstance(value, str) else str(value))
 
 
 _CELLS: Final[dict[type, Callable[[Any], str]]] = {
-    str: _disarm,
+    str: _disarm_formulas,
     bool: lambda value: "true" if value else "false",
     datetime: lambda moment: moment.isoformat().replace("+00:00", "Z"),
     tuple: _from_tuple,
-    DiscordRedemption: lambda redemption: _disarm(encode_text(redemption)),
+    DiscordRedemption: lambda redemption: _disarm_formulas(encode_text(redemption)),
 }

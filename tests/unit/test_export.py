@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
-import csv
 import io
-import os
 import stat
-import sys
 import threading
-from collections.abc import AsyncIterator, Iterable
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
 import attrs
 import msgspec
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from junkie_async import (
     HWID,
@@ -26,93 +19,11 @@ from junkie_async import (
     InvalidRequestError,
     Key,
     KeyDetailed,
-    KeyPage,
-    KeyPager,
-    Pagination,
 )
-from junkie_async.export import COLUMNS, Format, export_keys, sources, unmark
+from junkie_async.export import COLUMNS, Format, export_keys, sources
 
 from .conftest import component
-from .pages import as_pending
-
-AT = datetime(2026, 1, 2, 3, 4, 5, 600, tzinfo=UTC)
-SIGNS = ["=", "+", "-", "@", "\t", "\r", "\n", "\0", "＝", "＋", "－", "＠"]  # noqa: RUF001 - meant
-FULL = KeyDetailed(
-    id=7,
-    key_value="-JNK",
-    user_id=1,
-    service_id=-2,
-    provider_id=3,
-    folder_id=4,
-    expires_at=AT,
-    used_at=AT,
-    is_premium=True,
-    is_invalidated=True,
-    one_time_use=True,
-    expiry_on_first_use=True,
-    validity_minutes=0,
-    no_hwid=True,
-    key_name='=SUM(A1), "x"\r\n🔑',
-    hwid_limit=5,
-    discord_id="123456789012345678",
-    created_at=AT,
-    service_name="ключ",
-    provider_name="P",
-    folder_name="F",
-    hwids=(HWID(hwid="PC;=1", bound_at=AT), HWID(hwid="b", executor_user_id="9", bound_by="api")),
-    keys_hwid=("=one", "two"),
-    discord_redemption=DiscordRedemption(discord_user_id="5", redeemed_at=AT),
-)
-posix = pytest.mark.skipif(sys.platform == "win32", reason="modes and links are POSIX's")
-unprivileged = pytest.mark.skipif(
-    not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write anywhere"
-)
-
-
-async def given_keys(keys: Iterable[Key]) -> AsyncIterator[Key]:
-    """Yield keys from an async iterator."""
-    for key in keys:
-        yield key
-
-
-def pager(*pages: Iterable[Key]) -> KeyPager:
-    """Make a pager over these pages, with matching pagination."""
-    contents = [tuple(page) for page in pages]
-    total = sum(map(len, contents))
-
-    async def fetch(page: int, limit: int) -> KeyPage:
-        pagination = Pagination(page=page, limit=limit, total=total, total_pages=len(contents))
-        return KeyPage(keys=contents[page - 1], pagination=pagination)
-
-    return KeyPager(as_pending(fetch))
-
-
-def files_in(directory: Path) -> list[str]:
-    """Return the names of the files in a directory."""
-    return sorted(path.name for path in directory.iterdir())
-
-
-async def text_of(keys: Iterable[Key], format: Any, **options: Any) -> str:  # noqa: A002 - its name
-    """Export keys to a string."""
-    file = io.StringIO(newline="")
-    assert await export_keys(given_keys(keys), file, format=format, **options) == len([*keys])
-    return file.getvalue()
-
-
-async def rows_of(*keys: Key) -> list[dict[str, str]]:
-    """Export keys as CSV and read it back, with `unmark` applied."""
-    reader = csv.DictReader(io.StringIO(await text_of(keys, "csv"), newline=""), strict=True)
-    assert tuple(reader.fieldnames or ()) == COLUMNS
-    return [{name: unmark(cell) for name, cell in row.items()} for row in reader]
-
-
-def raw_cell(text: str) -> str:
-    """Return the CSV cell of a key value, as a spreadsheet reads it."""
-    line = asyncio.run(text_of([Key(id=1, key_value=text)], "csv"))
-    return list(csv.reader(io.StringIO(line, newline="")))[1][1]
-
-
-# --- contents -------------------------------------------------------------------------------------
+from .exports import AT, FULL, files_in, given_keys, pager, posix, rows_of, text_of
 
 
 def test_columns_are_the_fields_of_the_contract() -> None:
@@ -187,76 +98,6 @@ async def test_a_byte_order_mark_for_excel(tmp_path: Path) -> None:
     with pytest.raises(InvalidRequestError) as caught:
         await export_keys(given_keys([]), tmp_path / "keys.jsonl", bom=True)
     assert caught.value.field == "bom"
-
-
-TEXTS = st.text(st.characters(exclude_categories=["Cs"]) | st.sampled_from("=+-@'\";,\t\r\n\0"))
-
-
-@given(st.lists(st.tuples(TEXTS, TEXTS), max_size=5))
-def test_any_text_can_be_read_back(texts: list[tuple[str, str]]) -> None:
-    """Quotes, commas, line breaks, NUL and apostrophes survive both formats."""
-    keys = [
-        Key(id=i, key_value=a, key_name=b, hwids=(HWID(hwid=b),)) for i, (a, b) in enumerate(texts)
-    ]
-    rows = asyncio.run(rows_of(*keys))
-    assert [(row["key_value"], row["key_name"]) for row in rows] == texts
-    devices = [msgspec.json.decode(row["hwids"], type=tuple[HWID, ...]) for row in rows]
-    assert devices == [key.hwids for key in keys]
-    lines = asyncio.run(text_of(keys, "jsonl"))
-    assert msgspec.json.Decoder(Key).decode_lines(lines) == keys
-
-
-# --- formulas -------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("sign", SIGNS)
-def test_formulas_are_disarmed(sign: str) -> None:
-    """A text that a spreadsheet would run gets an apostrophe, which `unmark` removes."""
-    for text in (f"{sign}1+1", sign, f"'{sign}x", f"''{sign}"):
-        assert raw_cell(text) == f"'{text}"
-        assert unmark(f"'{text}") == text
-
-
-@pytest.mark.parametrize("text", ["", "JNK-1", "a=b", "'", "'a", "a, =1", "ключ", "a;b", "🔑", "1"])
-def test_other_texts_are_unchanged(text: str) -> None:
-    """A text that is not a formula is written unchanged."""
-    assert raw_cell(text) == unmark(text) == text
-
-
-@pytest.mark.parametrize("separator", [";", "\t", "\r", "\n", "\r\n"])
-def test_formulas_within_a_text_are_disarmed(separator: str) -> None:
-    """Formulas after a character at which spreadsheets split cells are disarmed too."""
-    assert raw_cell(f"a{separator}=1;'@b") == f"a{separator}'=1;''@b"
-
-
-async def test_joined_identifiers_are_disarmed() -> None:
-    """Each of the joined device identifiers is disarmed."""
-    text = await text_of([Key(id=1, key_value="a", keys_hwid=("a", "=b", "+c"))], "csv")
-    assert text.splitlines()[1].endswith(",a;'=b;'+c,")
-
-
-@given(TEXTS)
-def test_no_cell_is_a_formula(text: str) -> None:
-    """No part of a cell, split at any separator, begins with a formula sign."""
-    cell = raw_cell(text)
-    for part in cell.replace("\t", ";").replace("\r", ";").replace("\n", ";").split(";"):
-        assert not part.startswith(tuple(sign for sign in SIGNS if not sign.isspace()))
-    assert not cell.startswith(tuple(SIGNS))
-
-
-async def test_unknown_types_are_disarmed_too() -> None:
-    """Types that only a caller can put into a key are written as text."""
-
-    class Text(str):
-        __slots__ = ()
-
-    odd = Key(id=1, key_value=Text("=1"), key_name=-1.5)  # type: ignore[arg-type]
-    text = await text_of([odd], "csv")
-    assert text.splitlines()[1].startswith("1,'=1,")
-    assert ",'-1.5," in text
-
-
-# --- destination ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", ["keys.csv", "keys.CSV", "keys.jsonl", "keys.ndjson"])

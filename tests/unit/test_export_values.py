@@ -14,7 +14,7 @@ import pytest
 from junkie_async import BatchError, InvalidRequestError, Key, KeyBatch, KeyFolder, KeyStatus
 from junkie_async.export import export_keys, export_values, json_line
 
-from .test_export import FULL, files_in, given_keys, posix
+from .exports import FULL, files_in, given_keys, posix
 
 
 async def _batches(*batches: str, error: Exception | None = None) -> AsyncIterator[KeyBatch]:
