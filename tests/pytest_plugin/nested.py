@@ -1,4 +1,4 @@
-"""A run of pytest in a folder and a process of its own, as a user of junkie_async has it."""
+"""Run pytest in another folder and process, as a user of junkie_async does."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ import attrs
 import junkie_async
 
 _PACKAGE = Path(junkie_async.__file__).parent.parent
-_NOT_THEIRS = ("PYTEST_", "JUNKIE_", "COLUMNS", "FORCE_COLOR")
-_SECONDS = 120
+_DROPPED_VARIABLES = ("PYTEST_", "JUNKIE_", "COLUMNS", "FORCE_COLOR")
+_TIMEOUT = 120  # seconds
 _SETTINGS = """
     [pytest]
     asyncio_default_fixture_loop_scope = function
@@ -23,39 +23,39 @@ _SETTINGS = """
 
 
 @attrs.frozen
-class Ended:
-    """A run that has ended."""
+class Result:
+    """The exit code and the output of a run."""
 
     code: int
     out: str
 
 
 def environment() -> dict[str, str]:
-    """Give an environment in which this package is found, and which tells of no other run."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(_NOT_THEIRS)}
+    """Return an environment that has this package on its path and no variable of the outer run."""
+    kept = {
+        name: value for name, value in os.environ.items() if not name.startswith(_DROPPED_VARIABLES)
+    }
     path = os.pathsep.join(filter(None, [str(_PACKAGE), kept.get("PYTHONPATH")]))
     return {**kept, "PYTHONPATH": path, "COLUMNS": "200"}
 
 
 def write(folder: Path, **files: str) -> None:
-    """Write Python files, given without their ending, and settings that turn warnings to errors."""
+    """Write Python files, named without `.py`, and settings that turn warnings into errors."""
     (folder / "pytest.ini").write_text(dedent(_SETTINGS), "utf-8")
     for name, text in files.items():
         (folder / f"{name}.py").write_text(dedent(text), "utf-8")
 
 
-def run(folder: Path, *arguments: str, before: str = "", **variables: str) -> Ended:
+def run(folder: Path, *arguments: str, **variables: str) -> Result:
     """Run pytest in a folder.
 
     Args:
-        folder: Where.
-        *arguments: Of pytest.
-        before: A statement that is executed before pytest is imported.
-        **variables: Of the environment.
+        folder: The working directory.
+        *arguments: Arguments of pytest.
+        **variables: Environment variables.
     """
-    program = f"{before}\nimport sys, pytest\nsys.exit(pytest.main())"
     done = subprocess.run(
-        [sys.executable, "-c", program, "-p", "no:cacheprovider", *arguments],
+        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *arguments],
         check=False,
         cwd=folder,
         env={**environment(), **variables},
@@ -63,6 +63,6 @@ def run(folder: Path, *arguments: str, before: str = "", **variables: str) -> En
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         encoding="utf-8",
-        timeout=_SECONDS,
+        timeout=_TIMEOUT,
     )
-    return Ended(done.returncode, done.stdout)
+    return Result(done.returncode, done.stdout)

@@ -1,4 +1,4 @@
-"""What the fixtures give, in this very run of pytest, which has them like any user's."""
+"""The fixtures and their classes, in this run of pytest, which loads the plugin as any other."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
 
 
 @pytest.mark.parametrize("status", [*KeyStatus, *map(str, KeyStatus)])
-def test_a_key_has_the_status_that_is_asked_for(status: KeyStatus | str) -> None:
-    """As a member or a word of `KeyStatus`."""
+def test_a_key_has_the_given_status(status: KeyStatus | str) -> None:
+    """The status can be a member of `KeyStatus` or its value."""
     assert KeyFactory(1).key(status=status).status is KeyStatus(status)
 
 
-def test_a_status_that_is_not() -> None:
-    """It is said, and so is a field that is not."""
+def test_an_unknown_status_or_field() -> None:
+    """An unknown status is a ValueError, an unknown field a TypeError; both name it."""
     with pytest.raises(ValueError, match="sold"):
         KeyFactory(1).key(status="sold")
     with pytest.raises(TypeError, match="nonsense"):
         KeyFactory(1).key(nonsense=1)
 
 
-def test_a_seed_makes_the_same_keys() -> None:
-    """Another one makes others, and a factory's keys and folders differ among themselves."""
+def test_the_same_seed_creates_the_same_keys() -> None:
+    """Another seed creates others, and the keys and folders of a factory differ from each other."""
     one, same, other = map(KeyFactory, (1, 1, 2))
     keys, folder = one.keys(50), one.folder()
     assert (same.keys(50), same.folder()) == (keys, folder)
@@ -41,7 +41,7 @@ def test_a_seed_makes_the_same_keys() -> None:
 
 
 def test_given_fields_are_kept() -> None:
-    """What the service derives of them is derived: names, and the list of HWIDs."""
+    """Given fields are kept, and the names and the list of HWIDs are derived from them."""
     at = NOON.replace(microsecond=123_456)
     bound = HWID(hwid="B", bound_at=at)
     key = KeyFactory(1).key(
@@ -53,32 +53,32 @@ def test_given_fields_are_kept() -> None:
         "Folder 3",
     )
     assert key.keys_hwid == ("A", "B")
-    cut = at.replace(microsecond=123_000)
-    assert (key.expires_at, key.hwids[1].bound_at) == (cut, cut)
+    truncated = at.replace(microsecond=123_000)
+    assert (key.expires_at, key.hwids[1].bound_at) == (truncated, truncated)
     assert KeyFactory(1).key(provider_name="Mine").provider_name == "Mine"
     assert KeyFactory(1).key(created_at=None, status="used").used_at is not None
 
 
-def test_what_is_given_beats_the_status() -> None:
-    """The moment of a first use can be chosen."""
+def test_given_fields_override_the_status() -> None:
+    """The time of the first use can be given."""
     assert KeyFactory(1).key(status="used", used_at=NOON).used_at == NOON
 
 
-async def test_stored_keys_are_what_a_client_finds(
+async def test_a_client_finds_the_stored_keys(
     junkie_client: JunkieClient, junkie_factory: KeyFactory
 ) -> None:
-    """To the last field, with their folders."""
+    """A client gets the stored keys with all fields, and their folders."""
     empty, full = junkie_factory.folder("Empty"), junkie_factory.folder("Full")
-    made = [
+    keys = [
         *junkie_factory.keys(3, folder_id=full.id, hwids=["A", HWID(hwid="B")]),
         *(junkie_factory.key(status=status) for status in KeyStatus),
         junkie_factory.key(service_name="Mine", expires_at=datetime.now(UTC) + timedelta(days=1)),
     ]
-    stored = await junkie_factory.store(*made)
+    stored = await junkie_factory.store(*keys)
     assert await junkie_client.keys.folders() == [empty, full]
     assert await junkie_client.keys.list().collect() == stored[::-1]
     assert [key.id for key in stored] == [1, 2, 3, 4, 5, 6, 7, 8]
-    expected = [attrs.evolve(key, id=number) for number, key in enumerate(made, 1)]
+    expected = [attrs.evolve(key, id=number) for number, key in enumerate(keys, 1)]
     assert stored == [*expected[:-1], attrs.evolve(expected[-1], service_name="Service 7")]
 
 
@@ -94,14 +94,14 @@ async def test_a_folder_is_stored_once(
     assert await junkie_emulator.count() == 2
 
 
-async def test_storing_takes_an_emulator(junkie_factory: KeyFactory) -> None:
-    """A test without one gets no emulator, and is told so."""
-    with pytest.raises(RuntimeError, match="junkie_emulator"):
+async def test_store_needs_the_emulator(junkie_factory: KeyFactory) -> None:
+    """Without the fixture `junkie_emulator` there is nowhere to store keys."""
+    with pytest.raises(RuntimeError):
         await junkie_factory.store(junkie_factory.key())
 
 
-def test_faults_within_faults(junkie_emulator: Emulator) -> None:
-    """After a `with` there is what was before it; the seed is the test's, or the one given."""
+def test_nested_faults(junkie_emulator: Emulator) -> None:
+    """A block restores the faults before it; the seed is the test's, or the given one."""
     switch = FaultSwitch(junkie_emulator, 7)
     switch.on(error_rate=0.5)
     seen = [junkie_emulator.faults]
@@ -116,8 +116,8 @@ def test_faults_within_faults(junkie_emulator: Emulator) -> None:
         switch.on(error_rate=2)
 
 
-def test_the_environment_is_as_before(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Once an emulator is gone, `JunkieClient()` is what it was."""
+def test_the_environment_is_restored(monkeypatch: pytest.MonkeyPatch) -> None:
+    """When the emulator is closed, the environment variables are as before."""
     monkeypatch.setenv("JUNKIE_BASE_URL", "https://example.com")
     monkeypatch.delenv("JUNKIE_API_KEY", raising=False)
     with running_emulator() as emulator:
@@ -127,11 +127,11 @@ def test_the_environment_is_as_before(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "JUNKIE_API_KEY" not in os.environ
 
 
-async def test_it_can_be_stopped_and_started_again(junkie_emulator: Emulator) -> None:
-    """From the test's loop, though it runs in another one; without a file the keys are gone."""
+async def test_the_emulator_can_be_restarted(junkie_emulator: Emulator) -> None:
+    """A test can restart it from its own event loop; without a file the keys are gone."""
     await junkie_emulator.seed(1)
     await junkie_emulator.close()
-    with pytest.raises(RuntimeError, match="not running"):
+    with pytest.raises(RuntimeError):
         await junkie_emulator.count()
     await junkie_emulator.start()
     async with JunkieClient(base_url=junkie_emulator.url) as junkie:
@@ -139,8 +139,8 @@ async def test_it_can_be_stopped_and_started_again(junkie_emulator: Emulator) ->
             await junkie.keys.get(1)
 
 
-def test_it_answers_while_a_test_blocks(junkie_emulator: Emulator) -> None:
-    """Also a test that is not async: each `asyncio.run` finds it."""
+def test_a_synchronous_test_can_use_the_emulator(junkie_emulator: Emulator) -> None:
+    """The emulator serves several `asyncio.run` calls of a test that is not async."""
 
     async def create() -> int:
         async with JunkieClient() as junkie:
