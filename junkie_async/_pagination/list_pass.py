@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Coroutine
-from typing import Any, Protocol, TypeAlias
+from typing import Any, TypeAlias
 
 import attrs
 
@@ -29,30 +29,20 @@ _MAX_PAGES_WITHOUT_NEW_KEYS = 1000
 _MAX_REFETCHES = 5
 
 
-class ReportDrift(Protocol):
-    """Adds to the counts of a walk's `Drift`."""
-
-    def __call__(self, *, changes: int = 0, repeats: int = 0) -> None: ...
-
-
 @attrs.define(eq=False, kw_only=True)
 class ListPass:
     """One pass over a list, from its first page to its last.
 
     Attributes:
-        fetch: Fetches a page.
         seen: IDs whose keys are dropped as repeats. The pass adds the IDs that it gives.
-        report_drift: Called when the total changes and when keys are repeated.
-        first_page: The page to begin with.
-        limit: Keys in a page.
-        prefetch: The most pages in flight.
+        report_drift: Called with ``changes=1`` or ``repeats=N``, as counted by `Drift`.
         strict: Whether the pages before a shrunken one are fetched again too.
         may_miss_keys: Whether keys were deleted so fast that fetching pages again did not help.
     """
 
     fetch: FetchPage
     seen: SeenIDs
-    report_drift: ReportDrift
+    report_drift: Callable[..., None]
     first_page: int
     limit: int
     prefetch: int
@@ -134,25 +124,27 @@ class ListPass:
         """
         before, total = self._total, page.pagination.total
         if _has_shrunk(before, total):
-            again = self._refetch_range(page) if self.strict else self._fetch_again(self._number)
-            page = await again
+            page = await self._refetch_range(page)
         self._total = page.pagination.total
         if before is not None and self._total != before:
             self.report_drift(changes=1)
         return page
 
     async def _refetch_range(self, page: KeyPage) -> KeyPage:
-        """Fetch a page again, together with the pages before it that its keys may have moved to.
+        """Fetch a page again; strictly, with the pages before it that its keys may have moved to.
 
         N deletions move a key forward by at most N / limit pages, rounded up. The range is fetched
         until no page of it states a smaller total than its first: then no key moved meanwhile.
         """
+        if not self.strict:
+            return await get_page(self.fetch, self._number, self.limit)
         keys: dict[int, Key] = {}
         before = self._total or 0
         for _ in range(_MAX_REFETCHES):
             deleted = before - (page.pagination.total or 0)
             first = max(self.first_page, self._number - max(1, -(-deleted // self.limit)))
-            pages = [await self._fetch_again(number) for number in range(first, self._number + 1)]
+            numbers = range(first, self._number + 1)
+            pages = [await get_page(self.fetch, number, self.limit) for number in numbers]
             keys |= {key.id: key for each in pages for key in each.keys}
             page, total = pages[-1], pages[0].pagination.total
             if not any(_has_shrunk(total, each.pagination.total) for each in pages):
@@ -161,9 +153,6 @@ class ListPass:
         else:
             self.may_miss_keys = True
         return attrs.evolve(page, keys=tuple(keys.values()))
-
-    def _fetch_again(self, number: int) -> Awaitable[KeyPage]:
-        return get_page(self.fetch, number, self.limit)
 
     def _check_page_number(self, page: KeyPage) -> None:
         """Refuse another page than the one requested: a service that ignores ``page``."""

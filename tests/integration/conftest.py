@@ -19,6 +19,6 @@ async def emulator() -> AsyncIterator[Emulator]:
 
 @pytest.fixture
 async def junkie(emulator: Emulator) -> AsyncIterator[JunkieClient]:
-    """A client of it."""
+    """A client of that emulator."""
     async with JunkieClient("any", base_url=emulator.url) as junkie:
         yield junkie

@@ -1,4 +1,4 @@
-"""On uvloop, which is welcome and never required."""
+"""The client on uvloop, which is supported and never required."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from junkie_async import ConnectError, JunkieClient, OutcomeUnknownError, RetryP
 from junkie_async.emulator import Emulator, Faults
 
 uvloop = pytest.importorskip("uvloop")  # there is none for Windows
-ONCE = RetryPolicy(attempts=1)
+NO_RETRY = RetryPolicy(attempts=1)
 
 
 def run(main: Coroutine[None, None, None]) -> None:
-    """Run a coroutine on a loop of uvloop's."""
+    """Run a coroutine on a uvloop event loop."""
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(main)
 
 
 def test_jobs_and_walks() -> None:
-    """Large jobs and walks do what they do on asyncio's own loop."""
+    """Jobs and walks work as on asyncio's own loop."""
 
     async def main() -> None:
         async with Emulator() as emulator, JunkieClient("any", base_url=emulator.url) as junkie:
@@ -35,20 +35,20 @@ def test_jobs_and_walks() -> None:
     run(main())
 
 
-def test_failures_have_their_classes() -> None:
-    """What uvloop raises is told in our words: nothing is there, or it hangs up after a create."""
+def test_errors_have_the_same_classes() -> None:
+    """Uvloop's errors become ours: a refused connection, a hang-up after a create."""
 
     async def main() -> None:
         with socket.socket() as unused:
-            unused.bind(("127.0.0.1", 0))  # bound, but nobody listens
+            unused.bind(("127.0.0.1", 0))  # bound, but not listening
             url = f"http://127.0.0.1:{unused.getsockname()[1]}"
-            async with JunkieClient("any", base_url=url, retry=ONCE) as junkie:
+            async with JunkieClient("any", base_url=url, retry=NO_RETRY) as junkie:
                 with pytest.raises(ConnectError):
                     await junkie.keys.folders()
         faults = Faults(drop_after_rate=1.0)
         async with (
             Emulator(faults=faults) as emulator,
-            JunkieClient("any", base_url=emulator.url, retry=ONCE) as junkie,
+            JunkieClient("any", base_url=emulator.url, retry=NO_RETRY) as junkie,
         ):
             with pytest.raises(OutcomeUnknownError):
                 await junkie.keys.create(provider_id=1)

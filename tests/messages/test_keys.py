@@ -1,0 +1,58 @@
+"""The texts of errors that the operations on keys raise themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from junkie_async import InvalidRequestError, JunkieClient, NotFoundError
+from junkie_async.emulator import Emulator
+
+
+@pytest.fixture
+def junkie() -> JunkieClient:
+    """A client whose calls fail before a request."""
+    return JunkieClient("any", base_url="http://127.0.0.1:1")
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (
+            lambda keys: keys.purge(),
+            "filters must be at least one filter, or everything=True without filters, got neither",
+        ),
+        (
+            lambda keys: keys.purge(folder_id=3, everything=True),
+            "filters must be at least one filter, or everything=True without filters, got both",
+        ),
+        (
+            lambda keys: keys.update(1),
+            "changes must be at least one field of the key, got none",
+        ),
+    ],
+)
+async def test_bad_arguments(
+    junkie: JunkieClient, call: Callable[[Any], Any], message: str
+) -> None:
+    """Arguments that are valid alone, but not together, are refused before a request."""
+    with pytest.raises(InvalidRequestError) as caught:
+        await call(junkie.keys)
+    assert str(caught.value) == message
+
+
+def test_unknown_fields(junkie: JunkieClient) -> None:
+    """A field that a call does not have is a TypeError, as for any function."""
+    with pytest.raises(TypeError) as caught:
+        junkie.keys.create_many(1, provider_id=1, hwids=["a"])  # type: ignore[call-arg]
+    assert str(caught.value) == "create_many() got an unexpected keyword argument 'hwids'"
+
+
+async def test_a_value_of_digits() -> None:
+    """A value that reads as a number is looked up; the error says how to pass an ID."""
+    async with Emulator() as emulator, JunkieClient("any", base_url=emulator.url) as junkie:
+        with pytest.raises(NotFoundError) as caught:
+            await junkie.keys.get("123")
+    assert caught.value.message == "no key has this value (pass an ID as an int)"
