@@ -1,6 +1,6 @@
-"""What can be run in README.md: its code blocks, its commands, and the help that it quotes.
+"""Finds what can be run in README.md: code blocks, commands, and the help that it quotes.
 
-Help is quoted between two comments, which `python -m tests.readme.update` fills::
+Help is quoted between two comments, and `python -m tests.readme.update` updates it::
 
     <!-- help: junkie serve --help -->
     <!-- /help -->
@@ -35,7 +35,7 @@ class Block:
 
     Attributes:
         language: The word after its fence.
-        text: What is in it, without its indentation.
+        text: Its lines, without their indentation.
         line: The number of its first line in the document, below the fence.
     """
 
@@ -45,7 +45,7 @@ class Block:
 
     @property
     def has_tests(self) -> bool:
-        """Whether it is a file for pytest."""
+        """Whether it is a test file for pytest."""
         return any(
             isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
             and node.name.startswith("test_")
@@ -54,7 +54,7 @@ class Block:
 
     @property
     def awaits(self) -> bool:
-        """Whether it does something by itself, beyond defining what would."""
+        """Whether it awaits at the top level, and so sends requests when it is run."""
         try:
             compile(self.text, "README.md", "exec", dont_inherit=True)
         except SyntaxError:  # an `await` outside of a function
@@ -63,7 +63,7 @@ class Block:
 
 
 def blocks(document: str, *languages: str) -> list[Block]:
-    """Give the blocks of a document, in order: all, or those of some languages."""
+    """Return the blocks of a document, in order: all, or those of some languages."""
     found = [
         Block(match["language"], dedent(match["text"]), document.count("\n", 0, match.start()) + 2)
         for match in _BLOCK.finditer(document)
@@ -72,17 +72,19 @@ def blocks(document: str, *languages: str) -> list[Block]:
 
 
 def commands(document: str) -> list[str]:
-    """Give the uses of `junkie` in a document: in its console blocks, and in lines of its text."""
+    """Return the `junkie` commands of a document: from console blocks and from running text."""
     lines = [
         line
         for block in blocks(document, "console")
         for line in block.text.replace("\\\n", " ").splitlines()
     ]
     lines += _INLINE.findall(_BLOCK.sub("", document))
-    return list(dict.fromkeys(shlex.join(words) for line in lines for words in _uses(line)))
+    return list(
+        dict.fromkeys(shlex.join(words) for line in lines for words in _split_commands(line))
+    )
 
 
-def _uses(line: str) -> Iterator[list[str]]:
+def _split_commands(line: str) -> Iterator[list[str]]:
     words = shlex.shlex(line.removeprefix("$ "), posix=True, punctuation_chars=True)
     words.whitespace_split = True
     for _, group in groupby(words, key=lambda word: set(word) <= set("();<>|&")):
@@ -92,21 +94,21 @@ def _uses(line: str) -> Iterator[list[str]]:
 
 
 def help_of(command: str) -> tuple[int, str]:
-    """Give the exit code and the output of a use of `junkie` in a plain terminal of 80 columns."""
+    """Run a `junkie` command in a plain terminal of 80 columns; return its exit code and output."""
     plain = {"COLUMNS": "80", "TERM": "dumb", "NO_COLOR": "1"}
     done = CliRunner().invoke(app, shlex.split(command)[1:], env=plain, prog_name="junkie")
     return done.exit_code, done.output
 
 
 def with_help(document: str, get: Callable[[str], tuple[int, str]] = help_of) -> str:
-    """Give a document with the help that it quotes as it is now.
+    """Return a document with the help that it quotes brought up to date.
 
     Args:
         document: The text.
         get: Runs a command.
 
     Raises:
-        ValueError: A command that is named has no help.
+        ValueError: A quoted command does not exist.
     """
 
     def quoted(match: re.Match[str]) -> str:

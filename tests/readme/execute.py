@@ -1,4 +1,4 @@
-"""Executes a block of the README in this process: its text from stdin, its line as the argument."""
+"""Executes a block of the README: the text from stdin, its first line as the argument."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from types import ModuleType
 
 
 def main(line: int, text: str) -> None:
-    """Execute a block as a module that is not the main one, with `await` where it stands.
+    """Execute a block as a module, with `await` at the top level.
 
     Args:
-        line: Where it begins in the README, for tracebacks.
+        line: Its first line in the README, for tracebacks.
         text: The block.
     """
     module = ModuleType("readme")
     sys.modules[module.__name__] = module  # annotations are looked up there
     source = "\n" * (line - 1) + text
     flags = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
-    work = eval(compile(source, "README.md", "exec", flags, dont_inherit=True), vars(module))
-    if inspect.iscoroutine(work):
-        asyncio.run(work)
+    coroutine = eval(compile(source, "README.md", "exec", flags, dont_inherit=True), vars(module))
+    if inspect.iscoroutine(coroutine):
+        asyncio.run(coroutine)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""`python -m tests.readme.picture` draws README.md's picture of a terminal anew.
+"""`python -m tests.readme.picture` redraws README.md's picture of a terminal.
 
-The real command runs in a real terminal, against an emulator as slow as a service is; what is drawn
-is the screen as it was when the job was part of the way, and when it had ended.
+The real command runs in a real terminal, against an emulator with the latency of a real service.
+The picture shows the screen twice: during the job and at its end.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ from junkie_async.pytest_plugin import running_emulator
 PATH = Path(__file__).parents[2] / ".readme" / "provision.svg"
 COMMAND = "junkie keys provision 40000 --provider-id 8969 --ledger launch.db --out keys.txt"
 _WIDTH, _HEIGHT = 86, 4
-_PART = "26,"  # thousands, when the first picture is taken
+_PROGRESS = "26,"  # thousands of keys, at the first of the two screens
 
 
 def screens(folder: str) -> Iterator[pyte.Screen]:
-    """Run the command, and give the screen after each piece of what it writes."""
+    """Run the command and yield the screen after each write."""
     screen = pyte.Screen(_WIDTH, _HEIGHT)
     stream = pyte.ByteStream(screen)
     ours, theirs = pty.openpty()
@@ -57,12 +57,12 @@ def screens(folder: str) -> Iterator[pyte.Screen]:
 
 
 def lines(screen: pyte.Screen) -> list[Text]:
-    """Give what is on a screen, in its colours."""
+    """Return the lines of a screen, in their colours."""
     drawn = []
     for number in range(screen.lines):
         cells = [screen.buffer[number][column] for column in range(screen.columns)]
         line = Text()
-        for style, run in groupby(cells, _style):
+        for style, run in groupby(cells, _name_style):
             line.append("".join(cell.data for cell in run), style)
         line.rstrip()
         if line.plain:
@@ -70,26 +70,26 @@ def lines(screen: pyte.Screen) -> list[Text]:
     return drawn
 
 
-def _style(cell: Any) -> str:
-    """Name a cell's style for rich; pyte has six hexadecimal digits or a word for its colour."""
+def _name_style(cell: Any) -> str:
+    """Return a cell's style for rich; pyte writes a colour as six hexadecimal digits or a word."""
     is_hexadecimal = re.fullmatch("[0-9a-f]{6}", cell.fg)
     colour = f"#{cell.fg}" if is_hexadecimal else {"brown": "yellow"}.get(cell.fg, cell.fg)
     return f"bold {colour}" if cell.bold else colour
 
 
 def main() -> None:
-    """Run the command, and draw it."""
-    half: list[Text] = []
+    """Run the command and draw its two screens."""
+    middle: list[Text] = []
     end: list[Text] = []
     with running_emulator() as emulator, tempfile.TemporaryDirectory() as folder:
         emulator.faults = Faults(latency=(0.1, 0.3))
         for screen in screens(folder):
             now = lines(screen)
-            if not half and any(_PART in line.plain for line in now):
-                half = now
+            if not middle and any(_PROGRESS in line.plain for line in now):
+                middle = now
             end = now
     console = Console(record=True, width=_WIDTH, file=io.StringIO(), force_terminal=True)
-    for line in (Text(f"$ {COMMAND}", "bold"), *half, Text("…", "dim"), *end):
+    for line in (Text(f"$ {COMMAND}", "bold"), *middle, Text("…", "dim"), *end):
         console.print(line)
     PATH.parent.mkdir(exist_ok=True)
     console.save_svg(str(PATH), title="junkie keys provision")

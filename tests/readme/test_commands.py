@@ -1,4 +1,4 @@
-"""The README's commands are there, and the help that it quotes is the command line's own."""
+"""The README's commands exist, and the help that it quotes is the current one."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ DATA = {"ini", "json", "text", "toml", "yaml"}
 
 
 @pytest.mark.parametrize("command", commands(README))
-def test_commands_are_there(command: str) -> None:
-    """With each of their options."""
+def test_commands_exist(command: str) -> None:
+    """Each command and each of its options is accepted."""
     code, out = help_of(f"{command} --help")
     assert code == 0, out
 
 
-def test_help_is_what_the_command_line_says() -> None:
-    """`python -m tests.readme.update` makes it so."""
+def test_quoted_help_is_current() -> None:
+    """`python -m tests.readme.update` updates it."""
     assert with_help(README) == README, "stale: run python -m tests.readme.update"
     assert README.count("<!-- help: ") == README.count("<!-- /help -->") >= 1
 
 
-def test_each_block_is_of_a_known_kind() -> None:
-    """So that none escapes its test by the name of its language."""
+def test_every_block_has_a_known_language() -> None:
+    """Otherwise a block would not be tested because of its language's name."""
     assert {block.language for block in blocks(README)} <= {"python", "console"} | DATA
     assert README.count("```") == 2 * len(blocks(README))
 
@@ -54,7 +54,7 @@ stale
 
 
 def test_blocks_are_found() -> None:
-    """With their languages, without their indentation, and with the lines that they begin at."""
+    """They have a language, a first line, and no indentation."""
     console, python = blocks(DOCUMENT)
     assert (console.language, python.language) == ("console", "python")
     assert (console.line, python.line) == (6, 12)
@@ -65,7 +65,7 @@ def test_blocks_are_found() -> None:
 
 
 def test_commands_are_found() -> None:
-    """In blocks and in the text, whatever stands around them."""
+    """They are found in blocks and in running text."""
     assert commands(DOCUMENT) == [
         "junkie serve --port 8080 --latency 1",
         "junkie --help",
@@ -75,13 +75,13 @@ def test_commands_are_found() -> None:
 
 
 @pytest.mark.parametrize("command", ["junkie nothing --help", "junkie serve --nothing 1 --help"])
-def test_commands_that_are_not_there_are_found(command: str) -> None:
-    """Be it a command's name or an option's that is wrong."""
+def test_unknown_commands_fail(command: str) -> None:
+    """Unknown options fail too."""
     assert help_of(command)[0] == 2
 
 
 def test_stale_help_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Between its comments and nowhere else; once more changes nothing, whatever the terminal."""
+    """Only the text between the comments changes, and a second run changes nothing."""
     fresh = with_help(DOCUMENT)
     assert "stale" not in fresh
     assert fresh.count("Usage: junkie serve [OPTIONS]") == 1
@@ -92,7 +92,7 @@ def test_stale_help_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
     assert with_help(fresh) == fresh
 
 
-def test_help_that_is_none() -> None:
-    """A document that quotes what is not there is not written."""
+def test_help_of_an_unknown_command_is_an_error() -> None:
+    """A document that quotes an unknown command is not written."""
     with pytest.raises(ValueError, match="exit code 2"):
         with_help("<!-- help: junkie nothing --help -->\n<!-- /help -->")

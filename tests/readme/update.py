@@ -1,4 +1,4 @@
-"""`python -m tests.readme.update` writes the help that README.md quotes anew."""
+"""`python -m tests.readme.update` updates the help that README.md quotes."""
 
 from __future__ import annotations
 
