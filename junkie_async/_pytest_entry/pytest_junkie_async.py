@@ -74,8 +74,8 @@ except ImportError:  # pragma: no cover - pinned by a test in a process of its o
     @pytest.fixture(name="junkie_client")
     def _missing_client() -> None:  # pyright: ignore[reportUnusedFunction] - pytest calls it
         """A `JunkieClient` for `junkie_emulator`. It needs pytest-asyncio, which is missing."""
-        words = 'junkie_client needs pytest-asyncio: run `pip install "junkie_async[pytest]"`'
-        pytest.fail(words, pytrace=False)
+        message = 'junkie_client needs pytest-asyncio: run `pip install "junkie_async[pytest]"`'
+        pytest.fail(message, pytrace=False)
 
 else:
 

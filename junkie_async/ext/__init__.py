@@ -20,5 +20,5 @@ def needs_extra(name: str) -> Generator[None]:
         yield
     except ModuleNotFoundError as error:
         # Not its message: the emulator's one names the extra `emulator`, and two hints confuse.
-        words = f'No module named {error.name!r}: run `pip install "junkie_async[{name}]"`'
-        raise ModuleNotFoundError(words, name=error.name) from None
+        message = f'No module named {error.name!r}: run `pip install "junkie_async[{name}]"`'
+        raise ModuleNotFoundError(message, name=error.name) from None

@@ -28,21 +28,13 @@ from typing import Any, Final
 import attrs
 
 import junkie_async
-from junkie_async import (
-    APIError,
-    BatchError,
-    InvalidRequestError,
-    JunkieError,
-    OutcomeUnknownError,
-    RequestTimeoutError,
-    TransportError,
-)
+from junkie_async import APIError, InvalidRequestError, JunkieError, OutcomeUnknownError
 
 MEDIA_TYPE: Final = "application/problem+json"
 
 _log = logging.getLogger("junkie_async.ext")
 
-_MAX_RETRY_AFTER = 86_400.0  # one day; clients treat longer waits, or infinity, inconsistently
+_MAX_RETRY_AFTER = 86_400.0  # one day; `retry_after` can be infinite, which is no integer
 
 # Looked up along the class's MRO, so that a subclass may come without a row of its own.
 _STATUS_AND_DETAIL: dict[type[JunkieError], tuple[int, str]] = {
@@ -57,8 +49,8 @@ _STATUS_AND_DETAIL: dict[type[JunkieError], tuple[int, str]] = {
         (500, "This server is not set up correctly for the key service."),
     ),
     junkie_async.ClientClosedError: (503, "This server is not ready to use the key service."),
-    TransportError: (503, "The key service is unreachable."),
-    RequestTimeoutError: (504, "The key service did not respond in time."),
+    junkie_async.TransportError: (503, "The key service is unreachable."),
+    junkie_async.RequestTimeoutError: (504, "The key service did not respond in time."),
     junkie_async.ServerError: (503, "The key service failed."),
     junkie_async.RateLimitError: (503, "The key service is busy."),
     junkie_async.DriftError: (503, "The keys changed while they were being read."),
@@ -67,7 +59,7 @@ _STATUS_AND_DETAIL: dict[type[JunkieError], tuple[int, str]] = {
     junkie_async.NotFoundError: (404, "There is no such key."),
     junkie_async.ConflictError: (409, "The key's state does not allow this."),
     **dict.fromkeys(
-        (OutcomeUnknownError, BatchError),
+        (OutcomeUnknownError, junkie_async.BatchError),
         (502, "All or part of this may have been carried out. Check before you repeat it."),
     ),
 }
@@ -104,8 +96,7 @@ def problem_details(error: JunkieError) -> ProblemDetails:
         headers["Retry-After"] = str(wait)
     body = {"title": HTTPStatus(status).phrase, "status": status, "detail": detail}
     level = logging.ERROR if status == 500 else logging.WARNING if status > 500 else logging.INFO
-    # No `exc_info`: a traceback shows the arguments' source lines, and the message may quote the
-    # service. `test_web.test_every_error` looks for both.
+    # No `exc_info`: the error's message may quote the service (`test_web.test_every_error`).
     _log.log(level, "%s: answered with HTTP %d", _describe_error(error), status)
     return ProblemDetails(status, headers, body | _extra_members(error))
 
@@ -115,9 +106,10 @@ def _choose_status(error: JunkieError) -> tuple[int, str]:
     status, detail = next(_STATUS_AND_DETAIL[cls] for cls in mro if cls in _STATUS_AND_DETAIL)
     if isinstance(error, APIError) and error.challenge:
         status = 503  # whatever status the CDN chose, the service itself never saw the request
-    if isinstance(error, TransportError) and not error.transient:
+    if isinstance(error, junkie_async.TransportError) and not error.transient:
         status = 502  # a refused certificate stays refused, and a 503 would invite a retry
-    if isinstance(error, OutcomeUnknownError) and isinstance(error.__cause__, RequestTimeoutError):
+    cause = error.__cause__ if isinstance(error, OutcomeUnknownError) else None
+    if isinstance(cause, junkie_async.RequestTimeoutError):
         status = 504
     return status, detail
 
@@ -133,7 +125,7 @@ def _extra_members(error: JunkieError) -> dict[str, Any]:
     if isinstance(error, InvalidRequestError):
         detail = f"{error.field} must be {error.limit}."
         return {"detail": detail, "field": error.field, "limit": error.limit}
-    if isinstance(error, OutcomeUnknownError | BatchError):
+    if isinstance(error, OutcomeUnknownError | junkie_async.BatchError):
         return {"outcome": error.outcome.value}
     return {}
 

@@ -134,7 +134,7 @@ class AdminCommands(BaseCommands):
         with TemporaryDirectory() as folder:
             path = Path(folder, "keys.csv")
             count = await export_keys(self.list_shop_keys(status), path)
-            # In a thread: compressing 100,000 keys would block the bot's gateway heartbeat.
+            # In a thread: compressing a large file would block the bot's event loop.
             upload = await asyncio.to_thread(_fit_upload, path, interaction.filesize_limit)
             text = texts.EXPORTED.format(count=count)
             await send_answer(interaction, text, file=discord.File(upload))

@@ -111,7 +111,7 @@ class BaseCommands(commands.Cog):
         log_error(interaction, cause)
         try:
             await send_answer(interaction, texts.describe_error(cause))
-        except Exception as lost:  # an error handler has no error handler: the log is all there is
+        except Exception as lost:  # no other handler would report it
             name = _command_name(interaction)
             _log.warning("/%s: could not send the answer: %s", name, type(lost).__name__)
 
@@ -145,7 +145,7 @@ class Cooldowns:
     def start(self, user: discord.abc.User, at_least: float = 0.0) -> None:
         """Start a user's wait, of ``at_least`` that many seconds."""
         now = _loop_time()
-        # Dropping the ended waits here keeps the dict as small as the users of one cooldown.
+        # Without this, the dict would grow by every user who ever called the command.
         self._ends = {other: end for other, end in self._ends.items() if end > now}
         self._ends[user.id] = now + max(self._seconds, at_least)
 

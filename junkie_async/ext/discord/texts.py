@@ -10,17 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final, TypedDict
 
 import junkie_async
-from junkie_async import (
-    APIError,
-    BatchError,
-    CreateReport,
-    DeleteReport,
-    InvalidRequestError,
-    JunkieError,
-    Key,
-    NotFoundError,
-    RateLimitError,
-)
+from junkie_async import CreateReport, DeleteReport, JunkieError, Key
 from junkie_async.ext import needs_extra
 
 with needs_extra("discord"):
@@ -147,7 +137,7 @@ def describe_error(error: BaseException | None) -> str:
             return ON_COOLDOWN.format(when=_relative_time(seconds))
         case app_commands.CheckFailure():
             return NOT_ALLOWED
-        case BatchError(report=report, __cause__=cause):
+        case junkie_async.BatchError(report=report, __cause__=cause):
             return STOPPED_EARLY.format(
                 reason=describe_error(cause), report=describe_report(report)
             )
@@ -159,18 +149,18 @@ def describe_error(error: BaseException | None) -> str:
 
 def _describe_service_error(error: JunkieError) -> str:
     match error:
-        case InvalidRequestError(field=field, limit=limit):
+        case junkie_async.InvalidRequestError(field=field, limit=limit):
             return INVALID_INPUT.format(field=field, limit=limit)
         case junkie_async.OutcomeUnknownError():
             return OUTCOME_UNKNOWN
         # Only the path of a single key has a parameter. A 404 of any other path comes from a
         # proxy or a wrong base URL, and must not read as a missing key.
-        case NotFoundError(path=str(path)) if "{" in path:
+        case junkie_async.NotFoundError(path=str(path)) if "{" in path:
             return NO_SUCH_KEY
-        case RateLimitError(retry_after=seconds):
+        case junkie_async.RateLimitError(retry_after=seconds):
             return RATE_LIMITED.format(when=_relative_time(seconds or 60))
         # Before the status: a CDN's challenge page often comes with a 403.
-        case APIError(challenge=True):
+        case junkie_async.APIError(challenge=True):
             return UNAVAILABLE
         case junkie_async.BadRequestError() | junkie_async.ConflictError():
             return REJECTED
@@ -196,7 +186,7 @@ def _relative_time(seconds: float) -> str:
 
 def quote(text: str) -> str:
     """Format a text as inline code if that shows it unchanged; otherwise escape its markdown."""
-    # Discord strips inline code's outer blanks, and a backtick would end it.
+    # A backtick would end the inline code; outer blanks and line breaks would not show.
     if text.isprintable() and text.strip() == text and "`" not in text:
         return f"`{text}`"
     return escape_markdown(text)
