@@ -350,7 +350,7 @@ async def test_flat_memory() -> None:
         finally:
             tracemalloc.stop()
 
-    pages = 20
+    pages = 10
     short = await peak()
-    pages = 200
-    assert await peak() - short < 100_000  # 20,000 keys more
+    pages = 100
+    assert await peak() - short < 50_000  # 9,000 keys more
