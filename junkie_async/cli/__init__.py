@@ -43,6 +43,7 @@ def _set_options(
             help="Address of the service.  [default: $JUNKIE_BASE_URL, or the public service]",
         ),
     ] = None,
+    # Never read: the callback prints and exits before any command runs.
     _version: Annotated[
         bool,
         typer.Option(

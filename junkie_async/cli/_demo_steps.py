@@ -107,6 +107,8 @@ class Demo(LiveDemo):
         expire = self._act_on(slice(expired), partial(self._keys.update, expires_at=past))
         invalidate = self._act_on(slice(-few, None), self._keys.invalidate)
         reset = self._act_on(slice(few), self._keys.reset_hwid)
+        purge = {**one, "bulkDeleteKeys": 1}
+        # Expired keys are the first ones and invalidated keys the last: no key is both.
         by_status = (rest - few, 0, expired, few)
         return [
             Step("create_many", self._create_keys, amount, {"createKeyBatch": hundreds}, amount),
@@ -121,9 +123,7 @@ class Demo(LiveDemo):
                 for status, keys in zip(KeyStatus, by_status, strict=True)
             ),
             Step("export to CSV", self._export_csv, amount, {"listKeys": hundreds}, amount),
-            Step(
-                "purge, expired", self._purge_expired, expired, {**one, "bulkDeleteKeys": 1}, rest
-            ),
+            Step("purge, expired", self._purge_expired, expired, purge, rest),
             Step("delete_many", self._delete_rest, rest, {"bulkDeleteKeys": -(-rest // 1000)}, 0),
             Step("count, at the end", self._count_keys(), 0, one, 0),
         ]
@@ -140,12 +140,14 @@ class Demo(LiveDemo):
             self._amount, provider_id=8969, hwid=_DEVICE, on_progress=on_progress
         )
         self._values = report.keys
+        # Two keys of the same value would be one key.
         return len(set(report.keys))
 
     async def _walk_all(self, on_progress: OnProgress) -> int:
         values: list[str] = []
         async for key in self._keys.list():
             values.append(key.key_value)
+            # Once a page: a call for each key would take longer than the walk.
             if len(values) % 100 == 0:
                 on_progress(len(values), self._amount)
         return _count_matches(values, self._values)

@@ -47,6 +47,7 @@ _CODES: tuple[tuple[type[JunkieError], ExitCode], ...] = (
     (InvalidRequestError, ExitCode.USAGE),
     (ConfigurationError, ExitCode.USAGE),
     (APIError, ExitCode.REFUSED),
+    # The service answered, so trying again with another address or network would not help.
     (InvalidResponseError, ExitCode.REFUSED),
     (DriftError, ExitCode.REFUSED),
     (TransportError, ExitCode.UNREACHABLE),
@@ -87,6 +88,7 @@ def describe_error(error: JunkieError) -> str:
 
 def fail(message: str, code: int = ExitCode.USAGE) -> NoReturn:
     """Print one line to stderr and exit."""
+    # One line, even if the service sent several: logs and `grep Error` see all of it.
     typer.echo(f"Error: {to_one_line(message)}", err=True)
     raise typer.Exit(code)
 

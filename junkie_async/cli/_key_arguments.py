@@ -11,7 +11,7 @@ import typer
 from ._exit_codes import fail
 
 _STDIN = "-"
-_ID = re.compile("[0-9]{1,19}")
+_ID = re.compile("[0-9]{1,19}")  # the largest 64-bit integer has 19 digits
 
 
 @attrs.frozen(kw_only=True)
@@ -91,6 +91,7 @@ class ManyKeys:
         references += [key for source in sources for key in _read_keys(source, ids=self.ids)]
         if not references:
             fail("no keys: pass VALUE, --id or --from")
+        # A duplicate would be counted as a key that is not found.
         return list(dict.fromkeys(references))
 
 
@@ -106,6 +107,7 @@ def _read_keys(source: str, *, ids: bool) -> list[int] | list[str]:
         lines = _read_lines(sys.stdin, "stdin")
     else:
         try:
+            # All before the first request: a typo in line 900 must not leave 899 keys changed.
             with Path(source).open(encoding="utf-8") as file:
                 lines = _read_lines(file, source)
         except OSError as error:
@@ -125,4 +127,5 @@ def _read_lines(file: TextIO, name: str) -> list[str]:
         text = file.read().removeprefix("\ufeff")
     except UnicodeDecodeError:
         fail(f"{name} is not UTF-8 text")
+    # `splitlines` would also split at U+2028 and form feeds, which key values may contain.
     return [line.strip() for line in text.split("\n") if line.strip()]

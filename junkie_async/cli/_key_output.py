@@ -35,8 +35,8 @@ _STYLES = {
     KeyStatus.INVALIDATED: "red",
 }
 _HEADER: tuple[str, ...] = ("ID", "Key", "Status", "Expires (UTC)", "HWIDs", "Discord ID", "Name")
+# A narrow terminal drops these, in this order; ID, value, status and name stay.
 _OPTIONAL_COLUMNS = ("Discord ID", "HWIDs", "Expires (UTC)")
-"""The columns that a narrow terminal drops, in this order."""
 _MIN_NAME_WIDTH = 8
 
 
@@ -70,6 +70,7 @@ def print_key(key: Key, view: ViewOptions) -> None:
     if view.json:
         print_json(masked)
         return
+    # Devices and redemptions stay objects, which are written as JSON in their cells.
     fields = attrs.asdict(masked, recurse=False)
     rows = [("status", str(key.status))]
     rows += [(name, _format_field(value)) for name, value in fields.items()]
@@ -150,6 +151,7 @@ class _KeyTable:
             table.add_column(name, width=width, no_wrap=True, overflow="ellipsis")
         for row in rows:
             table.add_row(*(_style_cell(name, row[name]) for name in self._widths))
+        # A value that is too wide is wrapped rather than cropped: half an ID is of no use.
         self._console.print(table, crop=False)
 
     def _format_cells(self, key: Key) -> tuple[str, ...]:
@@ -164,6 +166,7 @@ class _KeyTable:
             name: max([width, *(cell_len(row[name]) for row in rows)])
             for name, width in before.items()
         }
+        # Names are notes of up to 255 characters: they are cut where the terminal ends.
         widths["Name"] = _MIN_NAME_WIDTH
         for name in _OPTIONAL_COLUMNS:
             if not self._widths and _sum_widths(widths) > self._console.width:

@@ -63,6 +63,7 @@ def spread_options(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def _keep_given(**options: Any) -> dict[str, Any]:
+    # None or an empty list is how typer passes an option that was left out; False and 0 are values.
     return {name: value for name, value in options.items() if value not in (None, [], ())}
 
 
@@ -83,6 +84,7 @@ def read_fields(fields: type[Any]) -> dict[str, tuple[frozenset[Any], str]]:
     declared: dict[str, tuple[frozenset[Any], str]] = {}
     for name, hint in get_type_hints(fields, include_extras=True).items():
         kind, *metadata = get_args(hint) if get_origin(hint) is Annotated else (hint,)
+        # `int | None` is a `types.UnionType`, and `Optional[int]` a `typing.Union`.
         kinds = get_args(kind) if get_origin(kind) in (Union, types.UnionType) else (kind,)
         text = next((item.help for item in metadata if hasattr(item, "help")), "")
         declared[name] = (frozenset(kinds), text)
@@ -91,12 +93,14 @@ def read_fields(fields: type[Any]) -> dict[str, tuple[frozenset[Any], str]]:
 
 def _make_option(kinds: frozenset[Any], text: str) -> tuple[Any, Any]:
     """Choose the one type that the command line reads, of those that the SDK accepts."""
+    # An enum gives the help its choices and the shell its completion.
     if KeyStatus in kinds:
         return KeyStatus, typer.Option(help=text)
     if datetime in kinds:
-        text = f"{text} Such as {_TIME}."
+        text = f"{text} For example {_TIME}."
         return datetime, typer.Option(parser=parse_time, metavar="TIME", help=text)
     # Discord IDs may be int or str: a str of digits is checked as such, in the SDK.
+    # bool first, for `--is-premium / --no-is-premium`: without it False could not be given.
     for kind in (bool, str, int):
         if kind in kinds:
             return kind, typer.Option(help=text)
@@ -109,6 +113,7 @@ def parse_time(text: str) -> datetime:
         time = datetime.fromisoformat(text)
     except ValueError:
         time = None
+    # Without an offset it would be a guess whose midnight is meant, the user's or the service's.
     if time is None or time.tzinfo is None:
         raise typer.BadParameter(f"must be a date and time with a UTC offset, such as {_TIME}")
     return time

@@ -34,6 +34,7 @@ def show_progress(
         prints_rows: Whether the command prints rows to stdout: a bar must not run through them.
         logs_lines: Whether to print lines where stderr is no terminal.
     """
+    # A dumb terminal can't redraw a line, so that it gets what a log gets.
     if not sys.stderr.isatty() or os.environ.get("TERM") == "dumb":
         yield LogLines(label) if logs_lines else ignore_progress
     elif prints_rows and sys.stdout.isatty():
@@ -101,6 +102,7 @@ class LogLines:
 
     def __call__(self, done: int, total: int | None) -> None:
         """Print a line if the last one is at least 10 seconds old."""
+        # The first call of a resumed job has the keys of earlier runs.
         if self._printed_done is None:
             self._printed_done = done
         elapsed = self._clock() - self._printed_at
@@ -108,6 +110,7 @@ class LogLines:
             return
         rate = (done - self._printed_done) / elapsed
         of_total = "" if total is None else f" of {total:,}"
+        # A job that stands still has no time left that could be estimated.
         left = f", {(total - done) / rate:,.0f} s left" if rate and total is not None else ""
         typer.echo(f"{self._label}: {done:,}{of_total}, {rate:,.0f}/s{left}", err=True)
         self._printed_at, self._printed_done = self._clock(), done

@@ -57,5 +57,6 @@ def _exit_on_stop(describe_stop: Callable[[], str]) -> Generator[None]:
     except BrokenPipeError:  # the reader has all it wanted, as with `| head`
         discard_stdout()
         raise typer.Exit from None
+    # Ctrl-C arrives as KeyboardInterrupt, SIGTERM as the cancelled task that it left behind.
     except (KeyboardInterrupt, asyncio.CancelledError):
         fail(describe_stop(), ExitCode.STOPPED)

@@ -42,6 +42,7 @@ def _read_api_key(path: Path) -> str:
     try:
         # Editors on Windows begin UTF-8 files with a byte order mark, which "utf-8-sig" drops.
         with path.open(encoding="utf-8-sig") as file:
+            # Of the open file: another one may be at the path a moment later.
             mode = os.fstat(file.fileno()).st_mode
             api_key = file.readline().strip()
     except OSError as error:

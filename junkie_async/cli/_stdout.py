@@ -25,12 +25,14 @@ def is_terminal() -> bool:
 
 def make_console() -> Console:
     """Make a console for stdout that draws in terminals only, whatever ``$FORCE_COLOR`` says."""
+    # Highlighting would colour numbers and quotes within key names.
     return Console(highlight=False, force_terminal=None if is_terminal() else False)
 
 
 def set_encoding() -> None:
     """Write UTF-8 to pipes and files, as programs expect; a terminal keeps its own encoding."""
     if is_terminal():
+        # A legacy code page, as on Windows, has no letters for some key names.
         reconfigure_stdout(errors="backslashreplace")
     else:
         reconfigure_stdout(encoding="utf-8")
@@ -47,6 +49,7 @@ def reconfigure_stdout(
 
 def discard_stdout() -> None:
     """Discard what is still buffered: the reader has left, and a flush at exit would fail."""
+    # Otherwise the interpreter flushes at exit, prints a traceback, and ends with 120.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
@@ -64,6 +67,7 @@ def print_lines(lines: Iterable[str]) -> None:
     Raises:
         BrokenPipeError: The reader has left.
     """
+    # A page of keys in one write: a pipe wakes its reader once, not 100 times.
     sys.stdout.write("".join(f"{line}\n" for line in lines))
     sys.stdout.flush()
 
@@ -78,6 +82,7 @@ def to_json_line(record: Any) -> str:
 def _escape_unprintable(letter: str) -> str:
     if letter.isprintable():
         return letter
+    # JSON escapes are UTF-16 units (RFC 8259, section 7): two for letters beyond U+FFFF.
     units = letter.encode("utf-16-be").hex()
     return "".join(f"\\u{units[at : at + 4]}" for at in range(0, len(units), 4))
 
@@ -116,4 +121,5 @@ class _PrintableWriter:
 
 
 def _is_safe(letter: str) -> bool:
+    # Beyond escape codes this drops U+202E, which reverses the text after it.
     return letter.isprintable() or letter == "\n"

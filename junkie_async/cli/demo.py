@@ -62,6 +62,7 @@ def demo(
 
 def _refuse_with_live(context: typer.Context, *names: str) -> None:
     for name in names:
+        # The values alone don't tell: somebody may have typed the defaults.
         source = context.get_parameter_source(name)
         if source is not None and source.name == "COMMANDLINE":
             fail(f"--{name} can't be used with --live, which creates and writes nothing")
@@ -77,6 +78,7 @@ async def _run_emulated(keys: int, path: Path) -> list[str]:
         steps = demo.steps()
         problems = await _run_steps(steps, lambda: emulator.calls, emulator.count)
     expected = sum(sum((step.calls or {}).values()) for step in steps)
+    # Retries hide refusals from the steps; the emulator has counted them.
     refused = sum(count for status, count in emulator.statuses.items() if status >= 300)
     typer.echo(f"Calls: {expected:,} expected, {emulator.requests:,} counted by the emulator")
     _print_example(demo)
@@ -97,6 +99,7 @@ class _CallCounter(Hooks):
 
 async def _run_live(settings: Settings) -> None:
     counter = _CallCounter()
+    # Somebody is watching: the default policy would wait for up to three minutes.
     retry = RetryPolicy(attempts=2, retry_after_cap=10.0)
     async with settings.connect(hooks=[counter], retry=retry) as junkie:
         typer.echo(f"Reads only, nothing is changed: {junkie.base_url}")
@@ -152,7 +155,8 @@ def _print_row(console: Console, cells: Sequence[str]) -> None:
     row = Text("{:<21} {:>9} {:>9} {:>6} {:>9} {:>7} {:>9} {:>2}".format(*cells).rstrip())
     row.highlight_regex(" ok$", "green")
     row.highlight_regex(" NO$", "bold red")
-    console.print(row, soft_wrap=True)  # 79 columns
+    # rich would fold a row where a pipe has fewer columns than the 79 of the table.
+    console.print(row, soft_wrap=True)
 
 
 def _print_example(demo: LiveDemo) -> None:

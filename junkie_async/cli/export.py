@@ -48,6 +48,7 @@ def export(
             reconfigure_stdout(encoding="utf-8", errors="strict", newline="")
         keys = junkie.keys.list(prefetch=_PREFETCH, **filters)
         with (
+            # No lines in a log: a walk of a million keys takes a minute or two.
             show_progress("Keys", prints_rows=to_stdout, logs_lines=False) as on_progress,
             exit_on_file_error(name),
         ):

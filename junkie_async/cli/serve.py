@@ -59,18 +59,12 @@ def serve(
     rate_limit_headers: Annotated[
         bool, typer.Option("--rate-limit-headers", help="Send rate-limit headers.")
     ] = False,
-    error_rate: Annotated[
-        float, _rate_option("Share of requests that fail with a 503 and change nothing.")
-    ] = 0.0,
-    drop_before_rate: Annotated[
-        float, _rate_option("Share of connections closed before the request is executed.")
-    ] = 0.0,
+    error_rate: Annotated[float, _rate_option("Share of requests answered with a 503.")] = 0.0,
+    drop_before_rate: Annotated[float, _rate_option("Share of requests dropped unexecuted.")] = 0.0,
     drop_after_rate: Annotated[
-        float, _rate_option("Share of connections closed after the request is executed.")
+        float, _rate_option("Share of requests executed, then dropped.")
     ] = 0.0,
-    throttle_rate: Annotated[
-        float, _rate_option("Share of requests that get a 429, whatever the rate limit.")
-    ] = 0.0,
+    throttle_rate: Annotated[float, _rate_option("Share of requests answered with a 429.")] = 0.0,
     jitter: Annotated[float, typer.Option(min=0, help="Maximum random extra latency.")] = 0.0,
     fault_seed: Annotated[
         int | None,
@@ -150,6 +144,7 @@ def _catch_stop_signals() -> Generator[asyncio.Event]:
     loop = asyncio.get_running_loop()
 
     def set_stop(*_: object) -> None:
+        # A handler runs between two bytecodes; only this call wakes a waiting event loop.
         loop.call_soon_threadsafe(stop.set)
 
     before = {name: signal.signal(name, set_stop) for name in (signal.SIGINT, signal.SIGTERM)}
@@ -157,4 +152,5 @@ def _catch_stop_signals() -> Generator[asyncio.Event]:
         yield stop
     finally:
         for name, handler in before.items():
+            # None stands for a handler that was installed from C, which can't be restored.
             signal.signal(name, handler or signal.SIG_DFL)

@@ -40,8 +40,8 @@ def delete(
 ) -> None:
     """Delete keys by their values or IDs.
 
-    Asks first; --yes skips the question, and --dry-run only counts. The exit code is 3 when none
-    of the keys existed, and 5 when some did not.
+    Asks first; --yes skips the question, and --dry-run only shows and counts the keys. The exit
+    code is 3 when none of the keys existed, and 5 when some did not.
     """
     references = keys.read_references()
     if confirm.dry_run:
@@ -67,8 +67,8 @@ def purge(
     """Delete every key that matches the filters.
 
     For example `junkie keys purge --status expired`. The matching keys are counted, and you are
-    asked before they are deleted; --yes skips the question, and --dry-run only counts. Keys that
-    begin to match after the count are not deleted.
+    asked before they are deleted; --yes skips the question, and --dry-run only shows and counts
+    the keys. Keys that begin to match after the count are not deleted.
     """
     if bool(filters) == everything:
         fail("purge needs either a filter or --everything")
@@ -79,6 +79,7 @@ def purge(
     # Before the walk: a script without --yes should fail in an instant.
     _require_answer(confirm)
     ids = run_with_client(context, lambda junkie: _collect_ids(junkie, filters))
+    # The job takes these IDs and not the filters: what was counted is what is deleted.
     if ids:
         _ask_user(len(ids), confirm)
         report = _delete_keys(context, ids)
@@ -101,6 +102,7 @@ def _ask_user(keys: int, confirm: ConfirmOptions) -> None:
     _require_answer(confirm)
     if confirm.yes:
         return
+    # Not `typer.confirm`, which asks again after "maybe" and after the end of the input.
     typer.echo(f"Delete {format_key_count(keys)}? [y/N] ", nl=False, err=True)
     try:
         answer = sys.stdin.readline()
@@ -117,6 +119,7 @@ def _delete_keys(context: typer.Context, keys: Sequence[int | str]) -> DeleteRep
     async def run_job(junkie: JunkieClient) -> DeleteReport:
         nonlocal job
         with show_progress("Keys") as on_progress:
+            # Kept for `describe_stop`: after Ctrl-C its report still counts the deleted keys.
             job = junkie.keys.delete_many(keys, on_progress=on_progress)
             return await job
 

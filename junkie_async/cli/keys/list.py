@@ -81,12 +81,14 @@ async def show_keys(
         How many were printed, and how many there are, as far as the service says.
     """
     most = limit or (_TABLE_LIMIT if shows_table(view) else None)
+    # `--limit 7` requests one page of 7, not one of 100.
     pager = junkie.keys.list(limit=min(most or _PAGE_SIZE, _PAGE_SIZE), **filters)
     writer, shown, total = make_key_writer(view), 0, 0
     async with aclosing(_read_pages(pager, most)) as pages:
         async for keys, service_total in pages:
             await write_keys(writer, keys)
             shown += len(keys)
+            # The total may be missing, or older than the last page.
             total = max(shown, service_total or 0)
     return shown, total
 
@@ -100,6 +102,7 @@ async def _read_pages(
             keys = page.keys[:left]
             if keys:
                 yield keys, page.pagination.total
+            # Before the next page is requested, not after.
             if left is not None and (left := left - len(keys)) <= 0:
                 return
 

@@ -17,6 +17,7 @@ from .._progress import show_progress
 from .._runner import run_with_client
 from .._stdout import open_rows, set_encoding
 
+# After bad usage the same command would fail again.
 _RESUMABLE = (ExitCode.REFUSED, ExitCode.UNREACHABLE, ExitCode.PARTLY, ExitCode.STOPPED)
 
 
@@ -49,9 +50,9 @@ def provision(
     """Create exactly AMOUNT keys, as a job that can be resumed.
 
     The key values are printed in full, one per line. If the job is stopped or fails, run the same
-    command again: it resumes from the ledger and ends with exactly AMOUNT keys. FILE is written at
-    the end and has every key once; on stdout, a resumed job prints the earlier keys again first.
-    The ledger contains the key values: delete it once the job is done.
+    command again: it resumes from the ledger and ends with exactly AMOUNT keys. The --out file is
+    written at the end and has every key once; on stdout, a resumed job prints the earlier keys
+    again first. The ledger contains the key values: delete it once the job is done.
     """
     if out is not None and out.resolve() == ledger.resolve():
         fail("--out and --ledger must be different files")
@@ -79,6 +80,7 @@ def provision(
             context, create_and_write, describe_stop=lambda: _describe_stop(ledger, amount)
         )
     except typer.Exit as ended:
+        # Below the error, as the last line: it is what to copy.
         if ended.exit_code in _RESUMABLE:
             typer.echo(f"To resume: {_quote_command_line()}", err=True)
         raise
@@ -99,6 +101,7 @@ def _quote_command_line() -> str:
     path = Path(program)
     if path.name == "__main__.py":
         return shlex.join([sys.executable, "-m", path.parent.name, *arguments])
+    # Another `junkie` may come first on the PATH, such as one of another environment.
     found = shutil.which(path.name)
     is_on_path = found is not None and Path(found).resolve() == path.resolve()
     return shlex.join([path.name if is_on_path else program, *arguments])

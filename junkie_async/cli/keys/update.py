@@ -140,7 +140,7 @@ class _ActionRun:
 
     async def process_keys(self, junkie: JunkieClient) -> None:
         """Apply the action; after an error that every key would meet, no further request starts."""
-        keys = iter(self._keys)
+        keys = iter(self._keys)  # shared: each worker takes the next key, so none gets two
         progress = show_progress("Keys") if len(self._keys) > 1 else nullcontext(ignore_progress)
         with progress as on_progress:
             async with asyncio.TaskGroup() as group:
@@ -172,6 +172,7 @@ class _ActionRun:
 
     def _report_failure(self, key: int | str, reason: str, exit_code: int) -> None:
         self.failed += 1
+        # The first failure is the cause; the later ones may follow from it.
         self.exit_code = self.exit_code or exit_code
         name = format_reference(key, self._view)
         typer.echo(f"Error: {name}: {to_one_line(reason)}", err=True)
