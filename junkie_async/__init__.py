@@ -120,3 +120,11 @@ __all__ = [
     "__version__",
     "mask_key_value",
 ]
+
+# Tracebacks, help() and pickles show the names that users import, as in `junkie_async.Key`. msgspec
+# and cattrs would look there for what a string annotation names, so the models have none.
+for _name in __all__:
+    _value = globals()[_name]
+    if callable(_value) and _value.__module__.startswith(f"{__name__}._"):
+        _value.__module__ = __name__
+del _name, _value

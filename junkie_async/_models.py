@@ -5,8 +5,6 @@ only ``id`` and ``key_value`` are required: the contract declares no required re
 a service that leaves one out must not take the whole page with it.
 """
 
-from __future__ import annotations
-
 import enum
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Final, Literal, TypeAlias

@@ -1,4 +1,4 @@
-"""Response bodies within the size cap: content codings undone without trusting their sizes."""
+"""Response bodies within the size limit: gzip is undone without trusting the sizes it states."""
 
 from __future__ import annotations
 
@@ -8,51 +8,54 @@ import zlib
 from .._errors import InvalidResponseError
 
 MAX_BODY = 8 * 2**20
-"""Bytes that an answer may have, compressed or not; a page of 100 keys has some 50,000."""
+"""Bytes that a response body may have, compressed or not; a page of 100 keys has some 50,000."""
 
-_MEMBERS = 100  # of one gzip stream; each costs a copy of all that follows it
-_STEP = 2**18  # bytes that are inflated at once, so that a bomb is found out early
+# One gzip stream may be several members in a row. zlib copies what follows a member, so members
+# without limit would cost quadratic time: 8 MiB of empty ones would be copied 400,000 times.
+_MAX_MEMBERS = 100
+_GZIP = 16 + zlib.MAX_WBITS  # zlib's way to ask for a gzip header and its checksum
 
 
-def inflate(body: bytes, encoding: str) -> bytes:
-    """Undo an answer's content coding, within `MAX_BODY` and to the end of the stream.
+def decompress(body: bytes, encoding: str) -> bytes:
+    """Undo a response's content coding, within `MAX_BODY` and to the end of the stream.
+
+    Args:
+        body: The body as it was received.
+        encoding: The value of ``Content-Encoding``, in lower case.
 
     Raises:
-        InvalidResponseError: An unknown coding, a broken or too large body (not transient), or a
-            stream that stops before its end (transient).
+        InvalidResponseError: An unknown coding, or a body that is broken or too large (not
+            transient), or that stops before its end (transient).
     """
     if encoding in ("", "identity") or not body:
         return body
     if encoding != "gzip":
-        raise InvalidResponseError(f"the answer's content coding {encoding!r} was not asked for")
-    pieces = None
+        raise InvalidResponseError(f"the response has an unsupported content coding: {encoding!r}")
     with contextlib.suppress(zlib.error):
-        pieces = _gunzip(body)
-    if pieces is None:
-        raise InvalidResponseError("the answer is not the gzip stream that it says", transient=True)
-    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        return _decompress_gzip(body)
+    # Outside of `except`, so that zlib's error does not become this one's context.
+    raise InvalidResponseError("the response is not valid gzip", transient=True)
 
 
-def _gunzip(body: bytes) -> list[bytes]:
-    """Inflate one member after the other (RFC 1952, section 2.2), a step at a time."""
-    pieces, size, members = [], 0, 0
-    while body:
-        members += 1
-        if members > _MEMBERS:
-            raise InvalidResponseError(f"the answer has more than {_MEMBERS} gzip members")
-        stream = zlib.decompressobj(wbits=16 + zlib.MAX_WBITS)
-        while not stream.eof:
-            piece = stream.decompress(body, _STEP)
-            body = stream.unconsumed_tail
-            if not piece and not body and not stream.eof:
-                raise InvalidResponseError("the answer's gzip stream was cut short", transient=True)
-            pieces.append(piece)
-            size += len(piece)
-            if size > MAX_BODY:
-                raise too_large()
-        body = stream.unused_data.lstrip(b"\0")  # padding, as gzip itself allows
-    return pieces
+def _decompress_gzip(body: bytes) -> bytes:
+    """Decompress one member after the other (RFC 1952, section 2.2)."""
+    pieces: list[bytes] = []
+    room = MAX_BODY
+    for _ in range(_MAX_MEMBERS):
+        stream = zlib.decompressobj(wbits=_GZIP)
+        # One byte more than there is room for tells a bomb from a body that just fits.
+        pieces.append(stream.decompress(body, room + 1))
+        room -= len(pieces[-1])
+        if room < 0:
+            raise body_too_large()
+        if not stream.eof:
+            raise InvalidResponseError("the response's gzip stream was cut short", transient=True)
+        body = stream.unused_data.lstrip(b"\0")  # gzip itself allows zeros as padding
+        if not body:
+            return b"".join(pieces)
+    raise InvalidResponseError(f"the response has more than {_MAX_MEMBERS} gzip members")
 
 
-def too_large() -> InvalidResponseError:
-    return InvalidResponseError(f"the answer is larger than {MAX_BODY} bytes")
+def body_too_large() -> InvalidResponseError:
+    """Return the error for a body of more than `MAX_BODY` bytes."""
+    return InvalidResponseError(f"the response is larger than {MAX_BODY} bytes")
