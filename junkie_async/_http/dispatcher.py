@@ -222,7 +222,7 @@ class Dispatcher:
             )
         response = await self._send_once(call, loop, begin)
         status, headers, body = response
-        failure = responses.refusal(status, headers, body)
+        failure = responses.read_failure(status, headers, body)
         if failure is None:
             self._throttle.record_success(loop.time(), read_rate_limit(headers))
             return response
@@ -261,7 +261,7 @@ class Dispatcher:
 
     def _read_response(self, call: _CallState[T], response: Response) -> T:
         try:
-            return responses.read(call.request, *response)
+            return responses.read_success(call.request, *response)
         except JunkieError as error:
             failure = error
         redact(call.request, failure, self._api_key)

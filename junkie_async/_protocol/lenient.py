@@ -1,7 +1,7 @@
-"""cattrs: requests to plain data, and the lenient reader of answers.
+"""The lenient reader: cattrs mends what real services get wrong in a response.
 
-The reader mends what real services get wrong (null for a default, ``1.0`` for an integer, a date
-without offset) and names what it can't mend, without quoting it.
+It takes null for a default, ``1.0`` for an integer and a datetime without offset as UTC. What it
+can't mend it names, without quoting it: the value may be a key.
 """
 
 from __future__ import annotations
@@ -9,14 +9,14 @@ from __future__ import annotations
 import contextlib
 import functools
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, TypeVar, get_origin
+from typing import TYPE_CHECKING, Any, TypeGuard, TypeVar, get_origin
 
 import attrs
 import msgspec
 
 from .._errors import InvalidResponseError, Outcome
 
-if TYPE_CHECKING:  # cattrs takes a third of the import time, and few answers need it
+if TYPE_CHECKING:  # cattrs takes a third of the package's import time, and few responses need it
     import cattrs
 
 T = TypeVar("T")
@@ -24,46 +24,56 @@ T = TypeVar("T")
 
 @attrs.frozen
 class ValueRow:
-    """A key of a batch answer, where it comes as an object."""
+    """A key of a batch response, where it comes as an object."""
 
     key_value: str
 
 
-def in_utc(at: datetime) -> datetime:
-    """Give a moment in UTC; one in the last hours of the year 9999 stays as it is, but aware."""
+def is_object(value: Any) -> TypeGuard[dict[str, Any]]:
+    """Whether a JSON value is an object."""
+    return isinstance(value, dict)
+
+
+def is_list(value: Any) -> TypeGuard[list[Any]]:
+    """Whether a JSON value is a list."""
+    return isinstance(value, list)
+
+
+def to_utc(moment: datetime) -> datetime:
+    """Convert an aware datetime to UTC; what would leave the year 9999 keeps its offset."""
     try:
-        return at.astimezone(UTC)
+        return moment.astimezone(UTC)
     except OverflowError:
-        return at
+        return moment
 
 
-def structure(document: Any, shape: type[T], where: str = "") -> T:
+def structure(document: Any, shape: type[T], path: str = "") -> T:
     """Read plain data as an attrs class, leniently.
 
     Args:
         document: What JSON gave.
         shape: The class.
-        where: The path to the document, for the error.
+        path: Where the document was found, for the error.
 
     Raises:
         InvalidResponseError: A field can't be mended; the error names it.
     """
-    converter = _converter()
     try:
-        return converter.structure(document, shape)
-    except Exception as error:  # cattrs gathers whatever its hooks and constructors raise
-        path, expected = _innermost(error)
-    field = where + path if where else path.removeprefix(".")
-    raise wrong_shape(f"{field or 'the answer'} {expected}", field)
+        return _make_converter().structure(document, shape)
+    except Exception as error:  # cattrs groups whatever its hooks and constructors raise
+        inner_path, problem = _locate_error(error)
+    field = path + inner_path if path else inner_path.removeprefix(".")
+    raise wrong_shape(f"{field or 'the response'} {problem}", field)
 
 
 def wrong_shape(message: str, field: str) -> InvalidResponseError:
-    """The error for good JSON of a wrong shape: the service has acted, whatever it said."""
+    """Return the error for good JSON of a wrong shape."""
+    # A 2xx with whole JSON in it: the service has acted, whatever it then said.
     return InvalidResponseError(message, outcome=Outcome.EXECUTED, field=field or None)
 
 
-def _innermost(error: BaseException) -> tuple[str, str]:
-    """Follow the first of cattrs' nested errors down to the field that it is about."""
+def _locate_error(error: BaseException) -> tuple[str, str]:
+    """Return the path of the first field that cattrs could not read, and what is wrong with it."""
     from cattrs.errors import AttributeValidationNote, IterableValidationNote
 
     path = ""
@@ -79,34 +89,35 @@ def _innermost(error: BaseException) -> tuple[str, str]:
         error = nested[0]
     if isinstance(error, KeyError):
         return path, "is missing"
-    # Only our own hooks' words: any other message may quote the value.
+    # Only the message of our own hooks: any other may quote the value.
     return path, str(error) if isinstance(error, _MismatchError) else "has the wrong shape"
 
 
 class _MismatchError(ValueError):
-    """A value that can't be mended; its message says what was expected and got, not the value."""
+    """A value that can't be mended. The message has its JSON type, not the value."""
 
     def __init__(self, expected: str, value: Any) -> None:
-        super().__init__(f"must be {expected}, not {kind(value)}")
+        super().__init__(f"must be {expected}, got {json_type(value)}")
 
 
-def kind(value: Any) -> str:
+_JSON_TYPES: dict[type, str] = {
+    type(None): "null",
+    bool: "a boolean",
+    int: "a number",
+    float: "a number",
+    str: "a string",
+    list: "a list",
+    dict: "an object",
+}
+
+
+def json_type(value: object) -> str:
     """Name the JSON type of a value."""
-    if value is None:
-        return "null"
-    names = {
-        bool: "a boolean",
-        int: "a number",
-        float: "a number",
-        str: "a string",
-        list: "a list",
-        dict: "an object",
-    }
-    return names.get(type(value), type(value).__name__)
+    return _JSON_TYPES.get(type(value), type(value).__name__)
 
 
 @functools.cache
-def _converter() -> cattrs.Converter:
+def _make_converter() -> cattrs.Converter:
     import cattrs
     from cattrs.cols import is_sequence
 
@@ -115,40 +126,48 @@ def _converter() -> cattrs.Converter:
     converter.register_structure_hook(bool, _to_bool)
     converter.register_structure_hook(str, _to_str)
     converter.register_structure_hook(datetime, _to_datetime)
-    converter.register_structure_hook(str | ValueRow, _to_value)
-    converter.register_structure_hook_factory(is_sequence, lambda cls: _list_hook(converter, cls))
-    converter.register_structure_hook_factory(attrs.has, lambda cls: _row_hook(converter, cls))
+    converter.register_structure_hook(str | ValueRow, _to_key_value)
+
+    @converter.register_structure_hook_factory(is_sequence)
+    def _list_factory(cls: Any) -> Any:
+        return _make_list_hook(converter, cls)
+
+    @converter.register_structure_hook_factory(attrs.has)
+    def _object_factory(cls: type[Any]) -> Any:
+        return _make_object_hook(converter, cls)
+
     return converter
 
 
-def _list_hook(converter: cattrs.Converter, cls: Any) -> Any:
+def _make_list_hook(converter: cattrs.Converter, cls: Any) -> Any:
     """Read a list as the class; cattrs alone would take a string for a list of letters."""
     from cattrs.cols import homogenous_tuple_structure_factory, list_structure_factory
 
     is_tuple = get_origin(cls) is tuple
     factory = homogenous_tuple_structure_factory if is_tuple else list_structure_factory
-    structure = factory(cls, converter)
+    structure_items = factory(cls, converter)
 
-    def hook(rows: Any, _: Any) -> Any:
-        if not isinstance(rows, list):
+    def structure_list(rows: Any, _: Any) -> Any:
+        if not is_list(rows):
             raise _MismatchError("a list", rows)
-        return structure(rows, cls)
+        return structure_items(rows, cls)
 
-    return hook
+    return structure_list
 
 
-def _row_hook(converter: cattrs.Converter, cls: type[Any]) -> Any:
-    """Read an object as the class, null standing for a field's default as if it were missing."""
+def _make_object_hook(converter: cattrs.Converter, cls: type[Any]) -> Any:
+    """Read an object as the class; null stands for a field's default, as if it were missing."""
     from cattrs.gen import make_dict_structure_fn
 
-    structure = make_dict_structure_fn(cls, converter)
+    structure_fields = make_dict_structure_fn(cls, converter)
 
-    def hook(row: Any, _: Any) -> Any:
-        if not isinstance(row, dict):
+    def structure_object(row: Any, _: Any) -> Any:
+        if not is_object(row):
             raise _MismatchError("an object", row)
-        return structure({name: value for name, value in row.items() if value is not None}, cls)
+        given = {name: value for name, value in row.items() if value is not None}
+        return structure_fields(given, cls)
 
-    return hook
+    return structure_object
 
 
 def _to_int(value: Any, _: Any) -> int:
@@ -160,7 +179,7 @@ def _to_int(value: Any, _: Any) -> int:
 
 
 def _to_bool(value: Any, _: Any) -> bool:
-    if value in (True, False):  # 1 and 0 too, as SQL hands them out
+    if value in (True, False):  # 1 and 0 too, as MySQL and SQLite store booleans
         return bool(value)
     raise _MismatchError("a boolean", value)
 
@@ -173,23 +192,23 @@ def _to_str(value: Any, _: Any) -> str:
     raise _MismatchError("a string", value)
 
 
-def _to_value(row: Any, _: Any) -> str:
-    if isinstance(row, dict) and isinstance(row.get("key_value"), str):
-        return str(row["key_value"])
-    if type(row) is str:
-        return row
-    raise _MismatchError("a key value", row)
+def _to_key_value(row: Any, _: Any) -> str:
+    value = row.get("key_value") if is_object(row) else row
+    if type(value) is not str:
+        raise _MismatchError("a key value", row)
+    return value
 
 
 def _to_datetime(value: Any, _: Any) -> datetime:
-    at = _parse(value.strip().upper()) if isinstance(value, str) else None  # t and z are RFC 3339
-    if at is None:
+    # RFC 3339 allows a lower-case "z", which `datetime.fromisoformat` refuses.
+    moment = _parse_datetime(value.strip().upper()) if isinstance(value, str) else None
+    if moment is None:
         raise _MismatchError("an RFC 3339 date-time", value)
-    return in_utc(at if at.tzinfo else at.replace(tzinfo=UTC))
+    return to_utc(moment if moment.tzinfo else moment.replace(tzinfo=UTC))
 
 
-def _parse(text: str) -> datetime | None:
-    """Read a date as the strict reader does, or as `datetime` does."""
+def _parse_datetime(text: str) -> datetime | None:
+    # As the strict reader does first, so that both round a tenth of a microsecond alike.
     with contextlib.suppress(msgspec.ValidationError):
         return msgspec.convert(text, datetime)
     with contextlib.suppress(ValueError):

@@ -1,4 +1,4 @@
-"""What response headers say about waiting: ``Retry-After`` and the rate-limit fields."""
+"""Rate-limit headers: ``Retry-After``, ``RateLimit-*``, ``X-RateLimit-*`` and ``RateLimit``."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ import attrs
 
 @attrs.frozen
 class RateLimitState:
-    """What an answer's headers say of the service's limit.
+    """The service's rate limit, as a response's headers state it.
 
     Attributes:
         remaining: Requests that are left.
         reset: Seconds until there are more.
-        limit: Requests that there are in all, or None where it was not said.
+        limit: Requests that a full window allows, or None if that was not stated.
     """
 
     remaining: float
@@ -26,51 +26,43 @@ class RateLimitState:
 
 
 def read_retry_after(headers: Mapping[str, str]) -> float | None:
-    """Read ``Retry-After`` (RFC 9110, section 10.2.3): seconds from now, None if absent or garbage.
+    """Return the seconds that ``Retry-After`` asks to wait; None if it is absent or garbage.
 
-    A date is measured against the answer's own ``Date``, so that a wrong local clock does no harm.
+    RFC 9110, section 10.2.3. A date is compared with the response's own ``Date``, so that a wrong
+    local clock does no harm.
     """
     value = headers.get("Retry-After", "").strip()
     if re.fullmatch(r"[0-9]+(\.[0-9]+)?", value):
         return float(value)
-    until = _http_date(value)
-    if until is None:
-        return None
-    now = _http_date(headers.get("Date", "")) or datetime.now(UTC)
-    return max(0.0, (until - now).total_seconds())
-
-
-def _http_date(value: str) -> datetime | None:
-    try:
-        at = parsedate_to_datetime(value)
-    except (ValueError, IndexError, OverflowError):
-        return None
-    return at.replace(tzinfo=UTC) if at.tzinfo is None else at
+    moment = _parse_http_date(value)
+    return None if moment is None else _seconds_until(moment, headers)
 
 
 def read_rate_limit(headers: Mapping[str, str]) -> RateLimitState | None:
-    """Read what an answer says of the rate limit; None where it says nothing that can be used.
+    """Return what a response states about the rate limit; None if it states nothing usable.
 
-    Known are ``RateLimit-Limit``, ``-Remaining`` and ``-Reset`` (seconds) of
+    Understands ``RateLimit-Limit``, ``-Remaining`` and ``-Reset`` (seconds) of
     draft-ietf-httpapi-ratelimit-headers-03, the same with ``X-`` (where a reset may also be a Unix
-    time), and the one ``RateLimit`` field of the later drafts.
+    time), and the single ``RateLimit`` field of the later drafts.
     """
     for prefix in ("RateLimit-", "X-RateLimit-"):
         if (remaining := headers.get(prefix + "Remaining")) is not None:
             reset, limit = headers.get(prefix + "Reset", ""), headers.get(prefix + "Limit", "")
-            return _state(_number(remaining), _until(_number(reset), headers), _number(limit))
+            seconds = _reset_in_seconds(_first_number(reset), headers)
+            return _make_state(_first_number(remaining), seconds, _first_number(limit))
     if (line := headers.get("RateLimit")) is not None:
-        stated = {name: float(number) for name, number in _STATED.findall(line)}
-        remaining_, reset_ = stated.get("r", stated.get("remaining")), stated.get("t")
-        return _state(remaining_, reset_ or stated.get("reset"), stated.get("limit"))
+        # Draft 07 writes `limit=100, remaining=50, reset=5`, draft 08 and later `"name";r=50;t=5`.
+        stated = {name: float(number) for name, number in _RATE_LIMIT_ITEM.findall(line)}
+        left, seconds = stated.get("r", stated.get("remaining")), stated.get("t")
+        return _make_state(left, seconds or stated.get("reset"), stated.get("limit"))
     return None
 
 
-_STATED = re.compile(r"\b(r|t|remaining|reset|limit)=(\d{1,15})\b")
-_EPOCH = 1e9  # seconds; a reset beyond that is a moment, not a time to wait
+_RATE_LIMIT_ITEM = re.compile(r"\b(r|t|remaining|reset|limit)=(\d{1,15})\b")
+_LEAST_UNIX_TIME = 1e9  # September 2001; as seconds to wait it would be 31 years
 
 
-def _state(
+def _make_state(
     remaining: float | None, reset: float | None, limit: float | None
 ) -> RateLimitState | None:
     if remaining is None or reset is None:
@@ -78,14 +70,30 @@ def _state(
     return RateLimitState(remaining, reset, limit)
 
 
-def _number(text: str) -> float | None:
-    """Read the first number of a header that may go on (``100, 100;w=1``)."""
+def _first_number(text: str) -> float | None:
+    """Read the number that a header begins with; it may go on, as in ``100, 100;w=1``."""
+    # Fifteen digits keep whoever sends more from overflowing what is computed with the number.
     found = re.match(r"\s*(\d{1,15}(\.\d{1,9})?)", text)
     return float(found[1]) if found else None
 
 
-def _until(reset: float | None, headers: Mapping[str, str]) -> float | None:
-    if reset is None or reset < _EPOCH:
+def _reset_in_seconds(reset: float | None, headers: Mapping[str, str]) -> float | None:
+    if reset is None or reset < _LEAST_UNIX_TIME:
         return reset
-    now = _http_date(headers.get("Date", "")) or datetime.now(UTC)
-    return max(0.0, reset - now.timestamp())
+    return max(0.0, reset - _server_now(headers).timestamp())
+
+
+def _seconds_until(moment: datetime, headers: Mapping[str, str]) -> float:
+    return max(0.0, (moment - _server_now(headers)).total_seconds())
+
+
+def _server_now(headers: Mapping[str, str]) -> datetime:
+    return _parse_http_date(headers.get("Date", "")) or datetime.now(UTC)
+
+
+def _parse_http_date(value: str) -> datetime | None:
+    try:
+        moment = parsedate_to_datetime(value)
+    except (ValueError, IndexError, OverflowError):
+        return None
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment

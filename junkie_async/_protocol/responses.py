@@ -1,4 +1,4 @@
-"""Answers without I/O: status, headers and body to a value or an error."""
+"""Responses without I/O: status, headers and body to a value or an error."""
 
 from __future__ import annotations
 
@@ -21,64 +21,71 @@ from .._errors import (
     ServerError,
 )
 from . import codec as _codec
-from .decompression import inflate, too_large
+from .decompression import body_too_large, decompress
 from .rate_limit_headers import read_retry_after
 from .requests import Request
 
 T = TypeVar("T")
 
-_MOST = 64 * 1024  # bytes of a body that an error keeps
-_LETTERS = string.ascii_letters.encode() + string.digits.encode()
+_MAX_ERROR_BODY = 64 * 1024
+"""Bytes of a body that an error keeps."""
+
+_MAX_WORD = 1024
+_WORD_BYTES = string.ascii_letters.encode() + string.digits.encode()
 
 
-def read(call: Request[T], status: int, headers: Mapping[str, str], raw: bytes | None) -> T:
-    """Turn a good answer into the call's value.
+def read_success(
+    request: Request[T], status: int, headers: Mapping[str, str], raw: bytes | None
+) -> T:
+    """Turn a good response into the request's value.
 
     Args:
-        call: The call that it answers.
-        status: Its HTTP status, a 2xx.
-        headers: Its headers, in a mapping that takes names in any case.
-        raw: Its body as it came, or None where that went beyond `MAX_BODY`.
+        request: The request that was answered.
+        status: The HTTP status, a 2xx.
+        headers: The headers, in a mapping that ignores case.
+        raw: The body as received, or None if it exceeds `MAX_BODY`.
 
     Raises:
-        InvalidResponseError: It can't be read.
+        InvalidResponseError: The body can't be read.
     """
     body = b""
     try:
-        body = _whole(headers, raw)
-        return call.read(body)
+        body = _decode_body(headers, raw)
+        return request.read(body)
     except InvalidResponseError as error:
-        invalid = error
-    invalid.status = status
-    if invalid.transient and _is_html(headers, body):
-        invalid.args = ("an HTML page came instead of JSON",)
-    raise invalid
+        error.status = status
+        if error.transient and _is_html(headers, body):
+            error.args = ("got an HTML page instead of JSON",)
+        raise
 
 
-def refusal(status: int, headers: Mapping[str, str], raw: bytes | None) -> JunkieError | None:
-    """Say what an answer means that is no 2xx; None of one that is, whatever its body.
+def read_failure(status: int, headers: Mapping[str, str], raw: bytes | None) -> JunkieError | None:
+    """Return the error that a response stands for; None for a 2xx, whatever its body.
 
     Args:
-        status: Its HTTP status.
-        headers: Its headers, in a mapping that takes names in any case.
-        raw: Its body as it came, or None where that went beyond `MAX_BODY`.
+        status: The HTTP status.
+        headers: The headers, in a mapping that ignores case.
+        raw: The body as received, or None if it exceeds `MAX_BODY`.
     """
     if 200 <= status < 300:
         return None
+    if status < 400:
+        message = f"unexpected status {status}; redirects are not followed"
+        return InvalidResponseError(message, status=status)
     body = b""
-    with contextlib.suppress(InvalidResponseError):  # it says no, even if its words can't be read
-        body = _whole(headers, raw)
-    return _refusal(status, headers, body)
+    with contextlib.suppress(InvalidResponseError):  # the status counts, readable body or not
+        body = _decode_body(headers, raw)
+    return _make_error(status, headers, body)
 
 
-def _whole(headers: Mapping[str, str], raw: bytes | None) -> bytes:
+def _decode_body(headers: Mapping[str, str], raw: bytes | None) -> bytes:
     if raw is None:
-        raise too_large()
+        raise body_too_large()
     encoding = headers.get("Content-Encoding", "")
-    return inflate(raw, encoding.strip().lower()) if encoding else raw
+    return decompress(raw, encoding.strip().lower()) if encoding else raw
 
 
-_CLASSES: dict[int, type[APIError]] = {
+_ERROR_CLASSES: dict[int, type[APIError]] = {
     400: BadRequestError,
     401: AuthenticationError,
     403: PermissionDeniedError,
@@ -89,44 +96,44 @@ _CLASSES: dict[int, type[APIError]] = {
 }
 
 
-def _refusal(status: int, headers: Mapping[str, str], body: bytes) -> JunkieError:
-    if status < 400:
-        return InvalidResponseError(
-            f"an answer with status {status} can't be used; redirects are not followed",
-            status=status,
-        )
-    cls = _CLASSES.get(status, ServerError if status >= 500 else APIError)
-    wait = read_retry_after(headers)
+def _make_error(status: int, headers: Mapping[str, str], body: bytes) -> APIError:
+    cls = _ERROR_CLASSES.get(status, ServerError if status >= 500 else APIError)
+    retry_after = read_retry_after(headers)
     html = _is_html(headers, body)
+    # Cloudflare's challenges come with these statuses. A retry would meet the same page.
     challenge = html and status in (403, 429)
-    # A 503 that says when to come back was refused at the door.
-    refused = status < 500 or (status == 503 and wait is not None)
+    # A 503 with a Retry-After is load shedding: the request was turned away, not carried out.
+    not_executed = status < 500 or (status == 503 and retry_after is not None)
     return cls(
-        _message(status, body, html=html),
-        outcome=Outcome.NOT_EXECUTED if refused else Outcome.UNKNOWN,
+        _error_message(status, body, html=html),
+        outcome=Outcome.NOT_EXECUTED if not_executed else Outcome.UNKNOWN,
         transient=False if challenge else None,
         status=status,
-        body=_cut(body).decode("utf-8", "replace"),
+        body=_truncate_body(body).decode("utf-8", "replace"),
         headers={name.lower(): value for name, value in headers.items()},
         challenge=challenge,
-        retry_after=wait,
+        retry_after=retry_after,
     )
 
 
-def _message(status: int, body: bytes, *, html: bool) -> str:
+def _error_message(status: int, body: bytes, *, html: bool) -> str:
     if html:
-        by = "the CDN in front of the service" if status in (403, 429) else "a gateway"
-        return f"{by} answered with an HTML page"
-    said = _codec.read_error(body) or _cut(body).decode("utf-8", "replace").strip()
-    return " ".join(said.split()) or "the service gave no reason"
+        sender = "the CDN in front of the service" if status in (403, 429) else "a gateway"
+        return f"{sender} answered with an HTML page"
+    message = _codec.read_error_message(body) or _truncate_body(body).decode("utf-8", "replace")
+    return " ".join(message.split()) or "the service gave no reason"
 
 
-def _cut(body: bytes) -> bytes:
-    """Cut a body to what an error keeps of it, but not in a word, which may have to be masked."""
-    kept = body[:_MOST]
-    whole = kept.rstrip(_LETTERS) if len(body) > _MOST else kept
-    return whole if len(kept) - len(whole) < 1024 else kept
+def _truncate_body(body: bytes) -> bytes:
+    """Return what an error keeps of a body, cut between words."""
+    kept = body[:_MAX_ERROR_BODY]
+    if len(body) <= _MAX_ERROR_BODY:
+        return kept
+    # Redaction would not recognise half a key value, so the last word goes unless it is huge.
+    whole_words = kept.rstrip(_WORD_BYTES)
+    return whole_words if len(kept) - len(whole_words) < _MAX_WORD else kept
 
 
 def _is_html(headers: Mapping[str, str], body: bytes) -> bool:
+    # By the body too: some gateways send their pages as application/json.
     return "html" in headers.get("Content-Type", "").lower() or body[:64].lstrip()[:1] == b"<"

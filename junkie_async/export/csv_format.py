@@ -13,7 +13,7 @@ from typing import Any, Final, TypeAlias
 import attrs
 
 from .._models import DiscordRedemption, Key, KeyDetailed
-from .._protocol.codec import encode_text, in_utc_throughout
+from .._protocol.codec import all_in_utc, encode_text
 
 COLUMNS: Final = tuple(field.name for field in attrs.fields(KeyDetailed))
 """The header of a CSV file: the API's fields, in the models' order."""
@@ -45,7 +45,7 @@ def encode_header(*, bom: bool) -> bytes:
 
 def encode_rows(keys: Sequence[Key]) -> bytes:
     """Encode keys, a line each."""
-    return _encode_lines(map(_make_row, in_utc_throughout(keys)))
+    return _encode_lines(map(_make_row, all_in_utc(keys)))
 
 
 def unmark(text: str) -> str:

@@ -204,17 +204,17 @@ def test_mends_what_is_clear(page: tuple[list[dict[str, Any]], bytes]) -> None:
 def test_readers_agree(page: tuple[list[Any], bytes]) -> None:
     """What the strict reader takes, the lenient one takes too, and reads the same."""
     _, body = page
-    strict = codec._strictly(body, codec._PageAnswer)
+    strict = codec._decode_strict(body, codec._PageBody)
     assume(strict is not None)
     assert strict is not None
-    lenient = codec._lenient_page(codec._document(body))
-    assert codec._all_in_utc(lenient.keys) == codec._all_in_utc(strict.keys)
+    lenient = codec._structure_page(codec._decode_document(body))
+    assert codec._keys_in_utc(lenient.keys) == codec._keys_in_utc(strict.keys)
     assert lenient.pagination == strict.pagination
 
 
 SHAPES = {
-    codec._KeyAnswer: {"key": {"id": 1, "key_value": "v", "created_at": "2024-05-17T12:00:00Z"}},
-    codec._DetailedAnswer: {
+    codec._KeyBody: {"key": {"id": 1, "key_value": "v", "created_at": "2024-05-17T12:00:00Z"}},
+    codec._DetailedKeyBody: {
         "key": {
             "id": 1,
             "key_value": "v",
@@ -222,9 +222,9 @@ SHAPES = {
             "discord_redemption": {"redeemed_at": "2024-05-17T12:00:00Z"},
         }
     },
-    codec._FoldersAnswer: {"folders": [{"id": 1, "name": "f"}]},
-    codec._BatchAnswer: {"keys": ["a", "b"], "count": 2, "config": {"a": [1, None, {}]}},
-    codec._BulkDeleteAnswer: {"deleted": 1, "requested": 2},
+    codec._FoldersBody: {"folders": [{"id": 1, "name": "f"}]},
+    codec._BatchBody: {"keys": ["a", "b"], "count": 2, "config": {"a": [1, None, {}]}},
+    codec._BulkDeleteBody: {"deleted": 1, "requested": 2},
     UpdateResult: {"success": False, "message": "m", "keys_hwid": ["PC"]},
     ActionResult: {"success": False, "message": "m"},
 }
@@ -234,9 +234,9 @@ SHAPES = {
 def test_readers_agree_on_every_shape(shape: Any) -> None:
     """The two readers agree on each of the other answers, and the strict one takes it."""
     body = dump(SHAPES[shape])
-    strict = codec._strictly(body, shape)
+    strict = codec._decode_strict(body, shape)
     assert strict is not None
-    assert strict == lenient.structure(codec._document(body), shape)
+    assert strict == lenient.structure(codec._decode_document(body), shape)
 
 
 # --- each answer ----------------------------------------------------------------------------------
@@ -422,24 +422,24 @@ def test_names_the_bad_row(good: list[dict[str, Any]], name: str, data: st.DataO
         ({"key_value": MARK}, "keys[1].id", "is missing"),
         ({"id": None, "key_value": MARK}, "keys[1].id", "is missing"),
         ({"id": 1}, "keys[1].key_value", "is missing"),
-        ({"id": "1", "key_value": MARK}, "keys[1].id", "must be an integer, not a string"),
-        ({"id": True, "key_value": MARK}, "keys[1].id", "must be an integer, not a boolean"),
-        ({"id": 1.5, "key_value": MARK}, "keys[1].id", "must be an integer, not a number"),
+        ({"id": "1", "key_value": MARK}, "keys[1].id", "must be an integer, got a string"),
+        ({"id": True, "key_value": MARK}, "keys[1].id", "must be an integer, got a boolean"),
+        ({"id": 1.5, "key_value": MARK}, "keys[1].id", "must be an integer, got a number"),
         # Beyond 2**53 a float is any of several integers, and so names another key.
-        ({"id": 2.0**53 + 2, "key_value": MARK}, "keys[1].id", "must be an integer, not a number"),
-        ({"id": 1, "key_value": [MARK]}, "keys[1].key_value", "must be a string, not a list"),
-        (BARE | {"keys_hwid": MARK}, "keys[1].keys_hwid", "must be a list, not a string"),
-        (BARE | {"keys_hwid": [None]}, "keys[1].keys_hwid[0]", "must be a string, not null"),
-        (BARE | {"hwids": [MARK]}, "keys[1].hwids[0]", "must be an object, not a string"),
+        ({"id": 2.0**53 + 2, "key_value": MARK}, "keys[1].id", "must be an integer, got a number"),
+        ({"id": 1, "key_value": [MARK]}, "keys[1].key_value", "must be a string, got a list"),
+        (BARE | {"keys_hwid": MARK}, "keys[1].keys_hwid", "must be a list, got a string"),
+        (BARE | {"keys_hwid": [None]}, "keys[1].keys_hwid[0]", "must be a string, got null"),
+        (BARE | {"hwids": [MARK]}, "keys[1].hwids[0]", "must be an object, got a string"),
         (
             BARE | {"hwids": [{"hwid": "a"}, {"hwid": "b", "bound_at": MARK}]},
             "keys[1].hwids[1].bound_at",
-            "must be an RFC 3339 date-time, not a string",
+            "must be an RFC 3339 date-time, got a string",
         ),
-        (BARE | {"is_premium": "true"}, "keys[1].is_premium", "must be a boolean, not a string"),
-        (MARK, "keys[1]", "must be an object, not a string"),
-        (None, "keys[1]", "must be an object, not null"),
-        ([], "keys[1]", "must be an object, not a list"),
+        (BARE | {"is_premium": "true"}, "keys[1].is_premium", "must be a boolean, got a string"),
+        (MARK, "keys[1]", "must be an object, got a string"),
+        (None, "keys[1]", "must be an object, got null"),
+        ([], "keys[1]", "must be an object, got a list"),
     ],
 )
 def test_says_what_was_wrong(row: Any, field: str, says: str) -> None:
@@ -511,8 +511,8 @@ def test_wrong_shapes(reader: str, document: Any, field: str | None) -> None:
         READERS[reader][0](dump(document))
     assert_clean(caught.value)
     assert caught.value.field == field
-    says = "is missing|must be .*, not .*|has the wrong shape|the answer is not a page of keys"
-    assert re.fullmatch(rf"({re.escape(field or 'the answer')} )?({says})", caught.value.message)
+    says = "is missing|must be .*, got .*|has the wrong shape|the response is not a page of keys"
+    assert re.fullmatch(rf"({re.escape(field or 'the response')} )?({says})", caught.value.message)
     assert (caught.value.outcome, caught.value.transient) == (Outcome.EXECUTED, False)
 
 
@@ -583,7 +583,7 @@ def test_nasty_bodies(name: str) -> None:
     """Whatever a body does, it gives a value or our error, and never another exception."""
     for reader in READERS:
         outcome_of(reader, NASTY[name])
-    assert isinstance(codec.read_error(NASTY[name]), str)
+    assert isinstance(codec.read_error_message(NASTY[name]), str)
 
 
 def test_last_duplicate_counts() -> None:
@@ -634,7 +634,7 @@ def test_arbitrary_json(document: Any) -> None:
     body = dump(document)
     for reader in READERS:
         outcome_of(reader, body)
-    assert isinstance(codec.read_error(body), str)
+    assert isinstance(codec.read_error_message(body), str)
 
 
 @given(
@@ -650,7 +650,7 @@ def test_arbitrary_bytes(body: bytes) -> None:
     """Any bytes, and any damage to good ones, give a value or our error."""
     for reader in READERS:
         outcome_of(reader, body)
-    assert isinstance(codec.read_error(body), str)
+    assert isinstance(codec.read_error_message(body), str)
 
 
 def test_broken_json_is_transient() -> None:

@@ -109,5 +109,5 @@ def test_key_values_stay_out_of_paths_and_errors() -> None:
     assert call.path == "/keys/{keyId}"
     answer = b'{"key": {"id": "x", "key_value": "JNK-SECRET"}}'
     with pytest.raises(InvalidResponseError) as caught:
-        responses.read(call, 200, {}, answer)
+        responses.read_success(call, 200, {}, answer)
     assert "SECRET" not in f"{caught.value!r}{caught.value}"
