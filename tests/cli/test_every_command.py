@@ -18,18 +18,18 @@ from junkie_async.emulator import Emulator
 from ._invoke import invoke, invoke_in_terminal
 from ._process import Ended, posix, serving, terminal
 
-SERVED_BY_OTHERS = {"serve", "demo"}
-"""What has no service: `serve` is it, and is checked by being used; `demo` brings its own."""
+NOT_IN_THE_WALK = {"serve", "demo"}
+"""`serve` is the service of the walk, and `demo` starts a service of its own."""
 
 
 @attrs.frozen
 class Step:
-    """A command, and what has to come of it.
+    """A command and its expected result.
 
     Attributes:
         command: Its arguments; ``{id}`` and ``{value}`` are of the key that was created first.
-        piped: A pattern for all that it prints into a pipe.
-        drawn: A pattern for some of what it draws in a terminal.
+        piped: A pattern that matches all of its output in a pipe.
+        drawn: A pattern that matches a part of its output in a terminal.
         code: Its exit code.
     """
 
@@ -80,7 +80,7 @@ STEPS = [
 
 
 def names(command: Any, *above: str) -> Iterator[str]:
-    """Name all commands below one, which is click's, or that of typer's own copy of click."""
+    """Yield the names of all commands below one; typer may use its own copy of click."""
     below = getattr(command, "commands", None)
     if below is None:
         yield " ".join(above)
@@ -89,8 +89,8 @@ def names(command: Any, *above: str) -> Iterator[str]:
         yield from names(one, *above, name)
 
 
-async def furnish(service: Path) -> None:
-    """Make a folder, for which the API has no call."""
+async def add_folder(service: Path) -> None:
+    """Add a folder, for which the API has no operation."""
     async with Emulator(service) as emulator:
         await emulator.add_folder("VIP")
 
@@ -98,8 +98,8 @@ async def furnish(service: Path) -> None:
 def walk(
     folder: Path, do: Callable[..., Ended], check: Callable[[Step, Ended, dict[str, Any]], None]
 ) -> None:
-    """Do all steps, after a key was created, against a service of their own."""
-    asyncio.run(furnish(folder / "service.db"))
+    """Create a key and run all steps against a service of their own."""
+    asyncio.run(add_folder(folder / "service.db"))
     with serving("--port", "0", "--db", "service.db", cwd=folder) as server:
         env = {"JUNKIE_BASE_URL": server.url, "JUNKIE_API_KEY": "any"}
         made = do("keys", "create", "--provider-id=8969", "--key-name=first", cwd=folder, env=env)
@@ -116,8 +116,9 @@ def walk(
 
 
 @posix
+@pytest.mark.slow
 def test_in_a_pipe(tmp_path: Path) -> None:
-    """Lines for scripts on stdout, whole; words for people on stderr; no colours."""
+    """Each command prints exactly its lines to stdout, and no escape codes."""
 
     def check(step: Step, ended: Ended, key: dict[str, Any]) -> None:
         pattern = step.piped.replace("{id}", key["id"])
@@ -132,8 +133,9 @@ def test_in_a_pipe(tmp_path: Path) -> None:
 
 
 @terminal
+@pytest.mark.slow
 def test_in_a_terminal(tmp_path: Path) -> None:
-    """Tables and sentences."""
+    """Each command prints its table or sentence."""
 
     def check(step: Step, ended: Ended, key: dict[str, Any]) -> None:
         plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", ended.out).replace("\r", "")
@@ -142,18 +144,18 @@ def test_in_a_terminal(tmp_path: Path) -> None:
     walk(tmp_path, invoke_in_terminal, check)
 
 
-def test_none_is_forgotten() -> None:
-    """Whatever command there is has its step."""
+def test_every_command_has_a_step() -> None:
+    """A new command needs a step here."""
     done = {
         "keys create",
         *(" ".join(re.findall(r"^(?:keys )?[\w-]+", step.command)) for step in STEPS),
     }
-    assert set(names(typer.main.get_command(app))) - SERVED_BY_OTHERS == done
+    assert set(names(typer.main.get_command(app))) - NOT_IN_THE_WALK == done
 
 
 @pytest.mark.parametrize("command", sorted(names(typer.main.get_command(app))))
 def test_each_has_help(command: str) -> None:
-    """It says what it does, without a service and without an API key."""
+    """The help needs neither a service nor an API key."""
     ended = invoke(*command.split(), "--help")
     assert (ended.code, ended.err) == (0, "")
     assert re.search(rf"^Usage: .*\b{command}\b", ended.out)

@@ -117,7 +117,7 @@ async def test_filters_reach_the_service(tmp_path: Path) -> None:
 async def test_bad_usage_sends_nothing(
     arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What can't be done gives one reason and exit code 2, before any request."""
+    """It gives exit code 2 before any request."""
     monkeypatch.chdir(tmp_path)
     async with Emulator() as emulator:
         result = await junkie(emulator, "export", *arguments)
@@ -136,7 +136,7 @@ def test_without_an_api_key_it_is_bad_usage(tmp_path: Path) -> None:
 
 
 async def test_a_refusal_keeps_the_old_file(tmp_path: Path) -> None:
-    """The service's no gives exit code 3 and leaves everything as it was."""
+    """A refusal by the service gives exit code 3, and the old file stays."""
     path = tmp_path / "keys.csv"
     path.write_text("old")
     async with Emulator(api_keys={"right"}) as emulator:
@@ -159,7 +159,7 @@ def test_a_service_that_can_not_be_reached_is_one_line(closed_url: str, tmp_path
 
 @posix
 @pytest.mark.parametrize("name", [signal.SIGINT, signal.SIGTERM])
-async def test_a_signal_leaves_no_half_file(name: signal.Signals, tmp_path: Path) -> None:
+async def test_a_signal_leaves_no_partial_file(name: signal.Signals, tmp_path: Path) -> None:
     """Stopped in the middle of a walk, it keeps the old file and leaves no other."""
     path = tmp_path / "out" / "keys.csv"
     path.parent.mkdir()
@@ -179,7 +179,7 @@ async def test_a_signal_leaves_no_half_file(name: signal.Signals, tmp_path: Path
 
 
 @posix
-async def test_a_reader_who_leaves_is_no_traceback(tmp_path: Path) -> None:
+async def test_a_closed_pipe_is_one_line(tmp_path: Path) -> None:
     """`junkie export - | head -1` ends in one line, with the exit code for partly done."""
     ours, theirs = os.pipe()
     async with Emulator() as emulator:
@@ -199,7 +199,7 @@ async def test_a_reader_who_leaves_is_no_traceback(tmp_path: Path) -> None:
 
 @terminal
 async def test_a_terminal_gets_a_bar(tmp_path: Path) -> None:
-    """A bar is drawn on the way, and the last line comes after it."""
+    """A bar is drawn during the walk, and the result is the last line."""
     async with Emulator(latency=0.3) as emulator:
         bar = await junkie_in_terminal(emulator, "export", "keys.csv", cwd=tmp_path)
         rows = await junkie_in_terminal(emulator, "export", "-", "--format=csv", cwd=tmp_path)

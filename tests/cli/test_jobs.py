@@ -12,8 +12,8 @@ from junkie_async.emulator import Emulator, Faults
 from ._invoke import invoke
 
 
-async def test_jobs_that_are_done_and_not(tmp_path: Path) -> None:
-    """What is on record is shown, and what is in doubt."""
+async def test_a_line_per_ledger(tmp_path: Path) -> None:
+    """It has the job's state, its counts, and requests with unknown outcome."""
     done, lost = tmp_path / "done.db", tmp_path / "lost.db"
     async with (
         Emulator() as emulator,
@@ -37,8 +37,8 @@ async def test_jobs_that_are_done_and_not(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [None, b"", b"not a ledger" * 1000])
-def test_what_is_no_ledger(tmp_path: Path, content: bytes | None) -> None:
-    """A file that is missing or something else is named, with exit code 2."""
+def test_a_file_that_is_not_a_ledger(tmp_path: Path, content: bytes | None) -> None:
+    """The error names the file, and the exit code is 2."""
     path = tmp_path / "launch.db"
     if content is not None:
         path.write_bytes(content)

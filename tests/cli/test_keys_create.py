@@ -1,4 +1,4 @@
-"""`junkie keys create` and `keys provision`: exactly as many keys as were asked for."""
+"""`junkie keys create` and `keys provision`: exactly the requested number of keys."""
 
 import asyncio
 import os
@@ -34,7 +34,7 @@ async def _values(emulator: Emulator) -> list[str]:
 
 
 async def test_create_prints_the_value(tmp_path: Path) -> None:
-    """The value alone is on stdout, and what was asked for is what the key has."""
+    """Only the value is on stdout, and the key has the given fields."""
     async with Emulator() as emulator:
         options = ["--service-id=4", "--folder-id=3", "--key-name=launch", "--validity-minutes=60"]
         options += ["--is-premium", "--hwid-limit=2", "--hwids=PC", "--hwids=Mac"]
@@ -48,15 +48,15 @@ async def test_create_prints_the_value(tmp_path: Path) -> None:
     assert (key.keys_hwid, key.one_time_use) == (("PC", "Mac"), False)
 
 
-async def test_create_in_json_is_the_whole_key() -> None:
-    """The value is in full: it is what was made."""
+async def test_create_prints_the_complete_key_as_json() -> None:
+    """The value is not masked."""
     async with Emulator() as emulator:
         result = await junkie(emulator, "keys", "create", "--provider-id=9", "--json")
         assert [msgspec.json.decode(result.out, type=Key).key_value] == await _values(emulator)
 
 
-async def test_create_without_a_known_outcome_is_a_part_done() -> None:
-    """It is not sent again, and exit code 5 says that there may be a key."""
+async def test_create_with_unknown_outcome_is_exit_code_5() -> None:
+    """The request is not sent again: the key may exist."""
     async with Emulator(faults=Faults(drop_after_rate=1.0, operations="createKey")) as emulator:
         result = await junkie(emulator, "keys", "create", "--provider-id=9")
         assert await emulator.count() == 1
@@ -68,7 +68,7 @@ async def test_create_without_a_known_outcome_is_a_part_done() -> None:
     "arguments",
     [["create"], ["create", "--provider-id=0"], ["create", "--provider-id=1", "--hwid-limit=-1"]],
 )
-async def test_a_key_that_can_not_be_sends_nothing(arguments: list[str]) -> None:
+async def test_bad_fields_send_nothing(arguments: list[str]) -> None:
     """A missing provider, or a value out of its limits, is bad usage."""
     async with Emulator() as emulator:
         result = await junkie(emulator, "keys", *arguments)
@@ -80,7 +80,7 @@ _JOB = ("keys", "provision", "3000", "--provider-id=9", "--ledger=launch.db", "-
 
 
 async def test_provision_writes_every_value_once(tmp_path: Path) -> None:
-    """A private file with a value a line; run again it makes nothing, and writes it again."""
+    """The file is private. A second run creates nothing and writes the same values."""
     async with Emulator() as emulator:
         job = (*_JOB, "--out=keys.txt", "--key-name=launch")
         ended = await junkie(emulator, *job, cwd=tmp_path)
@@ -98,7 +98,7 @@ async def test_provision_writes_every_value_once(tmp_path: Path) -> None:
 
 
 async def test_provision_to_stdout(tmp_path: Path) -> None:
-    """Without --out the values are what is on stdout."""
+    """Without --out the values go to stdout."""
     async with Emulator() as emulator:
         ended = await junkie(emulator, *_JOB, cwd=tmp_path)
         assert sorted(ended.out.splitlines()) == await _values(emulator)
@@ -107,8 +107,9 @@ async def test_provision_to_stdout(tmp_path: Path) -> None:
 
 @posix
 @pytest.mark.parametrize("name", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-async def test_a_stopped_job_goes_on(name: signal.Signals, tmp_path: Path) -> None:
-    """Stopped politely, it says how to go on; killed, it says nothing. Both end with N keys."""
+@pytest.mark.slow
+async def test_a_stopped_job_resumes(name: signal.Signals, tmp_path: Path) -> None:
+    """After a signal it prints how to resume; after SIGKILL nothing. Both end with N keys."""
     path = tmp_path / "keys.txt"
     async with Emulator(latency=0.1) as emulator:
         ended = await run_and_signal(
@@ -137,8 +138,8 @@ async def _has_500(emulator: Emulator) -> bool:
 
 
 @posix
-async def test_a_reader_who_leaves_stops_a_job(tmp_path: Path) -> None:
-    """Unlike a list, a job is not done then: exit code 5, and how to go on."""
+async def test_a_closed_pipe_stops_a_job(tmp_path: Path) -> None:
+    """Unlike a list, the job is not done: the exit code is 5, and it prints how to resume."""
     ours, theirs = os.pipe()
     async with Emulator() as emulator:
         process = await start_process(
@@ -152,10 +153,10 @@ async def test_a_reader_who_leaves_stops_a_job(tmp_path: Path) -> None:
     assert hint.startswith("To resume: ")
 
 
-async def test_a_job_that_fails_says_how_far_it_came(
+async def test_a_failed_job_prints_its_progress(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A part is done: exit code 5; the same command, later, makes the rest."""
+    """The exit code is 5, and the same command creates the rest later."""
     monkeypatch.chdir(tmp_path)
     faults = Faults(error_rate=0.3, error_status=400, operations="createKeyBatch", seed=1)
     async with Emulator(faults=faults) as emulator:
@@ -174,8 +175,8 @@ async def test_a_job_that_fails_says_how_far_it_came(
     )
 
 
-async def test_a_job_that_did_nothing_has_its_causes_code(tmp_path: Path) -> None:
-    """A refused API key is exit code 3 here too."""
+async def test_a_job_that_created_nothing_has_the_code_of_its_cause(tmp_path: Path) -> None:
+    """A refused API key gives exit code 3."""
     async with Emulator(api_keys={"right"}) as emulator:
         job = ["keys", "provision", "10", "--provider-id=9", f"--ledger={tmp_path / 'a.db'}"]
         result = await junkie(emulator, *job)
@@ -194,10 +195,10 @@ async def test_a_job_that_did_nothing_has_its_causes_code(tmp_path: Path) -> Non
         ["--hwid-limit=101"],
     ],
 )
-async def test_a_job_that_can_not_be_sends_nothing(
+async def test_bad_usage_of_provision_sends_nothing(
     changes: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Another job's ledger, or a file that can't be, is bad usage; there is nothing to go on."""
+    """Another job's ledger or a file that can't be written is bad usage, and can't be resumed."""
     monkeypatch.chdir(tmp_path)
     async with Emulator() as emulator:
         first = await junkie(emulator, *_JOB)
@@ -209,8 +210,8 @@ async def test_a_job_that_can_not_be_sends_nothing(
     assert "To resume" not in result.err
 
 
-async def test_a_ledger_is_needed() -> None:
-    """A job names its record itself: a guessed name could be another job's."""
+async def test_a_ledger_is_required() -> None:
+    """A default name could be another job's ledger."""
     async with Emulator() as emulator:
         result = await junkie(emulator, "keys", "provision", "10", "--provider-id=9")
     assert result.code == 2
@@ -219,7 +220,7 @@ async def test_a_ledger_is_needed() -> None:
 
 @terminal
 async def test_a_terminal_gets_a_bar(tmp_path: Path) -> None:
-    """With the count, the rate and the time left, and the last line after it."""
+    """The bar has the count and the rate, and the result is the last line."""
     async with Emulator(latency=0.2) as emulator:
         ended = await junkie_in_terminal(emulator, *_JOB, "--out=keys.txt", cwd=tmp_path)
         rows = await junkie_in_terminal(emulator, *_JOB, cwd=tmp_path)
@@ -231,13 +232,13 @@ async def test_a_terminal_gets_a_bar(tmp_path: Path) -> None:
     assert "━" not in rows.out
 
 
-def test_a_log_gets_a_line_now_and_then(capsys: pytest.CaptureFixture[str]) -> None:
-    """Every ten seconds; what an earlier run has done is none of this one's speed."""
+def test_a_log_gets_a_line_every_ten_seconds(capsys: pytest.CaptureFixture[str]) -> None:
+    """Keys of earlier runs don't count as speed."""
     clock = iter([0.0, 1.0, 5.0, 10.0, 10.0, 15.0, 20.0, 20.0, 30.0, 30.0])
-    told = LogLines("Keys", lambda: next(clock))
+    log_progress = LogLines("Keys", lambda: next(clock))
     for done in (1000, 1500, 2000, 2500, 4000):
-        told(done, 10_000)
-    told(4000, None)
+        log_progress(done, 10_000)
+    log_progress(4000, None)
     assert capsys.readouterr().err.splitlines() == [
         "Keys: 2,000 of 10,000, 100/s, 80 s left",
         "Keys: 4,000 of 10,000, 200/s, 30 s left",
@@ -246,10 +247,10 @@ def test_a_log_gets_a_line_now_and_then(capsys: pytest.CaptureFixture[str]) -> N
 
 
 @posix
-def test_the_command_is_named_as_it_can_be_called(
+def test_the_command_line_is_quoted_for_a_shell(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """By its name where a shell finds it, by its path elsewhere, and quoted."""
+    """The program is named by its path unless a shell finds it by its name."""
     program = tmp_path / "junkie"
     program.touch(mode=0o700)
     monkeypatch.setattr(sys, "argv", [str(program), "keys", "--key-name=a b"])

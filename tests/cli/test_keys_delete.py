@@ -1,4 +1,4 @@
-"""`junkie keys delete` and `keys purge`: a look, a question, and the deed."""
+"""`junkie keys delete` and `keys purge`: dry run, question, deletion."""
 
 import signal
 import sys
@@ -31,7 +31,7 @@ async def test_delete_by_value_and_id(tmp_path: Path) -> None:
 
 
 async def test_delete_from_a_file(tmp_path: Path) -> None:
-    """A thousand a call, each once; the report comes as JSON on request."""
+    """Each request has up to 1,000 keys, without duplicates; --json prints the report."""
     (tmp_path / "ids.txt").write_text("".join(f"{number}\n" for number in range(1, 2002)) + "7\n")
     async with Emulator() as emulator:
         await emulator.seed(2100)
@@ -48,8 +48,8 @@ async def test_delete_from_a_file(tmp_path: Path) -> None:
     }
 
 
-async def test_keys_that_were_not_there_are_counted() -> None:
-    """Some of them: exit code 5; all of them: the service knows none, 3."""
+async def test_missing_keys_are_counted() -> None:
+    """The exit code is 5 if some are missing, and 3 if all are."""
     async with Emulator() as emulator:
         await emulator.seed(1)
         some = await junkie(emulator, "keys", "delete", "--id=1", "--id=2", "--yes")
@@ -59,8 +59,10 @@ async def test_keys_that_were_not_there_are_counted() -> None:
 
 
 @pytest.mark.parametrize("command", [["delete", "--id=1"], ["purge", "--status=expired"]])
-async def test_nobody_to_ask_is_bad_usage(command: list[str], tmp_path: Path) -> None:
-    """Without a terminal and without --yes nothing is sent, whatever comes from stdin."""
+async def test_a_question_without_a_terminal_is_bad_usage(
+    command: list[str], tmp_path: Path
+) -> None:
+    """Nothing is sent, whatever comes from stdin."""
     async with Emulator() as emulator:
         await emulator.seed(1, expires_at=_PAST)
         ended = await junkie(emulator, "keys", *command, cwd=tmp_path, stdin="y\n")
@@ -70,8 +72,10 @@ async def test_nobody_to_ask_is_bad_usage(command: list[str], tmp_path: Path) ->
 
 @terminal
 @pytest.mark.parametrize(("typed", "deleted"), [("y\n", 1234), ("n\n", 0), ("\n", 0), ("\4", 0)])
-async def test_a_person_is_asked_with_the_number(typed: str, deleted: int, tmp_path: Path) -> None:
-    """Yes deletes; no, nothing, and the end of input don't, and give exit code 130."""
+async def test_the_question_has_the_number_of_keys(
+    typed: str, deleted: int, tmp_path: Path
+) -> None:
+    """Only yes deletes; no, an empty line and the end of input give exit code 130."""
     async with Emulator() as emulator:
         await emulator.seed(1300, expires_at=lambda row: _PAST if row < 1234 else None)
         ended = await junkie_in_terminal(
@@ -89,7 +93,7 @@ async def test_a_person_is_asked_with_the_number(typed: str, deleted: int, tmp_p
 
 @terminal
 async def test_delete_asks_too(tmp_path: Path) -> None:
-    """One key is one key."""
+    """The question is in the singular for one key."""
     async with Emulator() as emulator:
         await emulator.seed(1)
         yes = await junkie_in_terminal(
@@ -100,10 +104,10 @@ async def test_delete_asks_too(tmp_path: Path) -> None:
     assert "Delete 1 key? [y/N] " in yes.out
 
 
-def test_ctrl_c_is_a_no(
+def test_ctrl_c_means_no(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The question ends with its line, and nothing is deleted."""
+    """The question's line is ended, and nothing is deleted."""
 
     class Terminal:
         def isatty(self) -> bool:
@@ -121,8 +125,8 @@ def test_ctrl_c_is_a_no(
     assert answered == "Error: stopped; nothing was deleted"
 
 
-async def test_purge_deletes_what_the_filters_leave(tmp_path: Path) -> None:
-    """And nothing else; where there is nothing, it says so and asks nobody."""
+async def test_purge_deletes_the_matching_keys(tmp_path: Path) -> None:
+    """Other keys stay. Without a match it says so and asks nothing."""
     async with Emulator() as emulator:
         await emulator.seed(150, expires_at=lambda row: _PAST if row < 120 else None)
         ended = await junkie(emulator, "keys", "purge", "--status=expired", "-y", cwd=tmp_path)
@@ -139,7 +143,7 @@ async def test_purge_deletes_what_the_filters_leave(tmp_path: Path) -> None:
     "arguments", [[], ["--everything", "--status=expired"], ["--key="], ["--status=old"]]
 )
 async def test_purge_needs_a_filter_or_everything(arguments: list[str]) -> None:
-    """Neither, both, or a filter that narrows nothing, are bad usage, and nothing is sent."""
+    """Neither, both, or an empty filter is bad usage, and nothing is sent."""
     async with Emulator() as emulator:
         await emulator.seed(1)
         result = await junkie(emulator, "keys", "purge", "--yes", *arguments)
@@ -148,7 +152,7 @@ async def test_purge_needs_a_filter_or_everything(arguments: list[str]) -> None:
 
 
 async def test_a_dry_run_deletes_nothing(tmp_path: Path) -> None:
-    """It shows the keys that it would delete, and how many; nobody is asked."""
+    """It shows the keys and their number, and asks nothing."""
     async with Emulator() as emulator:
         await emulator.seed(120, key_value=lambda row: f"{_VALUE}{row:03}", key_name="launch")
         purge = await junkie(emulator, "keys", "purge", "--everything", "--dry-run", cwd=tmp_path)
@@ -165,7 +169,7 @@ async def test_a_dry_run_deletes_nothing(tmp_path: Path) -> None:
 
 @terminal
 async def test_a_dry_run_in_a_terminal_shows_some(tmp_path: Path) -> None:
-    """A table of 100 keys, and the number of all."""
+    """The table has 100 keys, and the last line the number of all."""
     async with Emulator() as emulator:
         await emulator.seed(120)
         command = ("keys", "purge", "--everything", "--dry-run")
@@ -176,8 +180,8 @@ async def test_a_dry_run_in_a_terminal_shows_some(tmp_path: Path) -> None:
 
 
 @posix
-async def test_a_stopped_deletion_says_how_far_it_came(tmp_path: Path) -> None:
-    """What is under way is waited for, and counted."""
+async def test_a_stopped_deletion_prints_its_progress(tmp_path: Path) -> None:
+    """Requests in flight are completed and counted."""
     (tmp_path / "ids.txt").write_text("".join(f"{number}\n" for number in range(1, 20_001)))
     async with Emulator(latency=0.2) as emulator:
         await emulator.seed(20_000)
@@ -198,8 +202,8 @@ async def test_a_stopped_deletion_says_how_far_it_came(tmp_path: Path) -> None:
     assert ended.err == f"Error: stopped: {deleted:,} of 20,000 keys deleted\n"
 
 
-async def test_a_deletion_that_fails_on_the_way_says_how_far_it_came(tmp_path: Path) -> None:
-    """Exit code 5, with the count; where nothing was done, the cause's own."""
+async def test_a_failed_deletion_prints_its_progress(tmp_path: Path) -> None:
+    """The exit code is 5, or that of the cause if nothing was deleted."""
     (tmp_path / "ids.txt").write_text("".join(f"{number}\n" for number in range(1, 20_001)))
     faults = Faults(error_rate=0.2, error_status=403, operations="bulkDeleteKeys", seed=4)
     arguments = ["keys", "delete", f"--from={tmp_path / 'ids.txt'}", "--ids", "--yes"]

@@ -22,7 +22,7 @@ async def _with_digits(emulator: Emulator) -> None:
 
 
 async def test_get_shows_all_fields(tmp_path: Path) -> None:
-    """A line for each field, those that are empty too, and the value masked."""
+    """Each field has a line, even if empty, and the value is masked."""
     async with Emulator() as emulator:
         await emulator.seed(1, key_value=_VALUE, is_premium=True, hwids=["PC", "Mac"])
         ended = await junkie(emulator, "keys", "get", _VALUE, cwd=tmp_path)
@@ -34,7 +34,7 @@ async def test_get_shows_all_fields(tmp_path: Path) -> None:
     assert (fields["keys_hwid"], fields["folder_id"]) == ("PC; Mac", "")
 
 
-async def test_digits_are_a_value_and_an_id_is_said_to_be_one() -> None:
+async def test_digits_are_a_value_unless_given_as_an_id() -> None:
     """`get 1` is the key whose value is 1, and `get --id 1` the one whose ID is."""
     async with Emulator() as emulator:
         await _with_digits(emulator)
@@ -47,8 +47,8 @@ async def test_digits_are_a_value_and_an_id_is_said_to_be_one() -> None:
 
 
 @pytest.mark.parametrize("command", ["get", "find", "verify"])
-async def test_a_value_from_stdin_stays_out_of_the_history(command: str) -> None:
-    """With - it is read from stdin, with or without a line's end."""
+async def test_a_value_is_read_from_stdin(command: str) -> None:
+    """The line may have a line end, a byte order mark and blank lines after it."""
     async with Emulator() as emulator:
         await emulator.seed(1, key_value=_VALUE)
         for stdin in (_VALUE, f"{_VALUE}\n", f"\ufeff{_VALUE}\r\n\r\n"):
@@ -61,16 +61,16 @@ async def test_a_value_from_stdin_stays_out_of_the_history(command: str) -> None
 
 
 @pytest.mark.parametrize("arguments", [[], [_VALUE, "--id=1"], ["--id=first"]])
-async def test_it_must_be_one_key(arguments: list[str]) -> None:
-    """A value, or an ID, and not both: anything else is bad usage, and asks nothing."""
+async def test_get_needs_exactly_one_key(arguments: list[str]) -> None:
+    """Neither or both of value and ID is bad usage, and nothing is sent."""
     async with Emulator() as emulator:
         result = await junkie(emulator, "keys", "get", *arguments)
         assert emulator.requests == 0
     assert result.code == 2
 
 
-async def test_no_such_key_is_a_no() -> None:
-    """`get` says that the service knows none; `find` has looked, and found nothing."""
+async def test_a_missing_key_has_its_exit_codes() -> None:
+    """`get` passes on the service's 404 as 3, `find` gives 1."""
     async with Emulator() as emulator:
         await emulator.seed(1, key_value=_VALUE)
         got = await junkie(emulator, "keys", "get", "JNK-NONE")
@@ -82,7 +82,7 @@ async def test_no_such_key_is_a_no() -> None:
 
 
 async def test_find_is_exact(tmp_path: Path) -> None:
-    """Of the keys that have a value in theirs, the one is found that has no more."""
+    """Keys whose values only contain the given one are not found."""
     async with Emulator() as emulator:
         await emulator.seed(3, key_value=lambda row: _VALUE + "x" * row)
         ended = await junkie(emulator, "keys", "find", "--json", _VALUE, cwd=tmp_path)
@@ -92,8 +92,8 @@ async def test_find_is_exact(tmp_path: Path) -> None:
 
 
 @terminal
-async def test_a_terminal_gets_the_fields_that_say_something(tmp_path: Path) -> None:
-    """A table of them, with the value in full on request."""
+async def test_a_terminal_gets_the_fields_that_are_set(tmp_path: Path) -> None:
+    """The value is printed in full with --show-values."""
     async with Emulator() as emulator:
         await emulator.seed(1, key_value=_VALUE, key_name="a\x1b]0;title\x07b")
         ended = await junkie_in_terminal(
@@ -106,7 +106,7 @@ async def test_a_terminal_gets_the_fields_that_say_something(tmp_path: Path) -> 
 
 
 async def test_a_verdict(tmp_path: Path) -> None:
-    """Valid is exit code 0; not valid is 1, with the first reason."""
+    """A valid key gives exit code 0, any other 1 and the first reason."""
     async with Emulator() as emulator:
         await emulator.seed(2, key_value=lambda row: [_VALUE, "JNK-OLD"][row], hwids=["PC"])
         ended = await junkie(emulator, "keys", "verify", _VALUE, "--hwid=PC", cwd=tmp_path)
@@ -126,8 +126,8 @@ async def test_a_verdict(tmp_path: Path) -> None:
     assert verdict["key"]["key_value"] == "JNK-…CCCC"
 
 
-async def test_an_outage_is_no_verdict() -> None:
-    """A service that fails, or refuses us, gives exit code 3, and nothing on stdout."""
+async def test_a_refusal_gives_no_verdict() -> None:
+    """A refused API key or a rate limit gives exit code 3, and nothing on stdout."""
     async with Emulator(api_keys={"right"}) as emulator:
         refused = await junkie(emulator, "keys", "verify", _VALUE)
         emulator.faults = Faults(throttle_rate=1.0, retry_after=300)
@@ -137,7 +137,7 @@ async def test_an_outage_is_no_verdict() -> None:
     assert refused.out == throttled.out == ""
 
 
-async def test_export_is_there_too(tmp_path: Path) -> None:
+async def test_export_is_a_keys_command_too(tmp_path: Path) -> None:
     """`junkie keys export` is `junkie export`."""
     async with Emulator() as emulator:
         await emulator.seed(20, expires_at=lambda row: _PAST if row < 5 else None)

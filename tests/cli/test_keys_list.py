@@ -20,7 +20,7 @@ _EVIL = "evil\x1b[31m\x07\tname"
 
 
 async def test_a_pipe_gets_a_line_for_each_key(tmp_path: Path) -> None:
-    """Seven cells with tabs between them, all keys, values masked, no header and no controls."""
+    """A line has seven tab-separated cells, a masked value and no control characters."""
     async with Emulator() as emulator:
         await emulator.seed(
             250,
@@ -45,7 +45,7 @@ async def test_a_pipe_gets_a_line_for_each_key(tmp_path: Path) -> None:
 
 
 async def test_json_has_all_fields(tmp_path: Path) -> None:
-    """A line is a whole key, and only its value is masked; with --show-values nothing is."""
+    """A line is a complete key, whose value is masked unless --show-values is given."""
     async with Emulator() as emulator:
         await emulator.seed(3, key_name=_EVIL, expires_at=_PAST)
         masked = await junkie(emulator, "keys", "list", "--json", cwd=tmp_path)
@@ -62,8 +62,8 @@ async def test_json_has_all_fields(tmp_path: Path) -> None:
         assert full.key_value not in masked.out
 
 
-async def test_what_a_terminal_must_not_get_is_escaped_in_json() -> None:
-    """Controls and what no eye can see are written as JSON has it, and read back as they were."""
+async def test_json_escapes_unprintable_characters() -> None:
+    """They are written as JSON escapes and decode to the original text."""
     name = "a\x9b31m\u202eb\U000e0001c é"
     async with Emulator() as emulator:
         await emulator.seed(1, key_name=name)
@@ -72,8 +72,8 @@ async def test_what_a_terminal_must_not_get_is_escaped_in_json() -> None:
     assert msgspec.json.decode(result.out)["key_name"] == name
 
 
-async def test_limit_is_of_keys_in_all() -> None:
-    """A page is no larger than what is wanted, and no page is fetched in vain."""
+async def test_limit_is_the_total_number_of_keys() -> None:
+    """No page is larger than needed, and no page is requested in vain."""
     async with Emulator() as emulator:
         await emulator.seed(300)
         few = await junkie(emulator, "keys", "list", "--limit=7")
@@ -86,7 +86,7 @@ async def test_limit_is_of_keys_in_all() -> None:
 
 
 async def test_filters_narrow_the_list() -> None:
-    """Filters have the API's names, and all of them must hold."""
+    """A key must match all filters."""
     async with Emulator() as emulator:
         await emulator.seed(20, provider_id=lambda row: row % 2 + 1, folder_id=lambda row: row // 5)
         result = await junkie(emulator, "keys", "list", "--provider-id=2", "--folder-id=3")
@@ -95,8 +95,8 @@ async def test_filters_narrow_the_list() -> None:
     assert (none.code, none.out, none.err) == (0, "", "")
 
 
-async def test_a_reader_who_leaves_has_what_it_wanted(tmp_path: Path) -> None:
-    """`junkie keys list | head -1` is no error, and does not walk the whole list."""
+async def test_a_closed_pipe_is_no_error(tmp_path: Path) -> None:
+    """`junkie keys list | head -1` succeeds without walking the whole list."""
     ours, theirs = os.pipe()
     async with Emulator() as emulator:
         await emulator.seed(20_000)
@@ -113,7 +113,7 @@ async def test_a_reader_who_leaves_has_what_it_wanted(tmp_path: Path) -> None:
 
 @terminal
 async def test_a_terminal_gets_a_table(tmp_path: Path) -> None:
-    """A header, colours, one line a key within 80 columns, 100 keys, and a word on the rest."""
+    """It has a header, colours, 100 keys in 80 columns, and a notice of the rest."""
     async with Emulator() as emulator:
         await emulator.seed(120, key_name="launch \x1b[41m of a very long name that goes on and on")
         ended = await junkie_in_terminal(emulator, "keys", "list", cwd=tmp_path)
@@ -133,7 +133,7 @@ _NAMES = ("Discord", "ID", "Name")
 
 @terminal
 async def test_a_long_table_has_one_header_and_no_cut_ids(tmp_path: Path) -> None:
-    """It comes page by page; columns widen where they must, and a narrow screen has fewer."""
+    """It is printed page by page; columns widen, and optional ones are dropped."""
     async with Emulator(newest_first=False) as emulator:
         await emulator.seed(1050, discord_id="123456789012345678")
         full = "--show-values"
@@ -153,7 +153,7 @@ def _plain(text: str) -> str:
 
 
 async def test_count_is_a_number(tmp_path: Path) -> None:
-    """A bare number, of one request; JSON on request."""
+    """It takes one request; --json prints an object."""
     async with Emulator() as emulator:
         await emulator.seed(1234, provider_id=lambda row: 2 if row < 34 else 1)
         ended = await junkie(emulator, "keys", "count", "--provider-id", "1", cwd=tmp_path)
@@ -164,7 +164,7 @@ async def test_count_is_a_number(tmp_path: Path) -> None:
 
 
 async def test_count_by_status() -> None:
-    """A line for each status, those without a key too."""
+    """Each status has a line, even without keys."""
     async with Emulator() as emulator:
         await emulator.seed(12, expires_at=lambda row: _PAST if row < 5 else None)
         lines = await junkie(emulator, "keys", "count", "--by-status")
@@ -176,7 +176,7 @@ async def test_count_by_status() -> None:
 
 
 async def test_folders(tmp_path: Path) -> None:
-    """A line for each folder, whose names can't harm a terminal."""
+    """Each folder has a line, and names can't control a terminal."""
     async with Emulator() as emulator:
         await emulator.add_folder("VIP")
         await emulator.add_folder("a\x1b[2Jb")
@@ -191,7 +191,7 @@ async def test_folders(tmp_path: Path) -> None:
 @pytest.mark.parametrize("command", [["folders"], ["keys", "count", "--by-status"]])
 @terminal
 async def test_small_tables_are_drawn(command: list[str], tmp_path: Path) -> None:
-    """In a terminal there is a header."""
+    """A terminal gets a drawn header."""
     async with Emulator() as emulator:
         await emulator.add_folder("VIP")
         ended = await junkie_in_terminal(emulator, *command, cwd=tmp_path)

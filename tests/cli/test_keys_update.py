@@ -23,8 +23,8 @@ async def _key(emulator: Emulator, key_id: int = 1) -> KeyDetailed:
         return await client.keys.get(key_id)
 
 
-async def test_update_changes_what_is_given(tmp_path: Path) -> None:
-    """Every field that has an option is set, and all others stay."""
+async def test_update_changes_the_given_fields(tmp_path: Path) -> None:
+    """Every option sets its field, and the other fields stay."""
     async with Emulator() as emulator:
         await emulator.seed(1, key_value=_VALUE, service_id=4, validity_minutes=60)
         options = ["--folder-id=3", "--key-name=launch", "--discord-id=123456789012345678"]
@@ -44,7 +44,7 @@ async def test_update_changes_what_is_given(tmp_path: Path) -> None:
 
 
 async def test_clear_is_null() -> None:
-    """What is cleared is taken away, what is not named stays, and a no is said as --no-..."""
+    """Cleared fields are null, other fields stay, and --no-... sets false."""
     async with Emulator() as emulator:
         await emulator.seed(
             1, folder_id=3, key_name="launch", hwids=["PC"], hwid_limit=2, is_premium=True
@@ -70,7 +70,7 @@ async def test_clear_is_null() -> None:
         ["--expires-at=2030-01-31"],
     ],
 )
-async def test_a_change_that_can_not_be_sends_nothing(options: list[str]) -> None:
+async def test_bad_usage_of_update_sends_nothing(options: list[str]) -> None:
     """Bad usage gives exit code 2."""
     async with Emulator() as emulator:
         await emulator.seed(1)
@@ -80,7 +80,7 @@ async def test_a_change_that_can_not_be_sends_nothing(options: list[str]) -> Non
 
 
 async def test_keys_are_revoked_and_revalidated(tmp_path: Path) -> None:
-    """Values and IDs together, each key once; and back again, from a file."""
+    """Keys are named by values, IDs or a file, and duplicates are dropped."""
     (tmp_path / "keys.txt").write_text(f"{_VALUE}0\n\n  2\r\n{_VALUE}0\n")
     async with Emulator() as emulator:
         await emulator.seed(4, key_value=lambda row: "2" if row == 3 else f"{_VALUE}{row}")
@@ -96,7 +96,7 @@ async def test_keys_are_revoked_and_revalidated(tmp_path: Path) -> None:
 
 
 async def test_devices_are_unbound(tmp_path: Path) -> None:
-    """The IDs come from stdin, and a line of JSON for each key goes to stdout."""
+    """The IDs come from stdin, and --json prints a line for each key."""
     async with Emulator() as emulator:
         await emulator.seed(30, hwids=["PC"])
         numbers = "".join(f"{number}\n" for number in range(1, 21))
@@ -111,8 +111,8 @@ async def test_devices_are_unbound(tmp_path: Path) -> None:
     assert all(outcome["success"] for outcome in outcomes)
 
 
-async def test_a_key_that_is_not_there_does_not_keep_the_others(tmp_path: Path) -> None:
-    """It is named, masked, and the exit code says that a part is done; alone it is a no."""
+async def test_a_missing_key_does_not_stop_the_others(tmp_path: Path) -> None:
+    """It is named, masked, and the exit code is 5, or 3 if it is the only key."""
     async with Emulator() as emulator:
         await emulator.seed(2)
         ended = await junkie(
@@ -140,8 +140,8 @@ async def test_an_error_of_all_keys_stops_the_run() -> None:
     assert result.err.splitlines()[-1] == "0 of 100 keys unbound"
 
 
-async def test_a_reset_whose_outcome_is_not_known_is_a_part_done() -> None:
-    """Exit code 5: look before you repeat it."""
+async def test_a_reset_with_unknown_outcome_is_exit_code_5() -> None:
+    """Users must look before they repeat it."""
     async with Emulator(faults=Faults(drop_after_rate=1.0, operations="resetKeyHwid")) as emulator:
         await emulator.seed(1, hwids=["PC"])
         result = await junkie(emulator, "keys", "reset-hwid", "--id=1")
@@ -161,10 +161,10 @@ async def test_a_reset_whose_outcome_is_not_known_is_a_part_done() -> None:
         ["--from=latin.txt"],
     ],
 )
-async def test_no_keys_are_bad_usage(
+async def test_keys_that_can_not_be_read_are_bad_usage(
     arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where keys can't be read, nothing is sent, and no line of the file is repeated."""
+    """Nothing is sent, and no line of the file is printed."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "keys.txt").write_text("12\nJNK-SECRET\n")
     (tmp_path / "latin.txt").write_bytes(b"\xe4\n")
@@ -178,8 +178,8 @@ async def test_no_keys_are_bad_usage(
 
 
 @posix
-async def test_stopped_it_says_how_far_it_came(tmp_path: Path) -> None:
-    """SIGTERM is exit code 130, as Ctrl-C is."""
+async def test_a_stopped_run_prints_its_progress(tmp_path: Path) -> None:
+    """SIGTERM gives exit code 130, as Ctrl-C does."""
     async with Emulator(latency=0.2) as emulator:
         await emulator.seed(200)
 
@@ -198,8 +198,8 @@ async def test_stopped_it_says_how_far_it_came(tmp_path: Path) -> None:
 
 
 @terminal
-async def test_a_terminal_gets_the_same_sentence(tmp_path: Path) -> None:
-    """The bar of many keys leaves nothing behind it."""
+async def test_a_terminal_gets_the_same_result(tmp_path: Path) -> None:
+    """The bar is erased before the result is printed."""
     async with Emulator() as emulator:
         await emulator.seed(40)
         ids = [f"--id={number}" for number in range(1, 41)]

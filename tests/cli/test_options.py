@@ -15,7 +15,7 @@ from junkie_async.cli._options import read_fields, spread_options
 from ._invoke import invoke
 
 
-def test_a_class_of_options_is_spread_and_gathered() -> None:
+def test_a_class_of_options_is_spread_into_a_command() -> None:
     """Its fields become options in its place, required ones too."""
 
     @attrs.frozen(kw_only=True)
@@ -46,7 +46,7 @@ def _run(command: Callable[..., None], *options: str) -> None:
 
 
 def test_filters_become_a_dict_of_those_given() -> None:
-    """Each value has its type, and options that were left out are left out."""
+    """Each value has its type, and omitted options are not in the dict."""
     got: list[Filters] = []
 
     def show(*, filters: Filters) -> None:

@@ -1,4 +1,4 @@
-"""`junkie serve`: the emulator as a process, found by the lines that it prints."""
+"""`junkie serve`: the emulator as a process."""
 
 import signal
 import socket
@@ -11,7 +11,7 @@ import aiohttp
 import pytest
 
 from junkie_async import JunkieClient
-from junkie_async.emulator import Emulator
+from junkie_async.emulator import Emulator, Faults
 
 from ._invoke import invoke
 from ._process import serving
@@ -19,8 +19,8 @@ from ._process import serving
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="no SIGINT for others here")
 
 
-async def test_it_says_where_it_is_and_answers(tmp_path: Path) -> None:
-    """The first lines have the URL, alone and for a shell; a client finds a service there."""
+async def test_it_prints_its_url_and_answers(tmp_path: Path) -> None:
+    """The first lines have the URL, also as a command for a shell, and a client can use it."""
     with serving("--port", "0", cwd=tmp_path) as server:
         assert server.lines == [
             f"Junkie emulator at {server.url}",
@@ -36,8 +36,9 @@ async def test_it_says_where_it_is_and_answers(tmp_path: Path) -> None:
     assert ended.out == "Stopped: 2 requests answered, 1 keys discarded.\n"
 
 
+@pytest.mark.slow
 async def test_a_file_keeps_the_keys_over_a_restart(tmp_path: Path) -> None:
-    """What was created before a restart is there after it; SIGTERM stops it as well as Ctrl-C."""
+    """Keys survive a restart; SIGTERM stops the server as Ctrl-C does."""
     counts = []
     for _ in range(2):
         with serving("--port", "0", "--db", "keys.db", cwd=tmp_path) as server:
@@ -68,17 +69,17 @@ async def test_its_options_reach_the_emulator(tmp_path: Path) -> None:
 
 
 async def test_a_burst_and_faults_reach_the_emulator(tmp_path: Path) -> None:
-    """A burst beyond a second's worth, and after it a share of errors that a seed repeats."""
-    runs = []
-    for _ in range(2):
-        options = ["--rate-limit=0.01", "--rate-limit-burst=50", "--jitter=0.001"]
-        options += ["--error-rate=0.3", "--throttle-rate=0.2", "--fault-seed=1"]
-        with serving("--port", "0", *options, cwd=tmp_path) as server:
-            runs.append([(await _send(server.url))[0] for _ in range(40)])
-            server.stop()
-    assert runs[0] == runs[1]
-    assert set(runs[0]) == {200, 429, 503}
-    assert runs[0].count(200) > 10
+    """The process answers like an emulator in Python with the same options and the same seed."""
+    options = ["--rate-limit=0.01", "--rate-limit-burst=50", "--jitter=0.001"]
+    options += ["--error-rate=0.3", "--throttle-rate=0.2", "--fault-seed=1"]
+    with serving("--port", "0", *options, cwd=tmp_path) as server:
+        served = [(await _send(server.url))[0] for _ in range(40)]
+        server.stop()
+    faults = Faults(error_rate=0.3, throttle_rate=0.2, latency=(0.0, 0.001), seed=1)
+    async with Emulator(rate_limit=0.01, rate_limit_burst=50, faults=faults) as emulator:
+        assert served == [(await _send(emulator.url))[0] for _ in range(40)]
+    assert set(served) == {200, 429, 503}
+    assert served.count(200) > 10
 
 
 @pytest.mark.parametrize(("option", "keys"), [("--drop-before-rate", 0), ("--drop-after-rate", 1)])
@@ -99,8 +100,8 @@ async def _send(url: str, method: str = "GET", **options: Any) -> tuple[int, Any
         return response.status, response.headers, await response.json()
 
 
-def test_a_taken_port_is_one_line(tmp_path: Path) -> None:
-    """A port where somebody listens gives exit code 2 and a way out, not a traceback."""
+def test_a_port_in_use_is_one_line(tmp_path: Path) -> None:
+    """A port in use gives exit code 2, and no traceback."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         ended = invoke("serve", "--port", str(port))
@@ -109,7 +110,7 @@ def test_a_taken_port_is_one_line(tmp_path: Path) -> None:
 
 
 def test_a_file_of_something_else_is_one_line(tmp_path: Path) -> None:
-    """A file that is no emulator's is left alone."""
+    """A file that is not a database stays unchanged."""
     path = tmp_path / "notes.txt"
     path.write_text("my notes " * 500)
     ended = invoke("serve", "--port", "0", "--db", str(path))
@@ -119,7 +120,7 @@ def test_a_file_of_something_else_is_one_line(tmp_path: Path) -> None:
 
 
 def test_a_file_in_use_is_one_line(tmp_path: Path) -> None:
-    """A file serves one emulator at a time."""
+    """A file can be used by one emulator at a time."""
     with serving("--port", "0", "--db", "keys.db", cwd=tmp_path) as server:
         path = tmp_path / "keys.db"
         ended = invoke("serve", "--port", "0", "--db", str(path))
@@ -152,7 +153,7 @@ def test_a_file_in_use_is_one_line(tmp_path: Path) -> None:
 def test_bad_options_are_bad_usage(
     options: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An option out of its range gives exit code 2, and no network is listened to."""
+    """An option out of its range gives exit code 2 before the server listens."""
     monkeypatch.chdir(tmp_path)
     ended = invoke("serve", "--port", "0", *options)
     assert (ended.code, ended.out) == (2, "")

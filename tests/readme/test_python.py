@@ -53,6 +53,7 @@ def test_blocks_do_what_they_say(block: Block, junkie_emulator: Emulator, tmp_pa
 
 
 @pytest.mark.parametrize("block", [one for one in PYTHON if one.has_tests], ids=line_of)
+@pytest.mark.slow
 def test_tests_pass(block: Block, tmp_path: Path) -> None:
     """The block is a test file of a pytest whose only setting is that warnings are errors."""
     write(tmp_path, test_readme=block.text)
