@@ -128,9 +128,14 @@ async def _drip_body(exchange: Exchange) -> None:
 
 
 async def _drip(exchange: Exchange) -> None:
-    while True:  # until the client has hung up
-        await exchange.send(b" ")
-        await asyncio.sleep(0.02)
+    hang_up = asyncio.ensure_future(exchange.connection.hung_up())
+    try:
+        while not hang_up.done():
+            await exchange.send(b" ")
+            await asyncio.wait([hang_up], timeout=0.4)
+    finally:
+        hang_up.cancel()
+        await asyncio.gather(hang_up, return_exceptions=True)
 
 
 hangs = Fault(_hang, commits=True)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+import functools
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, ParamSpec
 
 import attrs
 import pytest
@@ -28,7 +29,10 @@ from junkie_async import (
     UpdateResult,
 )
 
+from ..unit.clock import run
 from .server import FaultServer, open_files
+
+P = ParamSpec("P")
 
 SECRET = "s3cret-api-key"
 AT_ONCE = RetryPolicy(attempts=3, wait_initial=0, wait_max=0, wait_jitter=0)
@@ -149,6 +153,19 @@ BY_NAME = {operation.name: operation for operation in OPERATIONS}
 # One of each class for what does not depend on the operation: a read, a write that may be
 # repeated, one whose repetition may find nothing left to do, and one that must not be repeated.
 SAMPLES = [BY_NAME[name] for name in ("list", "update", "delete", "create")]
+
+
+def on_virtual_clock(test: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, None]:
+    """Run a test on a virtual clock, so that its time-outs and pauses take no real time.
+
+    Sockets get 10 ms before the clock jumps. Fixtures of the real event loop can't be used.
+    """
+
+    @functools.wraps(test)
+    def run_test(*args: P.args, **kwargs: P.kwargs) -> None:
+        run(test(*args, **kwargs), grace=0.01)
+
+    return run_test
 
 
 def with_each(operations: list[Operation]) -> pytest.MarkDecorator:

@@ -49,6 +49,7 @@ from junkie_async import (
 from junkie_async._http.dispatcher import Dispatcher
 
 from ._echo import DROP, HANG, Answer, Last, Request, Service, http
+from .operations import on_virtual_clock
 
 CORES = {
     "api key": "q7w3z9k2m5x8",
@@ -199,6 +200,15 @@ class Keeper(logging.Handler):
         self.records.append(record)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _small_heap() -> Iterator[None]:
+    """Keep what the test run holds out of each test's `gc.collect`."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
 @pytest.fixture
 def watch(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Iterator[Watch]:
     """Watch a test, with every log open and each warning recorded; in the end, nothing leaked."""
@@ -210,9 +220,13 @@ def watch(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) ->
         return await send(sender, call, **options)
 
     monkeypatch.setattr(Dispatcher, "send", spy)
-    root, keeper = logging.getLogger(), Keeper(watch.records)
+    # Where a handle was created is the innermost of the frames that asyncio's debug mode keeps. To
+    # extract ten of them for each handle took half of these tests' time.
+    monkeypatch.setattr("asyncio.constants.DEBUG_STACK_DEPTH", 1)
+    root = logging.getLogger()
+    # In place of pytest's own handlers, each of which formats all records.
+    monkeypatch.setattr(root, "handlers", [Keeper(watch.records)])
     level = root.level
-    root.addHandler(keeper)
     root.setLevel(logging.DEBUG)
     try:
         with warnings.catch_warnings(record=True) as watch.warnings:
@@ -220,7 +234,6 @@ def watch(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) ->
             yield watch
             gc.collect()
     finally:
-        root.removeHandler(keeper)
         root.setLevel(level)
     written = capfd.readouterr()
     assert not found(written.out + written.err), "stdout or stderr"
@@ -432,10 +445,10 @@ def connect(url: str, timeout: float = 5.0) -> JunkieClient:
 
 
 async def call_everything(client: JunkieClient, watch: Watch) -> None:
-    """Make every call at once, in asyncio's debug mode, which logs each step that is slow."""
+    """Make all calls concurrently, in asyncio's debug mode, which logs each callback."""
     loop = asyncio.get_running_loop()
     loop.set_debug(True)
-    loop.slow_callback_duration = 0.0001
+    loop.slow_callback_duration = 0
     await asyncio.gather(*(watch.see(call(client)) for call in CALLS.values()))
 
 
@@ -443,6 +456,7 @@ async def call_everything(client: JunkieClient, watch: Watch) -> None:
 
 
 @pytest.mark.parametrize("answer", MISBEHAVIOUR.values(), ids=MISBEHAVIOUR.keys())
+@on_virtual_clock
 async def test_no_fault_gives_a_secret_away(watch: Watch, answer: Answer) -> None:
     """Whatever the service does with what it was told, no trace of a call shows it."""
     timeout = 0.8 if answer is MISBEHAVIOUR["hangs"] else 5.0
@@ -455,6 +469,7 @@ async def test_no_fault_gives_a_secret_away(watch: Watch, answer: Answer) -> Non
     }
 
 
+@on_virtual_clock
 async def test_no_connection(watch: Watch) -> None:
     """A refused connection gives nothing away."""
     with socket.socket() as deaf:  # bound, so that nobody else gets the port, but not listening
@@ -464,6 +479,7 @@ async def test_no_connection(watch: Watch) -> None:
     assert len(watch.errors) == len(CALLS)
 
 
+@on_virtual_clock
 async def test_closed_client(watch: Watch) -> None:
     """A closed client gives nothing away."""
     client = connect("http://127.0.0.1:9")
@@ -472,6 +488,7 @@ async def test_closed_client(watch: Watch) -> None:
     assert {type(error) for error in watch.errors} == {ClientClosedError, BatchError}
 
 
+@on_virtual_clock
 async def test_cancelled_calls(watch: Watch) -> None:
     """Cancelled calls give nothing away, nor do their tasks."""
     async with Service(lambda _: HANG) as service, connect(service.url, 2.0) as client:
@@ -486,6 +503,7 @@ async def test_cancelled_calls(watch: Watch) -> None:
     assert sum(isinstance(error, asyncio.CancelledError) for error in watch.errors) > 10
 
 
+@on_virtual_clock
 async def test_connection_lost_while_a_body_is_written(
     watch: Watch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -525,6 +543,7 @@ async def test_connection_lost_while_a_body_is_written(
         lambda client: client.keys.create_many(BULK[4:12], provider_id=1),
     ],
 )
+@on_virtual_clock
 async def test_bad_input(watch: Watch, call: Any) -> None:
     """A refused argument gives nothing away, though it be a secret in the wrong place."""
 
@@ -543,6 +562,7 @@ def _raises() -> Iterator[str]:
     raise KeyError(BULK)
 
 
+@on_virtual_clock
 async def test_iterable_that_raises(watch: Watch) -> None:
     """The caller's own error may say what it likes, but the job's does not repeat it."""
     async with Service(lambda _: DROP) as service, connect(service.url) as client:
@@ -553,6 +573,7 @@ async def test_iterable_that_raises(watch: Watch) -> None:
     error.__cause__ = error.__context__ = None
 
 
+@on_virtual_clock
 async def test_ambiguous_value_that_no_key_has(watch: Watch) -> None:
     """A key value of digits that is not found is not named."""
     empty = http(200, json.dumps({"keys": [], "pagination": {"total": 0}}).encode())
@@ -587,6 +608,7 @@ def good(request: Request) -> bytes:
     return http(200, json.dumps(answer).encode(), *echoes(request))
 
 
+@on_virtual_clock
 async def test_good_answers(watch: Watch) -> None:
     """Good answers give nothing away, in the repr of what is made of them or on the way."""
     async with Service(good) as service, connect(service.url) as client:
@@ -600,6 +622,7 @@ async def test_good_answers(watch: Watch) -> None:
     assert any(isinstance(value, KeyBatch) and value.keys[0] == CREATED for value in watch.values)
 
 
+@on_virtual_clock
 async def test_unclosed_client(watch: Watch) -> None:
     """A client that is forgotten is warned about, without a secret."""
     async with Service(good) as service:
@@ -611,6 +634,7 @@ async def test_unclosed_client(watch: Watch) -> None:
     assert any(warning.category is ResourceWarning for warning in watch.warnings)
 
 
+@on_virtual_clock
 async def test_documented_payload_is_kept(watch: Watch) -> None:
     """Of a batch with a bad row, the created values are in `rows` and in the job's report."""
     batch = {"keys": [*[CREATED] * 99, 5], "count": 100, "config": {}}

@@ -1,4 +1,4 @@
-"""Waits: after a 429 for the whole client, between attempts for one call, and for a turn."""
+"""Waits: after a 429 for the whole client, between attempts for one call, and for a slot."""
 
 from __future__ import annotations
 
@@ -16,7 +16,16 @@ from junkie_async import (
 )
 
 from .faults import HTML, answers, good, turns
-from .operations import AGES, ONCE, REPEATABLE, SAMPLES, Operation, connect, with_each
+from .operations import (
+    AGES,
+    ONCE,
+    REPEATABLE,
+    SAMPLES,
+    Operation,
+    connect,
+    on_virtual_clock,
+    with_each,
+)
 from .server import HEALTHY, Exchange, Fault, FaultServer
 
 SLACK = 0.01  # a loop's timers may fire early by the clock's resolution
@@ -24,7 +33,7 @@ SOON = RetryPolicy(wait_initial=0.1, wait_max=0.1, wait_jitter=0.0)
 
 
 class Clock:
-    """Notes when requests come."""
+    """Notes when requests arrive."""
 
     def __init__(self) -> None:
         self.times: list[float] = []
@@ -54,33 +63,33 @@ class Clock:
     ],
     ids=["seconds", "date"],
 )
-async def test_a_429_holds_back_the_whole_client(
-    server: FaultServer, headers: dict[str, str]
-) -> None:
-    """Calls of either class, begun before or after it, wait for as long as the service asked."""
+@on_virtual_clock
+async def test_a_429_pauses_the_whole_client(headers: dict[str, str]) -> None:
+    """Calls of either kind, begun before or after it, wait for as long as the service asked."""
     clock = Clock()
-    server.script.extend([clock(answers(429, **headers)), *[clock(HEALTHY)] * 4])
-    async with connect(server, max_in_flight=1) as client, asyncio.TaskGroup() as group:
-        group.create_task(client.keys.get(1))
-        group.create_task(client.keys.folders())  # waits for its turn by now
-        while not clock.times:
-            await asyncio.sleep(0)
-        await turns()
-        group.create_task(client.keys.create(provider_id=1))
-        group.create_task(client.keys.update(1, key_name="x"))
+    async with FaultServer() as server:
+        server.script.extend([clock(answers(429, **headers)), *[clock(HEALTHY)] * 4])
+        async with connect(server, max_in_flight=1) as client, asyncio.TaskGroup() as group:
+            group.create_task(client.keys.get(1))
+            group.create_task(client.keys.folders())  # waits for its slot by now
+            while not clock.times:
+                await asyncio.sleep(0)
+            await turns()
+            group.create_task(client.keys.create(provider_id=1))
+            group.create_task(client.keys.update(1, key_name="x"))
     assert len(clock.since_first()) == 4
     assert min(clock.since_first()) >= 1.0 - SLACK
 
 
 @with_each(SAMPLES)
 @pytest.mark.parametrize(("status", "error"), [(403, PermissionDeniedError), (429, RateLimitError)])
-async def test_a_challenge_holds_back_the_other_calls(
+async def test_a_challenge_pauses_the_other_calls(
     server: FaultServer,
     operation: Operation,
     status: int,
     error: type[PermissionDeniedError | RateLimitError],
 ) -> None:
-    """The challenged call fails at once, with its reason; the next waits out a back-off first."""
+    """The challenged call fails immediately; the next one waits for the back-off first."""
     clock = Clock()
     server.script.extend([clock(answers(status, HTML, content_type="text/html")), clock(HEALTHY)])
     async with connect(server, retry=SOON) as client:
@@ -92,10 +101,10 @@ async def test_a_challenge_holds_back_the_other_calls(
 
 
 @with_each(SAMPLES)
-async def test_a_wait_beyond_the_cap_is_nobody_elses(
+async def test_a_wait_beyond_the_cap_pauses_no_other_call(
     server: FaultServer, client: JunkieClient, operation: Operation
 ) -> None:
-    """A call that is told to wait beyond the cap fails at once, and holds nobody else back."""
+    """A call whose `Retry-After` is beyond the cap fails immediately, and no other call waits."""
     server.script.extend([answers(429, retry_after="121"), HEALTHY])
     async with asyncio.timeout(5):
         with pytest.raises(RateLimitError) as caught:
@@ -109,7 +118,7 @@ async def test_a_wait_beyond_the_cap_is_nobody_elses(
 async def test_a_429_without_a_usable_wait(
     server: FaultServer, operation: Operation, headers: dict[str, str]
 ) -> None:
-    """The policy's back-off stands in for a wait that the service did not name."""
+    """The policy's back-off replaces a wait that the service did not state."""
     clock = Clock()
     server.script.extend([clock(answers(429, **headers)), clock(HEALTHY)])
     async with connect(server, retry=SOON) as client:
@@ -118,10 +127,10 @@ async def test_a_429_without_a_usable_wait(
 
 
 @with_each([*REPEATABLE[:1], *ONCE[:1]])
-async def test_a_long_back_off_of_the_policys_own(
+async def test_the_policys_own_back_off_may_exceed_the_cap(
     server: FaultServer, operation: Operation
 ) -> None:
-    """The cap is for what the service asks for: a policy may be more patient than that."""
+    """The cap limits what the service asks for, not the policy's own back-off."""
     server.script.append(answers(429))
     patient = attrs.evolve(AGES, wait_initial=200.0, wait_max=200.0)
     async with connect(server, retry=patient) as client:
@@ -135,8 +144,8 @@ async def test_a_long_back_off_of_the_policys_own(
     assert len(server.arrivals) == 1
 
 
-async def test_between_attempts_others_may_go(server: FaultServer) -> None:
-    """A call that waits for its next attempt holds neither a turn nor a connection."""
+async def test_between_attempts_a_call_holds_no_slot(server: FaultServer) -> None:
+    """A call that waits for its next attempt holds neither a slot nor a connection."""
     server.script.extend([answers(500), HEALTHY, HEALTHY])
     async with connect(server, max_in_flight=1, retry=AGES) as client:
         waiting = asyncio.ensure_future(client.keys.get(1))
@@ -151,8 +160,8 @@ async def test_between_attempts_others_may_go(server: FaultServer) -> None:
     assert server.arrivals == [1, 1, 1]
 
 
-async def test_a_wait_beyond_the_deadline_is_not_begun(server: FaultServer) -> None:
-    """A wait that would outlast the policy's deadline is not worth beginning."""
+async def test_no_wait_beyond_the_deadline(server: FaultServer) -> None:
+    """A wait that would outlast the policy's deadline does not begin."""
     server.script.append(answers(500))
     retry = RetryPolicy(wait_initial=600.0, wait_max=600.0, deadline=1.0)
     async with connect(server, retry=retry) as client, asyncio.timeout(5):
@@ -162,15 +171,15 @@ async def test_a_wait_beyond_the_deadline_is_not_begun(server: FaultServer) -> N
 
 
 async def test_in_flight_ceiling(server: FaultServer) -> None:
-    """As many requests are under way as max_in_flight allows, and no more."""
-    under_way, most = 0, []
+    """As many requests are in flight as max_in_flight allows, and no more."""
+    in_flight, most = 0, []
 
     async def play(exchange: Exchange) -> None:
-        nonlocal under_way
-        under_way += 1
-        most.append(under_way)
+        nonlocal in_flight
+        in_flight += 1
+        most.append(in_flight)
         await turns(20)
-        under_way -= 1
+        in_flight -= 1
         await exchange.send(good(exchange))
 
     server.script.extend([Fault(play, commits=True)] * 30)
