@@ -30,7 +30,8 @@ Response: TypeAlias = tuple[int, Mapping[str, str], bytes | None]
 # Two sessions, because requests that must not be repeated need connections of their own. A server
 # that closes an idle connection just as we send makes the outcome unknown: 30% of the POSTs on
 # reused connections failed so against a server that closes after each response. They therefore
-# reuse a connection only right after its last response (`test_once_calls_keep_no_old_connection`).
+# reuse a connection only right after its last response
+# (`test_non_idempotent_calls_reuse_no_idle_connection`).
 _KEEPALIVE = 15.0
 _KEEPALIVE_NON_IDEMPOTENT = 0.5
 

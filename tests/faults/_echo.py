@@ -1,4 +1,4 @@
-"""A service on a raw socket that hands each request to a function, and counts who came."""
+"""A service on a raw socket that passes each request to a function, and counts connections."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import attrs
 
 @attrs.frozen
 class Request:
-    """What came over the wire, undecoded."""
+    """A request as received, undecoded."""
 
     head: bytes
     body: bytes
@@ -33,14 +33,14 @@ class Request:
 
 
 HANG = None
-"""An answer that never comes."""
+"""No response at all."""
 
 DROP = b""
-"""An answer that is a closed connection."""
+"""A closed connection instead of a response."""
 
 
 class Last(bytes):
-    """An answer after which the connection is closed."""
+    """A response after which the connection is closed."""
 
     __slots__ = ()
 
@@ -49,7 +49,7 @@ Answer = Callable[[Request], bytes | None]
 
 
 class Service:
-    """Listens on loopback; ``answer`` gives the bytes to send for a request, `DROP` or `HANG`."""
+    """A service on loopback. ``answer`` returns the bytes to send, `DROP` or `HANG`."""
 
     def __init__(self, answer: Answer) -> None:
         self.answer = answer
@@ -101,6 +101,6 @@ async def _read(reader: asyncio.StreamReader) -> Request:
 
 
 def http(status: int, body: bytes, *headers: str, kind: str = "application/json") -> bytes:
-    """Write an answer, with its length stated."""
+    """Build a response with its Content-Length."""
     lines = [f"HTTP/1.1 {status} Echo", f"Content-Type: {kind}", f"Content-Length: {len(body)}"]
     return "\r\n".join([*lines, *headers, "", ""]).encode() + body

@@ -25,14 +25,14 @@ async def server() -> AsyncIterator[FaultServer]:
 
 @pytest.fixture
 async def client(server: FaultServer) -> AsyncIterator[JunkieClient]:
-    """A client that tries three times, without waiting, and leaves nothing open."""
+    """A client that tries three times without waiting; fails if it leaves anything open."""
     async with connect(server) as client:
         yield client
 
 
 @pytest.fixture
 def full_port() -> Iterator[str]:
-    """A port whose queue is full, so that a connection to it neither fails nor comes about."""
+    """A port whose backlog is full, so that connecting to it neither succeeds nor fails."""
     with ExitStack() as stack:
         listener = stack.enter_context(socket.socket())
         listener.bind(("127.0.0.1", 0))
@@ -46,6 +46,6 @@ def full_port() -> Iterator[str]:
 
 @pytest.fixture(autouse=True, scope="package")
 def _nothing_unclosed() -> Iterator[None]:
-    """Have what these tests did not close be warned of here, which is an error."""
+    """Turn anything left unclosed into a warning here, which is an error."""
     yield
     gc.collect()

@@ -16,7 +16,7 @@ Recode = Callable[[Exchange], bytes]
 
 
 def answers(status: int, body: bytes = b'{"error": "not like this"}', /, **headers: str) -> Fault:
-    """Answer so, not having carried it out."""
+    """Send this response without carrying the request out."""
 
     async def play(exchange: Exchange) -> None:
         await exchange.send(http(status, body, **headers))
@@ -34,19 +34,19 @@ def commits_but_sends(recode: Recode) -> Fault:
 
 
 def commits_but_says(body: bytes, **headers: str) -> Fault:
-    """Carry it out, and put this body in place of the good one."""
+    """Carry it out, and send this body instead of the good one."""
     return commits_but_sends(lambda exchange: http(exchange.answer.status, body, **headers))
 
 
 def commits_and_recodes(recode: Callable[[bytes], bytes], **headers: str) -> Fault:
-    """Carry it out, and send the good answer's body in another form."""
+    """Carry it out, and send the good body recoded."""
     return commits_but_sends(
         lambda exchange: http(exchange.answer.status, recode(exchange.answer.body), **headers)
     )
 
 
 def commits_and_changes(change: Callable[[Any], Any]) -> Fault:
-    """Carry it out, and change what the good answer says."""
+    """Carry it out, and send the good document changed."""
     return commits_and_recodes(lambda body: json.dumps(change(json.loads(body))).encode())
 
 
@@ -74,27 +74,27 @@ async def _reset(exchange: Exchange) -> None:
 
 
 def good(exchange: Exchange) -> bytes:
-    """The good answer."""
+    """Build the good response."""
     return http(exchange.answer.status, exchange.answer.body)
 
 
 def head_only(exchange: Exchange) -> bytes:
-    """The good answer, without its body."""
+    """Build the good response without its body."""
     return good(exchange).partition(b"\r\n\r\n")[0] + b"\r\n\r\n"
 
 
 def half_a_head(exchange: Exchange) -> bytes:
-    """The good answer, cut inside its headers."""
+    """Build the good response, cut inside its headers."""
     return good(exchange)[:40]
 
 
 def half_a_body(exchange: Exchange) -> bytes:
-    """The good answer, cut inside its body."""
+    """Build the good response, cut inside its body."""
     return good(exchange)[:-3]
 
 
 def chunked(exchange: Exchange, *, end: bytes = b"0\r\n\r\n") -> bytes:
-    """The good answer in chunks, with this end."""
+    """Build the good response in chunks, with this end."""
     body, chunks = exchange.answer.body, b""
     for at in range(0, len(body), 7):
         chunks += f"{len(body[at : at + 7]):x}\r\n".encode() + body[at : at + 7] + b"\r\n"
@@ -143,17 +143,17 @@ drips_head = Fault(_drip_head, commits=True)
 drips_body = Fault(_drip_body, commits=True)
 
 
-async def turns(count: int = 50) -> None:
-    """Let the loop take so many turns: enough for whatever need not wait."""
+async def run_loop(count: int = 50) -> None:
+    """Run the event loop for some iterations: enough for everything that need not wait."""
     for _ in range(count):
         await asyncio.sleep(0)
 
 
 def slowly(count: int) -> Fault:
-    """Carry it out and give the good answer, but so many turns of the loop later."""
+    """Carry it out and send the good response, some iterations of the loop later."""
 
     async def play(exchange: Exchange) -> None:
-        await turns(count)
+        await run_loop(count)
         await exchange.send(good(exchange))
 
     return Fault(play, commits=True)
@@ -181,7 +181,7 @@ bomb_of_members = commits_but_says(
 
 
 def members(body: bytes) -> bytes:
-    """A body as three gzip members, one after the other (RFC 1952, section 2.2)."""
+    """Compress a body as three gzip members, one after the other (RFC 1952, section 2.2)."""
     return b"".join(map(gzip.compress, (body[:5], body[5:9], body[9:])))
 
 
@@ -202,7 +202,7 @@ _REQUIRED = {"keys", "key", "folders", "id", "key_value", "deleted"}
 
 
 def without_optional_fields(document: Any) -> Any:
-    """Take every field out of every object but those that there is no answer without."""
+    """Remove all optional fields from every object."""
     if isinstance(document, list):
         return [without_optional_fields(row) for row in document]
     if not isinstance(document, dict):
@@ -225,7 +225,7 @@ WRONG_FIELDS: dict[str, tuple[Any, str]] = {
     "create_batch": ({"keys": [5.5]}, "keys[0]"),
     "reset_hwid": ({"success": "perhaps"}, "success"),
 }
-"""An answer with a field of a wrong type for each operation, and the field's name."""
+"""A response with a field of a wrong type for each operation, and the field's name."""
 
 wrong_field = commits_but_sends(
     lambda exchange: http(

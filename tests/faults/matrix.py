@@ -1,6 +1,6 @@
-"""The fault table as data: what each fault is, and what either class of call makes of it.
+"""The fault table as data: each fault, and its result for both kinds of call.
 
-Read it beside the rows of the fault table; `test_matrix` crosses it with all operations.
+`test_matrix` crosses it with all operations.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ MAYBE, NO, DONE = Outcome.UNKNOWN, Outcome.NOT_EXECUTED, Outcome.EXECUTED
 
 @attrs.frozen
 class Verdict:
-    """What becomes of a call that meets a fault.
+    """The result of a call that meets a fault.
 
     Attributes:
-        error: The class of what happened; None when the answer is good all the same.
-        outcome: What the error says that the call did.
-        tries: So many requests may meet the fault, one after the other, before the call fails; 1
-            is a call that is not sent again, 3 one that uses up its attempts.
+        error: The error's class; None when the response is good.
+        outcome: The error's outcome.
+        tries: How many requests meet the fault before the call fails: 1 is a call that is not
+            retried, 3 one that uses up its attempts.
     """
 
     error: type[JunkieError] | None = None
@@ -53,35 +53,35 @@ GOOD = Verdict()
 
 @attrs.frozen
 class Row:
-    """One fault, and what it is to each class of call.
+    """One fault, and its result for each kind of call.
 
     Attributes:
-        name: The fault in a word.
-        fault: Plays it.
-        repeatable: What a call that may be repeated makes of it.
-        once: What a call that must not be repeated makes of it.
-        delete: What DELETE makes of it, which reads no body; as ``repeatable`` by default.
-        says: What the error's attributes are.
-        bare: Whether the answer is good, but lacks all that it may lack.
+        name: The fault's name.
+        fault: The fault.
+        idempotent: The result of an idempotent call.
+        non_idempotent: The result of a call that must not be repeated.
+        delete: The result of DELETE, which reads no body. Default: ``idempotent``.
+        says: The error's attributes.
+        bare: Whether the response is good, but lacks all optional fields.
     """
 
     name: str
     fault: Fault
-    repeatable: Verdict
-    once: Verdict
+    idempotent: Verdict
+    non_idempotent: Verdict
     delete: Verdict | None = None
     says: dict[str, Any] = attrs.field(factory=dict)
     bare: bool = False
 
     def verdict(self, operation: Operation) -> Verdict:
-        """What the operation makes of it."""
+        """Return the expected result for an operation."""
         if operation.name == "delete" and self.delete is not None:
             return self.delete
-        return self.once if operation.once else self.repeatable
+        return self.idempotent if operation.idempotent else self.non_idempotent
 
 
 def _lost(name: str, fault: Fault) -> Row:
-    """No complete answer: sent again where that does no harm."""
+    """No complete response: retried if the call is idempotent."""
     verdict = Verdict(TransportError, MAYBE, 3)
     return Row(name, fault, verdict, attrs.evolve(verdict, tries=1), says={"transient": True})
 
@@ -99,40 +99,40 @@ def _failed(status: int, *, name: str = "", **headers: str) -> Row:
 
 
 def _later(name: str, status: int = 429, **headers: str) -> Row:
-    """Come back later: nothing was done, so every call waits and is sent again."""
+    """Refused for now, so every call waits and is retried."""
     verdict = Verdict(RateLimitError if status == 429 else ServerError, NO, 3)
     return Row(name, f.answers(status, **headers), verdict, verdict, says={"status": status})
 
 
 def _much_later(name: str, seconds: float, status: int = 429, **headers: str) -> Row:
-    """Come back beyond the cap: the caller is told so at once."""
+    """A wait beyond the cap raises immediately."""
     verdict = Verdict(RateLimitError if status == 429 else ServerError, NO)
     says = {"status": status, "retry_after": seconds}
     return Row(name, f.answers(status, **headers), verdict, verdict, says=says)
 
 
 def _refused(name: str, fault: Fault, cls: type[APIError], **says: Any) -> Row:
-    """The service, or what stands in front of it, says no."""
+    """The service, or a gateway in front of it, refuses."""
     return Row(name, fault, Verdict(cls, NO), Verdict(cls, NO), says=says)
 
 
 def _garbled(name: str, fault: Fault, *, body: bool = True) -> Row:
-    """A 2xx that passes for an accident: one retry. ``body``: nothing but the body is wrong."""
+    """A 2xx that may be an accident: one retry. ``body``: only the body is wrong."""
     verdict = Verdict(InvalidResponseError, MAYBE, 2)
-    once = attrs.evolve(verdict, tries=1)
+    not_retried = attrs.evolve(verdict, tries=1)
     says = {"transient": True, "row": None}
-    return Row(name, fault, verdict, once, delete=GOOD if body else None, says=says)
+    return Row(name, fault, verdict, not_retried, delete=GOOD if body else None, says=says)
 
 
 def _unusable(name: str, fault: Fault, outcome: Outcome, *, body: bool = True, **says: Any) -> Row:
-    """A 2xx that will not get better."""
+    """A 2xx that a retry would not change."""
     verdict = Verdict(InvalidResponseError, outcome)
     says |= {"transient": False}
     return Row(name, fault, verdict, verdict, delete=GOOD if body else None, says=says)
 
 
 def _good(name: str, fault: Fault, *, bare: bool = False) -> Row:
-    """Odd, but good."""
+    """Unusual, but good."""
     return Row(name, fault, GOOD, GOOD, bare=bare)
 
 

@@ -1,4 +1,4 @@
-"""A child process that runs into a bomb and says what that took: ``measure.py URL traced|rss``."""
+"""A child process that receives a bomb and prints its memory: ``measure.py URL traced|rss``."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from junkie_async import InvalidResponseError, JunkieClient, JunkieError, RetryP
 
 
 def peak_rss() -> int:
-    """The most memory that this process ever had, in bytes.
+    """Return the peak memory of this process, in bytes.
 
     Linux counts what was there before `exec`, the test runner's memory, in `ru_maxrss`; its
     VmHWM is the new process's own.
@@ -29,7 +29,7 @@ def peak_rss() -> int:
 
 
 async def measure(url: str, *, traced: bool) -> dict[str, object]:
-    """Make a healthy call first, so that only the second one's own memory counts."""
+    """Make a healthy call first, so that only the second call's memory counts."""
     async with JunkieClient("secret", base_url=url, retry=RetryPolicy(attempts=1)) as client:
         await client.keys.get(1)
         if traced:

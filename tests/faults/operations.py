@@ -1,4 +1,4 @@
-"""The nine operations, what each gives when all is well, and what must hold after any call."""
+"""The nine operations with their values, and the checks that follow each call."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ from .server import FaultServer, open_files
 P = ParamSpec("P")
 
 SECRET = "s3cret-api-key"
-AT_ONCE = RetryPolicy(attempts=3, wait_initial=0, wait_max=0, wait_jitter=0)
+NO_WAIT = RetryPolicy(attempts=3, wait_initial=0, wait_max=0, wait_jitter=0)
 """Three attempts, without waiting."""
-AGES = RetryPolicy(wait_initial=100.0, wait_max=100.0, wait_jitter=0.0, deadline=1000.0)
-"""Waits that no test sees the end of; within the cap on what a service may ask for."""
+LONG_WAITS = RetryPolicy(wait_initial=100.0, wait_max=100.0, wait_jitter=0.0, deadline=1000.0)
+"""Waits that no test sees the end of, within the cap on ``Retry-After``."""
 
 _MADE: dict[str, Any] = {
     "created_at": datetime(2026, 1, 1, tzinfo=UTC),
@@ -54,12 +54,12 @@ class Operation:
 
     Attributes:
         name: Its name, which the server knows it by too.
-        call: Calls it.
+        call: A function that calls it.
         method: The HTTP method.
         path: The path template that errors name.
-        value: What it gives when all is well.
-        bare: What it gives when the service leaves out all that it may.
-        once: Whether a repetition could do harm.
+        value: Its value.
+        bare: Its value when the service leaves out all optional fields.
+        idempotent: Whether a repetition does no harm.
     """
 
     name: str
@@ -68,10 +68,10 @@ class Operation:
     path: str
     value: object
     bare: object
-    once: bool = False
+    idempotent: bool = True
 
 
-REPEATABLE = [
+IDEMPOTENT = [
     Operation(
         "list",
         lambda junkie: junkie.keys.list(),
@@ -119,7 +119,7 @@ REPEATABLE = [
         [KeyFolder(id=5)],
     ),
 ]
-ONCE = [
+NON_IDEMPOTENT = [
     Operation(
         "create",
         lambda junkie: junkie.keys.create(provider_id=1),
@@ -127,7 +127,7 @@ ONCE = [
         "/keys",
         Key(id=3, key_value="JNK-0003", key_name="new", **_MADE),
         Key(id=3, key_value="JNK-0003"),
-        once=True,
+        idempotent=False,
     ),
     Operation(
         "create_batch",
@@ -136,7 +136,7 @@ ONCE = [
         "/keys/batch",
         KeyBatch(keys=("JNK-0003", "JNK-0004"), count=2, config={"hwid_limit": 3}),
         KeyBatch(keys=("JNK-0003", "JNK-0004"), count=2),
-        once=True,
+        idempotent=False,
     ),
     Operation(
         "reset_hwid",
@@ -145,13 +145,13 @@ ONCE = [
         "/keys/{keyId}/reset-hwid",
         ActionResult(success=True, message="unbound"),
         ActionResult(),
-        once=True,
+        idempotent=False,
     ),
 ]
-OPERATIONS = [*REPEATABLE, *ONCE]
+OPERATIONS = [*IDEMPOTENT, *NON_IDEMPOTENT]
 BY_NAME = {operation.name: operation for operation in OPERATIONS}
-# One of each class for what does not depend on the operation: a read, a write that may be
-# repeated, one whose repetition may find nothing left to do, and one that must not be repeated.
+# One of each kind, for what does not depend on the operation: a read, a write that may be
+# repeated, one whose repetition may get a 404, and one that must not be repeated.
 SAMPLES = [BY_NAME[name] for name in ("list", "update", "delete", "create")]
 
 
@@ -173,22 +173,22 @@ def with_each(operations: list[Operation]) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("operation", operations, ids=lambda operation: operation.name)
 
 
-async def warm_up(client: JunkieClient, *, once: bool) -> None:
-    """Open the connection that the next call of this class will find idle."""
-    await (client.keys.reset_hwid(2) if once else client.keys.get(2))
+async def warm_up(client: JunkieClient, *, idempotent: bool) -> None:
+    """Open the connection that the next call of this kind will reuse."""
+    await (client.keys.get(2) if idempotent else client.keys.reset_hwid(2))
 
 
 @asynccontextmanager
 async def calm(*servers: FaultServer) -> AsyncIterator[None]:
-    """Fail if what happens inside leaves a connection, a file or a task behind."""
+    """Fail if a connection, a file or a task is left behind."""
     files, tasks = open_files(), asyncio.all_tasks()
     yield
     for server in servers:
-        await server.settle()
+        await server.wait_until_closed()
         tasks |= server.tasks
-    for _ in range(100):  # a transport closes its socket a few turns later
+    for _ in range(100):  # a transport closes its socket a few iterations later
         left = asyncio.all_tasks() - tasks - {asyncio.current_task()}
-        if not left and open_files() <= files:  # fewer, if a collector's turn came meanwhile
+        if not left and open_files() <= files:  # fewer, if the garbage collector ran meanwhile
             return
         await asyncio.sleep(0)
     assert not left
@@ -196,19 +196,19 @@ async def calm(*servers: FaultServer) -> AsyncIterator[None]:
 
 
 def client_of(url: str, **options: Any) -> JunkieClient:
-    """A client that tries three times, without waiting, unless the options say otherwise."""
-    return JunkieClient(SECRET, base_url=url, **{"retry": AT_ONCE, "timeout": 10.0, **options})
+    """Make a client; by default it tries three times without waiting."""
+    return JunkieClient(SECRET, base_url=url, **{"retry": NO_WAIT, "timeout": 10.0, **options})
 
 
 @asynccontextmanager
 async def connect(server: FaultServer, **options: Any) -> AsyncIterator[JunkieClient]:
-    """A client of the server that leaves nothing open."""
+    """Yield a client of the server; fail if it leaves anything open."""
     async with calm(server), client_of(server.url, **options) as client:
         yield client
 
 
 def chain(error: BaseException | None) -> list[BaseException]:
-    """An error and all that hang on it, by cause and by context."""
+    """Return an error and all errors chained to it, by cause and by context."""
     found: list[BaseException] = []
     ahead = [error]
     while ahead:
@@ -226,24 +226,24 @@ def check_failure(
     outcome: Outcome,
     attempts: int,
 ) -> JunkieError:
-    """Hold an error against what it should be.
+    """Compare an error with the expected one.
 
     Args:
-        error: What the call raised.
-        operation: What was called.
-        cls: The exact class of what happened.
-        outcome: What the error should claim.
-        attempts: The requests that it should count.
+        error: The error that the call raised.
+        operation: The operation that was called.
+        cls: The exact class of the failure.
+        outcome: The expected outcome.
+        attempts: The expected number of requests.
 
     Returns:
-        What happened: the error, or its cause where the call must not be repeated.
+        The failure: the error, or its cause when the outcome is unknown.
     """
     assert (error.outcome, error.attempts) == (outcome, attempts)
     assert (error.method, error.path) == (operation.method, operation.path)
     for link in chain(error):
         assert isinstance(link, JunkieError)
         assert SECRET not in f"{link!r} {link} {vars(link)!r}"
-    if not operation.once or outcome is Outcome.NOT_EXECUTED:
+    if operation.idempotent or outcome is Outcome.NOT_EXECUTED:
         assert type(error) is cls
         assert chain(error) == [error]
         return error

@@ -1,4 +1,4 @@
-"""A server on raw sockets that does to each request what its script says.
+"""A server on raw sockets that plays a scripted fault for each request.
 
 It is neither the emulator nor a mock: it counts what arrived and what was carried out, so that a
 test can hold what a client's error claims against what really happened. It closes its own half of
@@ -103,7 +103,7 @@ class Connection:
 
 @attrs.define(eq=False)
 class Exchange:
-    """One request in a fault's hands."""
+    """One request that a fault answers."""
 
     connection: Connection
     operation: str = ""
@@ -123,14 +123,14 @@ async def _answer(exchange: Exchange) -> None:
 
 
 def http(status: int, body: bytes = b"", **headers: str) -> bytes:
-    """Write an HTTP answer; the header ``a-b`` is given as ``a_b``."""
+    """Build an HTTP response; the header ``a-b`` is passed as ``a_b``."""
     lines = {"content_type": "application/json", "content_length": str(len(body))} | headers
     head = "".join(f"{name.replace('_', '-')}: {value}\r\n" for name, value in lines.items())
     return f"HTTP/1.1 {status} Scripted\r\n{head}\r\n".encode() + body
 
 
 HEALTHY = Fault(_answer, commits=True)
-"""No fault at all."""
+"""No fault: the request is carried out and answered."""
 
 
 class FaultServer:
@@ -163,12 +163,12 @@ class FaultServer:
 
     @property
     def url(self) -> str:
-        """Where it listens."""
+        """The server's URL."""
         return f"http://127.0.0.1:{self._listener.getsockname()[1]}"
 
     @property
     def commits(self) -> int:
-        """How many requests were carried out."""
+        """The number of requests carried out."""
         return sum(self.world.commits.values())
 
     async def __aenter__(self) -> Self:
@@ -177,14 +177,14 @@ class FaultServer:
         return self
 
     def listen(self) -> None:
-        """Refuse no more."""
+        """Accept connections from now on."""
         self._listener.listen()
         self._start(self._accept())
 
     async def __aexit__(self, *exc: object) -> None:
         try:
             if exc[0] is None:
-                await self.settle()
+                await self.wait_until_closed()
         finally:
             for task in self.tasks:
                 task.cancel()
@@ -195,7 +195,7 @@ class FaultServer:
             unmet = len(self.script) + self.turns_away
             assert not unmet, f"{unmet} faults were not met"
 
-    async def settle(self) -> None:
+    async def wait_until_closed(self) -> None:
         """Wait until the clients have closed all their connections; fail if they don't."""
         deadline = time.monotonic() + 5.0  # whatever clock the loop has
         while self.open and time.monotonic() < deadline:
@@ -203,7 +203,7 @@ class FaultServer:
         assert not self.open, sorted(connection.number for connection in self.open)
 
     def idle(self) -> Connection:
-        """The one connection there is."""
+        """Return the only open connection."""
         (connection,) = self.open
         return connection
 
@@ -266,7 +266,7 @@ class FaultServer:
 
 
 def open_files() -> int:
-    """How many files and sockets this process has open."""
+    """Count the open files and sockets of this process."""
     try:
         return len(os.listdir("/dev/fd"))  # noqa: PTH208 - a number is all that is needed
     except OSError:

@@ -1,4 +1,4 @@
-"""What can be saved of an answer that can't be used, and what is said of it."""
+"""Unusable responses: which rows survive, and what the error says."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ DONE = Outcome.EXECUTED
 
 
 def spoils_row(index: int, **fields: object) -> Fault:
-    """Give a page of a hundred keys, one of which has these fields."""
+    """Answer with a page of a hundred keys, one of which has these fields."""
     rows: list[dict[str, object]] = [
         {"id": number, "key_value": f"JNK-{number}"} for number in range(100)
     ]
@@ -35,7 +35,7 @@ def spoils_row(index: int, **fields: object) -> Fault:
 
 @pytest.mark.parametrize("index", [0, 42, 99])
 async def test_one_bad_row_in_a_page(server: FaultServer, client: JunkieClient, index: int) -> None:
-    """The other 99 keys are usable: the error names the row and its field, and holds them."""
+    """The error names the row and its field, and has the other 99 keys."""
     server.script.append(spoils_row(index, id="x"))
     with pytest.raises(InvalidResponseError) as caught:
         await client.keys.list()
@@ -47,7 +47,7 @@ async def test_one_bad_row_in_a_page(server: FaultServer, client: JunkieClient, 
 
 
 async def test_a_bad_row_in_a_walk(server: FaultServer, client: JunkieClient) -> None:
-    """A walk that meets a bad row says on which page."""
+    """A walk that meets a bad row names the page."""
     server.script.append(spoils_row(3, key_value=None))
     with pytest.raises(InvalidResponseError) as caught:
         await client.keys.list().collect()
@@ -58,7 +58,7 @@ async def test_a_bad_row_in_a_walk(server: FaultServer, client: JunkieClient) ->
 async def test_the_field_that_is_wrong(
     server: FaultServer, client: JunkieClient, operation: Operation
 ) -> None:
-    """Good JSON of a wrong shape is done, and the error names the field."""
+    """Good JSON of a wrong shape means executed, and the error names the field."""
     server.script.append(wrong_field)
     with pytest.raises(JunkieError) as caught:
         await operation.call(client)
@@ -71,7 +71,7 @@ async def test_the_field_that_is_wrong(
 async def test_a_bad_row_does_not_take_a_batch_with_it(
     server: FaultServer, client: JunkieClient
 ) -> None:
-    """Of a created batch every readable key value reaches the caller."""
+    """Every readable key value of a created batch reaches the caller."""
     values: list[Any] = ["JNK-1", {"key_value": "JNK-2"}, 5, {"key_value": "JNK-4"}]
     server.script.append(commits_and_changes(lambda _: {"keys": values, "count": "four"}))
     with pytest.raises(BatchError) as caught:
@@ -81,7 +81,7 @@ async def test_a_bad_row_does_not_take_a_batch_with_it(
 
 
 async def test_a_batch_of_which_a_row_is_bad(server: FaultServer, client: JunkieClient) -> None:
-    """A single batch call hands its good rows out with the error too."""
+    """The error of a single batch call has the good rows, too."""
     server.script.append(commits_and_changes(lambda answer: answer | {"keys": ["JNK-3", 4.5]}))
     with pytest.raises(OutcomeUnknownError) as caught:
         await client.keys.create_batch(provider_id=1, amount=2)
@@ -91,7 +91,7 @@ async def test_a_batch_of_which_a_row_is_bad(server: FaultServer, client: Junkie
 
 
 async def test_gzip_is_asked_for(server: FaultServer, client: JunkieClient) -> None:
-    """A request says what it can read, who it is from and whose."""
+    """Requests have Accept, Accept-Encoding and User-Agent headers."""
     server.script.append(HEALTHY)
     await client.keys.get(1)
     headers = server.requests[0].headers
@@ -99,8 +99,8 @@ async def test_gzip_is_asked_for(server: FaultServer, client: JunkieClient) -> N
     assert headers["user-agent"].startswith("junkie_async/")
 
 
-async def test_the_services_own_words(server: FaultServer, client: JunkieClient) -> None:
-    """After the last attempt the service's own words reach the caller, with its headers."""
+async def test_the_services_own_message(server: FaultServer, client: JunkieClient) -> None:
+    """After the last attempt the caller gets the service's message, body and headers."""
     words = b'{"message": "database down"}'
     server.script.extend([answers(500, words, x_request_id="abc")] * 3)
     with pytest.raises(ServerError) as caught:

@@ -1,4 +1,4 @@
-"""A cancelled call ends at once, wherever it is, and leaves nothing behind."""
+"""A cancelled call ends immediately, wherever it is, and leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ import pytest
 
 from junkie_async import JunkieClient, JunkieError
 
-from .faults import answers, commits_and_drops, drops, good, half_a_body, hangs, slowly, turns
-from .operations import AGES, BY_NAME, Operation, calm, client_of, connect
+from .faults import answers, commits_and_drops, drops, good, half_a_body, hangs, run_loop, slowly
+from .operations import BY_NAME, LONG_WAITS, Operation, calm, client_of, connect
 from .server import HEALTHY, Exchange, Fault, FaultServer
 
-AT_ONCE = 2.0  # seconds, on a machine that stalls; what is cancelled would go on for 10 or more
+PROMPT = 2.0  # seconds, on a machine that stalls; what is cancelled would go on for 10 or more
 
 
 async def _stall_in_body(exchange: Exchange) -> None:
@@ -27,12 +27,12 @@ async def _stall_in_body(exchange: Exchange) -> None:
 
 @attrs.frozen
 class Place:
-    """Somewhere that a call can be cancelled.
+    """A state in which a call can be cancelled.
 
     Attributes:
-        fault: What brings the call there; None where no request gets out.
-        keeps: Whether the connection is kept, because its answer was read.
-        pauses: Whether the whole client waits, so that the next call would too.
+        fault: The fault that brings the call there; None if no request is sent.
+        keeps: Whether the connection is kept, because its response was read.
+        pauses: Whether the whole client waits, and so the next call, too.
     """
 
     fault: Fault | None
@@ -41,7 +41,7 @@ class Place:
 
 
 PLACES = {
-    "turn": Place(None),
+    "slot": Place(None),
     "connecting": Place(None),
     "headers": Place(hangs),
     "body": Place(Fault(_stall_in_body, commits=True)),
@@ -55,14 +55,14 @@ async def by_cancel(call: Awaitable[object], reached: Awaitable[None]) -> None:
     task = asyncio.ensure_future(call)
     await reached
     task.cancel()
-    async with asyncio.timeout(AT_ONCE):
+    async with asyncio.timeout(PROMPT):
         with pytest.raises(asyncio.CancelledError) as caught:
             await task
     assert type(caught.value) is asyncio.CancelledError
 
 
 async def by_timeout(call: Awaitable[object], reached: Awaitable[None]) -> None:
-    """Let the caller's own deadline pass."""
+    """Let the caller's own time-out expire."""
 
     async def limited() -> None:
         async with asyncio.timeout(None) as scope:
@@ -73,17 +73,17 @@ async def by_timeout(call: Awaitable[object], reached: Awaitable[None]) -> None:
     task = asyncio.ensure_future(limited())
     await reached
     scopes[0].reschedule(asyncio.get_running_loop().time())
-    async with asyncio.timeout(AT_ONCE):
+    async with asyncio.timeout(PROMPT):
         with pytest.raises(TimeoutError) as caught:
             await task
     assert not isinstance(caught.value, JunkieError)
 
 
 async def by_wait_for(call: Awaitable[object], reached: Awaitable[None]) -> None:
-    """Let `asyncio.wait_for` give up."""
+    """Let `asyncio.wait_for` time out."""
     task = asyncio.ensure_future(call)
     await reached
-    async with asyncio.timeout(AT_ONCE):
+    async with asyncio.timeout(PROMPT):
         with pytest.raises(TimeoutError) as caught:
             await asyncio.wait_for(task, 0.001)
     assert not isinstance(caught.value, JunkieError)
@@ -91,7 +91,7 @@ async def by_wait_for(call: Awaitable[object], reached: Awaitable[None]) -> None
 
 
 async def by_group(call: Awaitable[object], reached: Awaitable[None]) -> None:
-    """Fail beside the call, in one task group."""
+    """Fail another task of the same task group."""
 
     async def fail() -> None:
         await reached
@@ -104,7 +104,7 @@ async def by_group(call: Awaitable[object], reached: Awaitable[None]) -> None:
         assert task.cancelled()
 
     with pytest.raises(ExceptionGroup) as caught:
-        async with asyncio.timeout(AT_ONCE):
+        async with asyncio.timeout(PROMPT):
             await run()
     assert [type(error) for error in caught.value.exceptions] == [ZeroDivisionError]
 
@@ -114,11 +114,11 @@ async def _awaited(call: Awaitable[object]) -> object:
 
 
 @asynccontextmanager
-async def holding_the_turn(
+async def holding_the_slot(
     server: FaultServer, client: JunkieClient, place: str
 ) -> AsyncIterator[None]:
-    """Have another call take the only turn, if that is where the test is about."""
-    if place != "turn":
+    """Let another call hold the only slot, if the test is about that."""
+    if place != "slot":
         yield
         return
     server.script.append(hangs)
@@ -140,10 +140,10 @@ async def test_cancellation_at_each_await(
     operation: Operation,
     way: Callable[[Awaitable[object], Awaitable[None]], Awaitable[None]],
 ) -> None:
-    """It is passed on at once as it is; the turn is free again, the connection closed."""
+    """Cancellation is passed on immediately; the slot is free again, the connection closed."""
     there = PLACES[place]
     fault = there.fault
-    if place == "retry" and operation.once:
+    if place == "retry" and not operation.idempotent:
         fault = answers(429)  # after a 500 it would not be sent again
         there = attrs.evolve(there, pauses=True)
     url = full_port if place == "connecting" else server.url
@@ -151,20 +151,20 @@ async def test_cancellation_at_each_await(
     async def reached() -> None:
         while len(server.arrivals) < count:
             await asyncio.sleep(0)
-        await turns()
+        await run_loop()
 
-    async with calm(server), client_of(url, max_in_flight=1, retry=AGES) as client:
-        async with holding_the_turn(server, client, place):
+    async with calm(server), client_of(url, max_in_flight=1, retry=LONG_WAITS) as client:
+        async with holding_the_slot(server, client, place):
             count = len(server.arrivals) + (fault is not None)
             if fault is not None:
                 server.script.append(fault)
             await way(operation.call(client), reached())
             assert len(server.arrivals) == count
         if not there.keeps:
-            await server.settle()
+            await server.wait_until_closed()
         if place != "connecting" and not there.pauses:
             server.script.append(HEALTHY)
-            async with asyncio.timeout(AT_ONCE):
+            async with asyncio.timeout(PROMPT):
                 await client.keys.get(2)
 
 
@@ -180,12 +180,12 @@ AMONG = [BY_NAME[name] for name in ("get", "update", "folders", "create", "reset
 
 
 async def run_round(client: JunkieClient, chance: random.Random) -> int:
-    """Make eight calls, cancel some of them somewhere; give how many of them came to an end."""
+    """Make eight calls, cancel some of them; return how many succeeded."""
     operations = chance.choices(AMONG, k=8)
     tasks = [asyncio.ensure_future(operation.call(client)) for operation in operations]
     doomed = chance.sample(tasks, chance.randint(3, 7))
     for task in doomed:
-        await turns(chance.randint(0, 3))
+        await run_loop(chance.randint(0, 3))
         task.cancel()
     ended = await asyncio.gather(*tasks, return_exceptions=True)
     for task, end in zip(tasks, ended, strict=True):
@@ -196,8 +196,8 @@ async def run_round(client: JunkieClient, chance: random.Random) -> int:
     return sum(not isinstance(end, BaseException) for end in ended)
 
 
-async def check_turns(server: FaultServer, client: JunkieClient, count: int) -> None:
-    """Hold as many requests as there should be turns until all of them are there."""
+async def check_slots(server: FaultServer, client: JunkieClient, count: int) -> None:
+    """Hold as many requests as there should be slots, until all of them have arrived."""
     all_there = asyncio.Barrier(count)
 
     async def play(exchange: Exchange) -> None:
@@ -210,7 +210,7 @@ async def check_turns(server: FaultServer, client: JunkieClient, count: int) -> 
 
 
 class FastSelector(selectors.DefaultSelector):
-    """Waits for a small part of the time."""
+    """A selector that waits for a fraction of the time."""
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         """Wait for events."""
@@ -218,28 +218,29 @@ class FastSelector(selectors.DefaultSelector):
 
 
 class FastLoop(asyncio.SelectorEventLoop):
-    """An event loop whose clock runs fast: pauses after a 429 are hardly any."""
+    """An event loop with a fast clock, which shortens the pauses after a 429."""
 
     def __init__(self) -> None:
         super().__init__(FastSelector())
 
     def time(self) -> float:
-        """Tell the time."""
+        """Return the time."""
         return super().time() * SPEED
 
 
 SPEED = 200
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(4))
 def test_random_cancellation_under_contention(seed: int) -> None:
-    """Of 2,000 rounds, 500 a seed, none stalls, strands a turn or leaks a connection."""
+    """In 2,000 rounds, 500 a seed, no call stalls, loses a slot or leaks a connection."""
     with asyncio.Runner(loop_factory=FastLoop) as runner:
         runner.run(run_rounds(random.Random(seed), 500))
 
 
 async def run_rounds(chance: random.Random, count: int) -> None:
-    """Run so many rounds with one client, and then make sure that it is as good as new."""
+    """Run the rounds with one client, and then check that it still works."""
     succeeded, most_open = 0, 0
     async with FaultServer(strict=False) as server:
         server.default = lambda: chance.choice(MIXED)
@@ -248,9 +249,9 @@ async def run_rounds(chance: random.Random, count: int) -> None:
             for _ in range(count):
                 succeeded += await run_round(client, chance)
                 most_open = max(most_open, len(server.open))
-            await check_turns(server, client, 2)
+            await check_slots(server, client, 2)
             # Two in flight, and two idle ones in each of the two sessions; the server hears of
-            # those that a round's last cancellations closed a few turns later.
+            # those that a round's last cancellations closed a few iterations later.
             assert most_open <= 2 + 2 * 2 + 4
     assert succeeded > count
     assert not server.open

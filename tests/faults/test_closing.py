@@ -1,4 +1,4 @@
-"""A closed client, or one in the wrong event loop, says so: to new calls and to those that wait."""
+"""A closed client, or one in another event loop, raises in new calls and in waiting ones."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from junkie_async import (
     RetryPolicy,
 )
 
-from .faults import answers, commits_and_drops, hangs, turns
+from .faults import answers, commits_and_drops, hangs, run_loop
 from .operations import (
-    AGES,
     BY_NAME,
-    ONCE,
+    IDEMPOTENT,
+    LONG_WAITS,
+    NON_IDEMPOTENT,
     OPERATIONS,
-    REPEATABLE,
     SAMPLES,
     Operation,
     calm,
@@ -41,7 +41,7 @@ NO, MAYBE = Outcome.NOT_EXECUTED, Outcome.UNKNOWN
 
 @with_each(OPERATIONS)
 async def test_a_closed_client_says_so(server: FaultServer, operation: Operation) -> None:
-    """After close, calls raise at once without a request; closing again does no harm."""
+    """After `close`, calls raise without a request; closing again does no harm."""
     async with calm(server):
         client = client_of(server.url)
         server.script.append(HEALTHY)
@@ -56,7 +56,7 @@ async def test_a_closed_client_says_so(server: FaultServer, operation: Operation
 
 @with_each(SAMPLES)
 async def test_a_client_closed_before_its_first_call(operation: Operation) -> None:
-    """A client that never opened anything closes, and says so afterwards."""
+    """A client that was never used can be closed, and calls raise afterwards."""
     async with calm():
         client = client_of("http://127.0.0.1:9")
         await client.close()
@@ -67,7 +67,7 @@ async def test_a_client_closed_before_its_first_call(operation: Operation) -> No
 
 @with_each(SAMPLES)
 async def test_a_given_session_that_is_closed(server: FaultServer, operation: Operation) -> None:
-    """A session that its owner has closed is said to be, before anything is sent."""
+    """A closed session of the caller's raises before anything is sent."""
     async with aiohttp.ClientSession() as session:
         client = client_of(server.url, session=session)
     with pytest.raises(ClientClosedError) as caught:
@@ -77,7 +77,7 @@ async def test_a_given_session_that_is_closed(server: FaultServer, operation: Op
 
 @with_each(SAMPLES)
 def test_a_client_belongs_to_one_event_loop(operation: Operation) -> None:
-    """A client that is used in a second event loop says so instead of hanging."""
+    """A client that is used in a second event loop raises instead of hanging."""
     client = client_of("http://127.0.0.1:9")
 
     async def call(error: type[JunkieError], attempts: int) -> None:
@@ -94,10 +94,10 @@ def test_a_client_belongs_to_one_event_loop(operation: Operation) -> None:
 
 @pytest.mark.parametrize("given", [False, True], ids=["own", "given"])
 @with_each(SAMPLES)
-async def test_closing_reaches_those_who_wait_for_their_turn(
+async def test_closing_ends_calls_that_wait_for_a_slot(
     server: FaultServer, operation: Operation, *, given: bool
 ) -> None:
-    """A call that has no turn yet when the client is closed is not sent any more."""
+    """A call that has no slot yet when the client is closed is not sent."""
     server.script.append(hangs)
     async with calm(server), aiohttp.ClientSession() as session:
         client = client_of(
@@ -110,7 +110,7 @@ async def test_closing_reaches_those_who_wait_for_their_turn(
         while not server.arrivals:
             await asyncio.sleep(0)
         waiting = [asyncio.ensure_future(operation.call(client)) for _ in range(2)]
-        await turns()
+        await run_loop()
         await client.close()
         first.cancel()
         async with asyncio.timeout(5):
@@ -124,15 +124,15 @@ async def test_closing_reaches_those_who_wait_for_their_turn(
 async def close_while_asleep(
     server: FaultServer, operation: Operation, fault: Fault
 ) -> JunkieError:
-    """Close a client whose call waits for its next attempt; give what that call raises."""
+    """Close a client whose call waits for its next attempt; return that call's error."""
     server.script.append(fault)
-    async with connect(server, retry=AGES) as client:
+    async with connect(server, retry=LONG_WAITS) as client:
         call = asyncio.ensure_future(operation.call(client))
         while not server.arrivals:
             await asyncio.sleep(0)
-        await turns()
+        await run_loop()
         await client.close()
-        done, _ = await asyncio.wait([call], timeout=1.0)  # at once, or not for ten minutes
+        done, _ = await asyncio.wait([call], timeout=1.0)  # immediately, or not for ten minutes
         if not done:
             call.cancel()
             await asyncio.gather(call, return_exceptions=True)
@@ -149,7 +149,7 @@ async def close_while_asleep(
     [answers(429, retry_after="100"), answers(429), answers(503, retry_after="100")],
     ids=["429_seconds", "429", "503_seconds"],
 )
-async def test_closing_reaches_those_who_wait_as_they_were_asked(
+async def test_closing_ends_calls_in_a_pause(
     server: FaultServer, operation: Operation, fault: Fault
 ) -> None:
     """A call that sleeps after a 429 ends when the client is closed: it was not carried out."""
@@ -157,18 +157,18 @@ async def test_closing_reaches_those_who_wait_as_they_were_asked(
     check_failure(error, operation, ClientClosedError, NO, 1)
 
 
-@with_each(REPEATABLE)
+@with_each(IDEMPOTENT)
 @pytest.mark.parametrize("fault", [answers(500), commits_and_drops], ids=["500", "lost"])
-async def test_closing_reaches_those_who_sleep_between_attempts(
+async def test_closing_ends_calls_between_attempts(
     server: FaultServer, operation: Operation, fault: Fault
 ) -> None:
-    """A call that waits for its next attempt ends too, and its last one is not forgotten."""
+    """A call that waits for its next attempt ends, and its first one may have acted."""
     error = await close_while_asleep(server, operation, fault)
     check_failure(error, operation, ClientClosedError, MAYBE, 1)
 
 
-async def close_under_way(server: FaultServer, operation: Operation) -> JunkieError:
-    """Close the client while the server has the request; give what the call raises."""
+async def close_in_flight(server: FaultServer, operation: Operation) -> JunkieError:
+    """Close the client while the server has the request; return the call's error."""
     async with connect(server) as client:
 
         async def play(exchange: Exchange) -> None:
@@ -183,28 +183,30 @@ async def close_under_way(server: FaultServer, operation: Operation) -> JunkieEr
     return caught.value
 
 
-@with_each(REPEATABLE)
-async def test_closing_ends_repeatable_calls_under_way(
+@with_each(IDEMPOTENT)
+async def test_closing_ends_idempotent_calls_in_flight(
     server: FaultServer, operation: Operation
 ) -> None:
-    """A call whose request is out when the client is closed ends so, and may have acted."""
-    error = await close_under_way(server, operation)
+    """A call that is in flight when the client is closed raises, and may have acted."""
+    error = await close_in_flight(server, operation)
     check_failure(error, operation, ClientClosedError, MAYBE, 1)
 
 
-@with_each(ONCE)
-async def test_closing_ends_once_calls_under_way(server: FaultServer, operation: Operation) -> None:
-    """A create whose request is out when the client is closed may have been carried out."""
-    error = await close_under_way(server, operation)
+@with_each(NON_IDEMPOTENT)
+async def test_closing_ends_non_idempotent_calls_in_flight(
+    server: FaultServer, operation: Operation
+) -> None:
+    """A create that is in flight when the client is closed may have been carried out."""
+    error = await close_in_flight(server, operation)
     assert (type(error), error.outcome, error.attempts) == (OutcomeUnknownError, MAYBE, 1)
     assert isinstance(error.__cause__, JunkieError)
 
 
-@with_each(ONCE)
-async def test_closing_ends_once_calls_that_connect(
+@with_each(NON_IDEMPOTENT)
+async def test_closing_ends_non_idempotent_calls_that_connect(
     server: FaultServer, operation: Operation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A create that had no connection yet when the client was closed was provably not sent."""
+    """A create without a connection when the client is closed was provably not sent."""
     loop, begun, goes_on = asyncio.get_running_loop(), asyncio.Event(), asyncio.Event()
     connects = loop.sock_connect
 
@@ -227,7 +229,7 @@ async def test_closing_ends_once_calls_that_connect(
 
 
 async def test_a_closing_that_is_cancelled_can_be_finished(server: FaultServer) -> None:
-    """A close that was cancelled leaves the rest to the next close."""
+    """The next `close` finishes one that was cancelled."""
     server.script.append(HEALTHY)
     async with calm(server):
         client = client_of(server.url)
@@ -239,7 +241,7 @@ async def test_a_closing_that_is_cancelled_can_be_finished(server: FaultServer) 
 
 
 async def test_leaving_the_client_on_an_error_closes_it(server: FaultServer) -> None:
-    """What goes wrong inside `async with` leaves nothing open either."""
+    """An error inside `async with` leaves nothing open."""
     server.script.append(answers(404))
     async with calm(server):
         with pytest.raises(JunkieError) as caught:
@@ -250,5 +252,5 @@ async def test_leaving_the_client_on_an_error_closes_it(server: FaultServer) -> 
 
 
 def test_a_client_never_used_needs_no_loop() -> None:
-    """A client is made outside of any event loop, and is not missed if it is never used."""
+    """A client can be created outside of an event loop, and need not be closed if unused."""
     assert not JunkieClient("secret", base_url="http://127.0.0.1:9").closed

@@ -1,4 +1,4 @@
-"""Connections that do not come about, end early, are kept, or belong to the caller."""
+"""Connections that fail, end early, are kept, or belong to the caller."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from junkie_async import (
 
 from .faults import answers, commits_and_drops, drops
 from .operations import (
-    AT_ONCE,
     BY_NAME,
-    ONCE,
+    IDEMPOTENT,
+    NO_WAIT,
+    NON_IDEMPOTENT,
     OPERATIONS,
-    REPEATABLE,
     SAMPLES,
     SECRET,
     Operation,
@@ -44,7 +44,7 @@ NO, MAYBE = Outcome.NOT_EXECUTED, Outcome.UNKNOWN
 
 
 class Refusals:
-    """Counts refused connections, and has the server listen after so many of them."""
+    """Counts refused connections, and lets the server listen after some of them."""
 
     def __init__(
         self, monkeypatch: pytest.MonkeyPatch, server: FaultServer, listens_after: int = 0
@@ -70,7 +70,7 @@ class Refusals:
 async def test_refused_connections_that_come_up(
     operation: Operation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nothing was sent to a port that refuses, so that every call outlives a restart."""
+    """Nothing was sent to a port that refuses, so every call survives a restart."""
     async with FaultServer(refuses=True) as server, connect(server) as client:
         refusals = Refusals(monkeypatch, server, listens_after=2)
         server.script.append(HEALTHY)
@@ -80,7 +80,7 @@ async def test_refused_connections_that_come_up(
 
 @with_each(OPERATIONS)
 async def test_refused_connections(operation: Operation, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A port that goes on refusing is told after the last attempt, with nothing carried out."""
+    """A port that keeps refusing raises after the last attempt, with nothing carried out."""
     async with FaultServer(refuses=True) as server, connect(server) as client:
         refusals = Refusals(monkeypatch, server)
         with pytest.raises(ConnectError) as caught:
@@ -89,11 +89,11 @@ async def test_refused_connections(operation: Operation, monkeypatch: pytest.Mon
     assert refusals.count == 3
 
 
-@with_each(ONCE)
+@with_each(NON_IDEMPOTENT)
 async def test_a_refused_connection_and_then_a_lost_answer(
     operation: Operation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A call is sent again after a refused connection, but not any more once it was sent."""
+    """A call is retried after a refused connection, but not after it was sent."""
     async with FaultServer(refuses=True) as server, connect(server) as client:
         refusals = Refusals(monkeypatch, server, listens_after=1)
         server.script.append(commits_and_drops)
@@ -107,7 +107,7 @@ async def test_a_refused_connection_and_then_a_lost_answer(
 async def test_names_that_do_not_resolve(
     operation: Operation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A failing DNS server is a connection that did not come about: every call is made again."""
+    """A failing DNS server is a failed connection: every call is retried."""
     asked = []
 
     async def fail(host: str, *_: object, **__: object) -> None:
@@ -124,7 +124,7 @@ async def test_names_that_do_not_resolve(
 
 @with_each([BY_NAME["get"], BY_NAME["create"]])  # one of each class: each waits on a real clock
 async def test_connecting_takes_too_long(operation: Operation, full_port: str) -> None:
-    """A connect time-out is no answer's time-out: nothing was sent, and every call is retried."""
+    """After a connect time-out nothing was sent, so every call is retried."""
     retry = RetryPolicy(attempts=2, wait_initial=0, wait_jitter=0)
     async with calm(), client_of(full_port, timeout=0.4, retry=retry) as client:
         with pytest.raises(ConnectError) as caught:
@@ -134,48 +134,48 @@ async def test_connecting_takes_too_long(operation: Operation, full_port: str) -
 
 @with_each(OPERATIONS)
 async def test_connections_closed_on_accept(operation: Operation) -> None:
-    """A connection that came about and went is a lost one: the request may have left."""
+    """A connection that is closed after it was accepted is lost: the request may be sent."""
     async with FaultServer() as server, connect(server) as client:
         server.turns_away = 1
-        if operation.once:
+        if not operation.idempotent:
             with pytest.raises(JunkieError) as caught:
                 await operation.call(client)
             check_failure(caught.value, operation, TransportError, MAYBE, 1)
         else:
             server.script.append(HEALTHY)
             assert await operation.call(client) == operation.value
-    again = not operation.once
+    again = operation.idempotent
     assert (server.connections, server.commits) == (1 + again, again)
 
 
 @with_each(OPERATIONS)
 async def test_an_idle_connection_closed_under_us(operation: Operation) -> None:
-    """A request that runs into the server's close is sent again, or told as unknown: once."""
+    """A request that meets the server's close is retried, or its outcome is unknown."""
     async with FaultServer() as server, connect(server) as client:
         server.script.append(HEALTHY)
-        await warm_up(client, once=operation.once)
-        server.idle().finish()  # the loop takes no turn from here on: the client can't know yet
-        if operation.once:
+        await warm_up(client, idempotent=operation.idempotent)
+        server.idle().finish()  # the loop does not run from here on: the client can't know yet
+        if not operation.idempotent:
             with pytest.raises(JunkieError) as caught:
                 await operation.call(client)
             check_failure(caught.value, operation, TransportError, MAYBE, 1)
         else:
             server.script.append(HEALTHY)
             assert await operation.call(client) == operation.value
-    again = not operation.once
+    again = operation.idempotent
     assert (server.connections, server.commits) == (1 + again, 1 + again)
     if again:
-        assert server.arrivals == [1, 1, 2]  # it did run into it
+        assert server.arrivals == [1, 1, 2]  # it did meet the close
 
 
 @with_each(OPERATIONS)
 async def test_an_idle_connection_seen_to_be_closed(operation: Operation) -> None:
-    """A connection whose end was noticed is not used again, so that nothing goes wrong at all."""
+    """A connection whose end was noticed is not used again."""
     async with FaultServer() as server, connect(server) as client:
         server.script.extend([HEALTHY] * 2)
-        await warm_up(client, once=operation.once)
+        await warm_up(client, idempotent=operation.idempotent)
         server.idle().finish()
-        await server.settle()
+        await server.wait_until_closed()
         assert await operation.call(client) == operation.value
     assert server.arrivals == [1, 2]
 
@@ -188,21 +188,25 @@ async def test_connections_are_reused(server: FaultServer, client: JunkieClient)
     assert server.connections == 1
     for _ in range(10):
         await client.keys.create(provider_id=1)
-    assert server.connections == 2  # once calls have their own
+    assert server.connections == 2  # non-idempotent calls have their own
 
 
-async def test_once_calls_keep_no_old_connection(server: FaultServer, client: JunkieClient) -> None:
-    """A create never goes out on a connection that has been idle, where the close race lurks."""
+async def test_non_idempotent_calls_reuse_no_idle_connection(
+    server: FaultServer, client: JunkieClient
+) -> None:
+    """A create is never sent on an idle connection, which the server may be closing."""
     server.script.extend([HEALTHY] * 2)
     await client.keys.create(provider_id=1)
-    await server.settle()  # well before the server, or a gateway, would close it: within 5 s
+    await (
+        server.wait_until_closed()
+    )  # well before the server, or a gateway, would close it: within 5 s
     await client.keys.create(provider_id=1)
     assert server.arrivals == [1, 2]
 
 
-@with_each([*REPEATABLE[:2], *ONCE])
+@with_each([*IDEMPOTENT[:2], *NON_IDEMPOTENT])
 async def test_untrusted_certificates(operation: Operation) -> None:
-    """A certificate that nobody vouches for is no passing fault: nothing is sent, nor again."""
+    """An untrusted certificate is not transient: nothing is sent, and nothing retried."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     trustme.CA().issue_cert("127.0.0.1").configure_cert(context)
     said: list[bytes] = []
@@ -223,7 +227,7 @@ async def test_untrusted_certificates(operation: Operation) -> None:
 
 @with_each(OPERATIONS)
 async def test_handshakes_that_break_off(operation: Operation) -> None:
-    """A connection lost before the request's headers were written is tried again by every call."""
+    """Every call is retried after a connection lost before the request's headers."""
     async with FaultServer() as server, calm(server):
         server.turns_away = 3
         async with client_of(server.url.replace("http:", "https:")) as client:
@@ -234,7 +238,7 @@ async def test_handshakes_that_break_off(operation: Operation) -> None:
 
 
 async def test_a_given_session_is_used_and_left_open(server: FaultServer) -> None:
-    """A session of the caller's is used for every call, and closing it stays the caller's job."""
+    """A session of the caller's is used for every call, and stays open."""
     server.script.extend([answers(307, b"", location="/elsewhere"), HEALTHY])
     async with aiohttp.ClientSession(raise_for_status=True, headers={"X-App": "mine"}) as session:
         async with client_of(server.url, session=session) as client:
@@ -251,11 +255,11 @@ async def test_a_given_session_is_used_and_left_open(server: FaultServer) -> Non
 async def test_a_given_session_sends_nothing_twice_by_itself(
     server: FaultServer, operation: Operation
 ) -> None:
-    """Attempts are counted in a session of the caller's too."""
-    server.script.extend([drops] * (1 if operation.once else 3))
+    """With a session of the caller's, one attempt is one request, too."""
+    server.script.extend([drops] * (3 if operation.idempotent else 1))
     async with calm(server), aiohttp.ClientSession() as session:
-        client = client_of(server.url, session=session, retry=AT_ONCE)
+        client = client_of(server.url, session=session, retry=NO_WAIT)
         with pytest.raises(JunkieError) as caught:
             await operation.call(client)
     check_failure(caught.value, operation, TransportError, MAYBE, len(server.arrivals))
-    assert len(server.arrivals) == (1 if operation.once else 3)
+    assert len(server.arrivals) == (3 if operation.idempotent else 1)

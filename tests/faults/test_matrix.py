@@ -19,7 +19,7 @@ from .server import HEALTHY, FaultServer
 
 
 def check_value(value: object, operation: Operation, row: Row, *, repeated: bool) -> None:
-    """Hold what a call gave against what it should give, carried out once or twice."""
+    """Compare a call's value with the expected one, carried out once or twice."""
     expected = operation.bare if row.bare else operation.value
     if operation.name == "bulk_delete" and repeated:
         expected = BulkDeleteResult(deleted=0, requested=1)  # what is gone stays gone
@@ -27,7 +27,7 @@ def check_value(value: object, operation: Operation, row: Row, *, repeated: bool
 
 
 def check_error(error: JunkieError, operation: Operation, row: Row, attempts: int) -> None:
-    """Hold an error against its row."""
+    """Compare an error with its row."""
     verdict = row.verdict(operation)
     assert verdict.error is not None
     what = check_failure(error, operation, verdict.error, verdict.outcome, attempts)
@@ -35,7 +35,7 @@ def check_error(error: JunkieError, operation: Operation, row: Row, attempts: in
 
 
 def check_claim(error: JunkieError, commits: int) -> None:
-    """Hold what an error claims against what really happened."""
+    """Compare an error's outcome with what the server carried out."""
     if error.outcome is NO:
         assert commits == 0
     if error.outcome is DONE:
@@ -46,13 +46,13 @@ def check_claim(error: JunkieError, commits: int) -> None:
 @with_each(OPERATIONS)
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
 async def test_one_fault(row: Row, operation: Operation, *, reused: bool) -> None:
-    """A single fault is outlived or told, with no more requests and commits than that takes."""
+    """A single fault is survived or raised, with no more requests and commits than needed."""
     verdict = row.verdict(operation)
     again = verdict.tries > 1
     async with FaultServer() as server, connect(server) as client:
         if reused:
             server.script.append(HEALTHY)
-            await warm_up(client, once=operation.once)
+            await warm_up(client, idempotent=operation.idempotent)
         server.script.extend([row.fault, HEALTHY] if again else [row.fault])
         if again or verdict.error is None:
             value = await operation.call(client)
@@ -80,7 +80,7 @@ STAYING = [
 
 @pytest.mark.parametrize(("row", "operation"), STAYING)
 async def test_a_fault_that_stays(row: Row, operation: Operation) -> None:
-    """A fault at every attempt is raised in the end, and no attempt is made beyond the table's."""
+    """A fault at every attempt is raised in the end, after as many attempts as the table says."""
     verdict = row.verdict(operation)
     commits = verdict.tries if row.fault.commits else 0
     async with FaultServer() as server, connect(server) as client:

@@ -1,4 +1,4 @@
-"""Bodies that are meant to exhaust the client, measured from outside of this process."""
+"""Bodies meant to exhaust the client's memory, measured in a process of their own."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ZEROS = gzip.compress(bytes(MIB))
 
 
 def one_member(mib: int) -> bytes:
-    """So many MiB of zeros in one gzip member (RFC 1952), all of the same block."""
+    """Compress zeros into one gzip member (RFC 1952), all of the same block."""
     packer, crc, zeros = zlib.compressobj(9, wbits=-zlib.MAX_WBITS), 0, bytes(MIB)
     block = packer.compress(zeros) + packer.flush(zlib.Z_FULL_FLUSH)
     for _ in range(mib):
@@ -37,7 +37,7 @@ def test_the_bomb_is_good_gzip() -> None:
 
 
 async def meet(fault: Fault, how: str) -> dict[str, Any]:
-    """Have a child process run into a fault, and give what it says."""
+    """Let a child process meet a fault, and return what it measured."""
     async with FaultServer() as server:
         server.script.extend([HEALTHY, fault])
         child = await asyncio.create_subprocess_exec(
@@ -53,7 +53,7 @@ async def meet(fault: Fault, how: str) -> dict[str, Any]:
             child.kill()
             await child.wait()
             raise
-        await server.settle()
+        await server.wait_until_closed()
     assert child.returncode == 0
     result: dict[str, Any] = json.loads(output)
     return result
@@ -62,7 +62,7 @@ async def meet(fault: Fault, how: str) -> dict[str, Any]:
 @pytest.mark.parametrize("how", ["traced", "rss"])
 @pytest.mark.parametrize("what", ["one_member", "members", "endless"])
 async def test_bombs_are_refused_in_little_memory(what: str, how: str) -> None:
-    """300 MiB, or a body without end, are refused long before they are all there."""
+    """300 MiB, or an endless body, are refused after a small part of them."""
     bombs = {
         "one_member": lambda: commits_but_says(one_member(300), **GZIP),
         "members": lambda: commits_but_says(ZEROS * 300, **GZIP),
@@ -73,7 +73,7 @@ async def test_bombs_are_refused_in_little_memory(what: str, how: str) -> None:
     assert 0 < result["peak"] <= 16 * MIB
 
 
-async def test_a_body_of_many_members_takes_no_age() -> None:
+async def test_a_body_of_many_members_takes_linear_time() -> None:
     """Members are read, or refused, in time that does not grow with the square of the body."""
     result = await meet(commits_but_says(gzip.compress(b"") * (4 * MIB // 20), **GZIP), "rss")
     assert "InvalidResponseError" in result["error"]

@@ -29,7 +29,7 @@ TARGETS: dict[str, Callable[[str, str, str], str | None]] = {
 
 @pytest.fixture
 async def trap() -> AsyncIterator[FaultServer]:
-    """A server that nobody has any business to connect to."""
+    """A server that must not be connected to."""
     async with FaultServer() as trap:
         yield trap
     assert trap.connections == 0
@@ -58,7 +58,7 @@ async def test_redirects_are_not_followed(
     target: Callable[[str, str, str], str | None],
     status: int,
 ) -> None:
-    """A redirect is an error after one request; the trap sees nobody, nor any header."""
+    """A redirect is an error after one request; the trap gets no connection."""
     server.script.append(points(status, target, trap))
     with pytest.raises(JunkieError) as caught:
         await operation.call(client)
@@ -70,10 +70,10 @@ async def test_redirects_are_not_followed(
 
 
 @with_each(OPERATIONS)
-async def test_a_redirect_is_told_before_its_body(
+async def test_a_redirect_raises_before_its_body(
     server: FaultServer, client: JunkieClient, operation: Operation
 ) -> None:
-    """Nobody waits for the body of a redirect: the connection that it would come on is closed."""
+    """The body of a redirect is not read: its connection is closed."""
 
     async def play(exchange: Exchange) -> None:
         await exchange.send(b"HTTP/1.1 307 Moved\r\nLocation: /\r\nContent-Length: 99\r\n\r\n")
@@ -83,6 +83,6 @@ async def test_a_redirect_is_told_before_its_body(
     async with asyncio.timeout(5):  # half of the client's own
         with pytest.raises(JunkieError) as caught:
             await operation.call(client)
-        await server.settle()
+        await server.wait_until_closed()
     check_failure(caught.value, operation, InvalidResponseError, Outcome.UNKNOWN, 1)
     assert len(server.arrivals) == 1

@@ -83,7 +83,7 @@ def found(text: str) -> set[str]:
 
 @attrs.frozen
 class Trace:
-    """A text that someone may come to see; ``payload`` marks documented key values."""
+    """A text that somebody may see; ``payload`` marks documented key values."""
 
     where: str
     text: str
@@ -91,15 +91,15 @@ class Trace:
 
     @property
     def leaks(self) -> set[str]:
-        """Name the canaries that it shows and must not."""
+        """The canaries that it shows and must not show."""
         return found(self.text) - ({"created"} if self.payload else set())
 
 
 # --- where to look --------------------------------------------------------------------------------
 
 
-def hanging(error: BaseException) -> Iterator[tuple[str, BaseException]]:
-    """Give an error and all that hang on it, suppressed or not, with the way to each."""
+def chained_errors(error: BaseException) -> Iterator[tuple[str, BaseException]]:
+    """Yield an error and all errors chained to it, suppressed or not, with the way to each."""
     seen: list[BaseException] = []
     left = [(type(error).__name__, error)]
     while left:
@@ -118,9 +118,9 @@ def hanging(error: BaseException) -> Iterator[tuple[str, BaseException]]:
 
 
 def traces_of_error(error: BaseException) -> Iterator[Trace]:
-    """Give every text that an error can show."""
+    """Yield every text that an error can show."""
     yield Trace("traceback", "".join(traceback.format_exception(error)))
-    for where, one in hanging(error):
+    for where, one in chained_errors(error):
         yield from own_traces(where, one)
         if not isinstance(one, JunkieError):
             continue
@@ -132,7 +132,7 @@ def traces_of_error(error: BaseException) -> Iterator[Trace]:
 
 
 def own_traces(where: str, error: BaseException) -> Iterator[Trace]:
-    """Give what an error itself can show."""
+    """Yield what an error itself can show."""
     yield Trace(f"repr of {where}", repr(error))
     yield Trace(f"str of {where}", str(error))
     yield Trace(f"args of {where}", repr(error.args))
@@ -142,7 +142,7 @@ def own_traces(where: str, error: BaseException) -> Iterator[Trace]:
 
 
 def traces_of_logs(records: list[logging.LogRecord]) -> Iterator[Trace]:
-    """Give every text of log records: messages, arguments, tracebacks and extras."""
+    """Yield every text of log records: messages, arguments, tracebacks and extras."""
     formatter = logging.Formatter()
     for record in records:
         yield Trace(f"log of {record.name}", formatter.format(record))
@@ -160,14 +160,14 @@ class Watch:
         self.errors: list[BaseException] = []
 
     async def see(self, call: Awaitable[object]) -> None:
-        """Await a call, and keep what comes of it."""
+        """Await a call, and keep its value or its error."""
         try:
             self.values.append(await call)
         except (Exception, asyncio.CancelledError) as error:
             self.errors.append(error)
 
     def traces(self) -> Iterator[Trace]:
-        """Give all that there is to see."""
+        """Yield all traces."""
         for error in self.errors:
             yield from traces_of_error(error)
         yield from traces_of_logs(self.records)
@@ -211,7 +211,7 @@ def _small_heap() -> Iterator[None]:
 
 @pytest.fixture
 def watch(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Iterator[Watch]:
-    """Watch a test, with every log open and each warning recorded; in the end, nothing leaked."""
+    """Record a test's logs and warnings; at the end, nothing has leaked."""
     watch = Watch()
     send = Dispatcher.send
 
@@ -289,10 +289,10 @@ def pages(status: int) -> Answer:
 
 def padded(room: int) -> Answer:
     """Repeat the API key, then the path, just where a text is cut to ``room`` characters."""
-    turns = itertools.count()
+    calls = itertools.count()
 
     def answer(request: Request) -> bytes:
-        said = [API_KEY, unquote(request.target)][next(turns) % 2]
+        said = [API_KEY, unquote(request.target)][next(calls) % 2]
         return http(400, f"{'x' * (room - len(said) + 3)}{said}".encode(), kind="text/plain")
 
     return answer
@@ -327,7 +327,7 @@ def reading(value: object) -> bytes:
 
 
 def redirects(status: int) -> Answer:
-    """Send the caller elsewhere, with all that it said in the address."""
+    """Redirect the caller to a URL that repeats the request."""
     return lambda request: http(
         status, heard(request).encode(), f"Location: http://127.0.0.1:9/?{quote(heard(request))}"
     )
@@ -458,7 +458,7 @@ async def call_everything(client: JunkieClient, watch: Watch) -> None:
 @pytest.mark.parametrize("answer", MISBEHAVIOUR.values(), ids=MISBEHAVIOUR.keys())
 @on_virtual_clock
 async def test_no_fault_gives_a_secret_away(watch: Watch, answer: Answer) -> None:
-    """Whatever the service does with what it was told, no trace of a call shows it."""
+    """Whatever the service does with a request, no trace of a call shows a secret."""
     timeout = 0.8 if answer is MISBEHAVIOUR["hangs"] else 5.0
     async with Service(answer) as service, connect(service.url, timeout) as client:
         await call_everything(client, watch)
@@ -545,7 +545,7 @@ async def test_connection_lost_while_a_body_is_written(
 )
 @on_virtual_clock
 async def test_bad_input(watch: Watch, call: Any) -> None:
-    """A refused argument gives nothing away, though it be a secret in the wrong place."""
+    """A refused argument gives nothing away, even if it is a secret in the wrong place."""
 
     async def late(client: JunkieClient) -> object:
         return await call(client)
@@ -564,7 +564,7 @@ def _raises() -> Iterator[str]:
 
 @on_virtual_clock
 async def test_iterable_that_raises(watch: Watch) -> None:
-    """The caller's own error may say what it likes, but the job's does not repeat it."""
+    """A job's error does not repeat the text of the caller's own error."""
     async with Service(lambda _: DROP) as service, connect(service.url) as client:
         await watch.see(client.keys.delete_many(_raises()))
     (error,) = watch.errors
@@ -589,7 +589,7 @@ KEY = {"id": 7, "key_value": CREATED, "created_at": "2026-01-01T00:00:00Z"}
 
 
 def good(request: Request) -> bytes:
-    """Answer as a service that tells what it did, and to which key."""
+    """Answer with what was done, and to which key."""
     said = f"done: {heard(request)}"
     keys: list[object] = [KEY | {"key_value": DIGITS if DIGITS in request.target else CREATED}]
     if request.target.endswith("batch"):
@@ -610,7 +610,7 @@ def good(request: Request) -> bytes:
 
 @on_virtual_clock
 async def test_good_answers(watch: Watch) -> None:
-    """Good answers give nothing away, in the repr of what is made of them or on the way."""
+    """Good responses give nothing away, in the repr of their values or in logs."""
     async with Service(good) as service, connect(service.url) as client:
         await call_everything(client, watch)
         creates = client.keys.create_many(100, provider_id=1, hwid=HWID)
@@ -659,7 +659,7 @@ async def test_documented_payload_is_kept(watch: Watch) -> None:
     ],
 )
 async def test_no_pickle_of_the_client(part: Callable[[JunkieClient], object]) -> None:
-    """What holds the API key refuses to be pickled, in words that don't show it."""
+    """Objects that hold the API key refuse to be pickled, without showing it."""
     async with Service(good) as service, connect(service.url) as client:
         with pytest.raises(TypeError) as fresh:
             pickle.dumps(part(client))
@@ -678,13 +678,13 @@ async def test_no_pickle_of_the_client(part: Callable[[JunkieClient], object]) -
     [str, str.upper, str.lower, quote, html.escape, json.dumps, ascii, lambda text: text[-8:]],
 )
 def test_the_search_finds(secret: str, form: Callable[[str], str]) -> None:
-    """No form of a canary escapes the search, and the mask of one is none."""
+    """The search finds every form of a canary, and does not report masked ones."""
     assert len(found(f"...{form(secret)}...")) == 1
     assert not found(f"{secret[:4]}…{secret[-4:]}")
 
 
 async def test_the_search_looks_everywhere() -> None:
-    """A canary is found in whatever an error can carry, and in a log record's arguments."""
+    """A canary is found in all parts of an error, and in a log record's arguments."""
     error = BatchError("ended", report=None)
     error.args = (API_KEY,)
     error.add_note(BULK)

@@ -1,4 +1,4 @@
-"""One fault after another, and what the last error then says of them all."""
+"""Several faults in one call, and what the last error says of all attempts."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from junkie_async import (
 from . import faults as f
 from .operations import (
     BY_NAME,
-    ONCE,
-    REPEATABLE,
+    IDEMPOTENT,
+    NON_IDEMPOTENT,
     Operation,
     check_failure,
     connect,
@@ -45,14 +45,14 @@ CUT_GZIP = f.commits_but_says(b"\x1f\x8b\x08", content_encoding="gzip")
 
 @attrs.frozen
 class Sequence:
-    """Faults, and what the last one is raised as; None when all is well in the end."""
+    """Faults, and the error of the last one; None if the call succeeds in the end."""
 
     faults: list[Fault]
     error: type[JunkieError] | None = None
     outcome: Outcome = NO
 
 
-OF_REPEATABLE = {
+OF_IDEMPOTENT = {
     "lost, down": Sequence([f.drops, DOWN, HEALTHY]),
     "busy, lost": Sequence([BUSY, f.commits_and_resets, HEALTHY]),
     "busy, unavailable": Sequence([BUSY, REFUSED_AT_THE_DOOR, HEALTHY]),
@@ -68,7 +68,7 @@ OF_REPEATABLE = {
     "lost, much later": Sequence([f.drops, MUCH_LATER], RateLimitError, MAYBE),
     "busy, too large": Sequence([BUSY, f.bomb], InvalidResponseError, MAYBE),
 }
-OF_ONCE = {
+OF_NON_IDEMPOTENT = {
     "busy, unavailable": Sequence([BUSY, REFUSED_AT_THE_DOOR, HEALTHY]),
     "busy, lost": Sequence([BUSY, f.commits_and_drops], TransportError, MAYBE),
     "busy, down": Sequence([BUSY, DOWN], ServerError, MAYBE),
@@ -90,7 +90,7 @@ def with_sequences(sequences: dict[str, Sequence]) -> pytest.MarkDecorator:
 async def check(
     server: FaultServer, client: JunkieClient, operation: Operation, sequence: Sequence
 ) -> None:
-    """Run into all the faults of a sequence, and into no other request."""
+    """Meet all the faults of a sequence, and send no other request."""
     server.script.extend(sequence.faults)
     if sequence.error is None:
         await operation.call(client)
@@ -103,21 +103,21 @@ async def check(
     assert len(server.arrivals) == len(sequence.faults)
 
 
-@with_each(REPEATABLE)
-@with_sequences(OF_REPEATABLE)
-async def test_repeatable_calls(
+@with_each(IDEMPOTENT)
+@with_sequences(OF_IDEMPOTENT)
+async def test_idempotent_calls(
     server: FaultServer, client: JunkieClient, operation: Operation, sequence: Sequence
 ) -> None:
-    """The last fault is raised, and NOT_EXECUTED only said if no attempt can have acted."""
+    """The last fault is raised; it is NOT_EXECUTED only if no attempt can have acted."""
     await check(server, client, operation, sequence)
 
 
-@with_each(ONCE)
-@with_sequences(OF_ONCE)
-async def test_once_calls(
+@with_each(NON_IDEMPOTENT)
+@with_sequences(OF_NON_IDEMPOTENT)
+async def test_non_idempotent_calls(
     server: FaultServer, client: JunkieClient, operation: Operation, sequence: Sequence
 ) -> None:
-    """A create goes on as long as it provably did nothing, and no further."""
+    """A create is retried as long as it was provably not carried out."""
     await check(server, client, operation, sequence)
 
 
@@ -125,10 +125,10 @@ LOST = [f.closes_unread, f.drops, f.commits_and_drops, f.commits_and_resets, f.e
 
 
 @pytest.mark.parametrize("fault", [*LOST, f.answers(504), CUT_GZIP])
-async def test_a_delete_that_was_carried_out_unheard_succeeds(
+async def test_a_delete_whose_response_was_lost_succeeds(
     server: FaultServer, client: JunkieClient, fault: Fault
 ) -> None:
-    """404 on the second try of a DELETE whose first answer was lost means that it is done."""
+    """404 on the retry of a DELETE whose response was lost is a success."""
     server.script.extend([fault, f.answers(404)])
     await client.keys.delete(1)
     assert len(server.arrivals) == 2
@@ -138,14 +138,14 @@ async def test_a_delete_that_was_carried_out_unheard_succeeds(
 async def test_a_delete_remembers_its_first_try(
     server: FaultServer, client: JunkieClient, between: Fault
 ) -> None:
-    """What came between the lost answer and the 404 changes nothing."""
+    """A fault between the lost response and the 404 changes nothing."""
     server.script.extend([f.commits_and_drops, between, HEALTHY])
     await client.keys.delete(1)
     assert (len(server.arrivals), server.commits, server.world.names) == (3, 1, {2: "two"})
 
 
 @pytest.mark.parametrize("fault", [BUSY, REFUSED_AT_THE_DOOR])
-async def test_a_delete_that_was_refused_before_is_not_taken_for_done(
+async def test_a_404_after_a_refused_delete_is_a_404(
     server: FaultServer, client: JunkieClient, fault: Fault
 ) -> None:
     """404 after a 429 is a 404: the first try did nothing."""
@@ -155,21 +155,19 @@ async def test_a_delete_that_was_refused_before_is_not_taken_for_done(
     check_failure(caught.value, BY_NAME["delete"], NotFoundError, NO, 2)
 
 
-@with_each([operation for operation in REPEATABLE if operation.name != "delete"])
-async def test_a_404_after_a_lost_answer_is_a_404(
+@with_each([operation for operation in IDEMPOTENT if operation.name != "delete"])
+async def test_a_404_after_a_lost_response_is_a_404(
     server: FaultServer, client: JunkieClient, operation: Operation
 ) -> None:
-    """Of DELETE alone a 404 says that it is done."""
+    """Only for DELETE a 404 means that it was carried out."""
     server.script.extend([f.drops, f.answers(404)])
     with pytest.raises(NotFoundError) as caught:
         await operation.call(client)
     check_failure(caught.value, operation, NotFoundError, MAYBE, 2)
 
 
-async def test_html_twice_is_what_the_service_has_to_say(
-    server: FaultServer, client: JunkieClient
-) -> None:
-    """HTML and broken JSON are one fault: after one of each there is no third request."""
+async def test_html_is_retried_once(server: FaultServer, client: JunkieClient) -> None:
+    """HTML and broken JSON count together: after one of each there is no third request."""
     server.script.extend([HTML, f.commits_but_says(b'{"key": ')])
     with pytest.raises(InvalidResponseError) as caught:
         await client.keys.get(1)
@@ -177,11 +175,11 @@ async def test_html_twice_is_what_the_service_has_to_say(
 
 
 async def test_an_outage_does_not_multiply_the_load() -> None:
-    """All calls of a client spend one budget of a hundred retries, and then just fail."""
+    """All calls of a client share one budget of a hundred retries, and then fail."""
     async with FaultServer(strict=False) as server, connect(server) as client:
         server.default = lambda: DOWN
         async with asyncio.timeout(30):
             for count in range(100):
                 with pytest.raises(ServerError):
-                    await REPEATABLE[count % 6].call(client)
+                    await IDEMPOTENT[count % 6].call(client)
         assert len(server.arrivals) == 100 + 100

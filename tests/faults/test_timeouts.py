@@ -12,8 +12,8 @@ from junkie_async import BulkDeleteResult, JunkieError, Outcome, RequestTimeoutE
 from .faults import drips_body, drips_head, hangs
 from .operations import (
     BY_NAME,
+    IDEMPOTENT,
     OPERATIONS,
-    REPEATABLE,
     Operation,
     calm,
     check_failure,
@@ -33,9 +33,9 @@ async def check_one(operation: Operation, fault: Fault, *, reused: bool) -> None
     async with FaultServer() as server, client_of(server.url, timeout=TIMEOUT) as client:
         if reused:
             server.script.append(HEALTHY)
-            await warm_up(client, once=operation.once)
+            await warm_up(client, idempotent=operation.idempotent)
         server.script.append(fault)
-        if operation.once:
+        if not operation.idempotent:
             with pytest.raises(JunkieError) as caught:
                 await operation.call(client)
             check_failure(caught.value, operation, RequestTimeoutError, Outcome.UNKNOWN, 1)
@@ -44,7 +44,7 @@ async def check_one(operation: Operation, fault: Fault, *, reused: bool) -> None
             value = await operation.call(client)
             gone = BulkDeleteResult(deleted=0, requested=1)
             assert value == (gone if operation.name == "bulk_delete" else operation.value)
-    again = not operation.once
+    again = operation.idempotent
     assert server.arrivals[: reused + 1] == [1] * (reused + 1)
     assert len(server.arrivals) == reused + 1 + again
     assert server.commits == reused + (1 if operation.name == "delete" else 1 + again)
@@ -80,7 +80,7 @@ async def test_one_time_out(fault: Fault, *, reused: bool) -> None:
 async def test_time_outs_that_stay() -> None:
     """A service that never answers is a time-out when the attempts are used up."""
     async with asyncio.timeout(WATCHDOG), calm(), asyncio.TaskGroup() as group:
-        for operation in REPEATABLE:
+        for operation in IDEMPOTENT:
             for fault in (hangs, drips_head, drips_body):
                 group.create_task(check_two(operation, fault))
 

@@ -15,11 +15,11 @@ from junkie_async import (
     ServerError,
 )
 
-from .faults import HTML, answers, good, turns
+from .faults import HTML, answers, good, run_loop
 from .operations import (
-    AGES,
-    ONCE,
-    REPEATABLE,
+    IDEMPOTENT,
+    LONG_WAITS,
+    NON_IDEMPOTENT,
     SAMPLES,
     Operation,
     connect,
@@ -74,7 +74,7 @@ async def test_a_429_pauses_the_whole_client(headers: dict[str, str]) -> None:
             group.create_task(client.keys.folders())  # waits for its slot by now
             while not clock.times:
                 await asyncio.sleep(0)
-            await turns()
+            await run_loop()
             group.create_task(client.keys.create(provider_id=1))
             group.create_task(client.keys.update(1, key_name="x"))
     assert len(clock.since_first()) == 4
@@ -113,7 +113,7 @@ async def test_a_wait_beyond_the_cap_pauses_no_other_call(
     assert caught.value.retry_after == 121.0
 
 
-@with_each([*REPEATABLE[:1], *ONCE[:1]])
+@with_each([*IDEMPOTENT[:1], *NON_IDEMPOTENT[:1]])
 @pytest.mark.parametrize("headers", [{}, {"retry_after": "-1"}, {"retry_after": "soon"}])
 async def test_a_429_without_a_usable_wait(
     server: FaultServer, operation: Operation, headers: dict[str, str]
@@ -126,18 +126,18 @@ async def test_a_429_without_a_usable_wait(
     assert min(clock.since_first()) >= 0.1 - SLACK
 
 
-@with_each([*REPEATABLE[:1], *ONCE[:1]])
+@with_each([*IDEMPOTENT[:1], *NON_IDEMPOTENT[:1]])
 async def test_the_policys_own_back_off_may_exceed_the_cap(
     server: FaultServer, operation: Operation
 ) -> None:
     """The cap limits what the service asks for, not the policy's own back-off."""
     server.script.append(answers(429))
-    patient = attrs.evolve(AGES, wait_initial=200.0, wait_max=200.0)
+    patient = attrs.evolve(LONG_WAITS, wait_initial=200.0, wait_max=200.0)
     async with connect(server, retry=patient) as client:
         waiting = asyncio.ensure_future(operation.call(client))
         while not server.arrivals:
             await asyncio.sleep(0)
-        await turns()
+        await run_loop()
         assert not waiting.done()
         waiting.cancel()
         await asyncio.gather(waiting, return_exceptions=True)
@@ -147,7 +147,7 @@ async def test_the_policys_own_back_off_may_exceed_the_cap(
 async def test_between_attempts_a_call_holds_no_slot(server: FaultServer) -> None:
     """A call that waits for its next attempt holds neither a slot nor a connection."""
     server.script.extend([answers(500), HEALTHY, HEALTHY])
-    async with connect(server, max_in_flight=1, retry=AGES) as client:
+    async with connect(server, max_in_flight=1, retry=LONG_WAITS) as client:
         waiting = asyncio.ensure_future(client.keys.get(1))
         while not server.arrivals:
             await asyncio.sleep(0)
@@ -178,7 +178,7 @@ async def test_in_flight_ceiling(server: FaultServer) -> None:
         nonlocal in_flight
         in_flight += 1
         most.append(in_flight)
-        await turns(20)
+        await run_loop(20)
         in_flight -= 1
         await exchange.send(good(exchange))
 

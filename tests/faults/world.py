@@ -1,4 +1,4 @@
-"""The service behind the fault server: a few keys, really made, changed and deleted."""
+"""The service behind the fault server: a few keys, created, changed and deleted."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ _OF_ONE_KEY = ("get", "update", "delete", "reset_hwid")
 
 
 def operation_of(method: str, target: str) -> str:
-    """Name the operation that a request asks for."""
+    """Return the name of a request's operation."""
     return _ROUTES[method, re.sub(r"/\d+", "/N", target.partition("?")[0])]
 
 
 @attrs.define
 class Answer:
-    """What the service says when nothing goes wrong on the way."""
+    """The service's response, before any fault."""
 
     status: int
     document: Any
@@ -42,7 +42,7 @@ class Answer:
 
 @attrs.define
 class World:
-    """Keys 1 and 2 to begin with, and how often each operation was carried out."""
+    """Keys 1 and 2 at first, and how often each operation was carried out."""
 
     names: dict[int, str] = attrs.field(factory=lambda: {1: "one", 2: "two"})
     bound: set[int] = attrs.field(factory=lambda: {1, 2})
@@ -50,7 +50,7 @@ class World:
     _last_id: int = 2
 
     def carry_out(self, operation: str, target: str, body: bytes) -> Answer:
-        """Do what was asked, and count it unless the key is not there."""
+        """Carry out an operation, and count it unless the key does not exist."""
         number = re.search(r"\d+", target.partition("?")[0])
         key_id = int(number[0]) if number else 0
         if operation in _OF_ONE_KEY and key_id not in self.names:
