@@ -44,16 +44,13 @@ def _counts() -> dict[str, Counter[str]]:
 
 @pytest.fixture
 async def counts(
-    fork_server: ForkServer,
-    tmp_path_factory: pytest.TempPathFactory,
-    _counts: dict[str, Counter[str]],
+    fork_server: ForkServer, tmp_path: Path, _counts: dict[str, Counter[str]]
 ) -> Counter[str]:
     """Count how often a job that is not killed passes each kill point."""
     if not _counts:
-        undisturbed = Scenario(seed=0, amount=1000)
-        result = await run_scenario(
-            undisturbed, fork_server, tmp_path_factory.mktemp("undisturbed")
-        )
+        (tmp_path / "undisturbed").mkdir()
+        scenario = Scenario(seed=0, amount=1000)
+        result = await run_scenario(scenario, fork_server, tmp_path / "undisturbed")
         assert not result.violations
         _counts["undisturbed"] = result.hits
     return _counts["undisturbed"]
