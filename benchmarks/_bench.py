@@ -1,7 +1,7 @@
-"""What the benchmarks share: a server in a process of its own, alternating rounds, verdicts.
+"""Shared by the benchmarks: a server process, alternating rounds, limits, and the report.
 
-The server is the package's emulator. It runs in another process, so that its CPU is never counted
-as the client's; it listens on loopback and ends with the process that started it.
+The server is the package's emulator, on loopback. It runs in its own process, so that its CPU is
+not counted as the client's, and it exits with the process that started it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from pathlib import Path
 import aiohttp
 
 API_KEY = "benchmark"
-PROVIDER = 8969
+PROVIDER = 42
 HEADERS = {"Authorization": f"Bearer {API_KEY}"}
 
 
@@ -35,11 +35,11 @@ class Figure:
     Attributes:
         name: What was measured.
         ours: The client's figure, as shown.
-        other: What it is compared with, as shown.
-        value: What the limit is about: a ratio or a difference.
-        limit: The most that is allowed.
-        unit: The unit of these two.
-        samples: Every single measurement, by whose it is.
+        other: The figure it is compared with, as shown.
+        value: The ratio or difference that the limit applies to.
+        limit: The maximum for `value`.
+        unit: The unit of `value` and `limit`.
+        samples: All measurements: "ours" and "other".
     """
 
     name: str
@@ -52,7 +52,7 @@ class Figure:
 
     @property
     def passed(self) -> bool:
-        """Whether the limit was kept."""
+        """Whether the value is within the limit."""
         return self.value <= self.limit
 
 
@@ -61,31 +61,31 @@ def ratio(
 ) -> Figure:
     """Compare two series, round by round: the value is the median of the rounds' ratios.
 
-    A machine's speed comes and goes in phases that are longer than a round, so that the two of a
-    round have more in common than the two medians, which are what is shown.
+    A machine's speed changes in phases longer than a round. The two samples of one round are
+    therefore more comparable than the two medians, which are only shown.
 
     Args:
         name: What was measured.
-        ours: The client's samples, one a round.
-        other: The samples that they are measured against.
-        limit: The most that ours may be, as a multiple of the other.
-        scale: What samples are multiplied by to be shown.
-        unit: The unit that they are shown in.
+        ours: The client's samples, one per round.
+        other: The samples they are compared with.
+        limit: The maximum ratio of ours to the other.
+        scale: The factor from samples to shown figures.
+        unit: The unit of the shown figures.
     """
 
-    def shown(samples: list[float]) -> str:
+    def show(samples: list[float]) -> str:
         low, middle, high = (f(samples) * scale for f in (min, statistics.median, max))
         return f"{middle:.3f} {unit} ({low:.3f} to {high:.3f})"
 
     value = statistics.median(mine / theirs for mine, theirs in zip(ours, other, strict=True))
     samples = {"ours": ours, "other": other}
-    return Figure(name, shown(ours), shown(other), value, limit, "x", samples)
+    return Figure(name, show(ours), show(other), value, limit, "x", samples)
 
 
 def alternate(
     rounds: int, ours: Callable[[], float], other: Callable[[], float]
 ) -> tuple[list[float], list[float]]:
-    """Measure two things in turn, each first in every other round, so that noise hits both."""
+    """Measure two things in turn, each first in every other round, so that noise affects both."""
     samples: tuple[list[float], list[float]] = ([], [])
     for number in range(rounds):
         pair = [(ours, samples[0]), (other, samples[1])]
@@ -96,7 +96,7 @@ def alternate(
 
 
 def timed(job: Callable[[], Awaitable[None]], clock: Callable[[], float]) -> float:
-    """Run a job in an event loop of its own; by its clock, without the loop's start and end."""
+    """Time a job in a new event loop, without the loop's start and shutdown."""
 
     async def run() -> float:
         begin = clock()
@@ -108,11 +108,11 @@ def timed(job: Callable[[], Awaitable[None]], clock: Callable[[], float]) -> flo
 
 @contextlib.contextmanager
 def server(*, keys: int = 0, latency: float = 0.0) -> Iterator[str]:
-    """Run an emulator in another process, for the length of a ``with``; gives its base URL.
+    """Run an emulator in another process and yield its base URL.
 
     Args:
-        keys: How many keys it has to begin with, with the IDs 1 to that.
-        latency: Seconds until an answer leaves.
+        keys: The number of seeded keys; their IDs start at 1.
+        latency: The minimum time of a response, in seconds.
     """
     command = [sys.executable, __file__, str(keys), str(latency)]
     with subprocess.Popen(
@@ -126,7 +126,7 @@ def server(*, keys: int = 0, latency: float = 0.0) -> Iterator[str]:
                 raise RuntimeError("the server process did not start; see its message above")
             yield url
         finally:
-            process.stdin.close()  # it waits for the end of its input
+            process.stdin.close()  # the server exits at the end of its input
 
 
 async def _serve(keys: int, latency: float) -> None:
@@ -134,11 +134,11 @@ async def _serve(keys: int, latency: float) -> None:
 
     expiry = datetime.now(UTC) + timedelta(days=30)
     async with Emulator(latency=latency) as emulator:
-        # Keys as a shop has them: with an expiry and an owner, every other one bound to a device.
+        # Keys as a shop has them: with an expiry and an owner, every second one bound to a device.
         await emulator.seed(
             keys,
             provider_id=PROVIDER,
-            service_id=20542,
+            service_id=7,
             validity_minutes=43_200,
             expires_at=expiry,
             discord_id=lambda index: str(10**17 + index),
@@ -150,19 +150,21 @@ async def _serve(keys: int, latency: float) -> None:
 
 
 def arguments(documentation: str | None) -> argparse.ArgumentParser:
-    """Make a parser with the options that every benchmark has."""
+    """Return a parser with the options of every benchmark."""
     first = (documentation or "").partition("\n")[0]
     parser = argparse.ArgumentParser(description=first)
-    parser.add_argument("--quick", action="store_true", help="a small run, to see that it works")
+    parser.add_argument(
+        "--quick", action="store_true", help="a small run that only checks that it works"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the results to FILE")
     return parser
 
 
 def report(title: str, figures: Sequence[Figure], file: Path | None) -> int:
-    """Print the figures, and write them if asked to.
+    """Print the figures, and write them to a file if one is given.
 
     Returns:
-        The exit code: 1 if a limit is missed.
+        The exit code: 1 if a limit is exceeded.
     """
     machine = {
         "cores": os.cpu_count(),

@@ -1,11 +1,11 @@
-"""Jobs of 100,000 keys, created or deleted: their time against a bare aiohttp loop.
+"""Create or delete 100,000 keys in a job: wall time against a bare aiohttp loop.
 
     pip install ".[emulator]"
     python benchmarks/create.py [--delete] [--quick] [--json FILE]
 
-50 ms a request. Creating has 8 calls of 100 keys in flight, deleting 4 of 1,000; the bare loop
-keeps as many requests of the same bodies in flight and only reads the bytes of the answers. Every
-measurement has a server of its own, in another process, so that none works on a fuller store.
+50 ms per request. Creating has 8 calls of 100 keys in flight, deleting 4 of 1,000. The bare loop
+keeps as many requests with the same bodies in flight, and only reads the bytes of the responses.
+Every measurement starts a new server process, so that all start with the same store.
 """
 
 from __future__ import annotations
@@ -71,10 +71,10 @@ async def delete_bare(url: str, keys: int) -> None:
 
 
 async def _post(url: str, bodies: Iterable[bytes], concurrency: int) -> None:
-    left = iter(bodies)
+    remaining = iter(bodies)
 
     async def work(session: aiohttp.ClientSession) -> None:
-        for body in left:
+        for body in remaining:
             async with session.post(url, data=body) as response:
                 await response.read()
 
@@ -97,7 +97,7 @@ def job_time(
 
 
 def main() -> int:
-    """Measure, print, and say by the exit code whether all limits are kept."""
+    """Measure and print; return 1 if a limit is exceeded."""
     parser = _bench.arguments(__doc__)
     parser.add_argument("--delete", action="store_true", help="measure delete_many as well")
     options = parser.parse_args()
@@ -125,7 +125,7 @@ def main() -> int:
                 rounds=2 if options.quick else DELETE_ROUNDS,
             )
         )
-    title = f"jobs: {LATENCY * 1000:.0f} ms a request"
+    title = f"jobs: {LATENCY * 1000:.0f} ms per request"
     return _bench.report(title, figures, options.json)
 
 

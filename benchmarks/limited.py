@@ -1,7 +1,7 @@
-"""A job under a rate limit: how near its ideal time it comes, and how much of it is refused.
+"""A job under a rate limit: its time against the ideal, and its share of refused requests.
 
-The limiter is the emulator's token bucket of 100 requests a second. Once it tells no more than
-``Retry-After``, and once its budget headers too; ``--burst`` makes the bucket shallower.
+The limiter is the emulator's token bucket of 100 requests per second, with ``Retry-After`` only and
+with rate-limit headers too; ``--burst`` makes the bucket smaller.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from junkie_async.emulator import Emulator
 RATE = 100
 
 
-async def job(amount: int, *, burst: float | None, stated: bool, latency: float) -> None:
-    """Create keys and print what it took."""
+async def job(amount: int, *, burst: float | None, headers: bool, latency: float) -> None:
+    """Create keys; print the time and the refused requests."""
     async with (
         Emulator(
-            rate_limit=RATE, rate_limit_burst=burst, rate_limit_headers=stated, latency=latency
+            rate_limit=RATE, rate_limit_burst=burst, rate_limit_headers=headers, latency=latency
         ) as emulator,
         JunkieClient("any", base_url=emulator.url) as junkie,
     ):
@@ -30,22 +30,22 @@ async def job(amount: int, *, burst: float | None, stated: bool, latency: float)
         assert report.created == await emulator.count() == amount
         calls, refused = emulator.requests, emulator.statuses[429]
     ideal = amount / 100 / RATE
-    told = "budget headers" if stated else "Retry-After only"
+    kind = "rate-limit headers" if headers else "Retry-After only"
     print(
-        f"{told:16}  {latency * 1000:3.0f} ms  {took:7.2f} s  {took / ideal:5.2f} x of {ideal:g} s"
+        f"{kind:18}  {latency * 1000:3.0f} ms  {took:7.2f} s  {took / ideal:5.2f} x of {ideal:g} s"
         f"  {refused:4} of {calls} refused, {refused / calls:.2%}"
     )
 
 
 async def main() -> None:
-    """Run the job in each of the four ways."""
+    """Run the job with and without headers, with and without latency."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--amount", type=int, default=100_000, help="keys")
-    parser.add_argument("--burst", type=float, help="requests; a second's worth by default")
+    parser.add_argument("--burst", type=float, help="requests; default: one second's worth")
     options = parser.parse_args()
-    for stated in (False, True):
+    for headers in (False, True):
         for latency in (0.0, 0.05):
-            await job(options.amount, burst=options.burst, stated=stated, latency=latency)
+            await job(options.amount, burst=options.burst, headers=headers, latency=latency)
 
 
 if __name__ == "__main__":

@@ -1,12 +1,11 @@
-"""The emulator at 1,000,000 keys: how long a page of 100 takes, HTTP included.
+"""The emulator at 1,000,000 keys: the time of a page of 100, HTTP included.
 
     pip install ".[emulator]"
     python benchmarks/pages.py [--quick] [--json FILE]
 
-One request at a time by a bare aiohttp client, the emulator in another process. All keys have the
-same provider, so that its filter matches every one; each has a Discord ID of its own. The deep
-pages are read in order, as a walk reads them: a first jump into the deep is slower, and not
-counted.
+A bare aiohttp client sends one request at a time; the emulator runs in another process. All keys
+have the same provider, so that its filter matches all of them, and different Discord IDs. Deep
+pages are read in order, as in a walk: the first jump to a deep page is slower and not counted.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ MAX_MEDIAN = 10.0  # ms
 
 
 async def milliseconds(url: str, queries: list[str]) -> list[float]:
-    """Time a page for each query, after one that is not counted."""
+    """Time a page for each query; the first one is not counted."""
     found = []
     async with aiohttp.ClientSession(headers=_bench.HEADERS) as session:
         for query in queries:
@@ -39,15 +38,15 @@ async def milliseconds(url: str, queries: list[str]) -> list[float]:
 
 
 def figure(name: str, samples: list[float]) -> _bench.Figure:
-    """Judge the median; the slowest are shown beside it."""
+    """Compare the median with the limit; the slowest pages are shown beside it."""
     middle = statistics.median(samples)
-    late = statistics.quantiles(samples, n=100)[98]
-    shown = f"{middle:.2f} ms (99th of 100: {late:.2f}, longest: {max(samples):.2f})"
+    p99 = statistics.quantiles(samples, n=100)[98]
+    shown = f"{middle:.2f} ms (p99: {p99:.2f}, max: {max(samples):.2f})"
     return _bench.Figure(name, shown, "-", middle, MAX_MEDIAN, "ms", {"ours": samples})
 
 
 def main() -> int:
-    """Seed, ask, judge."""
+    """Measure and print; return 1 if a limit is exceeded."""
     options = _bench.arguments(__doc__).parse_args()
     keys = 20_000 if options.quick else KEYS
     deep = keys // PAGE * 9 // 10 - REQUESTS // 2

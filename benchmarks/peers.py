@@ -1,14 +1,15 @@
-"""The client against what else its users could use, in one run on one server.
+"""The client against its alternatives, in one run on one server.
 
     pip install ".[emulator]"
     python benchmarks/peers.py [--quick] [--rounds N] [--without-generated] [--only NAME]
                                [--json FILE] [--svg FILE]
 
-Beside the SDK: loops over aiohttp and httpx by hand, and the clients that openapi-python-client and
-openapi-generator generate from the bundled contract, now, in temporary virtual environments (for
-that it needs an index of packages, and Java; what can't be had is left out). Each client is a
-process of its own, the server is another one with canned answers. Every round runs each client
-once, in another order. Figures are medians with their spread; a ratio is the median of the rounds'.
+The alternatives are hand-written loops over aiohttp and httpx, and the clients that
+openapi-python-client and openapi-generator generate from the bundled contract, in temporary virtual
+environments. That needs a package index, and Java; unavailable clients are skipped. Each client has
+its own process; the server is another process with canned responses. Every round runs each client
+once, in a different order. Figures are medians with their spread; a ratio is the median of the
+rounds' ratios.
 """
 
 from __future__ import annotations
@@ -32,24 +33,24 @@ IMPORT_ROUNDS = 15
 
 
 def main() -> int:
-    """Measure, print, and say by the exit code whether all limits are kept.
+    """Measure and print; return 1 if a limit is exceeded.
 
-    A quick run is too small to judge by: it only says whether all clients did their jobs.
+    A quick run is too small for the limits: it only checks that all clients work.
     """
-    options = _options().parse_args()
+    options = _make_parser().parse_args()
     count = options.rounds or (QUICK_ROUNDS if options.quick else ROUNDS)
-    wanted = [s for s in rounds.scenarios(quick=options.quick) if _is_wanted(options, s.name)]
-    with _folder(options.environments) as folder, server.running() as address:
-        clients = _clients(folder, generated=not options.without_generated)
+    wanted = [s for s in rounds.scenarios(quick=options.quick) if _is_selected(options, s.name)]
+    with _open_folder(options.environments) as folder, server.running() as address:
+        clients = _prepare_clients(folder, generated=not options.without_generated)
         samples = rounds.time_all(clients, wanted, address, count, rounds.say)
-        if _is_wanted(options, "memory"):
-            few = max(1, count // 3)
+        if _is_selected(options, "memory"):
+            memory_rounds = max(1, count // 3)
             samples |= rounds.peaks(
-                clients, address, rounds=few, quick=options.quick, say=rounds.say
+                clients, address, rounds=memory_rounds, quick=options.quick, say=rounds.say
             )
-        if _is_wanted(options, "import"):
-            often = count if options.quick else IMPORT_ROUNDS
-            samples |= rounds.imports(_to_import(clients), often, rounds.say)
+        if _is_selected(options, "import"):
+            import_rounds = count if options.quick else IMPORT_ROUNDS
+            samples |= rounds.imports(_to_import(clients), import_rounds, rounds.say)
         versions = {name: found.versions() for name, found in clients.items()}
     figures = results.figures(samples)
     document = {
@@ -64,16 +65,18 @@ def main() -> int:
         options.json.write_text(json.dumps(document, indent=1) + "\n", "utf-8")
     if options.svg:
         options.svg.write_text(chart.draw(samples, results.machine(), versions), "utf-8")
-    missed = _bench.report("limits", figures, None)
-    return 0 if options.quick else missed
+    status = _bench.report("limits", figures, None)
+    return 0 if options.quick else status
 
 
-def _options() -> ArgumentParser:
+def _make_parser() -> ArgumentParser:
     parser = _bench.arguments(__doc__)
     parser.add_argument("--svg", type=Path, metavar="FILE", help="draw the results into FILE")
-    parser.add_argument("--rounds", type=int, metavar="N", help=f"how many, {ROUNDS} by default")
     parser.add_argument(
-        "--without-generated", action="store_true", help="leave the generated clients out"
+        "--rounds", type=int, metavar="N", help=f"the number of rounds, by default {ROUNDS}"
+    )
+    parser.add_argument(
+        "--without-generated", action="store_true", help="skip the generated clients"
     )
     parser.add_argument(
         "--environments", type=Path, metavar="DIR", help="keep the peers' environments in DIR"
@@ -83,17 +86,17 @@ def _options() -> ArgumentParser:
         action="append",
         metavar="NAME",
         choices=[s.name for s in rounds.scenarios(quick=True)] + ["memory", "import"],
-        help="measure only this: %(choices)s; may be repeated",
+        help="measure only this: %(choices)s; repeatable",
     )
     return parser
 
 
-def _is_wanted(options: Namespace, name: str) -> bool:
+def _is_selected(options: Namespace, name: str) -> bool:
     return options.only is None or name in options.only
 
 
 @contextlib.contextmanager
-def _folder(given: Path | None) -> Iterator[Path]:
+def _open_folder(given: Path | None) -> Iterator[Path]:
     if given is not None:
         given.mkdir(parents=True, exist_ok=True)
         yield given.resolve()
@@ -102,8 +105,8 @@ def _folder(given: Path | None) -> Iterator[Path]:
             yield Path(folder)
 
 
-def _clients(folder: Path, *, generated: bool) -> dict[str, Environment]:
-    """Prepare all clients that can be had here, ours first."""
+def _prepare_clients(folder: Path, *, generated: bool) -> dict[str, Environment]:
+    """Prepare all clients that are available here, ours first."""
     found = {"ours": environments.ours()}
     found |= dict.fromkeys(("bytes", "semaphore", "serial", "session"), environments.bare())
     peers: dict[str, Callable[[Path], Environment]] = {"httpx": environments.with_httpx}
@@ -114,12 +117,12 @@ def _clients(folder: Path, *, generated: bool) -> dict[str, Environment]:
         try:
             found[name] = prepare(folder)
         except UnavailableError as error:
-            rounds.say(f"Left out: {results.NAMES[name]}: {error}")
+            rounds.say(f"Skipped: {results.NAMES[name]}: {error}")
     return found
 
 
 def _to_import(clients: dict[str, Environment]) -> dict[str, Environment]:
-    """Leave out the loops that import the same as another one."""
+    """Skip the loops that import the same module as another one."""
     alike = ("bytes", "semaphore", "session")
     return {name: found for name, found in clients.items() if name not in alike}
 

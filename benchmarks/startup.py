@@ -3,8 +3,8 @@
     pip install .
     python benchmarks/startup.py [--quick] [--json FILE]
 
-Whole processes, in turn. Also checks that the import brings neither an extra's libraries nor
-cattrs, which only the first request needs.
+Whole processes, in turn. Also checks that the import loads neither the extras' libraries nor
+cattrs, which few responses need.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ ROUNDS = 31
 
 
 def python(code: str) -> float:
-    """Time a process that runs this code."""
+    """Time a process that runs some code."""
     begin = time.perf_counter()
     subprocess.run([sys.executable, "-c", code], check=True)
     return time.perf_counter() - begin
 
 
 def unwanted() -> _bench.Figure:
-    """Count the modules that the import should not have brought."""
+    """Count the modules that the import should not load."""
     code = f"import junkie_async, sys; print(*sys.modules.keys() & set({UNWANTED!r}))"
     command = [sys.executable, "-c", code]
     found = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.split()
@@ -45,10 +45,10 @@ def unwanted() -> _bench.Figure:
 
 
 def main() -> int:
-    """Measure, print, and say by the exit code whether all limits are kept."""
+    """Measure and print; return 1 if a limit is exceeded."""
     options = _bench.arguments(__doc__).parse_args()
     imports = [lambda: python("import junkie_async"), lambda: python("import aiohttp")]
-    _bench.alternate(1, *imports)  # the first run writes the byte code
+    _bench.alternate(1, *imports)  # the first run compiles the modules
     samples = _bench.alternate(5 if options.quick else ROUNDS, *imports)
     figure = _bench.ratio("whole process", *samples, MAX_TIME_RATIO, scale=1000, unit="ms")
     return _bench.report("startup", [figure, unwanted()], options.json)

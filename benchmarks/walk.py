@@ -1,14 +1,14 @@
-"""A walk over 100,000 keys: its time, its memory and its CPU against a bare aiohttp loop.
+"""A walk over 100,000 keys: time, memory and CPU against a bare aiohttp loop.
 
     pip install ".[emulator]"
     python benchmarks/walk.py [--quick] [--json FILE]
 
-Time: 50 ms a request and 4 pages in flight, against a loop that keeps 4 requests in flight and
-only reads their bytes. Memory: the peak of a process that walks 100,000 keys, over that of one that
-walks 5,000. CPU: of the thread that runs the event loop, per key, against a serial loop that
-iterates over the dicts of ``await response.json()``. The server is another process; it works while
-the client reads ahead but rests while the serial loop decodes. So where the machine's cores are
-hyperthreads of one, the CPU figure tells against the client.
+Time: 50 ms per request and 4 pages in flight, against a loop that keeps 4 requests in flight and
+only reads their bytes. Memory: the peak of a process that walks 100,000 keys, minus that of one
+that walks 5,000. CPU: of the event loop's thread, per key, against a serial loop that iterates over
+the dicts of ``await response.json()``. The server is another process; it is busy while the client
+prefetches, but idle while the serial loop decodes. On hyperthreads of one core the CPU figure is
+therefore biased against the client.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ async def bare_json(url: str, keys: int) -> None:
 
 
 def walk_time(keys: int, rounds: int) -> _bench.Figure:
-    """Compare the wall time of a walk with that of reading the bytes."""
+    """Compare the wall time of a walk with that of only reading the bytes."""
     with _bench.server(keys=keys, latency=LATENCY) as url:
         samples = _bench.alternate(
             rounds,
@@ -100,7 +100,7 @@ def walk_cpu(keys: int, rounds: int) -> _bench.Figure:
 
 
 def walk_memory(keys: int, rounds: int) -> list[_bench.Figure]:
-    """Compare the peaks of two walks, one many times as long as the other."""
+    """Compare the peak memory of a short and a long walk."""
     peaks: dict[tuple[str, int], list[float]] = {}
     for count in (FEW_KEYS, keys):
         with _bench.server(keys=count) as url:
@@ -125,7 +125,7 @@ def walk_memory(keys: int, rounds: int) -> list[_bench.Figure]:
 
 
 def probe(kind: str, url: str, keys: int) -> None:
-    """Walk in this process, and print the peak of its memory in MB."""
+    """Walk in this process and print its peak memory in MB."""
     if kind == "allocated":
         tracemalloc.start()
     asyncio.run(ours(url, keys))
@@ -145,7 +145,7 @@ def _peak_resident() -> int:
 
 
 def main() -> int:
-    """Measure, print, and say by the exit code whether all limits are kept."""
+    """Measure and print; return 1 if a limit is exceeded."""
     options = _bench.arguments(__doc__).parse_args()
     keys = KEYS // 10 if options.quick else KEYS
     figures = [
@@ -153,7 +153,7 @@ def main() -> int:
         walk_cpu(CPU_KEYS, 3 if options.quick else CPU_ROUNDS),
         *walk_memory(keys, 1 if options.quick else MEMORY_ROUNDS),
     ]
-    title = f"walk: list(prefetch={PREFETCH}), {LATENCY * 1000:.0f} ms a request"
+    title = f"walk: list(prefetch={PREFETCH}), {LATENCY * 1000:.0f} ms per request"
     return _bench.report(title, figures, options.json)
 
 

@@ -1,1 +1,1 @@
-"""The parts of ``peers.py``, which compares the client with what else its users could use."""
+"""The parts of ``peers.py``, which compares the client with its alternatives."""

@@ -1,4 +1,4 @@
-"""The results as a picture: bars in an SVG that needs no library and follows the reader's theme."""
+"""Draw the results as an SVG bar chart, without a library, in the reader's light or dark theme."""
 
 from __future__ import annotations
 
@@ -36,11 +36,17 @@ line { stroke: #57606a; stroke-width: 1 }
 """
 
 _PANELS: tuple[tuple[str, str, str, float, str], ...] = (
-    ("walk", "loop", "Walk: CPU of the event loop, a key", 1e6 / 100, "µs"),
-    ("walk_50ms", "wall", "Walk at 50 ms a request: time, a page of 100 keys", 1e3, "ms"),
-    ("create", "loop", "Batch create: CPU of the event loop, a call of 100 keys", 1e6, "µs"),
-    ("create_50ms", "wall", "Batch create at 50 ms a request: time, a call of 100 keys", 1e3, "ms"),
-    ("delete", "loop", "Bulk delete: CPU of the event loop, a call of 1,000 keys", 1e6, "µs"),
+    ("walk", "loop", "Walk: CPU of the event loop, per key", 1e6 / 100, "µs"),
+    ("walk_50ms", "wall", "Walk at 50 ms per request: time per page of 100 keys", 1e3, "ms"),
+    ("create", "loop", "Batch create: CPU of the event loop, per call of 100 keys", 1e6, "µs"),
+    (
+        "create_50ms",
+        "wall",
+        "Batch create at 50 ms per request: time per call of 100 keys",
+        1e3,
+        "ms",
+    ),
+    ("delete", "loop", "Bulk delete: CPU of the event loop, per call of 1,000 keys", 1e6, "µs"),
     ("memory_walk", "1000000", "Walk of 1,000,000 keys: peak memory", 1.0, "MB"),
     ("import", "wall", "Import", 1e3, "ms"),
 )
@@ -51,9 +57,9 @@ def draw(
     machine: Mapping[str, Any],
     versions: Mapping[str, Mapping[str, str]],
 ) -> str:
-    """Draw a panel for each comparison that was made.
+    """Draw a panel for each measured comparison.
 
-    A bar is the median, the line across its end goes from the least to the most.
+    A bar is the median; the line across its end is the range.
     """
     parts: list[str] = []
     y = TOP
@@ -62,29 +68,29 @@ def draw(
         if clients:
             rounds = max(map(len, clients.values()))
             head = f"{title} ({unit}, less is better; median of {rounds})"
-            parts += _panel(y, head, clients, scale, unit)
+            parts += _draw_panel(y, head, clients, scale, unit)
             y += GAP + ROW * len(clients)
-    notes = _notes(machine, versions)
+    notes = _describe_run(machine, versions)
     for index, note in enumerate(notes):
-        parts.append(_text(16, y + 4 + 17 * index, note, "note"))
+        parts.append(_draw_text(16, y + 4 + 17 * index, note, "note"))
     height = y + 17 * len(notes) + 4
-    how = "one server, alternating rounds; a bar is the median, a line goes from least to most"
+    how = "one server, alternating rounds; a bar is the median, a line is the range"
     size = f'viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" height="{height}"'
     lines = [
         f'<svg xmlns="http://www.w3.org/2000/svg" {size} role="img" aria-label="{_TITLE}">',
         f"<style>{_STYLE}</style>",
-        _text(16, 26, _TITLE, "title"),
-        _text(16, 44, how, "note"),
+        _draw_text(16, 26, _TITLE, "title"),
+        _draw_text(16, 44, how, "note"),
         *parts,
         "</svg>\n",
     ]
     return "\n".join(lines)
 
 
-def _panel(
+def _draw_panel(
     y: int, title: str, clients: Mapping[str, list[float]], scale: float, unit: str
 ) -> list[str]:
-    parts = [_text(16, y + 12, title, "head")]
+    parts = [_draw_text(16, y + 12, title, "head")]
     widest = max(max(series) for series in clients.values()) * scale
     for index, (client, series) in enumerate(clients.items()):
         top = y + 20 + ROW * index
@@ -99,16 +105,18 @@ def _panel(
         beside = "" if client == "ours" else f" ({times:.2f} x ours)"
         size = f'width="{end - NAME:.1f}" height="{ROW - 5}"'
         parts += [
-            _text(NAME - 8, centre + 4, NAMES[client], kind, anchor="end"),
+            _draw_text(NAME - 8, centre + 4, NAMES[client], kind, anchor="end"),
             f'<rect class="{kind}" x="{NAME}" y="{top}" {size} rx="2"/>',
             f'<line x1="{start:.1f}" y1="{centre}" x2="{tip:.1f}" y2="{centre}"/>',
-            _text(max(tip, end) + 8, centre + 4, shown + beside, kind),
+            _draw_text(max(tip, end) + 8, centre + 4, shown + beside, kind),
         ]
     return parts
 
 
-def _notes(machine: Mapping[str, Any], versions: Mapping[str, Mapping[str, str]]) -> list[str]:
-    """Say what it was measured on and with."""
+def _describe_run(
+    machine: Mapping[str, Any], versions: Mapping[str, Mapping[str, str]]
+) -> list[str]:
+    """Describe the machine and the versions."""
     found: dict[str, str] = {}
     for packages in versions.values():
         found = dict(packages) | found
@@ -117,6 +125,6 @@ def _notes(machine: Mapping[str, Any], versions: Mapping[str, Mapping[str, str]]
     return [f"{machine['date']}: {where}", *textwrap.wrap(with_, 120, break_on_hyphens=False)]
 
 
-def _text(x: float, y: float, words: str, kind: str = "", *, anchor: str = "start") -> str:
+def _draw_text(x: float, y: float, text: str, kind: str = "", *, anchor: str = "start") -> str:
     place = f'x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}"'
-    return f'<text class="{kind}" {place}>{escape(words)}</text>'
+    return f'<text class="{kind}" {place}>{escape(text)}</text>'

@@ -1,11 +1,10 @@
-"""One client in a process of its own: does the jobs that it is told on its standard input.
+"""One client in its own process: runs the jobs that it reads from standard input.
 
     python -m _peers.child CLIENT
 
-Each line in is a job as JSON, each line out what it took: wall time, the CPU of the event loop's
-thread and of the whole process in seconds, the process's peak of memory so far in MB. A client is a
-module of this package with a class that has the three jobs; what it counts is checked here, and
-what it sends is checked by the server.
+Each input line is a job as JSON, each output line its cost: wall time, CPU of the event loop's
+thread and of the whole process in seconds, and the process' peak memory so far in MB. A client is a
+class in a module of this package. Its counts are checked here, its requests by the server.
 """
 
 from __future__ import annotations
@@ -26,19 +25,19 @@ FIRST_ID = 1
 
 
 class Client(Protocol):
-    """What every client does. Each job opens what it needs, and closes it."""
+    """The jobs of every client. Each job opens and closes its own resources."""
 
     async def walk(self, url: str, pages: int) -> int:
-        """Walk all keys, and give their number."""
+        """Walk all keys and return their number."""
 
     async def create(self, url: str, calls: int) -> int:
-        """Create batches of `BATCH` keys, and give the number of keys in the answers."""
+        """Create batches of `BATCH` keys and return the number of keys in the responses."""
 
     async def delete(self, url: str, ids: range) -> int:
-        """Delete keys, `BULK` a call, and give the number that the answers say."""
+        """Delete keys, `BULK` per call, and return the number that the responses report."""
 
-    async def delete_stream(self, url: str, ids: AsyncIterator[int]) -> int:
-        """The same of an async iterator."""
+    async def delete_stream_ids(self, url: str, ids: AsyncIterator[int]) -> int:
+        """Delete the keys of an async iterator."""
 
 
 CLIENTS = {
@@ -54,7 +53,7 @@ CLIENTS = {
 
 
 async def chunks(ids: AsyncIterator[int]) -> AsyncIterator[list[int]]:
-    """Cut a stream of IDs into lists for one call each, for clients that have no such thing."""
+    """Split a stream of IDs into one list per call, for clients that can't."""
     chunk: list[int] = []
     async for key_id in ids:
         chunk.append(key_id)
@@ -65,15 +64,15 @@ async def chunks(ids: AsyncIterator[int]) -> AsyncIterator[list[int]]:
         yield chunk
 
 
-async def _stream(ids: range) -> AsyncIterator[int]:
+async def _stream_ids(ids: range) -> AsyncIterator[int]:
     for key_id in ids:
         yield key_id
 
 
-def _job(
+def _find_job(
     client: Client, name: str, url: str, calls: int
 ) -> tuple[Callable[[], Awaitable[int]], int]:
-    """Give a job, and what it must count."""
+    """Return a job and the number it must count."""
     ids = range(FIRST_ID, FIRST_ID + calls * BULK)
     match name:
         case "walk":
@@ -83,21 +82,21 @@ def _job(
         case "delete":
             return lambda: client.delete(url, ids), calls * BULK
         case "delete_stream":
-            return lambda: client.delete_stream(url, _stream(ids)), calls * BULK
-    raise ValueError(f"there is no job {name!r}")
+            return lambda: client.delete_stream_ids(url, _stream_ids(ids)), calls * BULK
+    raise ValueError(f"unknown job {name!r}")
 
 
-async def _measure(job: Callable[[], Awaitable[int]], expected: int) -> dict[str, float]:
+async def _measure_job(job: Callable[[], Awaitable[int]], expected: int) -> dict[str, float]:
     begin = time.perf_counter(), time.thread_time(), time.process_time()
     count = await job()
     end = time.perf_counter(), time.thread_time(), time.process_time()
     if count != expected:
-        raise AssertionError(f"{count} keys were counted instead of {expected}")
+        raise AssertionError(f"expected {expected} keys, counted {count}")
     return dict(zip(("wall", "loop", "process"), map(float.__sub__, end, begin), strict=True))
 
 
 def peak_resident() -> int:
-    """Tell the most bytes of memory that this process had so far."""
+    """Return the peak resident memory of this process in bytes."""
     try:  # ru_maxrss is inherited: it may be the peak of the process that started this one
         status = Path("/proc/self/status").read_text("ascii")
     except OSError:
@@ -109,14 +108,14 @@ def peak_resident() -> int:
 
 
 def main() -> None:
-    """Do jobs until there are no more."""
+    """Run jobs until the input ends."""
     module, name = CLIENTS[sys.argv[1]]
     client: Client = getattr(importlib.import_module(f"{__package__}.{module}"), name)()
     for line in sys.stdin:
-        order = json.loads(line)
-        job, expected = _job(client, order["job"], order["url"], order["calls"])
+        request = json.loads(line)
+        job, expected = _find_job(client, request["job"], request["url"], request["calls"])
         gc.collect()
-        taken = asyncio.run(_measure(job, expected))
+        taken = asyncio.run(_measure_job(job, expected))
         print(json.dumps(taken | {"peak": peak_resident() / 2**20}), flush=True)
 
 

@@ -1,4 +1,4 @@
-"""Loops over aiohttp by hand: in turn, with a semaphore, a session per call, and bytes only."""
+"""Hand-written aiohttp loops: serial, concurrent, a session per call, and bytes only."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ WALKING, CREATING, DELETING = 4, 8, 4
 
 
 def slices(ids: range) -> Iterator[list[int]]:
-    """Cut IDs into lists for one call each."""
+    """Split IDs into one list per call."""
     return (list(ids[first : first + BULK]) for first in range(0, len(ids), BULK))
 
 
@@ -32,10 +32,10 @@ class Serial:
         async with self._session() as session:
             while page <= pages:
                 async with session.get(f"{url}/keys?page={page}&limit={PAGE}") as response:
-                    answer = await response.json()
-                for _ in answer["keys"]:
+                    body = await response.json()
+                for _ in body["keys"]:
                     count += 1
-                pages = answer["pagination"]["totalPages"]
+                pages = body["pagination"]["totalPages"]
                 page += 1
         return count
 
@@ -56,7 +56,7 @@ class Serial:
         return count
 
     async def delete_stream(self, url: str, ids: AsyncIterator[int]) -> int:
-        """Post lists of IDs, cut from a stream."""
+        """Post lists of IDs from a stream."""
         count = 0
         async with self._session() as session:
             async for chunk in chunks(ids):
@@ -87,10 +87,10 @@ class SessionPerCall:
                 aiohttp.ClientSession(headers=HEADERS) as session,
                 session.get(f"{url}/keys?page={page}&limit={PAGE}") as response,
             ):
-                answer = await response.json()
-            for _ in answer["keys"]:
+                body = await response.json()
+            for _ in body["keys"]:
                 count += 1
-            pages = answer["pagination"]["totalPages"]
+            pages = body["pagination"]["totalPages"]
             page += 1
         return count
 
@@ -111,7 +111,7 @@ class SessionPerCall:
         return count
 
     async def delete_stream(self, url: str, ids: AsyncIterator[int]) -> int:
-        """Post lists of IDs, cut from a stream."""
+        """Post lists of IDs from a stream."""
         count = 0
         async for chunk in chunks(ids):
             async with aiohttp.ClientSession(headers=HEADERS) as session:
@@ -134,8 +134,8 @@ class Concurrent:
             nonlocal count
             for address in urls:
                 async with session.get(address) as response:
-                    answer = await response.json()
-                for _ in answer["keys"]:
+                    body = await response.json()
+                for _ in body["keys"]:
                     count += 1
 
         async with aiohttp.ClientSession(headers=HEADERS) as session:
@@ -149,8 +149,8 @@ class Concurrent:
         async def work(session: aiohttp.ClientSession) -> None:
             nonlocal count
             for _ in left:
-                answer = await _post(session, f"{url}/keys/batch", FIELDS)
-                count += len(answer["keys"])
+                body = await _post(session, f"{url}/keys/batch", FIELDS)
+                count += len(body["keys"])
 
         async with aiohttp.ClientSession(headers=HEADERS) as session:
             await asyncio.gather(*(work(session) for _ in range(CREATING)))
@@ -163,15 +163,15 @@ class Concurrent:
         async def work(session: aiohttp.ClientSession) -> None:
             nonlocal count
             for chunk in left:
-                answer = await _delete(session, url, chunk)
-                count += answer["deleted"]
+                body = await _delete(session, url, chunk)
+                count += body["deleted"]
 
         async with aiohttp.ClientSession(headers=HEADERS) as session:
             await asyncio.gather(*(work(session) for _ in range(DELETING)))
         return count
 
     async def delete_stream(self, url: str, ids: AsyncIterator[int]) -> int:
-        """Post lists of IDs, cut from a stream."""
+        """Post lists of IDs from a stream."""
         left, turn, count = chunks(ids), asyncio.Lock(), 0
 
         async def work(session: aiohttp.ClientSession) -> None:
@@ -181,8 +181,8 @@ class Concurrent:
                     chunk = await anext(left, None)
                 if chunk is None:
                     return
-                answer = await _delete(session, url, chunk)
-                count += answer["deleted"]
+                body = await _delete(session, url, chunk)
+                count += body["deleted"]
 
         async with aiohttp.ClientSession(headers=HEADERS) as session:
             await asyncio.gather(*(work(session) for _ in range(DELETING)))
@@ -190,7 +190,7 @@ class Concurrent:
 
 
 class Bytes:
-    """The floor: as many requests in flight, bodies made beforehand, answers read and dropped.
+    """The floor: as many requests in flight, prepared bodies, responses read and discarded.
 
     What it counts is taken from the bytes without decoding them.
     """
@@ -213,8 +213,8 @@ class Bytes:
     async def create(self, url: str, calls: int) -> int:
         """Post batches."""
         body = json.dumps(FIELDS).encode()
-        answers = await _exchange(f"{url}/keys/batch", (body for _ in range(calls)), CREATING)
-        return answers * BATCH
+        responses = await _exchange(f"{url}/keys/batch", (body for _ in range(calls)), CREATING)
+        return responses * BATCH
 
     async def delete(self, url: str, ids: range) -> int:
         """Post lists of IDs."""
@@ -222,21 +222,21 @@ class Bytes:
         return await _exchange(f"{url}/keys/bulk-delete", iter(bodies), DELETING) * BULK
 
     async def delete_stream(self, url: str, ids: AsyncIterator[int]) -> int:
-        """Not in turn with the stream: it would no longer be the floor."""
+        """Not implemented: with a stream it would not be the floor."""
         raise NotImplementedError
 
 
 async def _exchange(url: str, bodies: Iterator[bytes], in_flight: int) -> int:
-    answers = 0
+    responses = 0
 
     async def work(session: aiohttp.ClientSession) -> None:
-        nonlocal answers
+        nonlocal responses
         for body in bodies:
             async with session.post(url, data=body) as response:
                 await response.read()
-                answers += response.ok
+                responses += response.ok
 
     headers = HEADERS | {"Content-Type": "application/json"}
     async with aiohttp.ClientSession(headers=headers) as session:
         await asyncio.gather(*(work(session) for _ in range(in_flight)))
-    return answers
+    return responses

@@ -1,4 +1,4 @@
-"""A loop over httpx by hand: one client, one request after the other, ``response.json()``."""
+"""A hand-written httpx loop: one client, one request after the other, ``response.json()``."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from .child import chunks
 from .server import API_KEY, BATCH, BULK, PAGE, PROVIDER
 
-httpx: Any = importlib.import_module("httpx")  # it is no dependency of the project's
+httpx: Any = importlib.import_module("httpx")  # not a dependency of the project
 
 FIELDS = {"provider_id": PROVIDER, "amount": BATCH, "validity_minutes": 60, "hwid_limit": 1}
 
@@ -22,10 +22,10 @@ class Httpx:
         count, page = 0, 1
         async with self._client(url) as client:
             while page <= pages:
-                answer = (await client.get("/keys", params={"page": page, "limit": PAGE})).json()
-                for _ in answer["keys"]:
+                body = (await client.get("/keys", params={"page": page, "limit": PAGE})).json()
+                for _ in body["keys"]:
                     count += 1
-                pages = answer["pagination"]["totalPages"]
+                pages = body["pagination"]["totalPages"]
                 page += 1
         return count
 
@@ -46,7 +46,7 @@ class Httpx:
         return count
 
     async def delete_stream(self, url: str, ids: AsyncIterator[int]) -> int:
-        """Post lists of IDs, cut from a stream."""
+        """Post lists of IDs from a stream."""
         count = 0
         async with self._client(url) as client:
             async for chunk in chunks(ids):
@@ -58,5 +58,5 @@ class Httpx:
 
 
 async def _delete(client: Any, ids: list[int]) -> int:
-    answer = (await client.post("/keys/bulk-delete", json={"keys": ids})).json()
-    return int(answer["deleted"])
+    body = (await client.post("/keys/bulk-delete", json={"keys": ids})).json()
+    return int(body["deleted"])

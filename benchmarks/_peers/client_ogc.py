@@ -1,4 +1,4 @@
-"""What openapi-generator (``python``, asyncio) makes of the contract, called as its README says."""
+"""The client of openapi-generator (``python``, asyncio), used as its README says."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ class Generated:
         async with self._open(url) as client:
             keys = _package.KeysApi(client)
             while page <= pages:
-                answer = await keys.list_keys(page=page, limit=PAGE)
-                for _ in answer.keys:
+                response = await keys.list_keys(page=page, limit=PAGE)
+                for _ in response.keys:
                     count += 1
-                pages = answer.pagination.total_pages
+                pages = response.pagination.total_pages
                 page += 1
         return count
 

@@ -1,4 +1,4 @@
-"""What openapi-python-client makes of the contract, called as its README says."""
+"""The client of openapi-python-client, used as its README says."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ class Generated:
         count, page = 0, 1
         async with self._open(url) as client:
             while page <= pages:
-                answer = await _list.asyncio(client=client, page=page, limit=PAGE)
-                for _ in answer.keys:
+                response = await _list.asyncio(client=client, page=page, limit=PAGE)
+                for _ in response.keys:
                     count += 1
-                pages = answer.pagination.total_pages
+                pages = response.pagination.total_pages
                 page += 1
         return count
 

@@ -1,4 +1,4 @@
-"""junkie_async, as its README uses it, with its defaults."""
+"""junkie_async with its defaults."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .server import API_KEY, BATCH, PROVIDER
 class Ours:
     """4 pages ahead, 8 batches or 4 deletions in flight."""
 
-    async def walk(self, url: str, pages: int) -> int:  # noqa: ARG002 - it finds the end itself
+    async def walk(self, url: str, pages: int) -> int:  # noqa: ARG002 - the pager finds the end
         """Walk all keys."""
         count = 0
         async with JunkieClient(API_KEY, base_url=url) as client:

@@ -1,4 +1,4 @@
-"""Samples to figures: medians, spreads, ratios, and the limits that are promised."""
+"""From samples to figures: medians, spreads, ratios and limits."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .rounds import Samples, Scenario
 NAMES = {
     "ours": "junkie_async",
     "bytes": "aiohttp, bytes only (the floor)",
-    "semaphore": "aiohttp + json(), in flight likewise",
+    "semaphore": "aiohttp + json(), concurrent",
     "serial": "aiohttp + json(), one by one",
     "session": "aiohttp + json(), a session per call",
     "httpx": "httpx + json(), one by one",
@@ -28,10 +28,10 @@ GENERATED = ("opc", "ogc")
 
 
 def machine() -> dict[str, Any]:
-    """Describe what the figures were measured on, without saying whose it is."""
+    """Describe the machine, without anything that identifies its owner."""
     return {
         "date": datetime.now(UTC).date().isoformat(),
-        "cpu": _cpu(),
+        "cpu": _cpu_name(),
         "cores": os.cpu_count(),
         "load": round(os.getloadavg()[0], 1) if hasattr(os, "getloadavg") else None,
         "system": f"{platform.system()} {platform.machine()}",
@@ -39,7 +39,7 @@ def machine() -> dict[str, Any]:
     }
 
 
-def _cpu() -> str:
+def _cpu_name() -> str:
     try:
         lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
     except OSError:
@@ -49,7 +49,7 @@ def _cpu() -> str:
 
 
 def summary(samples: Samples) -> dict[str, dict[str, dict[str, dict[str, Any]]]]:
-    """Give each series its median and spread, and how it compares with ours, round by round."""
+    """Return the median, the spread and the ratio to ours of each series."""
     return {
         scenario: {
             metric: {
@@ -57,7 +57,7 @@ def summary(samples: Samples) -> dict[str, dict[str, dict[str, dict[str, Any]]]]
                     "median": statistics.median(series),
                     "min": min(series),
                     "max": max(series),
-                    "times_ours": _ratio(series, clients["ours"]),
+                    "times_ours": _median_ratio(series, clients["ours"]),
                     "samples": series,
                 }
                 for client, series in clients.items()
@@ -68,39 +68,41 @@ def summary(samples: Samples) -> dict[str, dict[str, dict[str, dict[str, Any]]]]
     }
 
 
-def _ratio(series: list[float], other: list[float]) -> float:
-    """Compare round by round: those of a round have more in common than two medians."""
+def _median_ratio(series: list[float], other: list[float]) -> float:
+    """Return the median of the rounds' ratios; see `_bench.ratio`."""
     return statistics.median(mine / theirs for mine, theirs in zip(series, other, strict=True))
 
 
 def figures(samples: Samples) -> list[_bench.Figure]:
-    """Judge what is promised, as far as it was measured."""
+    """Compare with the limits, as far as measured."""
     found = []
     walk = samples.get("walk", {})
     loop, process = walk.get("loop", {}), walk.get("process", {})
     for rival, limit in (("serial", 0.65), *((name, 0.20) for name in GENERATED)):
         if rival in loop:
-            name = f"walk, loop CPU a key, against {NAMES[rival]}"
-            found.append(_figure(name, loop, rival, limit, 1e6 / 100, "us"))
+            name = f"walk, loop CPU per key, against {NAMES[rival]}"
+            found.append(_ratio_figure(name, loop, rival, limit, 1e6 / 100, "us"))
     if "serial" in process:
-        name = f"walk, process CPU a key, against {NAMES['serial']}"
-        found.append(_figure(name, process, "serial", 1.0, 1e6 / 100, "us"))
-    for scenario, what in (("walk_50ms", "a page"), ("create_50ms", "a batch")):
+        name = f"walk, process CPU per key, against {NAMES['serial']}"
+        found.append(_ratio_figure(name, process, "serial", 1.0, 1e6 / 100, "us"))
+    for scenario, what in (("walk_50ms", "per page"), ("create_50ms", "per batch")):
         if scenario in samples:
-            name = f"{scenario.partition('_')[0]}, 50 ms a request, wall {what}, against bytes"
-            found.append(_figure(name, samples[scenario]["wall"], "bytes", 1.08, 1e3, "ms"))
+            name = f"{scenario.partition('_')[0]}, 50 ms per request, wall {what}, against bytes"
+            found.append(_ratio_figure(name, samples[scenario]["wall"], "bytes", 1.08, 1e3, "ms"))
     memory = (f"memory_{job}" for job in ("walk", "delete_stream"))
-    found += [_growth(name, samples[name]) for name in memory if name in samples]
+    found += [_growth_figure(name, samples[name]) for name in memory if name in samples]
     return found
 
 
-def _figure(
+def _ratio_figure(
     name: str, clients: Mapping[str, list[float]], rival: str, limit: float, scale: float, unit: str
 ) -> _bench.Figure:
     return _bench.ratio(name, clients["ours"], clients[rival], limit, scale=scale, unit=unit)
 
 
-def _growth(scenario: str, by_amount: Mapping[str, Mapping[str, list[float]]]) -> _bench.Figure:
+def _growth_figure(
+    scenario: str, by_amount: Mapping[str, Mapping[str, list[float]]]
+) -> _bench.Figure:
     (few, small), (many, large) = by_amount.items()
     ours, other = large["ours"], small["ours"]
     return _bench.Figure(
@@ -115,29 +117,29 @@ def _growth(scenario: str, by_amount: Mapping[str, Mapping[str, list[float]]]) -
 
 
 def table(samples: Samples, wanted: Sequence[Scenario]) -> list[list[str]]:
-    """Set all medians and spreads in rows, for people."""
+    """Return all medians and spreads as rows of a table."""
     rows = [["what", "client", "median", "min to max", "x ours"]]
-    scales = {"wall": ("wall, ms a ", 1e3), "loop": ("loop CPU, us a ", 1e6)}
+    scales = {"wall": ("wall, ms per ", 1e3), "loop": ("loop CPU, us per ", 1e6)}
     for scenario in wanted:
-        for metric, (words, scale) in scales.items():
+        for metric, (measure, scale) in scales.items():
             if scenario.name in samples:
-                title = f"{scenario.title}: {words}{scenario.unit}"
-                rows += _rows(title, samples[scenario.name][metric], scale)
+                title = f"{scenario.title}: {measure}{scenario.unit}"
+                rows += _table_rows(title, samples[scenario.name][metric], scale)
     for scenario_name, metrics in samples.items():
         for metric, clients in metrics.items():
             if scenario_name.startswith("memory_"):
                 job = scenario_name.removeprefix("memory_")
-                rows += _rows(f"{job} of {int(metric):,} keys: peak, MB", clients, 1.0)
+                rows += _table_rows(f"{job} of {int(metric):,} keys: peak, MB", clients, 1.0)
             elif scenario_name == "import":
-                rows += _rows("import: wall, ms", clients, 1e3)
+                rows += _table_rows("import: wall, ms", clients, 1e3)
     return rows
 
 
-def _rows(title: str, clients: Mapping[str, list[float]], scale: float) -> list[list[str]]:
+def _table_rows(title: str, clients: Mapping[str, list[float]], scale: float) -> list[list[str]]:
     rows = []
     for client, series in clients.items():
         low, middle, high = (f(series) * scale for f in (min, statistics.median, max))
-        times = _ratio(series, clients["ours"])
+        times = _median_ratio(series, clients["ours"])
         spread = f"{low:,.2f} to {high:,.2f}"
         rows.append([title, NAMES[client], f"{middle:,.2f}", spread, f"{times:.2f}"])
         title = ""
@@ -145,7 +147,7 @@ def _rows(title: str, clients: Mapping[str, list[float]], scale: float) -> list[
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> str:
-    """Set rows in columns."""
+    """Return rows as text with aligned columns."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()

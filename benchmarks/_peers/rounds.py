@@ -1,4 +1,4 @@
-"""What is measured, and how: alternating rounds, each client in a process of its own."""
+"""Scenarios and their measurement: alternating rounds, each client in its own process."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import IO
 from .environments import HERE, Environment, child_environment
 
 Samples = dict[str, dict[str, dict[str, list[float]]]]
-"""By scenario, metric and client: one number a round."""
+"""By scenario, metric and client: one number per round."""
 
 
 @dataclass(frozen=True)
@@ -22,14 +22,14 @@ class Scenario:
     """One comparison.
 
     Attributes:
-        name: What it is called in the results.
-        title: What it is called for people.
-        job: What the clients are told to do.
-        milliseconds: The latency of an answer.
-        calls: How many requests it takes.
-        alone: How many it takes of clients that have one request in flight, where a latency would
-            have them wait for minutes. Figures are per call, so that they compare.
-        unit: What a call is.
+        name: Its name in the results.
+        title: Its title in the table.
+        job: The job of the clients.
+        milliseconds: The latency of a response.
+        calls: The number of requests.
+        alone: The number for clients with one request in flight, which with a latency would take
+            minutes for as many. Figures are per call, so they stay comparable.
+        unit: What a call transfers.
     """
 
     name: str
@@ -41,7 +41,7 @@ class Scenario:
     unit: str
 
     def calls_of(self, client: str) -> int:
-        """Tell how many calls a client makes."""
+        """Return how many calls a client makes."""
         return self.calls if client in AHEAD else self.alone
 
 
@@ -52,12 +52,12 @@ MEASURES = ("wall", "loop", "process")
 
 
 def scenarios(*, quick: bool) -> list[Scenario]:
-    """List what is timed: in a quick run the same, less of it."""
+    """Return the timed scenarios; a quick run has fewer calls."""
     fast, slow, alone = (60, 40, 8) if quick else (1000, 1000, 100)
     page, batch, bulk = "page of 100 keys", "batch of 100 keys", "bulk delete of 1,000 keys"
     return [
         Scenario("walk", "Walk", "walk", 0, fast, fast, page),
-        Scenario("walk_50ms", "Walk, 50 ms a request", "walk", 50, slow, alone, page),
+        Scenario("walk_50ms", "Walk, 50 ms per request", "walk", 50, slow, alone, page),
         Scenario("create", "Batch create", "create", 0, fast, fast, batch),
         Scenario("create_50ms", "Batch create, 50 ms", "create", 50, slow, alone, batch),
         Scenario("delete", "Bulk delete", "delete", 0, fast // 4, fast // 4, bulk),
@@ -65,7 +65,7 @@ def scenarios(*, quick: bool) -> list[Scenario]:
 
 
 class Process:
-    """A client that waits for jobs, until it is closed."""
+    """A client process that waits for jobs until it is closed."""
 
     def __init__(self, client: str, environment: Environment) -> None:
         self.client = client
@@ -78,33 +78,37 @@ class Process:
             text=True,
         )
 
-    def do(self, job: str, url: str, calls: int) -> dict[str, float]:
-        """Have a job done, and give what it took.
+    def run(self, job: str, url: str, calls: int) -> dict[str, float]:
+        """Run a job and return its cost.
 
         Raises:
-            RuntimeError: The process ended; it has said why.
+            RuntimeError: The process exited; its message is on stderr.
         """
-        print(json.dumps({"job": job, "url": url, "calls": calls}), file=self._pipe(), flush=True)
+        print(
+            json.dumps({"job": job, "url": url, "calls": calls}),
+            file=self._input_pipe(),
+            flush=True,
+        )
         assert self._process.stdout is not None
-        answer = self._process.stdout.readline()
-        if not answer:
+        line = self._process.stdout.readline()
+        if not line:
             raise RuntimeError(f"{self.client} failed at {job}; see its message above")
-        taken: dict[str, float] = json.loads(answer)
+        taken: dict[str, float] = json.loads(line)
         return taken
 
     def close(self) -> None:
-        """Let it end."""
+        """Close its input, at which it exits."""
         with self._process:
-            self._pipe().close()
+            self._input_pipe().close()
 
-    def _pipe(self) -> IO[str]:
+    def _input_pipe(self) -> IO[str]:
         assert self._process.stdin is not None
         return self._process.stdin
 
 
 @contextlib.contextmanager
 def processes(environments: Mapping[str, Environment]) -> Iterator[list[Process]]:
-    """Run all clients for the length of a ``with``."""
+    """Run all client processes."""
     with contextlib.ExitStack() as stack:
         yield [
             stack.enter_context(contextlib.closing(Process(client, environment)))
@@ -122,29 +126,29 @@ def time_all(
     rounds: int,
     say: Say,
 ) -> Samples:
-    """Time all scenarios: in each round every client once, each round in another order."""
+    """Time all scenarios: each client once per round, each round in another order."""
     samples: Samples = {}
     with processes(environments) as clients:
         for scenario in wanted:
             found: dict[str, dict[str, list[float]]] = {name: {} for name in MEASURES}
-            # The first job of a process is not counted: it imports, and fills caches.
+            # The first job of a process is not counted: it imports modules and fills caches.
             for number in range(-1, rounds):
                 say(f"{scenario.title}: round {number + 1} of {rounds}")
-                for client in _order(clients, number):
+                for client in _order_of_round(clients, number):
                     calls = scenario.calls_of(client.client) if number >= 0 else 4
                     url = address(scenario.milliseconds, calls * 100)
-                    taken = client.do(scenario.job, url, calls)
+                    taken = client.run(scenario.job, url, calls)
                     for name in MEASURES if number >= 0 else ():
                         found[name].setdefault(client.client, []).append(taken[name] / calls)
             samples[scenario.name] = found
     return samples
 
 
-def _order(clients: list[Process], number: int) -> list[Process]:
-    """Begin with another client each round, and go the other way round every other one."""
+def _order_of_round(clients: list[Process], number: int) -> list[Process]:
+    """Start with another client each round, and reverse the order every second round."""
     at = number % len(clients)
-    turned = clients[at:] + clients[:at]
-    return turned if number % 2 == 0 else turned[::-1]
+    rotated = clients[at:] + clients[:at]
+    return rotated if number % 2 == 0 else rotated[::-1]
 
 
 def peaks(
@@ -155,13 +159,13 @@ def peaks(
     quick: bool,
     say: Say,
 ) -> Samples:
-    """Measure the peaks of processes that do one job each, a small one and one ten times as large.
+    """Measure the peak memory of a small job and of one ten times larger.
 
-    The process that works is new each time. Who walks with what is told by the results' names.
+    Each job runs in a new process.
     """
     keys = (2_000, 20_000) if quick else (100_000, 1_000_000)
     samples: Samples = {}
-    for job, a_call, wanted in (
+    for job, per_call, wanted in (
         ("walk", 100, list(environments)),
         ("delete_stream", 1000, [name for name in environments if name in ("ours", "serial")]),
     ):
@@ -171,29 +175,31 @@ def peaks(
                 say(f"Memory, {job} of {amount:,} keys: round {number + 1} of {rounds}")
                 for client in wanted if number % 2 == 0 else wanted[::-1]:
                     with contextlib.closing(Process(client, environments[client])) as process:
-                        taken = process.do(job, address(0, amount), max(1, amount // a_call))
+                        taken = process.run(job, address(0, amount), max(1, amount // per_call))
                     found[f"{amount}"].setdefault(client, []).append(taken["peak"])
     return samples
 
 
 def imports(environments: Mapping[str, Environment], rounds: int, say: Say) -> Samples:
-    """Time the import of each client in a new interpreter, without that interpreter's own start."""
+    """Time the import of each client in a new interpreter, minus the interpreter's own start."""
     found: dict[str, list[float]] = {}
     say(f"Import: {rounds} rounds")
-    for number in range(-1, rounds):  # the first writes the byte code
+    for number in range(-1, rounds):  # the first run compiles the modules
         for client, environment in environments.items():
-            taken = _python(environment, environment.statement) - _python(environment, "pass")
+            taken = _time_python(environment, environment.statement) - _time_python(
+                environment, "pass"
+            )
             if number >= 0:
                 found.setdefault(client, []).append(taken)
     return {"import": {"wall": found}}
 
 
-def _python(environment: Environment, code: str) -> float:
+def _time_python(environment: Environment, code: str) -> float:
     begin = time.perf_counter()
     subprocess.run([environment.python, "-c", code], check=True, cwd=HERE, env=child_environment())
     return time.perf_counter() - begin
 
 
-def say(words: str) -> None:
-    """Tell how far it is, where that does not get into the results."""
-    print(words, file=sys.stderr, flush=True)
+def say(text: str) -> None:
+    """Print progress to stderr, apart from the results."""
+    print(text, file=sys.stderr, flush=True)

@@ -1,9 +1,8 @@
-"""The one server that all clients talk to: canned answers, an optional latency, a process alone.
+"""The server of all clients: canned responses, an optional latency, its own process.
 
-It speaks just enough HTTP to do no work worth measuring. The first two parts of a path set it up,
-``/{milliseconds until an answer leaves}/{keys that there are}/keys...``, so that one process serves
-every comparison. A request that is not what the contract asks for is refused, so that no client
-gets away with less.
+It implements just enough HTTP to cost next to nothing. The first two parts of a path configure it:
+``/{latency in milliseconds}/{number of keys}/keys...``. So one process serves every comparison.
+It refuses requests that break the contract, so that no client can send less than the others.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from http import HTTPStatus
 from pathlib import Path
 
 API_KEY = "benchmark"
-PROVIDER = 8969
+PROVIDER = 42
 PAGE = 100
 BATCH = 100
 BULK = 1000
@@ -27,11 +26,11 @@ BULK = 1000
 _HEAD = re.compile(rb"(GET|POST) /(\d+)/(\d+)(/[a-z/-]*)\??([^ ]*) HTTP/1\.1\r\n")
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 _BEARER = b"authorization: bearer " + API_KEY.encode()
-_NUMBER = b"@@@@@@@@"  # where eight digits go, which make a page's IDs and values its own
+_NUMBER = b"@@@@@@@@"  # replaced by eight digits, so that each page has its own IDs and key values
 
 
-def _row(index: int) -> dict[str, object]:
-    """Make a key as a shop has them: with an expiry and an owner, every other one on a device."""
+def _make_row(index: int) -> dict[str, object]:
+    """Return a typical key: with an expiry and an owner, every second one bound to a device."""
     device = f"{index:064x}"
     moment = "2026-11-23T23:53:55.508Z"
     hwid = {"hwid": device, "executor_user_id": None, "bound_at": moment, "bound_by": "api"}
@@ -39,7 +38,7 @@ def _row(index: int) -> dict[str, object]:
         "id": f"#{_NUMBER.decode()}{PAGE - 1 - index:02d}#",
         "key_value": f"JNK-{_NUMBER.decode()}-7Y32-RU{index:02d}",
         "user_id": 1,
-        "service_id": 20542,
+        "service_id": 7,
         "provider_id": PROVIDER,
         "folder_id": None,
         "expires_at": "2126-12-23T23:53:55.483Z",
@@ -54,34 +53,36 @@ def _row(index: int) -> dict[str, object]:
         "one_time_use": False,
         "expiry_on_first_use": False,
         "no_hwid": False,
-        "service_name": "Service 20542",
-        "provider_name": "Provider 8969",
+        "service_name": "Service 7",
+        "provider_name": "Provider 42",
         "folder_name": None,
         "hwids": [hwid] if index % 2 else [],
         "keys_hwid": [device] if index % 2 else [],
     }
 
 
-def _compact(value: object) -> bytes:
+def _to_json(value: object) -> bytes:
     return json.dumps(value, separators=(",", ":")).encode()
 
 
-_ROWS = _compact([_row(index) for index in range(PAGE)]).replace(b'"#', b"").replace(b'#"', b"")
-_VALUES = _compact([f"JNK-{_NUMBER.decode()}-7Y32-RU{index:02d}" for index in range(BATCH)])
+_ROWS = (
+    _to_json([_make_row(index) for index in range(PAGE)]).replace(b'"#', b"").replace(b'#"', b"")
+)
+_VALUES = _to_json([f"JNK-{_NUMBER.decode()}-7Y32-RU{index:02d}" for index in range(BATCH)])
 
 
-def _page(query: bytes, keys: int) -> bytes:
-    """Answer ``GET /keys``: the newest keys first, as the service does."""
-    asked = dict(pair.split(b"=") for pair in query.split(b"&"))
-    if int(asked[b"limit"]) != PAGE:
+def _page_body(query: bytes, keys: int) -> bytes:
+    """Return the body of ``GET /keys``: the newest keys first, as from the service."""
+    parameters = dict(pair.split(b"=") for pair in query.split(b"&"))
+    if int(parameters[b"limit"]) != PAGE:
         raise ValueError("the page's limit")
-    number, total = int(asked.get(b"page", b"1")), keys // PAGE
+    number, total = int(parameters.get(b"page", b"1")), keys // PAGE
     rows = _ROWS.replace(_NUMBER, b"%d" % (99_999_999 - number)) if number <= total else b"[]"
-    at = b'{"page":%d,"limit":%d,"total":%d,"totalPages":%d}' % (number, PAGE, keys, total)
-    return b'{"keys":%b,"pagination":%b}' % (rows, at)
+    pagination = b'{"page":%d,"limit":%d,"total":%d,"totalPages":%d}' % (number, PAGE, keys, total)
+    return b'{"keys":%b,"pagination":%b}' % (rows, pagination)
 
 
-def _batch(body: bytes, number: int) -> bytes:
+def _batch_body(body: bytes, number: int) -> bytes:
     fields = json.loads(body)
     if fields["amount"] != BATCH or fields["provider_id"] != PROVIDER:
         raise ValueError("the batch")
@@ -89,7 +90,7 @@ def _batch(body: bytes, number: int) -> bytes:
     return b'{"keys":%b,"count":%d,"config":%b}' % (rows, BATCH, body)
 
 
-def _bulk_delete(body: bytes) -> bytes:
+def _bulk_delete_body(body: bytes) -> bytes:
     keys = json.loads(body)["keys"]
     if len(keys) != BULK or not all(type(key) is int for key in keys):
         raise ValueError("the IDs")
@@ -97,7 +98,7 @@ def _bulk_delete(body: bytes) -> bytes:
 
 
 class _Connection(asyncio.Protocol):
-    """One client's connection: a request, an answer, and again."""
+    """One client's connection: requests and responses in turn."""
 
     served = 0
 
@@ -115,45 +116,45 @@ class _Connection(asyncio.Protocol):
         if length is not None and len(rest) < int(length[1]):
             return
         self._received = b""
-        self._answer(head + b"\r\n", rest)
+        self._respond(head + b"\r\n", rest)
 
-    def _answer(self, head: bytes, body: bytes) -> None:
+    def _respond(self, head: bytes, body: bytes) -> None:
         type(self).served += 1
         request, status, milliseconds = _HEAD.match(head), HTTPStatus.BAD_REQUEST, 0
-        content = b'{"error":"not what the contract asks for"}'
+        content = b'{"error":"the request breaks the contract"}'
         if _BEARER not in head.lower():
             status = HTTPStatus.UNAUTHORIZED
         elif request is not None:
             milliseconds = int(request[2])
             with contextlib.suppress(ValueError, KeyError):
-                status, content = self._content(request, body)
-        answer = (
+                status, content = self._find_content(request, body)
+        response = (
             b"HTTP/1.1 %d %b\r\nContent-Type: application/json; charset=utf-8\r\n"
             b"Date: Mon, 23 Nov 2026 23:53:55 GMT\r\nServer: canned\r\nContent-Length: %d\r\n\r\n%b"
             % (status, status.phrase.encode(), len(content), content)
         )
         if milliseconds:
             loop = asyncio.get_running_loop()
-            loop.call_later(milliseconds / 1000, self._transport.write, answer)
+            loop.call_later(milliseconds / 1000, self._transport.write, response)
         else:
-            self._transport.write(answer)
+            self._transport.write(response)
 
-    def _content(self, request: re.Match[bytes], body: bytes) -> tuple[HTTPStatus, bytes]:
+    def _find_content(self, request: re.Match[bytes], body: bytes) -> tuple[HTTPStatus, bytes]:
         match request[1], request[4]:
             case b"GET", b"/keys":
-                return HTTPStatus.OK, _page(request[5], int(request[3]))
+                return HTTPStatus.OK, _page_body(request[5], int(request[3]))
             case b"POST", b"/keys/batch":
-                return HTTPStatus.CREATED, _batch(body, self.served)
+                return HTTPStatus.CREATED, _batch_body(body, self.served)
             case b"POST", b"/keys/bulk-delete":
-                return HTTPStatus.OK, _bulk_delete(body)
+                return HTTPStatus.OK, _bulk_delete_body(body)
         raise ValueError("the path")
 
 
 @contextlib.contextmanager
 def running() -> Iterator[Callable[[int, int], str]]:
-    """Run the server in another process, for the length of a ``with``.
+    """Run the server in another process.
 
-    Gives a function that makes a base URL of milliseconds of latency and a number of keys.
+    Yields a function from a latency in milliseconds and a number of keys to a base URL.
     """
     with subprocess.Popen(
         [sys.executable, Path(__file__)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -166,7 +167,7 @@ def running() -> Iterator[Callable[[int, int], str]]:
                 raise RuntimeError("the server process did not start; see its message above")
             yield lambda milliseconds, keys: f"http://127.0.0.1:{port}/{milliseconds}/{keys}"
         finally:
-            process.stdin.close()  # it waits for the end of its input
+            process.stdin.close()  # the server exits at the end of its input
 
 
 async def _serve() -> None:
