@@ -7,14 +7,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from typing import Any, TypeAlias, TypeVar, cast
+from typing import Any, TypeAlias, cast
 
 import attrs
 
 from ._errors import InvalidRequestError, JunkieError
 from ._validation import safe_repr
-
-EventT = TypeVar("EventT")
 
 _log = logging.getLogger("junkie_async")
 
@@ -97,6 +95,9 @@ class JobEvent:
     total: int | None
 
 
+Event: TypeAlias = AttemptEvent | RetryEvent | PauseEvent | JobEvent
+
+
 class Hooks:
     """Base class for observers of a client. Override the methods you need.
 
@@ -117,48 +118,30 @@ class Hooks:
         """Called when one call of a large job has succeeded."""
 
 
-class HookGroup(Hooks):
-    """Passes each event to several hooks, even if one of them raises."""
-
-    def __init__(self, hooks: Sequence[Hooks]) -> None:
-        self._hooks = hooks
-
-    def on_attempt(self, event: AttemptEvent) -> None:
-        """Pass it on."""
-        for hook in self._hooks:
-            _call_hook(hook.on_attempt, event)
-
-    def on_retry(self, event: RetryEvent) -> None:
-        """Pass it on."""
-        for hook in self._hooks:
-            _call_hook(hook.on_retry, event)
-
-    def on_pause(self, event: PauseEvent) -> None:
-        """Pass it on."""
-        for hook in self._hooks:
-            _call_hook(hook.on_pause, event)
-
-    def on_job(self, event: JobEvent) -> None:
-        """Pass it on."""
-        for hook in self._hooks:
-            _call_hook(hook.on_job, event)
+def notify_hooks(hooks: Sequence[Hooks], event: Event) -> None:
+    """Pass an event to each of the hooks, even if one of them raises."""
+    for hook in hooks:
+        try:
+            match event:
+                case AttemptEvent():
+                    hook.on_attempt(event)
+                case RetryEvent():
+                    hook.on_retry(event)
+                case PauseEvent():
+                    hook.on_pause(event)
+                case JobEvent():
+                    hook.on_job(event)
+        except Exception:  # an observer's bug must not fail the call that it observes
+            _log.exception("a hook raised an exception, which is ignored")
 
 
-def _call_hook(method: Callable[[EventT], object], event: EventT) -> None:
-    try:
-        method(event)
-    except Exception:  # an observer's bug must not fail the call that it observes
-        _log.exception("a hook raised an exception, which is ignored")
-
-
-def check_hooks(given: Any) -> HookGroup | None:
-    """Check one hook or several. None for none, so that the client builds no events."""
+def check_hooks(given: Any) -> Sequence[Hooks]:
+    """Check one hook or several."""
     hooks: Sequence[object] = (given,) if isinstance(given, Hooks) else given
     if not isinstance(hooks, list | tuple):
-        raise InvalidRequestError(
-            "hooks", safe_repr(given), "an instance of Hooks, or a list of them"
-        )
+        limit = "an instance of Hooks, or a list of them"
+        raise InvalidRequestError("hooks", safe_repr(given), limit)
     for index, hook in enumerate(hooks):
         if not isinstance(hook, Hooks):
             raise InvalidRequestError(f"hooks[{index}]", safe_repr(hook), "an instance of Hooks")
-    return HookGroup(cast("Sequence[Hooks]", tuple(hooks))) if hooks else None
+    return cast("Sequence[Hooks]", tuple(hooks))

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Generic, NoReturn, TypeVar
 
 import attrs
@@ -96,7 +96,7 @@ class Dispatcher:
         retry: Whether and when a failed call is sent again.
         max_in_flight: Maximum number of attempts in flight, 1 to 10,000.
         rate_limit: The client's own rate limit, or None.
-        hooks: Receives attempts, retries and pauses, or None.
+        hooks: Receive attempts, retries and pauses.
     """
 
     def __init__(
@@ -107,7 +107,7 @@ class Dispatcher:
         retry: RetryPolicy,
         max_in_flight: int,
         rate_limit: RateLimit | None,
-        hooks: Hooks | None = None,
+        hooks: Sequence[Hooks] = (),
     ) -> None:
         self.base_url = transport.base_url
         self.hooks = hooks

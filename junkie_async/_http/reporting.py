@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 
 import attrs
 
 from .._errors import JunkieError
-from .._hooks import AttemptEvent, Hooks, PauseEvent, RetryEvent
+from .._hooks import AttemptEvent, Hooks, PauseEvent, RetryEvent, notify_hooks
 from .._protocol.requests import Request
 
 _log = logging.getLogger("junkie_async")
@@ -20,12 +21,12 @@ class Reporter:
     """Reports attempts, retries and pauses to the debug log and to the client's hooks."""
 
     base_url: str
-    hooks: Hooks | None
+    hooks: Sequence[Hooks]
 
     @property
     def reports_attempts(self) -> bool:
         """Whether anything receives the attempts. If not, the usual call builds no event."""
-        return self.hooks is not None or _log.isEnabledFor(logging.DEBUG)
+        return bool(self.hooks) or _log.isEnabledFor(logging.DEBUG)
 
     def report_attempt(
         self, request: Request[object], attempt: int, result: int | str, seconds: float
@@ -34,7 +35,7 @@ class Reporter:
         method, path = request.method, request.path
         line = "%s %s: %s, attempt %d, %.1f ms"
         _log.debug(line, method, path, result, attempt, seconds * 1e3)
-        if self.hooks is not None:
+        if self.hooks:
             event = AttemptEvent(
                 method=method,
                 path=path,
@@ -44,20 +45,21 @@ class Reporter:
                 status=result if isinstance(result, int) else None,
                 error=result if isinstance(result, str) else None,
             )
-            self.hooks.on_attempt(event)
+            notify_hooks(self.hooks, event)
 
     def report_retry(
         self, request: Request[object], attempt: int, error: JunkieError, seconds: float
     ) -> None:
         """Report an attempt that begins, so many seconds after the last one failed."""
-        if self.hooks is not None:
+        if self.hooks:
             method, path = request.method, request.path
-            self.hooks.on_retry(
-                RetryEvent(method=method, path=path, attempt=attempt, seconds=seconds, error=error)
+            event = RetryEvent(
+                method=method, path=path, attempt=attempt, seconds=seconds, error=error
             )
+            notify_hooks(self.hooks, event)
 
     def report_pause(self, seconds: float, ceiling: int, *, from_server: bool) -> None:
         """Report a pause of the whole client."""
-        if self.hooks is not None:
+        if self.hooks:
             event = PauseEvent(seconds=seconds, from_server=from_server, ceiling=ceiling)
-            self.hooks.on_pause(event)
+            notify_hooks(self.hooks, event)

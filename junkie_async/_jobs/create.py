@@ -39,7 +39,7 @@ class CreateJob(Job[Intent | KeyBatch, KeyBatch, CreateReport]):
         *,
         concurrency: int,
         on_progress: OnProgress | None = None,
-        hooks: Hooks | None = None,
+        hooks: Sequence[Hooks] = (),
         journal: Journal | None = None,
         reconciler: Reconciler | None = None,
     ) -> None:

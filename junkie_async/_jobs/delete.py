@@ -9,6 +9,7 @@ from collections.abc import (
     Callable,
     Collection,
     Iterable,
+    Sequence,
 )
 from typing import Any
 
@@ -31,7 +32,7 @@ class DeleteJob(Job[list[int | str], BulkDeleteResult, DeleteReport]):
         *,
         concurrency: int,
         on_progress: OnProgress | None = None,
-        hooks: Hooks | None = None,
+        hooks: Sequence[Hooks] = (),
     ) -> None:
         super().__init__(concurrency=concurrency, on_progress=on_progress, hooks=hooks)
         self._keys = _check_keys(keys)

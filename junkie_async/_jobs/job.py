@@ -6,12 +6,12 @@ Knows neither HTTP nor the service: subclasses are given async callables.
 from __future__ import annotations
 
 import abc
-from collections.abc import AsyncGenerator, Callable, Generator
+from collections.abc import AsyncGenerator, Callable, Generator, Sequence
 from contextlib import aclosing
 from typing import ClassVar, Generic, TypeAlias, TypeVar
 
 from .._errors import APIError, BatchError, InvalidRequestError, JunkieError
-from .._hooks import Hooks, InFlightCallback, JobEvent
+from .._hooks import Hooks, InFlightCallback, JobEvent, notify_hooks
 from .._validation import check_integer, safe_repr
 from .worker_pool import ChunkT, ResultT, WorkerPool
 
@@ -47,7 +47,7 @@ class Job(abc.ABC, Generic[ChunkT, ResultT, ReportT]):
     """The job's name in `JobEvent`."""
 
     def __init__(
-        self, *, concurrency: int, on_progress: OnProgress | None, hooks: Hooks | None
+        self, *, concurrency: int, on_progress: OnProgress | None, hooks: Sequence[Hooks]
     ) -> None:
         self._concurrency = check_integer("concurrency", concurrency, 1, 1000)
         self._on_progress = check_progress(on_progress)
@@ -117,10 +117,10 @@ class Job(abc.ABC, Generic[ChunkT, ResultT, ReportT]):
 
     def _report_progress(self) -> None:
         done, total = self._count_done()
-        if self._hooks is not None:
+        if self._hooks:
             event = JobEvent(job=self.name, keys=done - self._reported, done=done, total=total)
             self._reported = done
-            self._hooks.on_job(event)
+            notify_hooks(self._hooks, event)
         if self._on_progress is not None:
             self._on_progress(done, total)
 

@@ -29,7 +29,6 @@ from junkie_async import (
     RetryPolicy,
     TransportError,
 )
-from junkie_async._hooks import HookGroup
 from junkie_async._http.dispatcher import Dispatcher
 from junkie_async._http.transport import Response, _translate_error
 from junkie_async._protocol import requests
@@ -354,7 +353,7 @@ class Broken(Hooks):
 def test_log_lines(caplog: pytest.LogCaptureFixture) -> None:
     """Attempts are debug lines, and a hook's exception is an error line."""
     caplog.set_level(logging.DEBUG, "junkie_async")
-    dispatcher: Dispatcher = make_dispatcher(Script(), hooks=HookGroup([Broken()]))
+    dispatcher: Dispatcher = make_dispatcher(Script(), hooks=[Broken()])
     run(dispatcher.send(FOLDERS))
     attempt, ignored = [line for line in caplog.messages if "selector" not in line]
     assert re.fullmatch(r"GET /keys/folders: 200, attempt 1, \d+\.\d ms", attempt)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 
 from junkie_async import Hooks, JunkieError, RetryPolicy
 from junkie_async._http.dispatcher import Dispatcher
@@ -50,7 +50,7 @@ def make_dispatcher(
     transport: Transport,
     retry: RetryPolicy = STEADY,
     max_in_flight: int = 4,
-    hooks: Hooks | None = None,
+    hooks: Sequence[Hooks] = (),
 ) -> Dispatcher:
     """Make a dispatcher over a script."""
     return Dispatcher(

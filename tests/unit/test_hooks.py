@@ -25,7 +25,7 @@ from junkie_async import (
     ServerError,
     TransportError,
 )
-from junkie_async._hooks import HookGroup, InFlightCallback, check_hooks
+from junkie_async._hooks import InFlightCallback, check_hooks
 from junkie_async._http.dispatcher import Dispatcher
 from junkie_async._http.transport import Response
 from junkie_async._jobs.create import CreateJob
@@ -75,8 +75,7 @@ class Broken(Hooks):
 def observed(script: Script, *more: Hooks) -> tuple[Dispatcher, list[Any]]:
     """Make a dispatcher over a script, and the list of its hook's events."""
     recorder = Recorder()
-    hooks = HookGroup([*more, recorder])
-    return make_dispatcher(script, hooks=hooks), recorder.events
+    return make_dispatcher(script, hooks=[*more, recorder]), recorder.events
 
 
 def attempt(number: int = 1, seconds: float = 0.0, **ended: Any) -> AttemptEvent:
@@ -166,10 +165,10 @@ async def test_steps_of_jobs_are_reported() -> None:
         create,
         concurrency=1,
         on_progress=lambda done, total: shown.append((done, total)),
-        hooks=recorder,
+        hooks=[recorder],
     )
     await job
-    await DeleteJob(iter(range(1, 1502)), delete, concurrency=1, hooks=recorder)
+    await DeleteJob(iter(range(1, 1502)), delete, concurrency=1, hooks=[recorder])
     assert recorder.events == [
         JobEvent(job="create_many", keys=100, done=100, total=150),
         JobEvent(job="create_many", keys=50, done=150, total=150),
@@ -243,8 +242,9 @@ def test_only_hooks_are_accepted(bad: Any, field: str) -> None:
 
 def test_no_hooks() -> None:
     """Without hooks no events are built; the base class ignores all events."""
-    assert check_hooks(()) is None
-    assert isinstance(check_hooks(Recorder()), HookGroup)
+    assert check_hooks(()) == ()
+    recorder = Recorder()
+    assert check_hooks(recorder) == (recorder,)
     hooks = Hooks()
     for method in (hooks.on_attempt, hooks.on_retry, hooks.on_pause, hooks.on_job):
         method(None)  # type: ignore[arg-type]
@@ -257,5 +257,5 @@ async def test_a_client_passes_its_hooks_on() -> None:
         with pytest.raises(InvalidRequestError):
             await junkie.keys.get("")
         job = junkie.keys.create_many(1, provider_id=1)
-        assert job._hooks is not None
+        assert job._hooks == (recorder,)
         assert recorder.events == []
