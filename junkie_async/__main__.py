@@ -1,4 +1,4 @@
-"""``python -m junkie_async`` and ``junkie``: the command line, which the extra ``cli`` brings."""
+"""Entry point of ``junkie`` and ``python -m junkie_async``; it needs the extra ``cli``."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import sys
 
 
 def main() -> None:
-    """Run the command line, or say which extra is missing."""
+    """Run the command line, or exit with the name of the missing extra."""
     try:
         from .cli import app
     except ModuleNotFoundError as error:

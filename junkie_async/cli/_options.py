@@ -29,7 +29,7 @@ _TIME = "2026-01-31T12:00:00Z"
 
 
 def spread_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command one option for each field of its parameters' classes.
+    """Replace a command's parameters that are classes by one option per field.
 
     For a parameter annotated with a TypedDict of the SDK, the command gets a dict of the options
     that were given. For an attrs class of options, it gets an instance. Other parameters stay as

@@ -62,7 +62,7 @@ def demo(
 
 def _refuse_with_live(context: typer.Context, *names: str) -> None:
     for name in names:
-        # The values alone don't tell: somebody may have typed the defaults.
+        # By the source and not by the value: a typed default must be refused too.
         source = context.get_parameter_source(name)
         if source is not None and source.name == "COMMANDLINE":
             fail(f"--{name} can't be used with --live, which creates and writes nothing")
@@ -99,7 +99,7 @@ class _CallCounter(Hooks):
 
 async def _run_live(settings: Settings) -> None:
     counter = _CallCounter()
-    # Somebody is watching: the default policy would wait for up to three minutes.
+    # The default policy may wait for three minutes, which is too long for a demo.
     retry = RetryPolicy(attempts=2, retry_after_cap=10.0)
     async with settings.connect(hooks=[counter], retry=retry) as junkie:
         typer.echo(f"Reads only, nothing is changed: {junkie.base_url}")

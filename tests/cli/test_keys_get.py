@@ -112,12 +112,12 @@ async def test_a_verdict(tmp_path: Path) -> None:
         ended = await junkie(emulator, "keys", "verify", _VALUE, "--hwid=PC", cwd=tmp_path)
         no = await junkie(emulator, "keys", "verify", _VALUE, "--premium", cwd=tmp_path)
         other = await junkie(emulator, "keys", "verify", _VALUE, "--hwid=Mac")
-        nobody = await junkie(emulator, "keys", "verify", "JNK-NONE", "--json")
+        unknown = await junkie(emulator, "keys", "verify", "JNK-NONE", "--json")
         service = await junkie(emulator, "keys", "verify", _VALUE, "--service-id=9", "--json")
     assert (ended.code, ended.out, ended.err) == (0, "valid\n", "")
     assert (no.code, no.out, no.err) == (1, "not valid: not_premium\n", "")
     assert (other.code, other.out) == (1, "not valid: hwid_mismatch\n")
-    assert (nobody.code, nobody.out) == (
+    assert (unknown.code, unknown.out) == (
         1,
         '{"valid":false,"reason":"not_found","key":null}\n',
     )

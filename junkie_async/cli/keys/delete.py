@@ -79,7 +79,7 @@ def purge(
     # Before the walk: a script without --yes should fail in an instant.
     _require_answer(confirm)
     ids = run_with_client(context, lambda junkie: _collect_ids(junkie, filters))
-    # The job takes these IDs and not the filters: what was counted is what is deleted.
+    # The job takes the counted IDs, not the filters, so that it deletes no other keys.
     if ids:
         _ask_user(len(ids), confirm)
         report = _delete_keys(context, ids)

@@ -15,7 +15,7 @@ from .._runner import run_with_client
 from .._stdout import print_json, print_line, print_table
 
 _PAGE_SIZE = 100
-_TABLE_LIMIT = 100  # a few screens; whoever wants more gives --limit
+_TABLE_LIMIT = 100  # a few screens; --limit shows more
 
 
 @spread_options
