@@ -3,7 +3,6 @@
 import asyncio
 import csv
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -59,18 +58,11 @@ class LiveDemo:
     def _count_keys(self, **filters: Unpack[Filters]) -> RunStep:
         return lambda _: self._keys.list(**filters).count()
 
-    async def _walk_pages(self, on_progress: OnProgress) -> int:
-        pages_read = keys_read = 0
+    async def _walk_pages(self, _: OnProgress) -> int:
         # The default prefetch would request pages beyond the last one.
-        async with aclosing(self._keys.list(prefetch=1).pages()) as pages:
-            async for page in pages:
-                self.example = self.example or next(iter(page.keys), None)
-                keys_read += len(page.keys)
-                on_progress(keys_read, page.pagination.total)
-                pages_read += 1
-                if pages_read == LIVE_PAGES:
-                    break
-        return keys_read
+        keys = await self._keys.list(prefetch=1).collect(limit=LIVE_PAGES * 100)
+        self.example = next(iter(keys), None)
+        return len(keys)
 
     async def _get_example(self, _: OnProgress) -> int:
         if self.example is None:
