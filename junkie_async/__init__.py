@@ -1,4 +1,4 @@
-"""An async SDK for the Junkie key system: licence keys created, listed, changed and deleted.
+"""Async SDK for the Junkie key system: create, list, change and delete licence keys.
 
 async with JunkieClient() as junkie:
     key = await junkie.keys.create(provider_id=8969, validity_minutes=60)
@@ -122,9 +122,7 @@ __all__ = [
 ]
 
 # Tracebacks, help() and pickles show the names that users import, as in `junkie_async.Key`. msgspec
-# and cattrs would look there for what a string annotation names, so the models have none.
-for _name in __all__:
-    _value = globals()[_name]
+# and cattrs resolve string annotations where a class says it is defined, so the models have none.
+for _value in map(globals().__getitem__, __all__):
     if callable(_value) and _value.__module__.startswith(f"{__name__}._"):
         _value.__module__ = __name__
-del _name, _value

@@ -1,9 +1,12 @@
-"""The values that callers get: frozen attrs classes without I/O.
+"""Models: the frozen attrs classes that callers get.
 
-msgspec fills these classes straight from JSON, so a field's annotation is its wire type. Of a key
-only ``id`` and ``key_value`` are required: the contract declares no required response field, and
-a service that leaves one out must not take the whole page with it.
+msgspec fills these classes straight from JSON, so a field's annotation is its JSON type. Of a key
+only ``id`` and ``key_value`` are required: the contract declares no response field as required,
+and a field that the service leaves out must not make a whole page unreadable.
 """
+
+# Not `from __future__ import annotations`: msgspec and cattrs read the annotations at run time, and
+# the classes appear as `junkie_async.…`, where strings could not be resolved.
 
 import enum
 from datetime import UTC, datetime, timedelta
@@ -14,7 +17,7 @@ import msgspec
 
 from ._masking import mask_key_value
 
-# msgspec refuses a date without offset here; the lenient reader then takes it as UTC.
+# With `tz=True` msgspec refuses a datetime without offset; the lenient reader then takes it as UTC.
 Timestamp: TypeAlias = Annotated[datetime, msgspec.Meta(tz=True)]
 
 
@@ -31,29 +34,43 @@ class Unset(enum.Enum):
 
 
 UNSET: Final = Unset.UNSET
-"""Left out of the request, where None would send null."""
+"""Leaves a field out of the request, where None would send null."""
 
 
 class KeyStatus(enum.StrEnum):
-    """What a key is worth at a moment, in the words of the list filter."""
+    """A key's status. The values are those of the list filter."""
 
     ACTIVE = "active"
+    """None of the others applies."""
+
     USED = "used"
+    """Used at least once, and still usable unless it is for one use only."""
+
     EXPIRED = "expired"
+    """Past its expiry."""
+
     INVALIDATED = "invalidated"
+    """Revoked."""
 
 
-def _mask_all(values: tuple[str, ...]) -> str:
+def _mask_keys(values: tuple[str, ...]) -> str:
     return f"<{len(values)} keys>"
 
 
-def _count(settings: dict[str, Any]) -> str:
+def _mask_settings(settings: dict[str, Any]) -> str:
     return f"<{len(settings)} settings>"
 
 
 @attrs.frozen(kw_only=True)
 class HWID:
-    """A device that a key is bound to."""
+    """A device that a key is bound to.
+
+    Attributes:
+        hwid: The device's identifier.
+        executor_user_id: The user's ID at the executor.
+        bound_at: When it was bound, in UTC.
+        bound_by: Who bound it, as the service states it.
+    """
 
     hwid: str = ""
     executor_user_id: str | None = None
@@ -63,7 +80,13 @@ class HWID:
 
 @attrs.frozen(kw_only=True)
 class DiscordRedemption:
-    """Who redeemed a key on Discord, and when."""
+    """A key's redemption on Discord.
+
+    Attributes:
+        discord_user_id: The user who redeemed the key.
+        redemption_status: The redemption's status, as the service names it.
+        redeemed_at: When the key was redeemed, in UTC.
+    """
 
     discord_user_id: str | None = None
     redemption_status: str | None = None
@@ -72,7 +95,13 @@ class DiscordRedemption:
 
 @attrs.frozen(kw_only=True)
 class KeyFolder:
-    """A folder that keys are filed in."""
+    """A folder for keys.
+
+    Attributes:
+        id: The folder's ID.
+        name: The folder's name.
+        created_at: When it was created, in UTC.
+    """
 
     id: int
     name: str = ""
@@ -85,9 +114,26 @@ class Key:
 
     Attributes:
         id: The key's ID.
-        key_value: What the customer is given. A secret.
+        key_value: The value that the customer gets. A secret.
+        user_id: The key's user, as the service states it.
+        service_id: The service that the key unlocks.
+        provider_id: The provider that the key was issued under.
+        folder_id: The folder that the key is filed in.
+        expires_at: When the key expires; None if it does not, or not yet (``expiry_on_first_use``).
+        used_at: When the key was used first; None if never.
+        is_premium: Whether the key is premium.
+        is_invalidated: Whether the key is revoked.
+        one_time_use: Whether the key is spent by its first use.
+        expiry_on_first_use: Whether the validity starts at the first use.
         validity_minutes: Minutes from creation, or from the first use, until the key expires.
+        no_hwid: Whether the key is never bound to a device.
+        key_name: A note of up to 255 characters.
         hwid_limit: How many devices may be bound, 0 to 100.
+        discord_id: The owner's Discord ID.
+        created_at: When the key was created.
+        service_name: The service's name.
+        provider_name: The provider's name.
+        folder_name: The folder's name.
         hwids: The bound devices, with when and by whom.
         keys_hwid: The bound devices' identifiers alone.
     """
@@ -118,11 +164,11 @@ class Key:
 
     @property
     def status(self) -> KeyStatus:
-        """The key's status now: the first that holds of INVALIDATED, EXPIRED, USED; else ACTIVE."""
+        """The status now: the first that applies of INVALIDATED, EXPIRED, USED; else ACTIVE."""
         return self.status_at(datetime.now(UTC))
 
     def status_at(self, moment: datetime) -> KeyStatus:
-        """Return the key's status at a moment.
+        """Return the status at a moment.
 
         Args:
             moment: An aware datetime.
@@ -135,12 +181,12 @@ class Key:
 
     @property
     def is_expired(self) -> bool:
-        """True once ``expires_at`` has come, invalidated or not."""
+        """Whether ``expires_at`` has passed, for a revoked key too."""
         return self.expires_at is not None and self.expires_at <= datetime.now(UTC)
 
     @property
     def expires_in(self) -> timedelta | None:
-        """The time left, never negative; None when no expiry is set."""
+        """The time until the key expires, never negative; None without an expiry."""
         if self.expires_at is None:
             return None
         return max(self.expires_at - datetime.now(UTC), timedelta())
@@ -148,18 +194,29 @@ class Key:
 
 @attrs.frozen(kw_only=True)
 class KeyDetailed(Key):
-    """A key as `keys.get` gives it: with its redemption on Discord."""
+    """A key as `keys.get` returns it.
+
+    Attributes:
+        discord_redemption: The key's redemption on Discord; None if it was not redeemed there.
+    """
 
     discord_redemption: DiscordRedemption | None = None
 
 
 KeyRef: TypeAlias = int | str | Key
-"""A key: its ID (a number), its value (a string, even one of digits only), or the `Key`."""
+"""A reference to a key: its ID (an int), its value (a str, even of digits only) or the `Key`."""
 
 
 @attrs.frozen(kw_only=True)
 class Pagination:
-    """Where a page stands in its list. None where the service did not say."""
+    """A page's position in its list. None where the service does not state a number.
+
+    Attributes:
+        page: The page's number, from 1.
+        limit: Keys on a full page.
+        total: Keys in the list.
+        total_pages: Pages in the list.
+    """
 
     page: int | None = None
     limit: int | None = None
@@ -169,7 +226,12 @@ class Pagination:
 
 @attrs.frozen(kw_only=True)
 class KeyPage:
-    """One page of a list of keys, `limit` (1 to 100) of them at most."""
+    """One page of a list of keys.
+
+    Attributes:
+        keys: The keys, up to the list's ``limit`` (1 to 100).
+        pagination: The page's position in the list.
+    """
 
     keys: tuple[Key, ...] = ()
     pagination: Pagination = Pagination()
@@ -177,22 +239,27 @@ class KeyPage:
 
 @attrs.frozen(kw_only=True)
 class KeyBatch:
-    """What one batch call created.
+    """The keys that one batch call created.
 
     Attributes:
         keys: The new key values.
-        count: How many the service says it made.
-        config: The settings that the service says it used.
+        count: How many keys the service states.
+        config: The settings that the service states.
     """
 
-    keys: tuple[str, ...] = attrs.field(repr=_mask_all)
+    keys: tuple[str, ...] = attrs.field(repr=_mask_keys)
     count: int
-    config: dict[str, Any] = attrs.field(factory=dict, hash=False, repr=_count)
+    config: dict[str, Any] = attrs.field(factory=dict[str, Any], hash=False, repr=_mask_settings)
 
 
 @attrs.frozen(kw_only=True)
 class BulkDeleteResult:
-    """What one bulk-delete call did: ``deleted`` of ``requested`` keys were there to delete."""
+    """The result of one bulk-delete call.
+
+    Attributes:
+        deleted: Keys that existed and are deleted.
+        requested: Keys in the request.
+    """
 
     deleted: int
     requested: int
@@ -200,7 +267,12 @@ class BulkDeleteResult:
 
 @attrs.frozen(kw_only=True)
 class ActionResult:
-    """The service's word on an action."""
+    """The service's report on an action.
+
+    Attributes:
+        success: Whether the service states success.
+        message: The service's message.
+    """
 
     success: bool = True
     message: str = attrs.field(default="", repr=lambda text: f"<{len(text)} characters>")
@@ -208,43 +280,47 @@ class ActionResult:
 
 @attrs.frozen(kw_only=True)
 class UpdateResult(ActionResult):
-    """The service's word on an update, with the devices bound after it."""
+    """The service's report on an update.
+
+    Attributes:
+        keys_hwid: Identifiers of the devices that are bound after it.
+    """
 
     keys_hwid: tuple[str, ...] = ()
 
 
 @attrs.frozen(kw_only=True)
 class CreateReport:
-    """What a create job did. ``created + failed + unknown`` is ``requested`` once it has ended.
+    """The result of a create job. At its end ``created + failed + unknown`` is ``requested``.
 
     Attributes:
-        requested: Keys asked for.
+        requested: Keys that the job was to create.
         keys: The values of the created keys.
-        failed: Keys that were not created, those never asked of the service among them.
-        unknown: Keys of calls whose outcome is not known: they may exist.
+        failed: Keys that were not created, including those that were never requested.
+        unknown: Keys of calls with an unknown outcome: they may exist.
     """
 
     requested: int
-    keys: tuple[str, ...] = attrs.field(repr=_mask_all)
+    keys: tuple[str, ...] = attrs.field(repr=_mask_keys)
     failed: int = 0
     unknown: int = 0
 
     @property
     def created(self) -> int:
-        """How many keys were created and are in `keys`."""
+        """The number of created keys, which are in `keys`."""
         return len(self.keys)
 
 
 @attrs.frozen(kw_only=True)
 class DeleteReport:
-    """What a delete job did. ``deleted + missing + failed`` is ``requested``.
+    """The result of a delete job. ``deleted + missing + failed`` is ``requested``.
 
     Attributes:
-        requested: Keys taken from the caller, duplicates dropped.
-        deleted: Keys that were there and are gone.
-        missing: Keys that were not there. When an answer was lost on the way and the call was
-            repeated, what the first call had deleted counts here.
-        failed: Keys of calls that failed, or that were never made.
+        requested: Keys taken from the caller, without duplicates.
+        deleted: Keys that existed and are deleted.
+        missing: Keys that did not exist. If a response is lost and the call is sent again, the
+            keys that the first call deleted count here.
+        failed: Keys of calls that failed or were never made.
     """
 
     requested: int

@@ -1,4 +1,4 @@
-"""Whether a key may be used: a judgement on what the service says of it, without I/O."""
+"""Verification: whether a key may be used, decided from what the service says, without I/O."""
 
 from __future__ import annotations
 
@@ -18,36 +18,36 @@ class VerdictReason(enum.StrEnum):
     """No key has this value."""
 
     INVALIDATED = "invalidated"
-    """It was revoked."""
+    """The key is revoked."""
 
     EXPIRED = "expired"
-    """Its time is over."""
+    """The key is past its expiry."""
 
     USED_UP = "used_up"
-    """It was good for one use, and was used."""
+    """The key is for one use, and was used."""
 
     HWID_MISMATCH = "hwid_mismatch"
-    """It is bound to another device, and to no more than that."""
+    """The key is for one device, and bound to another."""
 
     HWID_LIMIT = "hwid_limit"
-    """As many devices as it allows are bound to it, and this is none of them."""
+    """The key is bound to as many devices as it allows, and this is none of them."""
 
     WRONG_SERVICE = "wrong_service"
-    """It is not for this service."""
+    """The key is for another service."""
 
     NOT_PREMIUM = "not_premium"
-    """It is not a premium key."""
+    """The key is not premium."""
 
     WRONG_DISCORD_USER = "wrong_discord_user"
-    """It is not this Discord user's."""
+    """The key belongs to another Discord user, or to none."""
 
 
 @attrs.frozen(kw_only=True)
 class Verdict:
-    """Whether a key may be used, and if not, why. True in a condition if it may.
+    """Whether a key may be used, and if not, why. In a condition it is true if the key may.
 
     Attributes:
-        reason: The first reason against it, in the order of `VerdictReason`; None if there is none.
+        reason: The first reason against the key, in the order of `VerdictReason`, or None.
         key: The key as the service knows it; None if there is no such key.
     """
 
@@ -64,22 +64,28 @@ class Verdict:
 
 
 def evaluate(key: Key | None, claims: Mapping[str, Any]) -> Verdict:
-    """Judge a key, now, by what is claimed of its holder."""
+    """Decide whether a key may be used now.
+
+    Args:
+        key: The key, or None if there is none.
+        claims: The validated `Claims` about its holder.
+    """
     if key is None:
         return Verdict(reason=VerdictReason.NOT_FOUND)
-    return Verdict(reason=next(_reasons(key, claims), None), key=key)
+    return Verdict(reason=next(_find_reasons(key, claims), None), key=key)
 
 
-def _reasons(key: Key, claims: Mapping[str, Any]) -> Iterator[VerdictReason]:
+def _find_reasons(key: Key, claims: Mapping[str, Any]) -> Iterator[VerdictReason]:
     status = key.status
     if status is KeyStatus.INVALIDATED:
         yield VerdictReason.INVALIDATED
     if status is KeyStatus.EXPIRED:
         yield VerdictReason.EXPIRED
+    # Not by KeyStatus.USED: a key that is not for one use stays usable once it was used.
     if key.one_time_use and key.used_at is not None:
         yield VerdictReason.USED_UP
     if (hwid := claims.get("hwid")) and not key.no_hwid:
-        yield from _device(key, hwid)
+        yield from _check_device(key, hwid)
     if claims.get("service_id") not in (None, key.service_id):
         yield VerdictReason.WRONG_SERVICE
     if claims.get("premium") and not key.is_premium:
@@ -88,11 +94,12 @@ def _reasons(key: Key, claims: Mapping[str, Any]) -> Iterator[VerdictReason]:
         yield VerdictReason.WRONG_DISCORD_USER
 
 
-def _device(key: Key, hwid: str) -> Iterator[VerdictReason]:
-    """Judge a device; one that is not bound will do while the key has room for another."""
+def _check_device(key: Key, hwid: str) -> Iterator[VerdictReason]:
+    # The contract requires neither field, so a key may come with only one of them.
     bound = {*key.keys_hwid, *(device.hwid for device in key.hwids)}
     if hwid in bound:
         return
-    most = max(len(bound), 1) if key.hwid_limit is None else key.hwid_limit
-    if len(bound) >= most:
-        yield VerdictReason.HWID_MISMATCH if most == 1 else VerdictReason.HWID_LIMIT
+    # Without a stated limit, a key is for the devices that it is bound to, or for its first one.
+    limit = max(len(bound), 1) if key.hwid_limit is None else key.hwid_limit
+    if len(bound) >= limit:
+        yield VerdictReason.HWID_MISMATCH if limit == 1 else VerdictReason.HWID_LIMIT
