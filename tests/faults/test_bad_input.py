@@ -826,21 +826,22 @@ def test_every_argument_is_in_the_table() -> None:
 @pytest.mark.parametrize("name", ["create", "create_batch", "create_many", "list", "purge"])
 @pytest.mark.parametrize("field", ["provider_id", "service_id", "folder_id"])
 async def test_digits_where_an_id_is_meant(client: JunkieClient, name: str, field: str) -> None:
-    """A string of digits is no ID, and the message says how to pass either."""
+    """A string of digits is no ID, and the limit says how to pass either."""
     operation = OPERATIONS[name]
     call = functools.partial(operation.call, client, **operation.good | {field: "8969"})
     _, error = await outcome(call)
-    assert str(error) == (
-        f"{field} must be an ID as an int, such as 123 (a str is a key value, even '123'), "
-        "got '8969'"
-    )
+    assert isinstance(error, InvalidRequestError)
+    assert (error.field, error.value) == (field, "'8969'")
+    assert error.limit == "an ID as an int, such as 123 (a str is a key value, even '123')"
 
 
 @pytest.mark.parametrize("value", [0, 2**53, 5.0, b"5", None], ids=repr)
 async def test_references_say_how_to_pass_each(client: JunkieClient, value: Any) -> None:
-    """Whatever refers to no key is told how an ID is passed, and how a key value."""
-    with pytest.raises(ValueError, match=r"ID \(an int .*\), its value \(a str\) or a K"):
+    """The limit of a bad reference says how an ID is passed, and how a key value."""
+    with pytest.raises(InvalidRequestError) as caught:
         await client.keys.get(value)
+    limit = "a key's ID (an int from 1 to 9007199254740991), its value (a str) or a Key"
+    assert caught.value.limit == limit
 
 
 @pytest.mark.parametrize(

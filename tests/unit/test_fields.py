@@ -372,14 +372,15 @@ def test_datetimes_keep_their_moment(at: datetime) -> None:
 
 @pytest.mark.parametrize("name", ["provider_id", "service_id", "folder_id"])
 def test_digits_are_no_id(name: str) -> None:
-    """Where an ID is meant, a string of digits is told how IDs are passed, and what strings are."""
-    with pytest.raises(InvalidRequestError, match=r"an ID as an int, .* got '123'"):
+    """Where an ID is meant, a string of digits is refused: it would be a key value."""
+    with pytest.raises(InvalidRequestError) as caught:
         validate(CreateKeyBody, name, "123")
+    assert_refusal(caught.value, name)
 
 
-def test_check_names_the_unknown_argument() -> None:
-    """A misspelt argument is a TypeError as of any function, and names the call."""
-    with pytest.raises(TypeError, match=r"create\(\) got an unexpected .* 'is_premum'"):
+def test_an_unknown_argument_is_a_type_error() -> None:
+    """A misspelt argument is a TypeError, as with any function."""
+    with pytest.raises(TypeError):
         validate_fields(CreateKeyBody, "create", {"provider_id": 1, "is_premum": True})
     assert validate_fields(CreateKeyBody, "create", {"provider_id": 1}) == {"provider_id": 1}
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 import pytest
 from multidict import CIMultiDict
 
@@ -30,7 +28,7 @@ KEY = b'{"key":{"id":7,"key_value":"JNK"}}'
 
 
 def refused(status: int, body: bytes = b"{}", **headers: str) -> APIError:
-    """Read an answer that says no."""
+    """Read the response of a refused request."""
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     error = responses.read_failure(status, CIMultiDict(JSON | named), body)
     assert isinstance(error, APIError)
@@ -61,7 +59,7 @@ STATUSES = {
 
 @pytest.mark.parametrize("status", STATUSES)
 def test_status_classes(status: int) -> None:
-    """Each status has its class, says what became of the call, and whether to try again."""
+    """Each status has its class, its outcome, and whether a retry may help."""
     error = refused(status, b'{"error": "words"}', Date="now", X_Request_ID="abc")
     assert (type(error), error.outcome, error.transient) == STATUSES[status]
     assert (error.status, error.message, error.body) == (status, "words", '{"error": "words"}')
@@ -85,30 +83,32 @@ def test_any_2xx_is_read(status: int) -> None:
 
 @pytest.mark.parametrize("status", [100, 199, 300, 301, 302, 303, 304, 307, 308, 399])
 def test_redirects_are_refused(status: int) -> None:
-    """A redirect is never followed; what the service did is not known."""
+    """A redirect is never followed, and its outcome is unknown."""
     error = responses.read_failure(status, {"Location": "https://elsewhere"}, b"")
     assert isinstance(error, InvalidResponseError)
-    assert f"status {status}" in error.message
     assert (error.status, error.transient) == (status, False)
     assert error.outcome is Outcome.UNKNOWN
 
 
 @pytest.mark.parametrize(
-    ("headers", "body", "transient", "says"),
+    ("headers", "body", "transient", "field"),
     [
-        (HTML, PAGE, True, "got an HTML page instead of JSON"),
-        (JSON, b" \n <html>", True, "got an HTML page instead of JSON"),
-        (HTML, b"hello", True, "got an HTML page instead of JSON"),
-        (JSON, KEY[:-3], True, "not JSON, or was cut short"),
-        (JSON, b"", True, "not JSON, or was cut short"),
-        (JSON, b'{"key": {"id": 7}}', False, "key.key_value is missing"),
-        (JSON, b"[]", False, "must be an object"),
+        (HTML, PAGE, True, None),
+        (JSON, b" \n <html>", True, None),
+        (HTML, b"hello", True, None),
+        (JSON, KEY[:-3], True, None),
+        (JSON, b"", True, None),
+        (JSON, b'{"key": {"id": 7}}', False, "key.key_value"),
+        (JSON, b"[]", False, None),
     ],
 )
-def test_unusable_2xx(headers: dict[str, str], body: bytes, *, transient: bool, says: str) -> None:
-    """A 2xx that can't be read says why, has its status, and is transient unless it was JSON."""
-    with pytest.raises(InvalidResponseError, match=re.escape(says)) as caught:
+def test_unreadable_2xx(
+    headers: dict[str, str], body: bytes, *, transient: bool, field: str | None
+) -> None:
+    """A 2xx that can't be read has its status, and is transient unless it is JSON."""
+    with pytest.raises(InvalidResponseError) as caught:
         responses.read_success(GET, 200, headers, body)
+    assert caught.value.field == field
     error = caught.value
     assert (error.status, error.transient) == (200, transient)
     assert error.outcome is (Outcome.UNKNOWN if transient else Outcome.EXECUTED)
@@ -120,14 +120,12 @@ def test_unusable_2xx(headers: dict[str, str], body: bytes, *, transient: bool, 
 )
 @pytest.mark.parametrize(("body", "kind"), [(PAGE, HTML), (PAGE, JSON), (b"blocked", HTML)])
 def test_html_pages(status: int, cls: type[APIError], body: bytes, kind: dict[str, str]) -> None:
-    """A CDN's challenge page is told from the service's own word, and is not to be retried."""
+    """A CDN's challenge page is told apart from the service's own refusal, and not retried."""
     error = refused(status, body, Content_Type=kind["Content-Type"])
     assert type(error) is cls
     challenge = status in (403, 429)
     assert error.challenge is challenge
     assert error.transient is not challenge
-    who = "the CDN in front of the service" if challenge else "a gateway"
-    assert error.message == f"{who} answered with an HTML page"
     assert error.body == body.decode()
 
 
@@ -153,12 +151,12 @@ def test_html_pages(status: int, cls: type[APIError], body: bytes, kind: dict[st
     ],
 )
 def test_error_messages(body: bytes, message: str) -> None:
-    """What the service says is found in any of the usual places, on one line."""
+    """The service's message is found in any of the usual members, and put on one line."""
     assert refused(404, body).message == message
 
 
-def test_error_body_is_capped() -> None:
-    """Of a large error body 64 KiB are kept."""
+def test_error_body_is_truncated() -> None:
+    """An error keeps 64 KiB of a large body."""
     assert refused(500, b"z" * 200_000).body == "z" * 65_536
 
 
@@ -171,6 +169,6 @@ def test_status_of_deep_error_bodies() -> None:
     ("status", "outcome"), [(429, NO), (503, NO), (500, MAYBE), (502, MAYBE), (504, MAYBE)]
 )
 def test_retry_after_in_errors(status: int, outcome: Outcome) -> None:
-    """The wait is in the error; a 503 that says when to come back was refused at the door."""
+    """The wait is in the error; a 503 with a wait was not executed."""
     error = refused(status, Retry_After="7")
     assert (error.retry_after, error.outcome, error.transient) == (7.0, outcome, True)
