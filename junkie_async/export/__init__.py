@@ -32,8 +32,8 @@ from __future__ import annotations
 
 import enum
 import os
-from collections.abc import AsyncIterable, Callable, Generator, Sequence
-from contextlib import aclosing, contextmanager
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Sequence
+from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 from typing import Any, Final, Literal, TextIO, TypeVar
 
@@ -43,13 +43,13 @@ from .._models import Key, KeyBatch
 from .._pagination.pager import KeyPager
 from .._protocol.codec import encode_lines, encode_text
 from .._validation import check_boolean, safe_repr
-from .atomic_file import Target, WriterThread, check_target, is_stream, make_target
+from .atomic_file import check_target, is_stream, open_target
 from .csv_format import COLUMNS, encode_header, encode_rows, unmark
-from .sources import check_batches, closing, iterate_chunks
 
 __all__ = ["COLUMNS", "Format", "export_keys", "export_values", "json_line", "unmark"]
 
 T = TypeVar("T")
+EncodedT = TypeVar("EncodedT")
 
 
 class Format(enum.StrEnum):
@@ -60,6 +60,8 @@ class Format(enum.StrEnum):
 
 
 _SUFFIXES: Final = {".csv": Format.CSV, ".jsonl": Format.JSONL, ".ndjson": Format.JSONL}
+
+_CHUNK_SIZE = 500  # keys that are written together when they do not come in pages
 
 
 async def export_keys(
@@ -95,13 +97,13 @@ async def export_keys(
     header = _make_header(chosen, bom=bom)
     encode = encode_lines if chosen is Format.JSONL else encode_rows
     progress = check_progress(on_progress)
-    target = make_target(to)
+    _check_source("keys", keys, "what keys.list() returns, or an async iterable of Keys")
 
     written = 0
-    async with aclosing(iterate_chunks(keys)) as chunks, WriterThread(target) as thread:
-        await thread.run(target.write, header)
+    async with aclosing(_iterate_chunks(keys)) as chunks, open_target(to) as (run, write):
+        await run(write, header)
         async for chunk, total in chunks:
-            await thread.run(_write_encoded, target, encode, chunk)
+            await run(_write_encoded, write, encode, chunk)
             written += len(chunk)
             if progress is not None:
                 progress(written, total)
@@ -129,13 +131,13 @@ async def export_values(
         OSError: The file can't be written. Where that is known beforehand, nothing was sent.
         JunkieError: The job failed. No file was written.
     """
-    check_batches(batches)
+    limit = "what keys.create_many() returns, or an async iterable of KeyBatches"
+    _check_source("batches", batches, limit)
     check_target(to)
-    target = make_target(to)
     written = 0
-    async with WriterThread(target) as thread, closing(aiter(batches)) as source:
+    async with open_target(to) as (run, write), _closing(aiter(batches)) as source:
         async for batch in source:
-            await thread.run(_write_encoded, target, _encode_values, batch.keys)
+            await run(_write_encoded, write, _encode_values, batch.keys)
             written += len(batch.keys)
     return written
 
@@ -149,8 +151,7 @@ def json_line(record: Any) -> str:
     Raises:
         InvalidRequestError: A text in it is not valid Unicode.
     """
-    with _refuse_surrogates():
-        return encode_text(record)
+    return _encode(encode_text, record)
 
 
 def _choose_format(given: Any, to: Any) -> Format:
@@ -177,22 +178,55 @@ def _make_header(chosen: Format, *, bom: bool) -> bytes:
     return b""
 
 
-def _write_encoded(target: Target, encode: Callable[[T], bytes], items: T) -> None:
-    """Encode and write in one step: both belong in the thread."""
-    with _refuse_surrogates():
-        data = encode(items)
-    target.write(data)
+def _check_source(name: str, source: Any, limit: str) -> None:
+    if not isinstance(source, AsyncIterable):
+        raise InvalidRequestError(name, safe_repr(source), limit)
 
 
-def _encode_values(values: Sequence[str]) -> bytes:
-    return "".join(f"{value}\n" for value in values).encode()
+async def _iterate_chunks(keys: Any) -> AsyncGenerator[tuple[Sequence[Key], int | None], None]:
+    """Give many keys at a time, and how many there are in all, or None where that is unknown."""
+    if isinstance(keys, KeyPager):
+        async with aclosing(keys.pages()) as pages:
+            async for page in pages:
+                yield page.keys, page.pagination.total
+                del page  # or it would stay in memory until the next one has come
+        return
+    chunk: list[Key] = []
+    async with _closing(aiter(keys)) as source:
+        async for key in source:
+            if not isinstance(key, Key):
+                raise InvalidRequestError("keys", safe_repr(key), "Key objects only")
+            chunk.append(key)
+            if len(chunk) == _CHUNK_SIZE:
+                yield chunk, None
+                chunk = []
+    if chunk:
+        yield chunk, None
 
 
-@contextmanager
-def _refuse_surrogates() -> Generator[None, None, None]:
+@asynccontextmanager
+async def _closing(source: AsyncIterator[T]) -> AsyncGenerator[AsyncIterator[T], None]:
+    """Close an async generator at the end. A caller's own iterator may have no ``aclose``."""
     try:
-        yield
+        yield source
+    finally:
+        if isinstance(source, AsyncGenerator):
+            await source.aclose()
+
+
+def _write_encoded(write: Callable[[bytes], None], encode: Callable[[T], bytes], items: T) -> None:
+    """Encode and write in one step: both belong in the thread."""
+    write(_encode(encode, items))
+
+
+def _encode(encode: Callable[[T], EncodedT], value: T) -> EncodedT:
+    try:
+        return encode(value)
     except UnicodeEncodeError:
         # Python's error holds the whole text, which may be a key value: it must not be chained.
         shown = "text with a lone surrogate"
         raise InvalidRequestError("keys", shown, "valid Unicode") from None
+
+
+def _encode_values(values: Sequence[str]) -> bytes:
+    return "".join(f"{value}\n" for value in values).encode()

@@ -4,41 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import functools
 import io
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
+from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO, ParamSpec, Self, TypeAlias
+from typing import IO, Any, TypeAlias
 
 from .._errors import InvalidRequestError
 from .._validation import safe_repr
 
-P = ParamSpec("P")
-
-
-class StreamTarget:
-    """A text file that the caller has opened, such as stdout."""
-
-    def __init__(self, file: Any) -> None:
-        self._file = file
-
-    def open(self) -> None:
-        """Do nothing: the caller has opened it."""
-
-    def write(self, data: bytes) -> None:
-        """Write encoded keys."""
-        self._file.write(data.decode())
-
-    def finish(self) -> None:
-        """Flush, so that a full disk or a closed pipe is found here."""
-        self._file.flush()
-
-    def commit(self) -> None:
-        """Do nothing: what was written is in its place."""
+# Runs a function with its arguments in the thread that writes.
+_Run: TypeAlias = Callable[..., Awaitable[object]]
+_Write: TypeAlias = Callable[[bytes], object]
 
 
 class AtomicFile:
@@ -47,8 +28,7 @@ class AtomicFile:
     def __init__(self, path: Path) -> None:
         self._given_path = path
         self._path = path
-        self._file: BinaryIO | None = None
-        self._temporary: Path | None = None
+        self._file: IO[bytes] | None = None
 
     def open(self) -> None:
         """Create the temporary file, or raise the OSError that a later rename would meet."""
@@ -56,13 +36,13 @@ class AtomicFile:
         self._path = Path(os.path.realpath(self._given_path))
         self._check_replaceable()
         try:
-            # In the same directory, since a rename is atomic only within a file system. `mkstemp`
+            # In the same directory, since a rename is atomic only within a file system. `tempfile`
             # creates it with mode 0600: key values are secrets.
-            handle, name = tempfile.mkstemp(dir=self._path.parent, prefix=".junkie-")
+            self._file = tempfile.NamedTemporaryFile(  # noqa: SIM115 - open until the export ends
+                dir=self._path.parent, prefix=".junkie-", delete=False
+            )
         except OSError as error:  # it names the temporary file, which would confuse the caller
             raise OSError(error.errno, error.strerror, str(self._given_path)) from None
-        self._temporary = Path(name)
-        self._file = os.fdopen(handle, "wb")
 
     def _check_replaceable(self) -> None:
         """Refuse a path that can't be replaced now, not after a long walk."""
@@ -93,20 +73,15 @@ class AtomicFile:
 
     def commit(self) -> None:
         """Rename the temporary file to its path. From here on the new file is in place."""
-        assert self._temporary is not None
-        self._temporary.replace(self._path)
-        self._temporary = None
+        assert self._file is not None
+        Path(self._file.name).replace(self._path)
 
     def abort(self) -> None:
         """Remove the temporary file; the old file stays as it was."""
         if self._file is not None:
             with suppress(OSError):  # closing flushes, and meets a full disk again
                 self._file.close()
-        if self._temporary is not None:
-            self._temporary.unlink(missing_ok=True)
-
-
-Target: TypeAlias = StreamTarget | AtomicFile
+            Path(self._file.name).unlink(missing_ok=True)
 
 
 def is_stream(to: Any) -> bool:
@@ -123,52 +98,30 @@ def check_target(to: Any) -> None:
         raise InvalidRequestError("to", safe_repr(to), limit)
 
 
-def make_target(to: Any) -> Target:
-    """Return where to write, from a checked argument."""
-    return StreamTarget(to) if is_stream(to) else AtomicFile(Path(to))
+@asynccontextmanager
+async def open_target(to: Any) -> AsyncGenerator[tuple[_Run, _Write], None]:
+    """Open a checked target and a thread. A path's file is replaced at the end, if nothing failed.
 
-
-class WriterThread:
-    """A thread that writes to a target, and commits or aborts it at the end.
-
-    It does one step at a time, even when the task is cancelled. So an abort comes after the step
-    in progress, which may be the one that creates the temporary file.
+    The thread does one step at a time, even when the task is cancelled. So an abort comes after the
+    step in progress, which may be the one that creates the temporary file.
     """
-
-    def __init__(self, target: Target) -> None:
-        self._target = target
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="junkie-export")
-
-    async def run(self, step: Callable[P, object], *args: P.args, **kwargs: P.kwargs) -> None:
-        """Run a step in the thread, and wait for it."""
-        loop = asyncio.get_running_loop()
-        await loop.run_in_executor(self._thread, functools.partial(step, *args, **kwargs))
-
-    async def __aenter__(self) -> Self:
-        try:
-            await self.run(self._target.open)
-        except BaseException:
-            await self._abort_target()
-            raise
-        return self
-
-    async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is not None:
-            await self._abort_target()
+    thread = ThreadPoolExecutor(1, thread_name_prefix="junkie-export")
+    run = partial(asyncio.get_running_loop().run_in_executor, thread)
+    try:
+        if is_stream(to):
+            yield run, lambda data: to.write(data.decode())
+            await run(to.flush)  # a full disk or a closed pipe is found here
             return
+        file = AtomicFile(Path(to))
         try:
-            await self.run(self._target.finish)
+            await run(file.open)
+            yield run, file.write
+            await run(file.finish)
             # A step of its own, so that a task that is cancelled during the sync never commits.
-            await self.run(self._target.commit)
+            await run(file.commit)
         except BaseException:
-            await self._abort_target()
+            await asyncio.shield(run(file.abort))  # a second cancellation must not stop it
             raise
-        self._thread.shutdown(wait=False)
-
-    async def _abort_target(self) -> None:
-        # A stream has nothing to undo, and its write may hang for as long as a pipe's reader does.
-        if isinstance(self._target, AtomicFile):
-            aborted = asyncio.wrap_future(self._thread.submit(self._target.abort))
-            self._thread.shutdown(wait=False)
-            await asyncio.shield(aborted)  # a second cancellation must not stop the clean-up
-        self._thread.shutdown(wait=False)
+    finally:
+        # Not waited for: a stream's write may hang for as long as a pipe's reader does.
+        thread.shutdown(wait=False)

@@ -19,8 +19,9 @@ from junkie_async import (
     InvalidRequestError,
     Key,
     KeyDetailed,
+    export,
 )
-from junkie_async.export import COLUMNS, Format, export_keys, sources
+from junkie_async.export import COLUMNS, Format, export_keys
 
 from .conftest import component
 from .exports import AT, FULL, files_in, given_keys, pager, posix, rows_of, text_of
@@ -167,7 +168,7 @@ async def test_encoding_and_writing_leave_the_event_loop(monkeypatch: pytest.Mon
             threads.add(threading.current_thread())
             return super().write(text)
 
-    monkeypatch.setattr(sources, "CHUNK_SIZE", 1)
+    monkeypatch.setattr(export, "_CHUNK_SIZE", 1)
     await export_keys(given_keys([FULL, FULL]), RecordingFile(), format="csv")
     assert len(threads) == 1
     assert threading.current_thread() not in threads
