@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Coroutine
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 from typing import Any, TypeAlias
 
 import attrs
@@ -31,29 +31,23 @@ _MAX_REFETCHES = 5
 
 @attrs.define(eq=False, kw_only=True)
 class ListPass:
-    """One pass over a list, from its first page to its last.
-
-    Attributes:
-        seen: IDs whose keys are dropped as repeats. The pass adds the IDs that it gives.
-        report_drift: Called with ``changes=1`` or ``repeats=N``, as counted by `Drift`.
-        strict: Whether the pages before a shrunken one are fetched again too.
-        may_miss_keys: Whether keys were deleted so fast that fetching pages again did not help.
-    """
+    """One pass over a list, from its first page to its last."""
 
     fetch: FetchPage
-    seen: SeenIDs
-    report_drift: Callable[..., None]
+    seen: SeenIDs  # their keys are dropped as repeats; the pass adds the IDs that it gives
+    report_drift: Callable[..., None]  # takes `changes=` or `repeats=`, as counted by `Drift`
     first_page: int
     limit: int
     prefetch: int
-    strict: bool
+    strict: bool  # whether the pages before a shrunken one are fetched again too
+    # Whether keys were deleted so fast that fetching pages again did not help.
     may_miss_keys: bool = attrs.field(default=False, init=False)
 
     _number: int = attrs.field(init=False)  # of the page that is given next
     _last_page: int = attrs.field(init=False)  # of the list, as stated by the latest page
     _total: int | None = attrs.field(default=None, init=False)  # as stated by the latest page
     # The requests of the pages from `_number` on.
-    _in_flight: deque[asyncio.Task[PendingPage]] = attrs.field(init=False)
+    _in_flight: deque[asyncio.Task[PendingPage]] = attrs.field(factory=deque, init=False)
     # The first page is fetched alone: it says how many pages there are, and many readers need no
     # more than it. Then the window doubles up to `prefetch`, so that a reader who stops early has
     # caused at most about twice the requests that it needed.
@@ -61,19 +55,19 @@ class ListPass:
     _pages_without_new_keys: int = attrs.field(default=0, init=False)
     _last_page_at_new_key: int = attrs.field(default=0, init=False)
 
-    def __attrs_post_init__(self) -> None:
-        self._number = self._last_page = self.first_page
-        self._in_flight = deque()
-
     async def pages(self) -> AsyncGenerator[KeyPage, None]:
         """Give the pages in order, without the keys seen before."""
+        self._number = self._last_page = self.first_page
         try:
             while self._number <= self._last_page or self._in_flight:
                 page = await self._next_page()
                 yield page
                 del page  # a reader's page is freed before the next one is decoded
         finally:
-            await _cancel_tasks(self._in_flight)
+            for task in self._in_flight:
+                task.cancel()
+            if self._in_flight:  # else closing a finished walk gives no control to the loop
+                await asyncio.gather(*self._in_flight, return_exceptions=True)
 
     async def _next_page(self) -> KeyPage:
         """Wait for the next page, check it, and request the pages after it."""
@@ -81,8 +75,8 @@ class ListPass:
             page = await self._refetch_if_shrunk(await self._take_page())
             self._check_page_number(page)
             self._last_page = _find_last_page(page, self._number, self.limit)
-            fresh = self._drop_repeats(page)
-            self._count_pages_without_new_keys(page, fresh)
+            fresh = drop_seen(page, self.seen)
+            self._count_repeats(page, fresh)
         except JunkieError as error:
             error.page = self._number
             raise
@@ -155,21 +149,16 @@ class ListPass:
         return attrs.evolve(page, keys=tuple(keys.values()))
 
     def _check_page_number(self, page: KeyPage) -> None:
-        """Refuse another page than the one requested: a service that ignores ``page``."""
-        stated = page.pagination.page
+        stated = page.pagination.page  # another one than requested: the service ignores `page`
         if stated is not None and stated != self._number:
             raise _invalid_response(
                 f"requested page {self._number}, but the response is page {stated}"
             )
 
-    def _drop_repeats(self, page: KeyPage) -> KeyPage:
-        fresh = drop_seen(page, self.seen)
+    def _count_repeats(self, page: KeyPage, fresh: KeyPage) -> None:
+        """Report repeats, and raise when the list goes on without new keys: it would never end."""
         if repeats := len(page.keys) - len(fresh.keys):
             self.report_drift(repeats=repeats)
-        return fresh
-
-    def _count_pages_without_new_keys(self, page: KeyPage, fresh: KeyPage) -> None:
-        """Raise when the list goes on without new keys: it would never end."""
         if fresh.keys:
             self._pages_without_new_keys = 0
             self._last_page_at_new_key = self._last_page
@@ -177,8 +166,8 @@ class ListPass:
         # filters after paging. They count only once the stated end moves away from the reader.
         elif page.keys or self._last_page > self._last_page_at_new_key:
             self._pages_without_new_keys += 1
-            if self._pages_without_new_keys > _MAX_PAGES_WITHOUT_NEW_KEYS:
-                limit = _MAX_PAGES_WITHOUT_NEW_KEYS
+            limit = _MAX_PAGES_WITHOUT_NEW_KEYS
+            if self._pages_without_new_keys > limit:
                 raise _invalid_response(
                     f"endless list: more than {limit} pages in a row had no new key"
                 )
@@ -218,10 +207,3 @@ def _find_last_page(page: KeyPage, number: int, limit: int) -> int:
 
 def _invalid_response(message: str) -> InvalidResponseError:
     return InvalidResponseError(message, outcome=Outcome.EXECUTED)
-
-
-async def _cancel_tasks(tasks: Collection[asyncio.Task[PendingPage]]) -> None:
-    for task in tasks:
-        task.cancel()
-    if tasks:  # without an await here, closing a finished walk gives no control to the loop
-        await asyncio.gather(*tasks, return_exceptions=True)

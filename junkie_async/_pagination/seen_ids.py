@@ -30,14 +30,9 @@ class SeenIDs:
         self._out_of_order: set[int] = set()
 
     def add_page(self, ids: list[int]) -> list[int] | None:
-        """Add a page's IDs, and tell which of them are new.
+        """Add a page's IDs, in its order, and return the indexes of the new ones.
 
-        Args:
-            ids: The IDs in the order of the page.
-
-        Returns:
-            The indexes of the new IDs. None means that all are new: the usual case, which is
-            cheaper to find out than by looking up each ID.
+        None means that all are new: the usual case, which needs no look-up of each ID.
         """
         if not self._out_of_order and self._append_in_order(ids):
             return None
