@@ -8,6 +8,7 @@ from functools import lru_cache
 from os import PathLike
 from typing import Any, TypeAlias, Unpack
 
+from . import _validation as validation
 from ._errors import InvalidRequestError, NotFoundError
 from ._hooks import InFlightCallback
 from ._http.dispatcher import Dispatcher
@@ -44,20 +45,11 @@ from ._protocol.fields import (
     check_key_list,
     validate_fields,
 )
-from ._validation import (
-    check_boolean,
-    check_integer,
-    check_reference,
-    check_seconds,
-    check_text,
-    key_value_or_none,
-)
 from ._verification import Verdict, evaluate
 
 # Inside `Keys` the name `list` is its method, also in annotations: a type checker would read
-# `list[KeyFolder]` there as a subscript of that method. So these types get names outside.
+# `list[KeyFolder]` there as a subscript of that method. So this type gets a name outside.
 KeyFolders: TypeAlias = list[KeyFolder]
-_References: TypeAlias = list[int | str]
 
 
 class Keys:
@@ -129,7 +121,7 @@ class Keys:
         Returns:
             The key, or None when no key has this value.
         """
-        value = check_text("key_value", key_value)
+        value = validation.check_text("key_value", key_value)
         async with aclosing(self.list(key=value).pages()) as pages:
             async for page in pages:
                 if found := _find_exact(value, page.keys):
@@ -168,7 +160,7 @@ class Keys:
         claims = validate_fields(Claims, "verify", given)
         # A text that can't be a key value needs no request: it is a verdict, not an error, since
         # users type it.
-        value = key_value_or_none("key_value", key_value)
+        value = validation.key_value_or_none("key_value", key_value)
         return evaluate(await self._look_up_value(value) if value else None, claims)
 
     async def create(self, *, provider_id: int, **fields: Unpack[CreateFields]) -> Key:
@@ -241,8 +233,8 @@ class Keys:
             ConfigurationError: Raised by the job: the ledger can't be used.
         """
         given = {"provider_id": provider_id, "amount": 1, **fields}
-        request = validate_fields(CreateBatchBody, "create_many", given)
-        whole = check_integer("amount", amount, 1)
+        validated = validate_fields(CreateBatchBody, "create_many", given)
+        whole = validation.check_integer("amount", amount, 1)
         journal: Journal | None = None
         reconciler: Reconciler | None = None
         if ledger is not None:
@@ -250,22 +242,21 @@ class Keys:
             from ._jobs.ledger import Ledger
 
             url = self._dispatcher.base_url
-            arguments = {**request, "amount": whole, "base_url": url}
+            arguments = {**validated, "amount": whole, "base_url": url}
             journal = Ledger(ledger, arguments, check_prefix(marker))
-            delay = check_seconds("reconcile_after", reconcile_after, zero=True)
+            delay = validation.check_seconds("reconcile_after", reconcile_after, zero=True)
             if marker is not None:
-                check_room(request.get("key_name"), marker)
+                check_room(validated.get("key_name"), marker)
                 walk = self.list(provider_id=provider_id, strict=True)
                 reconciler = Reconciler(journal, delay, find=walk.pages, delete=self.delete_many)
 
         @lru_cache(maxsize=2)  # without markers all requests but the last one are alike
         def make_request(count: int, mark: str | None) -> wire.Request[KeyBatch]:
-            return wire.create_batch(add_marker({**request, "amount": count}, mark))
+            return wire.create_batch(add_marker({**validated, "amount": count}, mark))
 
         async def create(count: int, mark: str | None, on_in_flight: InFlightCallback) -> KeyBatch:
-            return await self._send(
-                make_request(count, mark), priority=Priority.JOB, on_in_flight=on_in_flight
-            )
+            request = make_request(count, mark)
+            return await self._send(request, priority=Priority.JOB, on_in_flight=on_in_flight)
 
         return CreateJob(
             whole,
@@ -345,10 +336,11 @@ class Keys:
             BatchError: Raised by the job: a call failed for good, or the iterable raised.
         """
 
-        async def delete(chunk: _References, on_in_flight: InFlightCallback) -> BulkDeleteResult:
-            return await self._send(
-                wire.bulk_delete(chunk), priority=Priority.JOB, on_in_flight=on_in_flight
-            )
+        async def delete(
+            chunk: Sequence[int | str], on_in_flight: InFlightCallback
+        ) -> BulkDeleteResult:
+            request = wire.bulk_delete(chunk)
+            return await self._send(request, priority=Priority.JOB, on_in_flight=on_in_flight)
 
         return DeleteJob(
             iterate_ids_after_walk(keys) if isinstance(keys, KeyPager) else keys,
@@ -381,7 +373,7 @@ class Keys:
         """
         check_progress(on_progress)
         query = wire.filter_query(validate_fields(Filters, "purge", filters))
-        if bool(query) == check_boolean("everything", everything):
+        if bool(query) == validation.check_boolean("everything", everything):
             limit = "at least one filter, or everything=True without filters"
             raise InvalidRequestError("filters", "both" if query else "neither", limit)
         # Strict, since others may delete keys meanwhile and so move some out of the walk's sight.
@@ -425,7 +417,7 @@ class Keys:
         The service takes any number there for an ID. A key whose value reads as a number is looked
         up first, or the call would act on another key.
         """
-        checked: Any = check_reference("key", key)
+        checked: Any = validation.check_reference("key", key)
         if isinstance(checked, str) and wire.is_ambiguous(checked):
             found = await self.find(checked)
             if found is None:

@@ -205,7 +205,7 @@ class KeyFactory:
         """
         folder = KeyFolder(
             id=next(self._ids),
-            name=name or self._random_name(),
+            name=name or self._random.choice(_NAMES),
             created_at=self._random_datetime(),
         )
         self._folders[folder.id] = folder
@@ -230,8 +230,9 @@ class KeyFactory:
                 folder.name, folder_id=folder.id, created_at=folder.created_at
             )
         # `seed` takes a function of the index for each column.
+        rows = [attrs.asdict(key) for key in keys]
         columns: dict[str, Any] = {
-            name: [_column_value(name, key) for key in keys].__getitem__ for name in _STORED_FIELDS
+            name: [row[name] for row in rows].__getitem__ for name in _STORED_FIELDS
         }
         ids = await self._emulator.seed(len(keys), **columns)
         return [
@@ -246,7 +247,7 @@ class KeyFactory:
             "user_id": 1,
             "service_id": _SERVICE_ID,
             "provider_id": _PROVIDER_ID,
-            "key_name": self._random_name(),
+            "key_name": self._random.choice(_NAMES),
             "hwid_limit": 1,
             "discord_id": str(self._random.randrange(10**17, 10**18)),
             "created_at": self._random_datetime(),
@@ -266,9 +267,6 @@ class KeyFactory:
     def _random_key_value(self) -> str:
         text = base64.b32encode(self._random.randbytes(10)).decode()
         return "-".join(["JNK", *(text[at : at + 4] for at in range(0, 16, 4))])
-
-    def _random_name(self) -> str:
-        return self._random.choice(_NAMES)
 
     def _random_datetime(self) -> datetime:
         return _EPOCH + timedelta(seconds=self._random.randrange(90 * 86_400))
@@ -296,8 +294,3 @@ def _status_fields(status: KeyStatus, created_at: datetime) -> dict[str, Any]:
         KeyStatus.INVALIDATED: {"is_invalidated": True},
     }
     return settings[status]
-
-
-def _column_value(name: str, key: Key) -> Any:
-    value = getattr(key, name)
-    return [attrs.asdict(device) for device in value] if name == "hwids" else value

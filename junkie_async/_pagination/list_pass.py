@@ -47,7 +47,7 @@ class ListPass:
     _last_page: int = attrs.field(init=False)  # of the list, as stated by the latest page
     _total: int | None = attrs.field(default=None, init=False)  # as stated by the latest page
     # The requests of the pages from `_number` on.
-    _in_flight: deque[asyncio.Task[PendingPage]] = attrs.field(factory=deque, init=False)
+    _in_flight: deque[asyncio.Task[PendingPage]] = attrs.field(init=False)
     # The first page is fetched alone: it says how many pages there are, and many readers need no
     # more than it. Then the window doubles up to `prefetch`, so that a reader who stops early has
     # caused at most about twice the requests that it needed.
@@ -58,6 +58,7 @@ class ListPass:
     async def pages(self) -> AsyncGenerator[KeyPage, None]:
         """Give the pages in order, without the keys seen before."""
         self._number = self._last_page = self.first_page
+        self._in_flight = deque()
         try:
             while self._number <= self._last_page or self._in_flight:
                 page = await self._next_page()

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from operator import attrgetter
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
 import attrs
 
@@ -33,9 +33,8 @@ _ARMED: Final = re.compile(_FORMULA.format("", ""))
 _DISARMED: Final = re.compile(_FORMULA.format("'", "'"))
 _SUSPECT_FIRST_CHARACTERS: Final = frozenset(f"'{_SIGNS}") - {"\\"}
 
-_ReadFields: TypeAlias = Callable[[Key], tuple[object, ...]]
-_read_fields: _ReadFields = attrgetter(*(field.name for field in attrs.fields(Key)))
-_read_detailed_fields: _ReadFields = attrgetter(*COLUMNS)
+# Only keys from `keys.get` have the last column, the redemption.
+_read_listed_fields: Callable[[Key], tuple[object, ...]] = attrgetter(*COLUMNS[:-1])
 
 
 def encode_header(*, bom: bool) -> bytes:
@@ -75,9 +74,7 @@ def _encode_lines(rows: Iterable[Sequence[Any]]) -> bytes:
 
 
 def _make_row(key: Key) -> list[object]:
-    # Only keys from `keys.get` have the last column, the redemption.
-    is_detailed = isinstance(key, KeyDetailed)
-    cells = _read_detailed_fields(key) if is_detailed else (*_read_fields(key), None)
+    cells: tuple[object, ...] = (*_read_listed_fields(key), getattr(key, COLUMNS[-1], None))
     return [
         # Most cells are None or an int, which the csv module writes without a call from here.
         cell if cell is None or type(cell) is int else _CELLS.get(type(cell), _from_unknown)(cell)
