@@ -30,19 +30,15 @@ class _UnauthorizedError(Exception):
     """The request has no bearer token, or an unknown one."""
 
 
-def _json_response(
-    body: str, status: int = 200, headers: dict[str, str] | None = None
-) -> web.Response:
+def _json_response(body: str, status: int, **headers: str) -> web.Response:
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
     return web.Response(
-        body=body.encode(),
-        status=status,
-        headers={"Content-Type": "application/json", **(headers or {})},
+        body=body.encode(), status=status, content_type="application/json", headers=named
     )
 
 
 def _error_response(status: int, message: str, **headers: str) -> web.Response:
-    named = {name.replace("_", "-"): value for name, value in headers.items()}
-    return _json_response(json.dumps({"error": message}), status, named)
+    return _json_response(json.dumps({"error": message}), status, **headers)
 
 
 def _abort_connection(request: web.Request) -> web.Response:

@@ -52,24 +52,7 @@ def insert(
     now: str,
     make_values: Callable[[int], list[str]],
 ) -> range:
-    """Insert keys inside the caller's transaction.
-
-    Args:
-        db: The store's connection.
-        amount: How many keys.
-        columns: Names and values; a callable gets each row's index, from 0, and returns the
-            row's value.
-        now: The creation time, rendered.
-        make_values: Returns that many new key values.
-
-    Returns:
-        Their IDs.
-
-    Raises:
-        TypeError: A column is unknown.
-        ValueError: The amount is negative, or a moment is naive.
-        sqlite3.IntegrityError: A key value exists already.
-    """
+    """Insert keys inside the caller's transaction and return their IDs; see `Emulator.seed`."""
     if amount < 0:
         raise ValueError(f"amount must be an integer >= 0, got {amount!r}")
     names, rows = _build_rows(amount, columns, now, make_values)

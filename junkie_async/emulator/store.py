@@ -25,7 +25,7 @@ from .schema import (
 )
 from .timestamps import add_minutes, parse, render, render_up, utc_now
 
-KeyRef = int | str
+KeyRef = int | str  # a number is an ID, a string is a key value, even if it is all digits
 _RANDOM_BYTES = 10  # 80 bits, which base32 encodes as four groups of four characters
 
 
@@ -113,19 +113,11 @@ class Store:
         return Page(listing.page((page - 1) * limit, limit), listing.total)
 
     def get(self, ref: KeyRef) -> str | None:
-        """Return a key's detailed JSON, or None if there is no such key.
-
-        Args:
-            ref: A number is an ID, text is a key value.
-        """
+        """Return a key's detailed JSON, or None if there is no such key."""
         return self._key_json(ref, KEY_DETAILED_JSON)
 
     def create(self, fields: Mapping[str, Any]) -> str:
-        """Create a key and return its JSON.
-
-        Args:
-            fields: The contract's names and validated values.
-        """
+        """Create a key from validated fields and return its JSON."""
         [value] = self.create_batch(fields, 1)
         created = self._key_json(value, KEY_JSON)
         assert created is not None
@@ -133,10 +125,6 @@ class Store:
 
     def create_batch(self, fields: Mapping[str, Any], amount: int) -> list[str]:
         """Create keys that differ only in their key values, all or none.
-
-        Args:
-            fields: The contract's names and validated values.
-            amount: How many keys.
 
         Returns:
             The key values, in the order of their IDs.
@@ -158,7 +146,7 @@ class Store:
         """Change the given fields of a key and no others.
 
         Args:
-            ref: A number is an ID, text is a key value.
+            ref: The key.
             fields: The contract's names and validated values; None clears a field.
 
         Returns:
@@ -176,25 +164,11 @@ class Store:
         return [binding["hwid"] for binding in bindings]
 
     def delete(self, ref: KeyRef) -> bool:
-        """Delete a key.
-
-        Args:
-            ref: A number is an ID, text is a key value.
-
-        Returns:
-            Whether the key existed.
-        """
+        """Delete a key and return whether it existed."""
         return self.bulk_delete([ref]) == 1
 
     def bulk_delete(self, refs: Sequence[KeyRef]) -> int:
-        """Delete keys in one transaction.
-
-        Args:
-            refs: Numbers are IDs, texts are key values; unknown ones are ignored.
-
-        Returns:
-            The number of distinct keys deleted.
-        """
+        """Delete keys in one transaction; return how many distinct keys were found."""
         ids_given = [ref for ref in refs if isinstance(ref, int)]
         values_given = [ref for ref in refs if isinstance(ref, str)]
         with self._write_transaction():
@@ -213,7 +187,7 @@ class Store:
         """Record a key's first use, which may start its validity; later uses change nothing.
 
         Args:
-            ref: A number is an ID, text is a key value.
+            ref: The key.
             at: The moment of use, aware; None is now.
 
         Returns:
@@ -239,13 +213,7 @@ class Store:
     def add_folder(
         self, name: str, folder_id: int | None = None, created_at: datetime | None = None
     ) -> int:
-        """Create a folder and return its ID.
-
-        Args:
-            name: Its name.
-            folder_id: Its ID; None is the next one.
-            created_at: An aware moment; None is now.
-        """
+        """Create a folder and return its ID; see `Emulator.add_folder`."""
         sql = "INSERT INTO folders (id, name, created_at) VALUES (?, ?, ?)"
         created = render(created_at) if created_at else self._render_now()
         new_id = self._db.execute(sql, (folder_id, name, created)).lastrowid
@@ -253,15 +221,7 @@ class Store:
         return new_id
 
     def seed(self, amount: int, columns: Mapping[str, Any]) -> range:
-        """Insert many keys as given; no column is derived from another.
-
-        Args:
-            amount: How many keys.
-            columns: See `junkie_async.emulator.seeding.encoders`.
-
-        Returns:
-            The IDs.
-        """
+        """Insert many keys and return their IDs; see `Emulator.seed`."""
         with self._write_transaction():
             ids = seeding.insert(self._db, amount, columns, self._render_now(), make_key_values)
             self._listings.recount()
