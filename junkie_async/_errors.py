@@ -94,15 +94,13 @@ class InvalidRequestError(JunkieError, ValueError):
 
     def __init__(self, field: str = "", value: str = "", limit: str = "") -> None:
         super().__init__(f"{field} must be {limit}, got {value}")
-        self.args = (field, value, limit)
         self.field = field
         self.value = value
         self.limit = limit
 
-    @property
-    def message(self) -> str:
-        """The field, the limit and the value, in one sentence."""
-        return f"{self.field} must be {self.limit}, got {self.value}"
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Exceptions pickle by `args`, which are the message here and not these arguments.
+        return type(self), (self.field, self.value, self.limit), vars(self)
 
 
 class ConfigurationError(JunkieError):

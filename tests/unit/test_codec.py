@@ -590,7 +590,7 @@ answers = st.fixed_dictionaries(
 
 
 @given(answers | jsons)
-@settings(max_examples=200)
+@settings(max_examples=100)
 def test_arbitrary_json(document: Any) -> None:
     """Any JSON gives a value or our error; and so does what an error body says."""
     body = dump(document)

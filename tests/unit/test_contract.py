@@ -1,7 +1,7 @@
 """Every request that the client can make is one that the published contract allows.
 
 The calls go through the public client; aioresponses stands in for the network, and openapi-core,
-which shares nothing with the client, judges each request by `openapi.json`.
+which shares nothing with the client, validates each request against `openapi.json`.
 """
 
 from __future__ import annotations
@@ -72,7 +72,10 @@ def strict_contract() -> OpenAPI:
     return OpenAPI.from_dict(contract)
 
 
-JUDGE = strict_contract()
+# Each example opens a client: test_fields.py has the many, these show that they reach the wire.
+few_examples = settings(max_examples=30)
+
+VALIDATOR = strict_contract()
 QUERY = {one["name"] for one in CONTRACT["paths"]["/keys"]["get"]["parameters"]}
 
 
@@ -98,12 +101,12 @@ class Sent:
         return dict(pairs)
 
 
-def judge(method: str, url: str, headers: dict[str, str], data: bytes | None) -> Sent:
-    """Let openapi-core judge a request, which raises what is wrong with it."""
+def validate_request(method: str, url: str, headers: dict[str, str], data: bytes | None) -> Sent:
+    """Validate a request with openapi-core, which raises what is wrong with it."""
     path, _, query = url.removeprefix(HOST).partition("?")
     args = dict(parse_qsl(query, keep_blank_values=True))
     kind = headers.get("Content-Type", "")
-    JUDGE.validate_request(
+    VALIDATOR.validate_request(
         MockRequest(
             HOST, method.lower(), path, args=args, headers=headers, data=data, content_type=kind
         )
@@ -121,7 +124,7 @@ class Response(aiohttp.ClientResponse):
 
 
 class Network(aioresponses):
-    """Judges and notes each request, and answers with what comes next."""
+    """Validates and records each request, and answers with the next response."""
 
     def __init__(self, *answers: Any) -> None:
         self.sent: list[Sent] = []
@@ -138,7 +141,7 @@ class Network(aioresponses):
         self, orig_self: aiohttp.ClientSession, method: str, url: Any, *args: Any, **kwargs: Any
     ) -> aiohttp.ClientResponse:
         assert type(url) is URL  # noted before aioresponses sorts and unquotes its query
-        self.sent.append(judge(method, str(url), kwargs["headers"], kwargs["data"]))
+        self.sent.append(validate_request(method, str(url), kwargs["headers"], kwargs["data"]))
         return await super()._request_mock(orig_self, method, url, *args, **kwargs)
 
     def _answer(self, _: URL, **__: Any) -> CallbackResult:
@@ -158,7 +161,7 @@ class Network(aioresponses):
 
 @asynccontextmanager
 async def service(*answers: Any) -> AsyncIterator[tuple[Keys, Network]]:
-    """Give a client's keys, and the network that it sends to; all answers must be used up."""
+    """Provide a client's keys and its network; all responses must be used."""
     network = Network(*answers)
     with network:
         async with JunkieClient(TOKEN, base_url=HOST + BASE) as junkie:
@@ -311,7 +314,7 @@ OPERATIONS: dict[str, tuple[Use, str, str, Any, Any, Any]] = {
 
 @pytest.mark.parametrize("name", OPERATIONS)
 async def test_operations(name: str) -> None:
-    """Each operation makes its one request, and gives the answer's value."""
+    """Each operation makes one request, and returns the response's value."""
     use, method, target, body, answer, value = OPERATIONS[name]
     async with service(answer) as (keys, network):
         got = await use(keys)
@@ -353,18 +356,18 @@ def test_every_operation_is_used() -> None:
         ("PUT", "/keys/7", b'{"expires_at": "tomorrow"}', "Body"),
     ],
 )
-def test_the_judge_is_awake(method: str, path: str, data: bytes | None, wrong: str) -> None:
-    """A request that breaks the contract does not pass, so those that pass mean something."""
+def test_the_validator_refuses(method: str, path: str, data: bytes | None, wrong: str) -> None:
+    """A request that breaks the contract is refused, so passing means something."""
     headers = {"Authorization": "Bearer x"} | ({"Content-Type": "application/json"} if data else {})
     with pytest.raises(OpenAPIError) as caught:
-        judge(method, f"{HOST}{BASE}{path}", headers, data)
+        validate_request(method, f"{HOST}{BASE}{path}", headers, data)
     assert wrong in type(caught.value).__name__
 
 
-def test_the_judge_asks_for_the_api_key() -> None:
-    """Nor does a request without an API key."""
+def test_the_validator_requires_the_api_key() -> None:
+    """A request without an API key is refused too."""
     with pytest.raises(OpenAPIError, match="Security"):
-        judge("GET", f"{HOST}{BASE}/keys", {}, None)
+        validate_request("GET", f"{HOST}{BASE}/keys", {}, None)
 
 
 # --- every field, by hypothesis -------------------------------------------------------------------
@@ -471,6 +474,7 @@ def test_strategies_are_complete() -> None:
 
 
 @given(some(CREATE), st.integers(1, SAFE))
+@few_examples
 async def test_create_fields(pairs: dict[str, tuple[Any, Any]], provider_id: int) -> None:
     """Every field of a create is sent in the contract's form, null is null, and UNSET is absent."""
     arguments, body = given_and_sent(pairs)
@@ -480,10 +484,11 @@ async def test_create_fields(pairs: dict[str, tuple[Any, Any]], provider_id: int
 
 
 @given(some(BATCH), st.integers(1, SAFE), st.integers(1, 100))
+@few_examples
 async def test_batch_fields(
     pairs: dict[str, tuple[Any, Any]], provider_id: int, amount: int
 ) -> None:
-    """Every field of a batch is sent so too, by the single call and by the job alike."""
+    """Every field of a batch is sent likewise, by the single call and by the job."""
     arguments, body = given_and_sent(pairs)
     answer = {"keys": [f"{index}" for index in range(amount)]}
     async with service(answer, answer) as (keys, network):
@@ -494,8 +499,9 @@ async def test_batch_fields(
 
 
 @given(some(UPDATE))
+@few_examples
 async def test_update_fields(pairs: dict[str, tuple[Any, Any]]) -> None:
-    """Every field of an update is sent so too; an update of nothing is refused."""
+    """Every field of an update is sent likewise; an update of nothing is refused."""
     arguments, body = given_and_sent(pairs)
     async with service(*[DONE] * bool(body)) as (keys, network):
         if body:
@@ -507,6 +513,7 @@ async def test_update_fields(pairs: dict[str, tuple[Any, Any]]) -> None:
 
 
 @given(some(FILTERS), st.integers(1, 10**6), st.integers(1, 100))
+@few_examples
 async def test_filters(pairs: dict[str, tuple[Any, Any]], number: int, limit: int) -> None:
     """Every filter is in the query, quoted so that it comes back; None and UNSET narrow nothing."""
     arguments, query = given_and_sent(pairs)
@@ -530,6 +537,7 @@ key_values = st.text(
 
 
 @given(st.lists(st.integers(1, SAFE) | key_values | st.from_regex(r"\A[0-9]{1,9}\Z"), min_size=1))
+@few_examples
 async def test_deletes_keep_numbers_and_strings_apart(refs: list[int | str]) -> None:
     """In a bulk-delete a number is an ID and a string a key value, digits or not."""
     async with service({"deleted": len(refs)}, {"deleted": 0}) as (keys, network):
@@ -554,7 +562,7 @@ BY_PATH: dict[str, tuple[Callable[[Keys, Any], Any], Any]] = {
 
 
 @given(st.sampled_from(sorted(BY_PATH)), st.integers(1, SAFE) | key_values)
-@settings(max_examples=60)
+@few_examples
 async def test_references(name: str, key: int | str) -> None:
     """An ID and a plain key value go into the path, as one segment that means the same."""
     use, answer = BY_PATH[name]
@@ -601,7 +609,7 @@ async def test_digits_that_no_key_has(name: str) -> None:
 @pytest.mark.parametrize("key", [".", "..", "", 0, -1, True, 1.0, None, b"JNK", "a\nb"])
 @pytest.mark.parametrize("name", BY_PATH)
 async def test_bad_references(name: str, key: Any) -> None:
-    """What names no key is refused before anything is sent."""
+    """A reference that names no key is refused before anything is sent."""
     use, _ = BY_PATH[name]
     async with service() as (keys, network):
         with pytest.raises(InvalidRequestError):
@@ -613,7 +621,7 @@ async def test_bad_references(name: str, key: Any) -> None:
 
 
 async def test_create_many_splits() -> None:
-    """A large create is calls of at most 100, all alike."""
+    """A large create makes equal calls of at most 100 keys."""
     batches = [{"keys": [f"{n}-{i}" for i in range(size)]} for n, size in enumerate((100, 100, 50))]
     async with service(*batches) as (keys, network):
         report = await keys.create_many(250, provider_id=1, key_name="x", concurrency=1)
@@ -623,7 +631,7 @@ async def test_create_many_splits() -> None:
 
 
 async def test_delete_many_splits() -> None:
-    """A large delete is calls of at most 1000, whatever kind of iterable the keys come in."""
+    """A large delete makes calls of at most 1000 keys, from any kind of iterable."""
 
     async def some_keys() -> AsyncIterator[int]:
         for key_id in range(1, 1502):
@@ -646,7 +654,7 @@ async def test_purge() -> None:
 
 
 async def test_purge_of_everything() -> None:
-    """All keys there are go only when that is said in so many words."""
+    """Deleting every key takes an explicit `everything=True`."""
     async with service(page(KEY), {"deleted": 1}) as (keys, network):
         await keys.purge(everything=True)
     assert network.sent[0].query == {"page": "1", "limit": "100"}
@@ -684,7 +692,7 @@ async def test_walk() -> None:
 
 @pytest.mark.parametrize("big", [2**63 - 1, 2**63, 2**64, -(2**63), 10**30])
 async def test_ids_beyond_64_bits(big: int) -> None:
-    """However large an ID is, a walk gives its key, or says that the answer can't be used."""
+    """A walk returns a key with a huge ID, or reports an unreadable response."""
     async with service(page({"id": big, "key_value": "a"}, KEY)) as (keys, _):
         found: Any
         try:
@@ -718,7 +726,7 @@ REFUSED: dict[str, tuple[str, Use]] = {
 
 @pytest.mark.parametrize("name", REFUSED)
 async def test_bad_arguments(name: str) -> None:
-    """What breaks a limit is refused before anything is sent, by the field's name."""
+    """A value beyond its limit is refused, by the field's name, before anything is sent."""
     field, use = REFUSED[name]
     async with service() as (keys, network):
         with pytest.raises(InvalidRequestError) as caught:
@@ -751,7 +759,7 @@ async def test_refused_deletes_name_no_key_value(delete: Any, form: Callable[[st
     ],
 )
 async def test_unknown_arguments(use: Use) -> None:
-    """An argument that the call does not have is a TypeError, not a silent nothing."""
+    """An unknown argument is a TypeError, not ignored."""
     async with service() as (keys, network):
         with pytest.raises(TypeError, match="unexpected keyword argument"):
             await use(keys)
@@ -770,10 +778,10 @@ async def test_errors_name_the_call() -> None:
 @pytest.mark.parametrize(
     ("headers", "body"), [({"Content-Encoding": "br"}, b"{}"), ({}, b"x" * 101), ({}, b"[]")]
 )
-async def test_unusable_answers_keep_their_status(
+async def test_unreadable_responses_keep_their_status(
     headers: dict[str, str], body: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whatever makes an answer unusable, its error has the status that came with it."""
+    """The error of an unreadable response has its status."""
     for module in (decompression, transport):
         monkeypatch.setattr(module, "MAX_BODY", 100)
     async with service((200, headers, body)) as (keys, _):
@@ -783,8 +791,8 @@ async def test_unusable_answers_keep_their_status(
     assert caught.value.path == "/keys/folders"
 
 
-async def test_a_refusal_is_one_in_any_coding() -> None:
-    """A status that says no says so even if the words that come with it can't be decoded."""
+async def test_failures_need_no_readable_body() -> None:
+    """A 4xx or 5xx is reported even if its body can't be decoded."""
     async with service((401, {"Content-Encoding": "br"}, b"{}")) as (keys, _):
         with pytest.raises(AuthenticationError):
             await keys.folders()

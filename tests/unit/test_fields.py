@@ -1,7 +1,7 @@
 """Arguments are checked against the published contract: what it allows, and nothing else.
 
 The fields and their limits are read from `openapi.json`, so that nothing of the code under test
-says what is right; its bodies are schema_validatord by openapi-schema-validator.
+says what is right; openapi-schema-validator validates the bodies.
 """
 
 from __future__ import annotations
