@@ -1,4 +1,4 @@
-"""Requests without I/O: an operation's arguments to method, path, query and body.
+"""Requests without I/O: each operation's method, path, query and body.
 
 Contract: the OpenAPI document of the REST API v2, which ``junkie_async.emulator`` bundles.
 """
@@ -32,16 +32,16 @@ KEY = "/keys/{keyId}"
 
 @attrs.frozen
 class Request(Generic[T_co]):
-    """One operation, ready to be sent.
+    """One request, ready to be sent.
 
     Attributes:
         method: The HTTP method.
         path: The path template, which is safe to log.
         target: The quoted path and query, below the base URL.
-        read: Reads a good answer's body.
+        read: Turns the body of a good response into the value.
         body: The request's JSON, or None.
-        idempotent: Whether it may be sent again after an unknown outcome. If not, it is only sent
-            again when the attempt provably did not reach the service.
+        idempotent: Whether it may be sent again after an unknown outcome. If not, it is sent again
+            only if the attempt provably did not reach the service.
     """
 
     method: str
@@ -99,7 +99,7 @@ def reset_hwid(key: str) -> Request[ActionResult]:
 
 
 def bulk_delete(keys: Sequence[int | str]) -> Request[BulkDeleteResult]:
-    """``POST /keys/bulk-delete``: repeatable, since what is gone stays gone."""
+    """``POST /keys/bulk-delete``: idempotent, since a second call finds no more to delete."""
     path = "/keys/bulk-delete"
     read = functools.partial(_codec.read_bulk_delete, requested=len(keys))
     body = _codec.encode_json({"keys": keys})
@@ -111,17 +111,18 @@ def list_folders() -> Request[list[KeyFolder]]:
     return Request("GET", "/keys/folders", "/keys/folders", _codec.read_folders)
 
 
-# What JavaScript's Number() would read: the service takes digits in a path for an ID, and how far
-# it goes in that is not published. The other words are paths of the API itself.
+# What JavaScript's Number() accepts. The service takes a number in a path for an ID, and does not
+# publish what it takes for a number, so every spelling is avoided.
 _NUMBER = re.compile(
     r"[\s\ufeff]*[+-]?(0[xob][0-9a-f]+|infinity|(\d+(\.\d*)?|\.\d+)(e[+-]?\d+)?)[\s\ufeff]*",
     re.IGNORECASE,
 )
+# The API's own paths below /keys.
 _RESERVED = frozenset({"folders", "batch", "bulk-delete"})
 
 
 def is_ambiguous(key_value: str) -> bool:
-    """Whether a path with this key value would be read as something else."""
+    """Whether a path with this key value would mean something else."""
     return key_value in _RESERVED or _NUMBER.fullmatch(key_value) is not None
 
 

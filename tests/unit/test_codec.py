@@ -1,4 +1,4 @@
-"""Answers are read as the contract says, mended where services err, and named where they can't be.
+"""Responses are read by the contract, mended where services err, and described where not.
 
 Bodies are generated from the schemas of `openapi.json`: with fields missing, null, in another
 spelling, or wrong.
@@ -46,7 +46,7 @@ def dump(document: Any) -> bytes:
 
 
 def page_of(*rows: Any, **pagination: Any) -> bytes:
-    """Write the answer of ``GET /keys``."""
+    """Write the response of ``GET /keys``."""
     return dump({"keys": rows, "pagination": pagination or None})
 
 
@@ -86,7 +86,7 @@ def valid(schema: dict[str, Any]) -> st.SearchStrategy[Any]:
 
 
 def mendable(schema: dict[str, Any]) -> st.SearchStrategy[Any]:
-    """Give what services send instead, and what is still clear: null, 1.0, an ID as a number."""
+    """Generate what services send instead and the reader mends: null, 1.0, an ID as a number."""
     match schema.get("type"):
         case "integer":
             other: st.SearchStrategy[Any] = st.integers(-5, 300).map(float)
@@ -100,7 +100,7 @@ def mendable(schema: dict[str, Any]) -> st.SearchStrategy[Any]:
 
 
 def wrong(schema: dict[str, Any]) -> st.SearchStrategy[Any]:
-    """Give values that nobody can make sense of, with `MARK` in those that hold text."""
+    """Generate values that can't be mended, with `MARK` in those that hold text."""
     everything: dict[str, Any] = {
         "boolean": True,
         "number": 1.5,
@@ -160,7 +160,7 @@ def datetimes(value: Any) -> list[datetime]:
 
 
 def as_written(name: str, value: Any) -> Any:
-    """Say by other means than the codec's what a mendable value means."""
+    """Compute what a mendable value means, by other means than the codec's."""
     schema = KEY["properties"][name]
     if value is None or "items" in schema:
         return [] if value is None else value
@@ -171,6 +171,7 @@ def as_written(name: str, value: Any) -> Any:
     return {"integer": int, "boolean": bool, "string": str}[schema["type"]](value)
 
 
+@pytest.mark.slow
 @given(bodies(mixed_rows))
 def test_mends_what_is_clear(page: tuple[list[dict[str, Any]], bytes]) -> None:
     """Strictly or leniently read, rows with an ID and a value give keys, and all dates are UTC."""
@@ -197,6 +198,7 @@ def test_mends_what_is_clear(page: tuple[list[dict[str, Any]], bytes]) -> None:
         ]
 
 
+@pytest.mark.slow
 @given(bodies(valid_rows))
 @example(([], page_of({"id": 1, "key_value": "v", "created_at": "2024-05-17t12:00:00z"})))
 @example(([], page_of({"id": 1, "key_value": "v", "created_at": "2024-05-17T12:00:00.1234567Z"})))
@@ -232,14 +234,14 @@ SHAPES = {
 
 @pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: shape.__name__)
 def test_readers_agree_on_every_shape(shape: Any) -> None:
-    """The two readers agree on each of the other answers, and the strict one takes it."""
+    """The two readers agree on each of the other responses, and the strict one accepts it."""
     body = dump(SHAPES[shape])
     strict = codec._decode_strict(body, shape)
     assert strict is not None
     assert strict == lenient.structure(codec._decode_document(body), shape)
 
 
-# --- each answer ----------------------------------------------------------------------------------
+# --- each response --------------------------------------------------------------------------------
 
 
 def test_page() -> None:
@@ -327,7 +329,7 @@ BARE: dict[str, Any] = {"id": 7, "key_value": "JNK"}
     ],
 )
 def test_reads(read: Callable[[bytes], Any], document: Any, value: Any) -> None:
-    """Each answer comes out as its model, as sparse or sloppy as it may be."""
+    """Each response is read as its model, however sparse or sloppy."""
     got = read(dump(document))
     assert got == value
     assert type(got) is type(value)
@@ -344,7 +346,7 @@ def test_reads(read: Callable[[bytes], Any], document: Any, value: Any) -> None:
     ],
 )
 def test_bulk_delete(document: Any, deleted: int, requested: int) -> None:
-    """Where the service does not say how many it was asked for, the client knows."""
+    """Where the service states no number of requested keys, the client's counts."""
     result = codec.read_bulk_delete(dump(document), requested=9)
     assert result == BulkDeleteResult(deleted=deleted, requested=requested)
 
@@ -392,6 +394,7 @@ def assert_clean(error: InvalidResponseError) -> None:
     assert (error.__cause__, error.__context__) == (None, None)
 
 
+@pytest.mark.slow
 @given(
     good=st.lists(mixed_rows, max_size=4),
     name=st.sampled_from(sorted(KEY["properties"])),
@@ -470,7 +473,7 @@ READERS: dict[str, tuple[Callable[[bytes], Any], type[Any]]] = {
     ],
 )
 def test_wrong_shapes(reader: str, document: Any, field: str | None) -> None:
-    """An answer of another shape is refused, with the field; it came, so the call was executed."""
+    """A response of another shape is refused, with the field; the call was executed."""
     with pytest.raises(InvalidResponseError) as caught:
         READERS[reader][0](dump(document))
     assert_clean(caught.value)
@@ -491,14 +494,14 @@ def outcome_of(reader: str, body: bytes) -> Any:
 
 
 def everywhere(value: str) -> bytes:
-    """Put a piece of JSON where each of the answers has a date."""
+    """Put a piece of JSON where each of the responses has a date."""
     row = f'{{"id":1,"key_value":"v","created_at":{value}}}'
     key = f'{{"id":1,"key_value":"v","discord_redemption":{{"redeemed_at":{value}}}}}'
     return f'{{"keys":[{row}],"key":{key},"folders":[{row}]}}'.encode()
 
 
 def number(digits: bytes) -> bytes:
-    """Put a number where the answers have one, or a text."""
+    """Put a number where the responses have one, or a text."""
     row = b'{"id":%b,"key_value":%b}' % (digits, digits)
     return b'{"keys":[%b],"key":%b,"folders":[%b],"deleted":%b}' % (row, row, row, digits)
 
@@ -542,7 +545,7 @@ NASTY = {
 
 @pytest.mark.parametrize("name", NASTY)
 def test_nasty_bodies(name: str) -> None:
-    """Whatever a body does, it gives a value or our error, and never another exception."""
+    """Any body gives a value or our error, and never another exception."""
     for reader in READERS:
         outcome_of(reader, NASTY[name])
     assert isinstance(codec.read_error_message(NASTY[name]), str)
@@ -589,16 +592,18 @@ answers = st.fixed_dictionaries(
 )
 
 
+@pytest.mark.slow
 @given(answers | jsons)
 @settings(max_examples=100)
 def test_arbitrary_json(document: Any) -> None:
-    """Any JSON gives a value or our error; and so does what an error body says."""
+    """Any JSON gives a value or our error, and an error message or none."""
     body = dump(document)
     for reader in READERS:
         outcome_of(reader, body)
     assert isinstance(codec.read_error_message(body), str)
 
 
+@pytest.mark.slow
 @given(
     st.binary(max_size=60)
     | st.builds(

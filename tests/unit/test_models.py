@@ -1,4 +1,4 @@
-"""The models: what a key is worth, what its repr hides, and that values behave as values."""
+"""The models: a key's status, what its repr hides, and that models behave as values."""
 
 from __future__ import annotations
 
@@ -89,10 +89,10 @@ def test_status_precedence(
         (LONG_AGO, KeyStatus.EXPIRED, True),
     ],
 )
-def test_expiry_is_judged_now(
+def test_expiry_is_decided_now(
     expires_at: datetime | None, status: KeyStatus, *, expired: bool
 ) -> None:
-    """Without a moment given, expiry is judged by the clock."""
+    """Without a moment, expiry is decided by the clock."""
     key = Key(id=1, key_value="v", expires_at=expires_at)
     assert key.status is status
     assert key.is_expired is expired
@@ -191,7 +191,7 @@ def test_values(value: Any) -> None:
 
 
 def test_create_report_counts_its_keys() -> None:
-    """What was created is what is there."""
+    """`created` counts the keys in the report."""
     assert CreateReport(requested=3, keys=("a", "b"), failed=1).created == 2
 
 

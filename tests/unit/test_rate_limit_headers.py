@@ -46,14 +46,14 @@ SERVER_NOW = "Wed, 01 Jan 2020 00:00:00 GMT"
     ],
 )
 def test_retry_after(value: str, date: str | None, wait: float | None) -> None:
-    """Seconds and dates are read, dates by the server's clock; garbage is no word at all."""
+    """Seconds and dates are read, dates by the server's clock; garbage is ignored."""
     headers = {"retry-after": value} | ({"date": date} if date else {})
     assert read_retry_after(CIMultiDict(headers)) == wait
 
 
 @pytest.mark.parametrize("date", [None, "garbage"])
 def test_retry_after_without_a_date(date: str | None) -> None:
-    """Only where the answer has no good date is the local clock asked."""
+    """The local clock counts only if the response has no valid date."""
     until = datetime.now(UTC) + timedelta(hours=1)
     headers = {"Retry-After": format_datetime(until, usegmt=True)} | (
         {"Date": date} if date else {}
@@ -64,7 +64,7 @@ def test_retry_after_without_a_date(date: str | None) -> None:
 
 
 def test_no_retry_after() -> None:
-    """An answer without the header asks for nothing."""
+    """A response without the header asks for no wait."""
     assert read_retry_after({"Date": SERVER_NOW}) is None
 
 
@@ -135,13 +135,13 @@ def test_retry_after_never_fails(value: str, date: str) -> None:
         ({"RateLimit": "limit=100, remaining=50, reset=5"}, 50, 5, 100),
     ],
 )
-def test_budgets(
+def test_rate_limits(
     headers: dict[str, str], remaining: float, reset: float, limit: float | None
 ) -> None:
-    """What an answer says of the limit, in the ways that are common."""
-    allowance = read_rate_limit(CIMultiDict(headers))
-    assert allowance is not None
-    assert (allowance.remaining, allowance.reset, allowance.limit) == (remaining, reset, limit)
+    """The rate limit is read in each of the common spellings."""
+    state = read_rate_limit(CIMultiDict(headers))
+    assert state is not None
+    assert (state.remaining, state.reset, state.limit) == (remaining, reset, limit)
 
 
 @pytest.mark.parametrize(
@@ -157,17 +157,17 @@ def test_budgets(
         {"RateLimit": '"default";r=50'},
     ],
 )
-def test_no_budget(headers: dict[str, str]) -> None:
-    """Headers that are missing, half there or garbage say nothing."""
+def test_no_rate_limit(headers: dict[str, str]) -> None:
+    """Headers that are missing, incomplete or garbage are ignored."""
     assert read_rate_limit(CIMultiDict(headers)) is None
 
 
 @given(st.text(max_size=30), st.text(max_size=30), st.text(max_size=30))
-def test_budgets_never_fail(remaining: str, reset: str, line: str) -> None:
-    """Whatever a server writes there, an answer is read."""
+def test_rate_limits_never_fail(remaining: str, reset: str, line: str) -> None:
+    """No header value makes the reader fail."""
     for prefix in ("RateLimit-", "X-RateLimit-"):
         headers = {prefix + "Remaining": remaining, prefix + "Reset": reset}
-        allowance = read_rate_limit(headers)
-        assert allowance is None or allowance.reset >= 0 <= allowance.remaining
-    allowance = read_rate_limit({"RateLimit": line})
-    assert allowance is None or allowance.reset >= 0 <= allowance.remaining
+        state = read_rate_limit(headers)
+        assert state is None or state.reset >= 0 <= state.remaining
+    state = read_rate_limit({"RateLimit": line})
+    assert state is None or state.reset >= 0 <= state.remaining

@@ -1,4 +1,4 @@
-"""What an answer repeats of key values and the API key is masked, and nothing else."""
+"""Key values and the API key that a response repeats are redacted, and nothing else."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ CALLS = [
 
 
 def refusal(text: str) -> APIError:
-    """An error with all that an answer can say."""
+    """Make an error with all that a response can repeat."""
     return BadRequestError(
         f"no {text} here", status=400, body=f'{{"error": "{text}"}}', headers={"x-echo": text}
     )
@@ -72,7 +72,7 @@ def test_ids_stay() -> None:
 
 
 def test_words_of_our_own_stay() -> None:
-    """An error that repeats no answer is left alone."""
+    """An error that repeats no response is left alone."""
     error = TransportError("the connection was lost")
     redact(requests.get_key("lost"), error, "connection")
     assert error.message == "the connection was lost"
@@ -93,7 +93,7 @@ def test_messages_are_cut_when_they_are_masked() -> None:
 
 
 def test_words_of_a_value_are_masked_by_themselves() -> None:
-    """However often an answer quotes a value, its letters and digits stay what they are."""
+    """However often a response quotes a value, its letters and digits are recognised."""
     error = refusal(quote(quote("JNK/SECRET77/x")).upper())
     redact(requests.get_key(requests.segment("JNK/SECRET77/x")), error, "api-key")
     assert "SECRET77" not in f"{error} {error.body} {error.headers}"

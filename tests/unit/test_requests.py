@@ -78,8 +78,8 @@ def test_segment(value: int | str) -> None:
         assert call.path.startswith("/keys/{keyId}")
 
 
-def calls() -> list[requests.Request[Any]]:
-    """Make one call of each operation."""
+def all_requests() -> list[requests.Request[Any]]:
+    """Make one request of each operation."""
     return [
         requests.list_keys("", 1, 1),
         requests.create_key({"provider_id": 1}),
@@ -95,7 +95,7 @@ def calls() -> list[requests.Request[Any]]:
 
 def test_what_must_not_be_repeated() -> None:
     """Creates and resets are sent once; everything else may be sent again."""
-    once = {(call.method, call.path) for call in calls() if not call.idempotent}
+    once = {(call.method, call.path) for call in all_requests() if not call.idempotent}
     assert once == {
         ("POST", "/keys"),
         ("POST", "/keys/batch"),
@@ -104,7 +104,7 @@ def test_what_must_not_be_repeated() -> None:
 
 
 def test_key_values_stay_out_of_paths_and_errors() -> None:
-    """The path that errors show is the template, and an answer's error names no key."""
+    """The path that errors show is the template, and a response's error names no key."""
     call = requests.get_key("JNK-SECRET")
     assert call.path == "/keys/{keyId}"
     answer = b'{"key": {"id": "x", "key_value": "JNK-SECRET"}}'

@@ -111,7 +111,7 @@ def test_refusals_mask_key_values(check: Callable[[str, Any], object], value: An
 
 
 @pytest.mark.parametrize("short", ["JNK-7Q2X", "ABCD1234", "a1", "{free}", "\u00e9\u00e9", "1-2"])
-def test_picture_masks_short_key_values(short: str) -> None:
+def test_safe_repr_masks_short_key_values(short: str) -> None:
     """Only a short word or number is shown, since a key value may be short too."""
     assert _validation.safe_repr(short) == f"a string of {len(short)} characters"
 
@@ -129,8 +129,8 @@ def test_picture_masks_short_key_values(short: str) -> None:
     ],
     ids=type_name,
 )
-def test_picture(value: object, shown: str) -> None:
-    """A refused value is shown in a few words."""
+def test_safe_repr(value: object, shown: str) -> None:
+    """A refused value is described in a few words."""
     assert _validation.safe_repr(value) == shown
 
 
@@ -162,12 +162,12 @@ class Lengthless(tuple[int, ...]):
 
 
 @pytest.mark.parametrize("value", [Hostile(1), Verbose(1), Lengthless((1,))], ids=type_name)
-def test_picture_outlives_the_value(value: object) -> None:
-    """A repr or a length that raises, or never ends, gives way to the class's name."""
+def test_safe_repr_survives_the_value(value: object) -> None:
+    """If a repr or a length raises, or is too long, the class's name is shown."""
     assert _validation.safe_repr(value) == f"a {type(value).__name__}"
 
 
-def test_picture_of_a_long_class_name() -> None:
+def test_safe_repr_of_a_long_class_name() -> None:
     """The name of a class may be as long, and as odd, as it likes."""
     odd = type("\u00e9\n" + "x" * 10_000, (), {})()
     assert _validation.safe_repr(odd) == "a \\xe9\\n" + "x" * 34

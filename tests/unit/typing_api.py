@@ -51,6 +51,7 @@ from junkie_async import (
     Unset,
     UpdateFields,
     UpdateResult,
+    mask_key_value,
 )
 from junkie_async.export import COLUMNS, Format, export_keys, unmark
 
@@ -106,6 +107,7 @@ async def lists(keys: Keys, at: datetime, folder: int | Unset) -> None:
     assert_type(await pager.collect(), list[Key])
     assert_type(await pager.collect(limit=5), list[Key])
     keys.list(status="used")
+    keys.list(status="activ")  # type: ignore[arg-type]
     keys.list(2)  # type: ignore[call-arg]
     keys.list(is_premium=True)  # type: ignore[call-arg]
     keys.list(status=1)  # type: ignore[arg-type]
@@ -221,6 +223,7 @@ def models(key: Key, detailed: KeyDetailed, page: KeyPage, folder: KeyFolder) ->
     assert_type(bool(UNSET), bool)
     unset: Literal[Unset.UNSET] = UNSET
     print(unset)
+    assert_type(mask_key_value(key.key_value), str)
     key.id = 5  # type: ignore[misc]
     key.value  # type: ignore[attr-defined]  # noqa: B018
     Key(5, "JNK")  # type: ignore[call-arg]
@@ -229,7 +232,7 @@ def models(key: Key, detailed: KeyDetailed, page: KeyPage, folder: KeyFolder) ->
 
 
 def arguments() -> None:
-    """The arguments of a call, gathered beforehand."""
+    """The arguments of a call, collected beforehand."""
     batch: BatchFields = {"is_premium": True, "discord_id": 1, "folder_id": None}
     create: CreateFields = {**batch, "hwids": ["PC"]}
     update: UpdateFields = {"folder_id": None, "expires_at": UNSET}
@@ -237,11 +240,12 @@ def arguments() -> None:
     print(create, update, filters)
     BatchFields(hwids=["PC"])  # type: ignore[typeddict-unknown-key]
     Filters(folder_id="5")  # type: ignore[typeddict-item]
+    Filters(status="activ")  # type: ignore[typeddict-item]
     UpdateFields(is_premium=None)  # type: ignore[typeddict-item]
 
 
-async def gathered(keys: Keys, create: CreateFields, batch: BatchFields, filters: Filters) -> None:
-    """Gathered arguments go into the calls."""
+async def unpacked(keys: Keys, create: CreateFields, batch: BatchFields, filters: Filters) -> None:
+    """Collected arguments are passed to the calls."""
     assert_type(await keys.create(provider_id=1, **create), Key)
     assert_type(await keys.create_many(5, provider_id=1, **batch), CreateReport)
     assert_type(keys.list(**filters), KeyPager)
@@ -249,7 +253,7 @@ async def gathered(keys: Keys, create: CreateFields, batch: BatchFields, filters
 
 
 async def errors(keys: Keys) -> None:
-    """Errors, and what they tell."""
+    """Errors and their attributes."""
     try:
         await keys.get(5)
     except RateLimitError as limited:
