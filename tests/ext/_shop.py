@@ -111,6 +111,6 @@ def environment(**variables: str) -> Iterator[None]:
 
 
 def says(text: str, template: str) -> bool:
-    """Tell whether a text was formatted from a template, such as one of `texts`."""
+    """Tell whether a text was formatted from a template, such as one of `_answers`."""
     parts = re.split(r"\{.*?\}", template)
     return re.fullmatch(".*".join(map(re.escape, parts)), text, re.DOTALL) is not None

@@ -14,8 +14,9 @@ import pytest
 
 from junkie_async import CreateReport, DeleteReport, Key, KeyStatus
 from junkie_async.emulator import Faults
-from junkie_async.ext.discord import texts, views
+from junkie_async.ext.discord import admin_commands, texts
 
+from . import _answers
 from ._discord import ALICE, BOB, DEFERRED_UPDATE, ELSEWHERE, EPHEMERAL, MESSAGE, OWNER, Exchange
 from ._shop import PROVIDER, Shop, open_shop, says
 
@@ -41,7 +42,7 @@ def deleted(count: int) -> str:
 
 def total(count: int) -> str:
     """Return the last line of the statistics."""
-    return texts.TOTAL_COUNT.format(count=count)
+    return _answers.TOTAL_COUNT.format(count=count)
 
 
 async def status_of(shop: Shop, key: Key) -> KeyStatus:
@@ -70,7 +71,7 @@ async def test_registered_for_administrators(shop: Shop) -> None:
 async def test_administrators_of_other_servers_are_refused(shop: Shop, where: int | None) -> None:
     """Whoever invites the bot is an administrator of that server, but not of the shop."""
     exchange = await shop.call("keys create", guild=where, amount=1)
-    assert exchange.text == texts.NOT_ALLOWED
+    assert exchange.text == _answers.NOT_ALLOWED
     assert await shop.emulator.count() == 0
 
 
@@ -85,7 +86,7 @@ async def test_without_a_server_only_the_owner_is_allowed() -> None:
     async with open_shop(admin_guild_id=None) as shop:
         for guild in (ELSEWHERE, None):
             refused = await shop.call("keys stats", guild=guild)
-            assert refused.text == texts.NOT_ALLOWED
+            assert refused.text == _answers.NOT_ALLOWED
         assert total(0) in (await shop.call("keys stats", by=OWNER)).text
 
 
@@ -120,7 +121,7 @@ async def test_create_that_stops_early(shop: Shop) -> None:
     shop.emulator.rate_limit_burst = 2
     exchange = await shop.call("keys create", amount=1000)
     report = texts.describe_report(CreateReport(requested=1000, keys=("K",) * 200, failed=800))
-    template = texts.STOPPED_EARLY.format(reason=texts.RATE_LIMITED, report=report)
+    template = _answers.STOPPED_EARLY.format(reason=_answers.RATE_LIMITED, report=report)
     assert says(exchange.text, template)
     assert len(exchange.files["keys.txt"].split()) == 200
 
@@ -130,7 +131,7 @@ async def test_create_that_creates_nothing(shop: Shop) -> None:
     shop.emulator.faults = Faults(error_rate=1.0, error_status=400)
     exchange = await shop.call("keys create", amount=5)
     report = texts.describe_report(CreateReport(requested=5, keys=(), failed=5))
-    assert exchange.text == texts.STOPPED_EARLY.format(reason=texts.REJECTED, report=report)
+    assert exchange.text == _answers.STOPPED_EARLY.format(reason=_answers.REJECTED, report=report)
     assert exchange.files == {}
 
 
@@ -146,14 +147,14 @@ async def test_find(shop: Shop) -> None:
 @pytest.mark.parametrize("options", [{}, {"key": "JNK", "user": (BOB,)}])
 async def test_find_needs_a_key_or_a_user(shop: Shop, options: dict[str, Any]) -> None:
     """Both options or neither are refused."""
-    assert (await shop.call("keys find", **options)).text == texts.KEY_OR_USER
+    assert (await shop.call("keys find", **options)).text == _answers.KEY_OR_USER
 
 
 async def test_digits_are_a_key_value(shop: Shop) -> None:
     """Digits without `#` are a key value: the key with that ID is not deleted."""
     key = await shop.stock()
     exchange = await shop.call("keys delete", key=str(key.id))
-    assert exchange.text == texts.NO_SUCH_KEY
+    assert exchange.text == _answers.NO_SUCH_KEY
     assert await shop.emulator.count() == 1
 
 
@@ -162,13 +163,13 @@ async def test_revoke_restore_delete(shop: Shop) -> None:
     key = await shop.stock()
     value = texts.quote(key.key_value)
     revoked = await shop.call("keys revoke", key=key.key_value)
-    assert revoked.text == texts.REVOKED.format(key=value)
+    assert revoked.text == _answers.REVOKED.format(key=value)
     assert await status_of(shop, key) is KeyStatus.INVALIDATED
     restored = await shop.call("keys restore", key=f"#{key.id}")
-    assert restored.text == texts.RESTORED.format(key=texts.quote(f"#{key.id}"))
+    assert restored.text == _answers.RESTORED.format(key=texts.quote(f"#{key.id}"))
     assert await status_of(shop, key) is KeyStatus.ACTIVE
     gone = await shop.call("keys delete", key=key.key_value)
-    assert gone.text == texts.DELETED.format(key=value)
+    assert gone.text == _answers.DELETED.format(key=value)
     assert await shop.emulator.count() == 0
 
 
@@ -176,7 +177,7 @@ async def test_input_is_not_interpreted_as_markup(shop: Shop) -> None:
     """The answer shows the given key as it was typed."""
     await shop.emulator.seed(1, key_value="a`**b**", provider_id=PROVIDER)
     exchange = await shop.call("keys revoke", key="a`**b**")
-    assert exchange.text == texts.REVOKED.format(key=r"a\`\*\*b\*\*")
+    assert exchange.text == _answers.REVOKED.format(key=r"a\`\*\*b\*\*")
 
 
 # --- purge ----------------------------------------------------------------------------------------
@@ -195,7 +196,7 @@ async def call_purge(shop: Shop, label: str, by: int = ALICE) -> tuple[Exchange,
 async def test_purge_confirmed(shop: Shop) -> None:
     """The button shows the count; pressing it deletes the shop's keys with that status."""
     asked, pressed = await call_purge(shop, "Delete 120")
-    assert asked.edits[0]["content"] == texts.CONFIRM_PURGE.format(count=120, status="expired")
+    assert asked.edits[0]["content"] == _answers.CONFIRM_PURGE.format(count=120, status="expired")
     assert asked.text == deleted(120)
     assert asked.buttons == []
     assert pressed.callback["type"] == DEFERRED_UPDATE
@@ -205,19 +206,19 @@ async def test_purge_confirmed(shop: Shop) -> None:
 async def test_purge_cancelled(shop: Shop) -> None:
     """The other button deletes nothing."""
     asked, _ = await call_purge(shop, "Cancel")
-    assert asked.text == texts.NOTHING_DELETED
+    assert asked.text == _answers.NOTHING_DELETED
     assert asked.buttons == []
     assert await shop.emulator.count() == 122
 
 
 async def test_purge_confirmed_by_another_user(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     """Only the caller can press the buttons; without a press in time nothing is deleted."""
-    monkeypatch.setattr(views, "_TIMEOUT", 0.3)
+    monkeypatch.setattr(admin_commands, "_CONFIRM_TIMEOUT", 0.3)
     asked, pressed = await call_purge(shop, "Delete", by=BOB)
     assert pressed.callback["type"] == MESSAGE
     assert pressed.callback["data"]["flags"] == EPHEMERAL
-    assert pressed.callback["data"]["content"] == texts.NOT_YOURS_TO_CONFIRM
-    assert asked.text == texts.NOTHING_DELETED
+    assert pressed.callback["data"]["content"] == _answers.NOT_YOURS_TO_CONFIRM
+    assert asked.text == _answers.NOTHING_DELETED
     assert asked.buttons == []
     assert await shop.emulator.count() == 122
 
@@ -236,7 +237,7 @@ async def test_purge_of_a_user(shop: Shop) -> None:
 async def test_purge_of_nothing(shop: Shop) -> None:
     """Without a matching key there is nothing to confirm."""
     exchange = await shop.call("keys purge", status="used")
-    assert exchange.text == texts.NO_SUCH_KEY
+    assert exchange.text == _answers.NO_SUCH_KEY
     assert exchange.buttons == []
 
 
@@ -245,7 +246,7 @@ async def test_purge_that_stops_early(shop: Shop) -> None:
     shop.emulator.faults = Faults(error_rate=1.0, error_status=400, operations="bulkDeleteKeys")
     asked, _ = await call_purge(shop, "Delete")
     report = texts.describe_report(DeleteReport(requested=120, failed=120))
-    assert asked.text == texts.STOPPED_EARLY.format(reason=texts.REJECTED, report=report)
+    assert asked.text == _answers.STOPPED_EARLY.format(reason=_answers.REJECTED, report=report)
 
 
 # --- export and stats -----------------------------------------------------------------------------
@@ -264,7 +265,7 @@ async def test_export(shop: Shop) -> None:
         exchange = await shop.call("keys export", **options)
         rows = list(csv.DictReader(io.StringIO(exchange.files["keys.csv"].decode())))
         assert {row["key_value"] for row in rows} == {key.key_value for key in expected}
-        assert exchange.text == texts.EXPORTED.format(count=len(expected))
+        assert exchange.text == _answers.EXPORTED.format(count=len(expected))
 
 
 async def test_large_export_is_zipped(shop: Shop) -> None:
@@ -281,7 +282,7 @@ async def test_export_too_large(shop: Shop) -> None:
     """If the archive is too large as well, the answer says what to do."""
     await shop.emulator.seed(500, provider_id=PROVIDER)
     exchange = await shop.call("keys export", limit=1000)
-    assert exchange.text == texts.EXPORT_TOO_LARGE
+    assert exchange.text == _answers.EXPORT_TOO_LARGE
     assert exchange.files == {}
 
 

@@ -12,8 +12,9 @@ from discord.ext import commands
 
 from junkie_async import ConfigurationError, InvalidRequestError, JunkieClient
 from junkie_async.emulator import Emulator
-from junkie_async.ext.discord import KeyCog, texts
+from junkie_async.ext.discord import KeyCog
 
+from . import _answers
 from ._discord import ALICE, EPHEMERAL, OWNER, SHOP
 from ._shop import PROVIDER, environment, logged_in, loopback, plain_bot, says
 
@@ -48,9 +49,9 @@ async def test_extension() -> None:
             with environment(**variables):
                 await bot.load_extension(EXTENSION)
             cog: Any = bot.get_cog("KeyCog")
-            assert says((await discord.call(bot, "key get")).text, texts.YOUR_KEY)
+            assert says((await discord.call(bot, "key get")).text, _answers.YOUR_KEY)
             stats = (await discord.call(bot, "keys stats")).text
-            assert says(stats.splitlines()[-1], texts.TOTAL_COUNT)
+            assert says(stats.splitlines()[-1], _answers.TOTAL_COUNT)
             await bot.unload_extension(EXTENSION)
             assert cog._own_client.closed
             assert bot.tree.get_commands() == []
@@ -134,7 +135,7 @@ async def test_readme_bot() -> None:
     assert {one["name"] for one in discord.synced} == {"key", "keys"}
     assert key.key_value in given.text
     assert key.key_value in listed.text
-    assert reset.text == texts.UNBOUND.format(id=key.id)
-    assert texts.TOTAL_COUNT.format(count=1) in counted.text
+    assert reset.text == _answers.UNBOUND.format(id=key.id)
+    assert _answers.TOTAL_COUNT.format(count=1) in counted.text
     assert given.callback["data"]["flags"] == EPHEMERAL
     assert (key.discord_id, key.validity_minutes) == (str(ALICE), 60)

@@ -38,6 +38,7 @@ from junkie_async import (
 from junkie_async.emulator import Emulator, Faults
 from junkie_async.ext.discord import texts
 
+from . import _answers
 from ._discord import EPHEMERAL
 from ._shop import NO_RETRIES, Shop, open_shop, says
 
@@ -57,8 +58,8 @@ PATH_NOT_FOUND = NotFoundError("nothing here", status=404)
 PATH_NOT_FOUND.path = "/keys"
 
 TEMPLATES: dict[str, list[JunkieError]] = {
-    texts.NO_SUCH_KEY: [KEY_NOT_FOUND],
-    texts.UNAVAILABLE: [
+    _answers.NO_SUCH_KEY: [KEY_NOT_FOUND],
+    _answers.UNAVAILABLE: [
         JunkieError(),
         PATH_NOT_FOUND,
         TransportError(),
@@ -70,17 +71,20 @@ TEMPLATES: dict[str, list[JunkieError]] = {
         APIError(status=520),
         PermissionDeniedError(status=403, challenge=True),
     ],
-    texts.MISCONFIGURED: [
+    _answers.MISCONFIGURED: [
         AuthenticationError(status=401),
         PermissionDeniedError(status=403),
         ConfigurationError(),
     ],
-    texts.RATE_LIMITED: [RateLimitError(status=429), RateLimitError(status=429, retry_after=5.0)],
-    texts.OUTCOME_UNKNOWN: [OutcomeUnknownError()],
-    texts.REJECTED: [BadRequestError(status=400), ConflictError(status=409)],
-    texts.INVALID_INPUT: [InvalidRequestError("key", "''", "a string that is not empty")],
-    texts.SHUTTING_DOWN: [ClientClosedError()],
-    texts.STOPPED_EARLY: [BatchError("", DeleteReport(requested=3, deleted=1, failed=2))],
+    _answers.RATE_LIMITED: [
+        RateLimitError(status=429),
+        RateLimitError(status=429, retry_after=5.0),
+    ],
+    _answers.OUTCOME_UNKNOWN: [OutcomeUnknownError()],
+    _answers.REJECTED: [BadRequestError(status=400), ConflictError(status=409)],
+    _answers.INVALID_INPUT: [InvalidRequestError("key", "''", "a string that is not empty")],
+    _answers.SHUTTING_DOWN: [ClientClosedError()],
+    _answers.STOPPED_EARLY: [BatchError("", DeleteReport(requested=3, deleted=1, failed=2))],
 }
 
 
@@ -91,7 +95,7 @@ TEMPLATES: dict[str, list[JunkieError]] = {
 def test_errors(template: str, error: JunkieError) -> None:
     """Each error has its text, and only the service's 404 for a key reads as a missing key."""
     assert says(texts.describe_error(error), template)
-    assert (texts.describe_error(error) == texts.NO_SUCH_KEY) == (error is KEY_NOT_FOUND)
+    assert (texts.describe_error(error) == _answers.NO_SUCH_KEY) == (error is KEY_NOT_FOUND)
 
 
 def test_every_error_class_has_a_text() -> None:
@@ -105,10 +109,10 @@ def test_errors_of_discord() -> None:
     """Refusals, cooldowns, checks and unexpected errors have texts too."""
     cooldown = app_commands.CommandOnCooldown(app_commands.Cooldown(1, 60.0), 30.0)
     assert texts.describe_error(texts.Refusal("Not today.")) == "Not today."
-    assert says(texts.describe_error(cooldown), texts.ON_COOLDOWN)
-    assert texts.describe_error(app_commands.MissingPermissions(["x"])) == texts.NOT_ALLOWED
-    assert texts.describe_error(ZeroDivisionError("JNK-secret")) == texts.UNEXPECTED
-    assert texts.describe_error(None) == texts.UNEXPECTED
+    assert says(texts.describe_error(cooldown), _answers.ON_COOLDOWN)
+    assert texts.describe_error(app_commands.MissingPermissions(["x"])) == _answers.NOT_ALLOWED
+    assert texts.describe_error(ZeroDivisionError("JNK-secret")) == _answers.UNEXPECTED
+    assert texts.describe_error(None) == _answers.UNEXPECTED
 
 
 @pytest.mark.parametrize("text", ["a`b", " a", "a\nb", "**a**`"])
@@ -134,14 +138,14 @@ def test_lists_fit_into_a_message() -> None:
 @pytest.mark.parametrize(
     ("status", "template"),
     [
-        (400, texts.REJECTED),
-        (401, texts.MISCONFIGURED),
-        (403, texts.MISCONFIGURED),
-        (404, texts.UNAVAILABLE),
-        (409, texts.REJECTED),
-        (429, texts.RATE_LIMITED),
-        (500, texts.UNAVAILABLE),
-        (503, texts.UNAVAILABLE),
+        (400, _answers.REJECTED),
+        (401, _answers.MISCONFIGURED),
+        (403, _answers.MISCONFIGURED),
+        (404, _answers.UNAVAILABLE),
+        (409, _answers.REJECTED),
+        (429, _answers.RATE_LIMITED),
+        (500, _answers.UNAVAILABLE),
+        (503, _answers.UNAVAILABLE),
     ],
 )
 @pytest.mark.parametrize("command", ["key get", "key mine", "key reset", "keys stats"])
@@ -157,7 +161,7 @@ async def test_lost_reset(shop: Shop) -> None:
     """A reset whose response is lost has an unknown outcome."""
     await shop.stock()
     shop.emulator.faults = Faults(drop_after_rate=1.0, operations="resetKeyHwid")
-    assert (await shop.call("key reset")).text == texts.OUTCOME_UNKNOWN
+    assert (await shop.call("key reset")).text == _answers.OUTCOME_UNKNOWN
 
 
 async def test_wrong_api_key(shop: Shop, caplog: pytest.LogCaptureFixture) -> None:
@@ -167,7 +171,7 @@ async def test_wrong_api_key(shop: Shop, caplog: pytest.LogCaptureFixture) -> No
         JunkieClient("wrong", base_url=emulator.url) as client,
     ):
         use(shop, client)
-        assert (await shop.call("key get")).text == texts.MISCONFIGURED
+        assert (await shop.call("key get")).text == _answers.MISCONFIGURED
     assert "/key get: AuthenticationError: GET /keys" in caplog.text
 
 
@@ -178,7 +182,7 @@ async def test_connection_refused(shop: Shop, caplog: pytest.LogCaptureFixture) 
     address = f"http://127.0.0.1:{port}"
     async with JunkieClient("any", base_url=address, retry=NO_RETRIES) as client:
         use(shop, client)
-        assert (await shop.call("key get")).text == texts.UNAVAILABLE
+        assert (await shop.call("key get")).text == _answers.UNAVAILABLE
     assert "/key get: ConnectError: GET /keys" in caplog.text
 
 
@@ -187,7 +191,7 @@ async def test_closed_client(shop: Shop) -> None:
     client = JunkieClient("any")
     await client.close()
     use(shop, client)
-    assert (await shop.call("key get")).text == texts.SHUTTING_DOWN
+    assert (await shop.call("key get")).text == _answers.SHUTTING_DOWN
 
 
 def use(shop: Shop, client: JunkieClient) -> None:
@@ -208,7 +212,7 @@ async def test_unexpected_error(
     monkeypatch.setattr(texts, "describe_key", broken)
     exchange = await shop.call("key mine")
     (key,) = await shop.keys()
-    assert exchange.text == texts.UNEXPECTED
+    assert exchange.text == _answers.UNEXPECTED
     assert "/key mine: ValueError" in caplog.text
     assert "raise ValueError" in caplog.text
     assert key.key_value not in caplog.text

@@ -12,6 +12,7 @@ from junkie_async import Keys
 from junkie_async.emulator import Faults
 from junkie_async.ext.discord import texts, user_commands
 
+from . import _answers
 from ._discord import ALICE, BOB, DEFERRED, EPHEMERAL
 from ._shop import PROVIDER, Shop, open_shop, says
 
@@ -37,7 +38,7 @@ async def test_get_gives_a_key() -> None:
         (key,) = await shop.keys()
     assert (key.provider_id, key.service_id, key.discord_id) == (PROVIDER, 7, str(ALICE))
     assert (key.validity_minutes, key.hwid_limit, key.is_premium) == (60, 3, True)
-    assert exchange.text == texts.YOUR_KEY.format(key=texts.describe_key(key))
+    assert exchange.text == _answers.YOUR_KEY.format(key=texts.describe_key(key))
 
 
 async def test_answers_are_deferred_and_ephemeral(shop: Shop) -> None:
@@ -96,8 +97,8 @@ async def test_cooldown() -> None:
         refused = await shop.call("key get")
         other = await shop.call("key get", by=BOB)
         assert await shop.emulator.count() == 1
-    assert says(refused.text, texts.ON_COOLDOWN)
-    assert says(other.text, texts.YOUR_KEY)
+    assert says(refused.text, _answers.ON_COOLDOWN)
+    assert says(other.text, _answers.YOUR_KEY)
 
 
 async def test_no_cooldown_after_a_rejected_create() -> None:
@@ -107,8 +108,8 @@ async def test_no_cooldown_after_a_rejected_create() -> None:
         refused = await shop.call("key get")
         shop.emulator.faults = None
         given = await shop.call("key get")
-    assert says(refused.text, texts.RATE_LIMITED)
-    assert says(given.text, texts.YOUR_KEY)
+    assert says(refused.text, _answers.RATE_LIMITED)
+    assert says(given.text, _answers.YOUR_KEY)
 
 
 async def test_a_lost_response_is_looked_up(shop: Shop) -> None:
@@ -129,15 +130,15 @@ async def test_an_unknown_outcome_is_not_retried(
     shop.emulator.faults = None
     again = await shop.call("key get")
     assert await shop.emulator.count() == 0
-    assert unknown.text == texts.OUTCOME_UNKNOWN
-    assert says(again.text, texts.ON_COOLDOWN)
+    assert unknown.text == _answers.OUTCOME_UNKNOWN
+    assert says(again.text, _answers.ON_COOLDOWN)
     late = await shop.stock()
     assert late.key_value in (await shop.call("key get")).text
     monkeypatch.setattr(user_commands, "_UNKNOWN_OUTCOME_WAIT", 0.0)
     shop.emulator.faults = LOST_REQUEST
     await shop.call("key get", by=BOB)
     shop.emulator.faults = None
-    assert says((await shop.call("key get", by=BOB)).text, texts.YOUR_KEY)
+    assert says((await shop.call("key get", by=BOB)).text, _answers.YOUR_KEY)
 
 
 async def test_an_unknown_outcome_in_an_outage(shop: Shop) -> None:
@@ -147,7 +148,7 @@ async def test_an_unknown_outcome_in_an_outage(shop: Shop) -> None:
     while not shop.emulator.faults_injected["latency"]:
         await asyncio.sleep(0.005)
     shop.emulator.faults = Faults(error_rate=1.0, operations="listKeys")
-    assert (await call).text == texts.OUTCOME_UNKNOWN
+    assert (await call).text == _answers.OUTCOME_UNKNOWN
 
 
 # --- mine, info, reset ----------------------------------------------------------------------------
@@ -174,7 +175,7 @@ async def test_mine_is_truncated(shop: Shop) -> None:
 
 async def test_mine_without_keys(shop: Shop) -> None:
     """A user without keys is told so."""
-    assert (await shop.call("key mine")).text == texts.NO_KEYS
+    assert (await shop.call("key mine")).text == _answers.NO_KEYS
 
 
 async def test_info(shop: Shop) -> None:
@@ -191,7 +192,7 @@ async def test_other_users_keys_are_hidden(shop: Shop, command: str) -> None:
     mine, others = await shop.stock(), await shop.stock(discord_id=BOB, hwids=["a"])
     asked = [others.key_value, mine.key_value[:-1], "nothing"]
     answers = [await shop.call(command, key=value) for value in asked]
-    assert [answer.text for answer in answers] == [texts.NOT_YOUR_KEY] * 3
+    assert [answer.text for answer in answers] == [_answers.NOT_YOUR_KEY] * 3
     assert (await shop.junkie.keys.get(others.id)).keys_hwid == ("a",)
 
 
@@ -202,26 +203,26 @@ async def test_other_users_keys_are_hidden_without_the_filter(
     others = await shop.stock(discord_id=BOB)
     original = Keys.list
     monkeypatch.setattr(Keys, "list", lambda keys, **_: original(keys))
-    assert (await shop.call("key mine")).text == texts.NO_KEYS
+    assert (await shop.call("key mine")).text == _answers.NO_KEYS
     assert others.key_value not in (await shop.call("key get")).text
 
 
 async def test_info_without_a_working_key(shop: Shop) -> None:
     """Without a working key, `/key info` has nothing to describe."""
     await shop.junkie.keys.invalidate(await shop.stock())
-    assert (await shop.call("key info")).text == texts.NO_WORKING_KEY
+    assert (await shop.call("key info")).text == _answers.NO_WORKING_KEY
 
 
 async def test_reset(shop: Shop) -> None:
     """The key's devices are unbound, once per cooldown."""
     key = await shop.stock(hwids=["a"])
     done = await shop.call("key reset")
-    assert done.text == texts.UNBOUND.format(id=key.id)
+    assert done.text == _answers.UNBOUND.format(id=key.id)
     assert (await shop.junkie.keys.get(key.id)).keys_hwid == ()
-    assert says((await shop.call("key reset")).text, texts.ON_COOLDOWN)
+    assert says((await shop.call("key reset")).text, _answers.ON_COOLDOWN)
     assert shop.emulator.calls["resetKeyHwid"] == 1
 
 
 async def test_direct_messages(shop: Shop) -> None:
     """`/key` works in direct messages too."""
-    assert says((await shop.call("key get", guild=None)).text, texts.YOUR_KEY)
+    assert says((await shop.call("key get", guild=None)).text, _answers.YOUR_KEY)

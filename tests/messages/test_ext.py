@@ -50,6 +50,7 @@ from junkie_async.ext.fastapi import junkie_client
 from junkie_async.ext.logging import LoggingHooks
 from junkie_async.ext.problem_details import problem_details
 from junkie_async.pytest_plugin import KeyFactory
+from tests.ext._answers import MISCONFIGURED, OUTCOME_UNKNOWN, UNAVAILABLE, UNEXPECTED
 from tests.ext._discord import BOB
 from tests.ext._shop import PROVIDER, environment, open_shop, plain_bot
 
@@ -243,19 +244,6 @@ def test_reports(report: CreateReport | DeleteReport, text: str) -> None:
 
 # --- discord: errors ------------------------------------------------------------------------------
 
-UNAVAILABLE = (
-    "The key service is not available. This says nothing about your keys. Please try again in a "
-    "few minutes."
-)
-OUTCOME_UNKNOWN = (
-    "The key service did not confirm this, so it may or may not have been done. Check with "
-    "`/key mine` before you try again."
-)
-MISCONFIGURED = (
-    "The key service does not accept this bot. This says nothing about your keys. Please tell the "
-    "bot's owner."
-)
-UNEXPECTED = "Something went wrong. The bot's log has the details."
 COOLDOWN = app_commands.CommandOnCooldown(app_commands.Cooldown(1, 60.0), 30.0)
 
 

@@ -16,8 +16,8 @@ Every user has ``/key get``, ``mine``, ``info`` and ``reset``. Administrators ha
 ``find``, ``revoke``, ``restore``, ``delete``, ``purge``, ``export`` and ``stats``. Every answer is
 ephemeral and mentions nobody. No key value is logged.
 
-`texts` has every text that a user sees, `user_commands` and `admin_commands` have the commands, and
-`base` has what they share.
+Each command is in `user_commands` or `admin_commands`, with its texts. `base` and `texts` have what
+commands share.
 """
 
 from __future__ import annotations
@@ -28,11 +28,12 @@ from typing import Self
 from junkie_async import ConfigurationError, JunkieClient
 from junkie_async.ext import needs_extra
 
-from .admin_commands import AdminCommands
-from .user_commands import UserCommands
-
+# The modules of this package need the library too, but this one is always imported first.
 with needs_extra("discord"):
     from discord.ext import commands
+
+    from .admin_commands import AdminCommands
+    from .user_commands import UserCommands
 
 __all__ = ["KeyCog", "setup"]
 

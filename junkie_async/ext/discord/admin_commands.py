@@ -5,36 +5,45 @@ from __future__ import annotations
 import asyncio
 import io
 import zipfile
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any, Final
 
-from junkie_async import BatchError, BatchFields, Filters, Key, KeyStatus
+import discord
+from discord import app_commands, ui
+from discord.app_commands import Range
+
+from junkie_async import UNSET, BatchError, BatchFields, Filters, Key, KeyPager, KeyStatus
 from junkie_async.export import export_keys
-from junkie_async.ext import needs_extra
 
 from . import texts
 from .base import BaseCommands, log_error, send_answer
-from .views import ConfirmView
 
-with needs_extra("discord"):
-    import discord
-    from discord import app_commands
-    from discord.app_commands import Range
+_KEY_OPTION: Final = "The whole key, or # and its ID"
+
+# Seconds: long enough to read the question, short enough for its count to still hold.
+_CONFIRM_TIMEOUT: Final = 60.0
 
 
 class AdminCommands(BaseCommands):
-    """The commands for administrators. A ``key`` option is a key value, or ``#`` and an ID."""
+    """The commands for administrators."""
 
     # Discord enforces these permissions only in servers; `BaseCommands._is_admin` does the rest.
     admin: app_commands.Group = app_commands.Group(
-        **texts.ADMIN_GROUP,
+        name="keys",
+        description="All keys of the shop",
         guild_only=True,
         default_permissions=discord.Permissions(administrator=True),
     )
 
-    @admin.command(**texts.CREATE)
-    @app_commands.describe(**texts.CREATE_OPTIONS)
+    @admin.command(description="Create keys and get them as a text file")
+    @app_commands.describe(
+        amount="How many keys to create",
+        minutes="Minutes until they expire",
+        premium="Whether they are premium",
+        name="A note stored with them",
+        user="Their owner",
+    )
     async def create(
         self,
         interaction: discord.Interaction,
@@ -64,8 +73,8 @@ class AdminCommands(BaseCommands):
         file = discord.File(io.BytesIO(lines), "keys.txt") if lines else None
         await send_answer(interaction, text, file=file)
 
-    @admin.command(**texts.FIND)
-    @app_commands.describe(**texts.FIND_OPTIONS)
+    @admin.command(description="Show a key, or all keys of a user")
+    @app_commands.describe(key=_KEY_OPTION, user="The owner of the keys")
     async def find(
         self,
         interaction: discord.Interaction,
@@ -78,30 +87,32 @@ class AdminCommands(BaseCommands):
         elif user is not None and key is None:
             found = await self.keys.list(discord_id=user.id).collect()
         else:
-            raise texts.Refusal(texts.KEY_OR_USER)
-        heading = texts.FOUND.format(count=len(found))
-        await send_answer(interaction, texts.list_keys(heading, found))
+            raise texts.Refusal("Give either a key or a user.")
+        await send_answer(interaction, texts.list_keys(f"Keys found: {len(found):,}", found))
 
-    @admin.command(**texts.REVOKE)
-    @app_commands.describe(key=texts.KEY_OPTION)
+    @admin.command(description="Revoke a key until it is restored")
+    @app_commands.describe(key=_KEY_OPTION)
     async def revoke(self, interaction: discord.Interaction, key: str) -> None:
         """Revoke a key until it is restored."""
-        await self._change_key(interaction, key, self.keys.invalidate, texts.REVOKED)
+        await self.keys.invalidate(_parse_key(key))
+        await send_answer(interaction, f"{texts.quote(key)} is revoked.")
 
-    @admin.command(**texts.RESTORE)
-    @app_commands.describe(key=texts.KEY_OPTION)
+    @admin.command(description="Restore a revoked key")
+    @app_commands.describe(key=_KEY_OPTION)
     async def restore(self, interaction: discord.Interaction, key: str) -> None:
         """Restore a revoked key."""
-        await self._change_key(interaction, key, self.keys.revalidate, texts.RESTORED)
+        await self.keys.revalidate(_parse_key(key))
+        await send_answer(interaction, f"{texts.quote(key)} is no longer revoked.")
 
-    @admin.command(**texts.DELETE)
-    @app_commands.describe(key=texts.KEY_OPTION)
+    @admin.command(description="Delete a key permanently")
+    @app_commands.describe(key=_KEY_OPTION)
     async def delete(self, interaction: discord.Interaction, key: str) -> None:
         """Delete a key permanently."""
-        await self._change_key(interaction, key, self.keys.delete, texts.DELETED)
+        await self.keys.delete(_parse_key(key))
+        await send_answer(interaction, f"{texts.quote(key)} is deleted.")
 
-    @admin.command(**texts.PURGE)
-    @app_commands.describe(**texts.PURGE_OPTIONS)
+    @admin.command(description="Delete all keys with a status permanently, after you confirm")
+    @app_commands.describe(status="Which keys to delete", user="Only keys of this user")
     async def purge(
         self,
         interaction: discord.Interaction,
@@ -109,53 +120,78 @@ class AdminCommands(BaseCommands):
         user: discord.User | None = None,
     ) -> None:
         """Delete all keys with a status, after a confirmation."""
-        filters: Filters = self.scope | {"status": status}
-        if user is not None:
-            filters["discord_id"] = user.id
+        owner = user.id if user else UNSET
+        filters: Filters = {**self.scope, "status": status, "discord_id": owner}
         count = await self.keys.list(**filters).count()
         if not count:
             raise texts.Refusal(texts.NO_SUCH_KEY)
-        view = ConfirmView(interaction.user, texts.CONFIRM_BUTTON.format(count=count))
-        question = texts.CONFIRM_PURGE.format(count=count, status=status)
+        view = _ConfirmView(interaction.user, f"Delete {count:,}")
+        question = f"Delete all {count:,} keys that are {status}? This can't be undone."
         await send_answer(interaction, question, view=view)
-        if not await view.wait_for_result():
-            raise texts.Refusal(texts.NOTHING_DELETED)
+        await view.wait()
+        if not view.confirmed:
+            raise texts.Refusal("Nothing was deleted.")
         # This also removes the buttons, so that nobody presses them twice.
-        await send_answer(interaction, texts.DELETING)
+        await send_answer(interaction, "Deleting …")
         report = await self.keys.purge(**filters)
         await send_answer(interaction, f"{texts.describe_report(report)}.")
 
-    @admin.command(**texts.EXPORT)
-    @app_commands.describe(**texts.EXPORT_OPTIONS)
+    @admin.command(description="Get the shop's keys as a CSV file")
+    @app_commands.describe(status="Only keys with this status")
     async def export(
         self, interaction: discord.Interaction, status: KeyStatus | None = None
     ) -> None:
         """Answer with the shop's keys as a CSV file."""
         with TemporaryDirectory() as folder:
             path = Path(folder, "keys.csv")
-            count = await export_keys(self.list_shop_keys(status), path)
+            count = await export_keys(self._list_shop_keys(status), path)
             # In a thread: compressing a large file would block the bot's event loop.
             upload = await asyncio.to_thread(_fit_upload, path, interaction.filesize_limit)
-            text = texts.EXPORTED.format(count=count)
+            text = f"Keys in the file: {count:,}"
             await send_answer(interaction, text, file=discord.File(upload))
 
-    @admin.command(**texts.STATS)
+    @admin.command(description="Count the shop's keys by status")
     async def stats(self, interaction: discord.Interaction) -> None:
         """Answer with the number of the shop's keys by status."""
-        counts = {status: await self.list_shop_keys(status).count() for status in KeyStatus}
-        lines = [texts.STATUS_COUNT.format(status=one, count=n) for one, n in counts.items()]
-        total = texts.TOTAL_COUNT.format(count=sum(counts.values()))
+        counts = {status: await self._list_shop_keys(status).count() for status in KeyStatus}
+        lines = [f"{status}: {count:,}" for status, count in counts.items()]
+        total = f"**Total: {sum(counts.values()):,}**"
         await send_answer(interaction, "\n".join([*lines, total]))
 
-    async def _change_key(
-        self,
-        interaction: discord.Interaction,
-        key: str,
-        change: Callable[[int | str], Awaitable[object]],
-        answer: str,
-    ) -> None:
-        await change(_parse_key(key))
-        await send_answer(interaction, answer.format(key=texts.quote(key)))
+    def _list_shop_keys(self, status: KeyStatus | None) -> KeyPager:
+        return self.keys.list(**self.scope | {"status": status})
+
+
+class _ConfirmView(ui.View):
+    """A button to confirm and one to cancel, which only `user` may press."""
+
+    def __init__(self, user: discord.abc.User, label: str) -> None:
+        super().__init__(timeout=_CONFIRM_TIMEOUT)
+        self._user = user
+        self.confirmed = False
+        self.confirm.label = label
+
+    async def interaction_check(self, interaction: discord.Interaction[Any], /) -> bool:
+        """Refuse a press by any other user."""
+        if interaction.user.id == self._user.id:
+            return True
+        refusal = "Only the person who ran the command can confirm it."
+        await interaction.response.send_message(refusal, ephemeral=True)
+        return False
+
+    @ui.button(style=discord.ButtonStyle.danger)
+    async def confirm(self, interaction: discord.Interaction, _: ui.Button[_ConfirmView]) -> None:
+        """Confirm."""
+        # First: if Discord does not accept the press, the user sees it fail, so it must not count.
+        await interaction.response.defer()
+        self.confirmed = True
+        self.stop()
+
+    @ui.button(label="Cancel")
+    async def cancel(self, interaction: discord.Interaction, _: ui.Button[_ConfirmView]) -> None:
+        """Cancel."""
+        await interaction.response.defer()
+        self.stop()
 
 
 def _parse_key(written: str) -> int | str:
@@ -173,5 +209,7 @@ def _fit_upload(path: Path, limit: int) -> Path:
     with zipfile.ZipFile(zipped, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.write(path, path.name)
     if zipped.stat().st_size > limit:
-        raise texts.Refusal(texts.EXPORT_TOO_LARGE)
+        raise texts.Refusal(
+            "The file is too large for Discord. Run `junkie export keys.csv` to write it to a disk."
+        )
     return zipped

@@ -4,34 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 import traceback
 from collections.abc import Callable
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import Any
 from weakref import WeakValueDictionary
 
-from junkie_async import (
-    BatchFields,
-    Filters,
-    InvalidRequestError,
-    JunkieClient,
-    JunkieError,
-    KeyPager,
-    Keys,
-    KeyStatus,
-)
-from junkie_async.ext import needs_extra
+import discord
+from discord import app_commands
+from discord.ext import commands
+
+from junkie_async import BatchFields, Filters, InvalidRequestError, JunkieClient, JunkieError, Keys
 
 from . import texts
 
-with needs_extra("discord"):
-    import discord
-    from discord import app_commands
-    from discord.ext import commands
-
 _log = logging.getLogger("junkie_async.ext.discord")
 
-SettingT = TypeVar("SettingT")
+_SNOWFLAKES = range(1, 2**64)
 
 
 class BaseCommands(commands.Cog):
@@ -50,7 +40,7 @@ class BaseCommands(commands.Cog):
         reset_cooldown: timedelta = timedelta(hours=1),
         admin_guild_id: int | None = None,
     ) -> None:
-        _check_setting("client", client, JunkieClient, "a JunkieClient")
+        _check_setting("client", client, "a JunkieClient", JunkieClient)
         self.keys: Keys = client.keys
         self.provider_id = provider_id
         self.scope: Filters = {"provider_id": provider_id}
@@ -68,9 +58,8 @@ class BaseCommands(commands.Cog):
         self.new_keys: Cooldowns = Cooldowns("cooldown", cooldown)
         self.resets: Cooldowns = Cooldowns("reset_cooldown", reset_cooldown)
         if admin_guild_id is not None:
-            snowflakes = range(1, 2**64)
-            limit = f"an integer from 1 to {snowflakes[-1]}"
-            _check_setting("admin_guild_id", admin_guild_id, int, limit, snowflakes.__contains__)
+            limit = f"an integer from 1 to {_SNOWFLAKES[-1]}"
+            _check_setting("admin_guild_id", admin_guild_id, limit, int, _SNOWFLAKES.__contains__)
         self.admin_guild_id = admin_guild_id
         # Weak, so that a lock lives no longer than the commands of its user.
         self._user_locks: WeakValueDictionary[int, asyncio.Lock] = WeakValueDictionary()
@@ -79,22 +68,17 @@ class BaseCommands(commands.Cog):
         """Return the lock that makes a user's commands run one after the other."""
         return self._user_locks.setdefault(user.id, asyncio.Lock())
 
-    def list_shop_keys(self, status: KeyStatus | None = None) -> KeyPager:
-        """List the keys of this shop, or only those with a status."""
-        filters: Filters = self.scope | {"status": status}
-        return self.keys.list(**filters)
-
     async def interaction_check(self, interaction: discord.Interaction[Any], /) -> bool:
         """Defer the answer, visible only to the caller, and check who may call the command."""
         try:
             # Discord drops an interaction without a response after 3 s, and one request to the key
             # service may take longer. The answer replaces this message, so it is ephemeral too.
             await interaction.response.defer(ephemeral=True)
-            group, _, _ = _command_name(interaction).partition(" ")
-            return group != texts.ADMIN_GROUP["name"] or await self._is_admin(interaction)
+            is_admin_command = _command_name(interaction).startswith("keys ")
+            return not is_admin_command or await self._is_admin(interaction)
         except discord.HTTPException as error:
             # discord.py passes only an AppCommandError of a check to the error handler below.
-            raise texts.Refusal(texts.DISCORD_FAILED) from error
+            raise texts.Refusal("Discord did not respond. Please try again.") from error
 
     async def _is_admin(self, interaction: discord.Interaction[Any]) -> bool:
         # In the shop's own server, Discord has checked the command's permissions already.
@@ -121,30 +105,22 @@ class Cooldowns:
 
     discord.py's own cooldowns start with the call. These start when a key was really created, so
     that a failed attempt costs no wait.
-
-    Args:
-        name: The setting's name, for its error.
-        length: The wait.
     """
 
-    def __init__(self, name: str, length: timedelta) -> None:
-        _check_setting(name, length, timedelta, "a timedelta >= 0", timedelta().__le__)
+    def __init__(self, setting: str, length: timedelta) -> None:
+        _check_setting(setting, length, "a timedelta >= 0", timedelta, timedelta().__le__)
         self._seconds = length.total_seconds()
         self._ends: dict[int, float] = {}
 
     def check(self, user: discord.abc.User) -> None:
-        """Refuse a user who must still wait.
-
-        Raises:
-            CommandOnCooldown: With the seconds that are left.
-        """
-        left = self._ends.get(user.id, 0.0) - _loop_time()
+        """Raise a CommandOnCooldown if a user must still wait."""
+        left = self._ends.get(user.id, 0.0) - time.monotonic()
         if left > 0:
             raise app_commands.CommandOnCooldown(app_commands.Cooldown(1, self._seconds), left)
 
     def start(self, user: discord.abc.User, at_least: float = 0.0) -> None:
         """Start a user's wait, of ``at_least`` that many seconds."""
-        now = _loop_time()
+        now = time.monotonic()
         # Without this, the dict would grow by every user who ever called the command.
         self._ends = {other: end for other, end in self._ends.items() if end > now}
         self._ends[user.id] = now + max(self._seconds, at_least)
@@ -182,22 +158,18 @@ def log_error(interaction: discord.Interaction[Any], error: Exception) -> None:
 
 
 def _check_setting(
-    name: str,
+    setting: str,
     value: object,
-    kind: type[SettingT],
     limit: str,
-    accepts: Callable[[SettingT], bool] = lambda _: True,
+    kind: type,
+    accepts: Callable[[Any], bool] = lambda _: True,
 ) -> None:
     # A bool is an int, but never a meant one.
     if not isinstance(value, kind) or isinstance(value, bool) or not accepts(value):
         # Of other types only the name: a client that is a string is most likely an API key.
         shown = str(value) if isinstance(value, int | timedelta) else f"a {type(value).__name__}"
-        raise InvalidRequestError(name, shown, limit)
+        raise InvalidRequestError(setting, shown, limit)
 
 
 def _command_name(interaction: discord.Interaction[Any]) -> str:
     return interaction.command.qualified_name if interaction.command else ""
-
-
-def _loop_time() -> float:
-    return asyncio.get_running_loop().time()

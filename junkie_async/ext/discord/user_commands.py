@@ -3,53 +3,53 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import Final
+from typing import Final, Unpack
+
+import discord
+from discord import app_commands
 
 from junkie_async import BatchFields, Filters, JunkieError, Key, KeyStatus, Outcome
-from junkie_async.ext import needs_extra
 
 from . import texts
 from .base import BaseCommands, send_answer
-
-with needs_extra("discord"):
-    import discord
-    from discord import app_commands
 
 # A request that timed out here may still be queued at the service. No second key is created
 # until it is safe to say that the first one never appears.
 _UNKNOWN_OUTCOME_WAIT: Final = 120.0  # seconds; the default of `create_many(reconcile_after=)`
 
+_KEY_OPTION: Final = "The whole key; leave it out for the one that works now"
+
 
 class UserCommands(BaseCommands):
     """The commands for everybody."""
 
-    key: app_commands.Group = app_commands.Group(**texts.USER_GROUP)
+    key: app_commands.Group = app_commands.Group(name="key", description="Your keys")
 
-    @key.command(**texts.GET)
+    @key.command(description="Get a key, or show the one you have")
     async def get(self, interaction: discord.Interaction) -> None:
         """Answer with the caller's working key, or a new one."""
         # Without the lock, two quick calls would both find no key and both create one.
         async with self.lock_for(interaction.user):
             key = await self._find_working_key(interaction.user)
             key = key or await self._create_key(interaction.user)
-        await send_answer(interaction, texts.YOUR_KEY.format(key=texts.describe_key(key)))
+        await send_answer(interaction, f"Your key:\n{texts.describe_key(key)}")
 
-    @key.command(**texts.MINE)
+    @key.command(description="List your keys")
     async def mine(self, interaction: discord.Interaction) -> None:
         """Answer with all keys of the caller."""
         keys = await self._list_keys_of(interaction.user)
-        heading = texts.YOUR_KEYS if keys else texts.NO_KEYS
+        heading = "Your keys:" if keys else "You have no keys."
         await send_answer(interaction, texts.list_keys(heading, keys))
 
-    @key.command(**texts.INFO)
-    @app_commands.describe(key=texts.OWN_KEY_OPTION)
+    @key.command(description="Show one of your keys")
+    @app_commands.describe(key=_KEY_OPTION)
     async def info(self, interaction: discord.Interaction, key: str | None = None) -> None:
         """Answer with one key of the caller."""
         found = await self._find_own_key(interaction.user, key)
         await send_answer(interaction, texts.describe_key(found))
 
-    @key.command(**texts.RESET)
-    @app_commands.describe(key=texts.OWN_KEY_OPTION)
+    @key.command(description="Unbind your key from its devices, so that you can use another one")
+    @app_commands.describe(key=_KEY_OPTION)
     async def reset(self, interaction: discord.Interaction, key: str | None = None) -> None:
         """Unbind a key of the caller from its devices."""
         user = interaction.user
@@ -58,7 +58,8 @@ class UserCommands(BaseCommands):
             self.resets.check(user)
             await self.keys.reset_hwid(found)
             self.resets.start(user)
-        await send_answer(interaction, texts.UNBOUND.format(id=found.id))
+        text = f"Your key #{found.id} is no longer bound to any device."
+        await send_answer(interaction, text)
 
     async def _create_key(self, user: discord.abc.User) -> Key:
         """Create a key; if its outcome is unknown, look whether the service created it."""
@@ -82,7 +83,7 @@ class UserCommands(BaseCommands):
     async def _find_working_key(self, user: discord.abc.User) -> Key | None:
         # A used key still works, unless it was good for one use.
         for status in (KeyStatus.ACTIVE, KeyStatus.USED):
-            for key in await self._list_keys_of(user, self.scope | {"status": status}):
+            for key in await self._list_keys_of(user, **self.scope | {"status": status}):
                 if not (key.one_time_use and key.used_at):
                     return key
         return None
@@ -92,17 +93,15 @@ class UserCommands(BaseCommands):
         if value is None:
             found = await self._find_working_key(user)
         else:
-            keys = await self._list_keys_of(user, {"key": value})
+            keys = await self._list_keys_of(user, key=value)
             found = next((key for key in keys if key.key_value == value), None)
         if found is None:
-            raise texts.Refusal(texts.NOT_YOUR_KEY if value else texts.NO_WORKING_KEY)
+            raise texts.Refusal("You have no such key." if value else "You have no key that works.")
         return found
 
-    async def _list_keys_of(
-        self, user: discord.abc.User, filters: Filters | None = None
-    ) -> list[Key]:
-        owned: Filters = {**(filters or {}), "discord_id": user.id}
-        keys = await self.keys.list(**owned).collect()
+    async def _list_keys_of(self, user: discord.abc.User, **filters: Unpack[Filters]) -> list[Key]:
+        filters["discord_id"] = user.id
+        keys = await self.keys.list(**filters).collect()
         # The service filters already. If it ever ignored the filter, this would leak other
         # users' keys: `test_other_users_keys_are_hidden_without_the_filter`.
         return [key for key in keys if key.discord_id == str(user.id)]
