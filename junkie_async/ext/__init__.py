@@ -8,14 +8,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def needs_extra(name: str) -> Generator[None]:
-    """Name the extra to install when an import within the block fails.
-
-    Args:
-        name: The extra of `junkie_async` that brings the library.
-
-    Raises:
-        ModuleNotFoundError: A library is missing.
-    """
+    """Name the extra to install when an import within the block fails."""
     try:
         yield
     except ModuleNotFoundError as error:

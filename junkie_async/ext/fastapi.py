@@ -16,7 +16,7 @@ It needs the extra ``fastapi``.
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from typing import Annotated, Any
 
 from .. import JunkieClient, JunkieError
@@ -24,16 +24,12 @@ from . import needs_extra
 from .problem_details import MEDIA_TYPE, problem_details
 
 with needs_extra("fastapi"):
-    from fastapi import Depends, FastAPI, Response, WebSocket
+    from fastapi import Depends, FastAPI, Response, WebSocket, status
     from fastapi.requests import HTTPConnection
     from fastapi.responses import JSONResponse
     from starlette.types import Lifespan
 
 __all__ = ["JunkieDep", "junkie_client", "junkie_errors", "junkie_lifespan"]
-
-_STATE_NAME = "junkie"
-# IANA's registry of WebSocket close codes (RFC 6455, section 11.7).
-_TRY_AGAIN_LATER, _INTERNAL_ERROR = 1013, 1011
 
 
 def junkie_lifespan(
@@ -59,10 +55,8 @@ def junkie_lifespan(
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncGenerator[Mapping[str, Any]]:
-        async with AsyncExitStack() as stack:
-            client = await stack.enter_async_context(make())
-            state = await stack.enter_async_context(own(app)) if own is not None else None
-            yield {**(state or {}), _STATE_NAME: client}
+        async with make() as client, own(app) if own else nullcontext() as state:
+            yield {**(state or {}), "junkie": client}
 
     return lifespan
 
@@ -74,7 +68,7 @@ async def junkie_client(connection: HTTPConnection) -> JunkieClient:
     Raises:
         RuntimeError: The app was created, or is run, without `junkie_lifespan`.
     """
-    client: JunkieClient | None = getattr(connection.state, _STATE_NAME, None)
+    client: JunkieClient | None = getattr(connection.state, "junkie", None)
     if client is None:
         raise RuntimeError(
             "the app has no JunkieClient: create it with FastAPI(lifespan=junkie_lifespan()), "
@@ -97,16 +91,15 @@ def junkie_errors(app: FastAPI) -> None:
     Args:
         app: The app, before it runs.
     """
-    # Starlette calls one handler for requests and WebSockets, but its types know only the former.
-    handler: Any = _handle_error
-    app.add_exception_handler(JunkieError, handler)
+    app.exception_handler(JunkieError)(_handle_error)
 
 
-async def _handle_error(connection: HTTPConnection, error: Exception) -> Response | None:
-    assert isinstance(error, JunkieError)
+async def _handle_error(connection: HTTPConnection, error: JunkieError) -> Response | None:
     problem = problem_details(error)
     if isinstance(connection, WebSocket):
         # ASGI servers answer this with an HTTP 403 if the handshake was not accepted yet.
-        await connection.close(_TRY_AGAIN_LATER if problem.status == 503 else _INTERNAL_ERROR)
+        try_later = problem.status == 503
+        code = status.WS_1013_TRY_AGAIN_LATER if try_later else status.WS_1011_INTERNAL_ERROR
+        await connection.close(code)
         return None
     return JSONResponse(problem.body, problem.status, problem.headers, MEDIA_TYPE)

@@ -6,11 +6,24 @@ JunkieClient(hooks=LoggingHooks())
 from __future__ import annotations
 
 import logging
+from typing import Any, TypeAlias
+
+import attrs
 
 from .. import AttemptEvent, Hooks, JobEvent, PauseEvent, RetryEvent
-from .event_fields import event_fields
 
-__all__ = ["LoggingHooks"]
+__all__ = ["LoggingHooks", "event_fields"]
+
+Event: TypeAlias = AttemptEvent | RetryEvent | PauseEvent | JobEvent
+
+
+def event_fields(event: Event) -> dict[str, Any]:
+    """Return an event's attributes by name, with the class name in place of an error."""
+    values = attrs.asdict(event, recurse=False)
+    if isinstance(event, RetryEvent):
+        # The error's message quotes the service, which may have quoted a key value.
+        values["error"] = type(event.error).__name__
+    return values
 
 
 class LoggingHooks(Hooks):
@@ -51,13 +64,7 @@ class LoggingHooks(Hooks):
         total = "" if event.total is None else f" of {event.total}"
         self._log_event(self._level, event, "%s: %d%s keys", event.job, event.done, total)
 
-    def _log_event(
-        self,
-        level: int,
-        event: AttemptEvent | RetryEvent | PauseEvent | JobEvent,
-        template: str,
-        *values: object,
-    ) -> None:
+    def _log_event(self, level: int, event: Event, template: str, *values: object) -> None:
         # `Logger.log` checks the level too, but only after the fields below were built: for each
         # attempt of a client whose INFO lines are off.
         if self._logger.isEnabledFor(level):

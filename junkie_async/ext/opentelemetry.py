@@ -11,12 +11,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from functools import lru_cache
-from types import MappingProxyType
 from typing import Final, TypeAlias
 from urllib.parse import urlsplit
 
-from .. import APIError, AttemptEvent, Hooks, JobEvent, JunkieError, PauseEvent, RetryEvent
+from .. import APIError, AttemptEvent, Hooks, JobEvent, PauseEvent, RetryEvent
 from .. import __version__ as version
 from . import needs_extra
 
@@ -28,16 +26,11 @@ __all__ = ["OpenTelemetryHooks"]
 Attributes: TypeAlias = dict[str, str | int]
 
 _SCHEMA: Final = "https://opentelemetry.io/schemas/1.27.0"
-_DEFAULT_PORTS: Final = MappingProxyType({"http": 80, "https": 443})
 
-# fmt: off
 # The convention's own boundaries for `http.client.request.duration`.
-_DURATION_BUCKETS: Final = (
-    0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0,
-)
-# fmt: on
+_DURATION_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10)
 # Up to the default of `RetryPolicy.retry_after_cap`.
-_WAIT_BUCKETS: Final = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
+_WAIT_BUCKETS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
 
 
 class OpenTelemetryHooks(Hooks):
@@ -100,15 +93,14 @@ class OpenTelemetryHooks(Hooks):
         # The span is made afterwards, so its start is derived: `event.seconds` comes from the
         # monotonic clock, and spans need the wall clock.
         end = time.time_ns()
-        attributes = (
-            _request_attributes(event.method, event.path)
-            | _server_attributes(event.url)
-            | _result_attributes(event)
-        )
+        attributes = _attempt_attributes(event)
+        of_span: Attributes = {"url.full": event.url}
+        if event.attempt > 1:
+            of_span["http.request.resend_count"] = event.attempt - 1
         span = self._tracer.start_span(
             f"{event.method} {event.path}",
             kind=trace.SpanKind.CLIENT,
-            attributes=attributes | {"url.full": event.url} | _resend_attributes(event),
+            attributes=attributes | of_span,
             start_time=end - round(event.seconds * 1e9),
         )
         if "error.type" in attributes:
@@ -119,8 +111,9 @@ class OpenTelemetryHooks(Hooks):
 
     def on_retry(self, event: RetryEvent) -> None:
         """Record the wait before a retry."""
-        reason: Attributes = {"error.type": _error_type(event.error)}
-        self._wait.record(event.seconds, _request_attributes(event.method, event.path) | reason)
+        status = event.error.status if isinstance(event.error, APIError) else None
+        reason: Attributes = {"error.type": str(status or type(event.error).__name__)}
+        self._wait.record(event.seconds, _request_attributes(event) | reason)
 
     def on_pause(self, event: PauseEvent) -> None:
         """Record the pause, and the number of requests allowed in flight afterwards."""
@@ -132,29 +125,19 @@ class OpenTelemetryHooks(Hooks):
         self._keys.add(event.keys, {"junkie.job.name": event.job})
 
 
-def _request_attributes(method: str, path: str) -> Attributes:
-    return {"http.request.method": method, "url.template": path}
+def _request_attributes(event: AttemptEvent | RetryEvent) -> Attributes:
+    return {"http.request.method": event.method, "url.template": event.path}
 
 
-# One entry for each operation: the path in the URL is a template, so there are few different URLs.
-@lru_cache(maxsize=64)
-def _server_attributes(url: str) -> Attributes:
-    parts = urlsplit(url)
-    port = parts.port or _DEFAULT_PORTS[parts.scheme]
-    return {"server.address": parts.hostname or "", "server.port": port}
-
-
-def _result_attributes(event: AttemptEvent) -> Attributes:
-    if event.status is None:
-        return {"error.type": event.error or "_OTHER"}  # the convention's fallback value
-    status: Attributes = {"http.response.status_code": event.status}
-    return status if event.status < 300 else status | {"error.type": str(event.status)}
-
-
-def _resend_attributes(event: AttemptEvent) -> Attributes:
-    return {"http.request.resend_count": event.attempt - 1} if event.attempt > 1 else {}
-
-
-def _error_type(error: JunkieError) -> str:
-    status = isinstance(error, APIError) and error.status
-    return str(status or type(error).__name__)
+def _attempt_attributes(event: AttemptEvent) -> Attributes:
+    url = urlsplit(event.url)
+    attributes = _request_attributes(event) | {
+        "server.address": url.hostname or "",
+        "server.port": url.port or (443 if url.scheme == "https" else 80),
+    }
+    if event.status is not None:
+        attributes["http.response.status_code"] = event.status
+    if event.status is None or event.status >= 300:
+        # The last one is the convention's fallback value.
+        attributes["error.type"] = str(event.status or event.error or "_OTHER")
+    return attributes

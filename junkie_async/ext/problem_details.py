@@ -36,18 +36,15 @@ _log = logging.getLogger("junkie_async.ext")
 
 _MAX_RETRY_AFTER = 86_400.0  # one day; `retry_after` can be infinite, which is no integer
 
+_NOT_SET_UP = (500, "This server is not set up correctly for the key service.")
+_IN_DOUBT = (502, "All or part of this may have been carried out. Check before you repeat it.")
 # Looked up along the class's MRO, so that a subclass may come without a row of its own.
 _STATUS_AND_DETAIL: dict[type[JunkieError], tuple[int, str]] = {
     JunkieError: (502, "The key service can't be used."),
     InvalidRequestError: (400, "The input is invalid."),
-    **dict.fromkeys(
-        (
-            junkie_async.ConfigurationError,
-            junkie_async.AuthenticationError,
-            junkie_async.PermissionDeniedError,
-        ),
-        (500, "This server is not set up correctly for the key service."),
-    ),
+    junkie_async.ConfigurationError: _NOT_SET_UP,
+    junkie_async.AuthenticationError: _NOT_SET_UP,
+    junkie_async.PermissionDeniedError: _NOT_SET_UP,
     junkie_async.ClientClosedError: (503, "This server is not ready to use the key service."),
     junkie_async.TransportError: (503, "The key service is unreachable."),
     junkie_async.RequestTimeoutError: (504, "The key service did not respond in time."),
@@ -58,10 +55,8 @@ _STATUS_AND_DETAIL: dict[type[JunkieError], tuple[int, str]] = {
     APIError: (502, "The key service rejected the request."),
     junkie_async.NotFoundError: (404, "There is no such key."),
     junkie_async.ConflictError: (409, "The key's state does not allow this."),
-    **dict.fromkeys(
-        (OutcomeUnknownError, junkie_async.BatchError),
-        (502, "All or part of this may have been carried out. Check before you repeat it."),
-    ),
+    OutcomeUnknownError: _IN_DOUBT,
+    junkie_async.BatchError: _IN_DOUBT,
 }
 
 
@@ -92,8 +87,8 @@ def problem_details(error: JunkieError) -> ProblemDetails:
     # Caches may store even a 404 without being told to (RFC 9110, section 15.1).
     headers = {"Cache-Control": "no-store"}
     # Never with a 502 or 504 for an unknown outcome: it would invite the user to repeat the call.
-    if status == 503 and (wait := _retry_after_seconds(error)) is not None:
-        headers["Retry-After"] = str(wait)
+    if status == 503 and isinstance(error, APIError) and error.retry_after is not None:
+        headers["Retry-After"] = str(math.ceil(min(error.retry_after, _MAX_RETRY_AFTER)))
     body = {"title": HTTPStatus(status).phrase, "status": status, "detail": detail}
     level = logging.ERROR if status == 500 else logging.WARNING if status > 500 else logging.INFO
     # No `exc_info`: the error's message may quote the service (`test_web.test_every_error`).
@@ -112,11 +107,6 @@ def _choose_status(error: JunkieError) -> tuple[int, str]:
     if isinstance(cause, junkie_async.RequestTimeoutError):
         status = 504
     return status, detail
-
-
-def _retry_after_seconds(error: JunkieError) -> int | None:
-    wait = error.retry_after if isinstance(error, APIError) else None
-    return None if wait is None else math.ceil(min(wait, _MAX_RETRY_AFTER))
 
 
 def _extra_members(error: JunkieError) -> dict[str, Any]:

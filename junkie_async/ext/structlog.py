@@ -11,7 +11,7 @@ from typing import Any
 
 from .. import AttemptEvent, Hooks, JobEvent, PauseEvent, RetryEvent
 from . import needs_extra
-from .event_fields import event_fields
+from .logging import event_fields
 
 with needs_extra("structlog"):
     import structlog

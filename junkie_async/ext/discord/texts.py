@@ -116,34 +116,23 @@ def describe_key(key: Key) -> str:
 
 def list_keys(heading: str, keys: Sequence[Key]) -> str:
     """List as many keys as fit into a message, working ones first, and count the rest."""
-    lines = [heading]
-    room = MAX_MESSAGE - len(heading) - len("\n… and 1,000,000,000 more")
+    text = heading
     order = sorted(keys, key=lambda key: (key.status not in ("active", "used"), -key.id))
-    for key in order:
-        # Cut at a whole line: half a key value would look like a whole one.
+    for shown, key in enumerate(order):
         line = f"\n{describe_key(key)}"
-        if len(line) > room:
-            break
-        room -= len(line)
-        lines.append(line)
-    left = len(keys) - len(lines) + 1
-    return "".join(lines) + (f"\n… and {left:,} more" if left else "")
+        # Cut at a whole line: half a key value would look like a whole one.
+        if len(text) + len(line) > MAX_MESSAGE - len("\n… and 1,000,000,000 more"):
+            return f"{text}\n… and {len(keys) - shown:,} more"
+        text += line
+    return text
 
 
 def describe_report(report: CreateReport | DeleteReport) -> str:
     """Summarise a job: the count of keys done, and every other count that is not zero."""
     if isinstance(report, CreateReport):
-        counts = {
-            "created": report.created,
-            "not created": report.failed,
-            "with an unknown outcome": report.unknown,
-        }
+        done = f"{report.created:,} created"
+        others = {"not created": report.failed, "with an unknown outcome": report.unknown}
     else:
-        counts = {
-            "deleted": report.deleted,
-            "already gone": report.missing,
-            "not deleted": report.failed,
-        }
-    done, *others = counts.items()
-    shown = [done, *(other for other in others if other[1])]
-    return ", ".join(f"{count:,} {what}" for what, count in shown)
+        done = f"{report.deleted:,} deleted"
+        others = {"already gone": report.missing, "not deleted": report.failed}
+    return ", ".join([done, *(f"{count:,} {what}" for what, count in others.items() if count)])
