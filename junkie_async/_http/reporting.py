@@ -50,7 +50,7 @@ class Reporter:
     def report_retry(
         self, request: Request[object], attempt: int, error: JunkieError, seconds: float
     ) -> None:
-        """Report an attempt that begins, so many seconds after the last one failed."""
+        """Report an attempt that begins now, and the seconds since the last one failed."""
         if self.hooks:
             method, path = request.method, request.path
             event = RetryEvent(

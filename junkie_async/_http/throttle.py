@@ -179,8 +179,8 @@ class Throttle:
 
     async def _wait_for_slot(self, deadline: float) -> None:
         acquired = False
-        # The slot is kept inside the scope, so that a time-out that fires in the same turn of the
-        # loop can't lose it.
+        # `acquired` is set inside the scope, so that a time-out in the same iteration of the event
+        # loop can't lose the slot.
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout_at(_finite_or_none(deadline)) as wait:
                 self._waits.add(wait)
