@@ -5,13 +5,16 @@ import json
 import logging
 import math
 from collections import Counter
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Callable, Collection
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar, TypeVarTuple
 
 from aiohttp import web
+from aiohttp.typedefs import Handler
 
-from .faults import NO_FAULT, Fault, FaultInjector, Faults
-from .operations import HANDLERS, JsonResponse, ValidRequest
-from .rate_limiter import RateLimiter, validate_burst
+from .faults import Fault, FaultInjector, Faults
+from .operations import HANDLERS, ValidRequest
+from .rate_limiter import RateLimiter
 from .request_validation import BadRequestError, Operation, load_operations
 from .store import Store
 
@@ -20,25 +23,20 @@ _MAX_BODY = 1024 * 1024  # bytes; a bulk delete of 1,000 key values has about 30
 
 _log = logging.getLogger("junkie_async.emulator")
 
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-RunInStore = Callable[
-    [Callable[[Store, ValidRequest], JsonResponse], ValidRequest], Awaitable[JsonResponse]
-]
+Arguments = TypeVarTuple("Arguments")
+Result = TypeVar("Result")
 
 
-class _UnauthorizedError(Exception):
-    """The request has no bearer token, or an unknown one."""
-
-
-def _json_response(body: str, status: int, **headers: str) -> web.Response:
-    named = {name.replace("_", "-"): value for name, value in headers.items()}
+def _json_response(body: str, status: int, headers: dict[str, str] | None = None) -> web.Response:
     return web.Response(
-        body=body.encode(), status=status, content_type="application/json", headers=named
+        body=body.encode(), status=status, content_type="application/json", headers=headers
     )
 
 
-def _error_response(status: int, message: str, **headers: str) -> web.Response:
-    return _json_response(json.dumps({"error": message}), status, **headers)
+def _error_response(
+    status: int, message: str, headers: dict[str, str] | None = None
+) -> web.Response:
+    return _json_response(json.dumps({"error": message}), status, headers)
 
 
 def _abort_connection(request: web.Request) -> web.Response:
@@ -50,37 +48,27 @@ def _abort_connection(request: web.Request) -> web.Response:
 def _from_http_exception(error: web.HTTPException) -> web.Response:
     if isinstance(error, web.HTTPMethodNotAllowed):
         allowed = ", ".join(sorted(error.allowed_methods))
-        return _error_response(405, "Method not allowed", Allow=allowed)
+        return _error_response(405, "Method not allowed", {"Allow": allowed})
+    if isinstance(error, web.HTTPUnauthorized):
+        return _error_response(401, "Invalid API key", {"WWW-Authenticate": "Bearer"})
     return _error_response(error.status, "Not found" if error.status == 404 else error.reason)
 
 
 class Service:
-    """The HTTP side of an emulator: its settings, its counters and its web application.
+    """The web application over a store and its thread, with its settings and its counters."""
 
-    Args:
-        run_in_store: Runs an operation in the store's thread.
-        api_keys: The accepted bearer tokens; None accepts any non-empty one.
-        rate_limit_headers: Whether responses carry the state of the rate limit.
-    """
-
-    def __init__(
-        self,
-        run_in_store: RunInStore,
-        *,
-        api_keys: Collection[str] | None,
-        rate_limit_headers: bool,
-    ) -> None:
-        self._run_in_store = run_in_store
+    def __init__(self, *, api_keys: Collection[str] | None, rate_limit_headers: bool) -> None:
         self._api_keys = None if api_keys is None else frozenset(api_keys)
         self._rate_limit_headers = rate_limit_headers
         self._latency = 0.0
         self._limiter: RateLimiter | None = None
         self._burst: float | None = None
         self._injector: FaultInjector | None = None
-        self._requests = 0
         self._calls: Counter[str] = Counter()
         self._statuses: Counter[int] = Counter()
         self._faults_injected: Counter[str] = Counter()
+        self._thread: ThreadPoolExecutor | None = None
+        self._store: Store | None = None
 
     @property
     def requests(self) -> int:
@@ -88,7 +76,7 @@ class Service:
 
         A request whose connection a fault aborted does not count.
         """
-        return self._requests
+        return self._statuses.total()
 
     @property
     def calls(self) -> Counter[str]:
@@ -120,7 +108,7 @@ class Service:
 
     @latency.setter
     def latency(self, seconds: float) -> None:
-        if not (seconds >= 0 and math.isfinite(seconds)):
+        if not (seconds >= 0 and math.isfinite(seconds)):  # NaN fails every comparison
             raise ValueError(f"latency must be a finite number of seconds >= 0, got {seconds!r}")
         self._latency = seconds
 
@@ -131,6 +119,8 @@ class Service:
 
     @rate_limit.setter
     def rate_limit(self, rate: float | None) -> None:
+        if rate is not None and not (rate > 0 and math.isfinite(rate)):
+            raise ValueError(f"rate_limit must be a finite number > 0, got {rate!r}")
         self._limiter = None if rate is None else RateLimiter(rate, self._burst)
 
     @property
@@ -143,7 +133,10 @@ class Service:
 
     @rate_limit_burst.setter
     def rate_limit_burst(self, burst: float | None) -> None:
-        self._burst = None if burst is None else validate_burst(burst)
+        # With less than one token nothing would ever pass.
+        if burst is not None and not (burst >= 1 and math.isfinite(burst)):
+            raise ValueError(f"rate_limit_burst must be a finite number >= 1, got {burst!r}")
+        self._burst = burst
         self.rate_limit = self.rate_limit  # a new bucket
 
     @property
@@ -157,6 +150,14 @@ class Service:
     @faults.setter
     def faults(self, faults: Faults | None) -> None:
         self._injector = None if faults is None else FaultInjector(faults)
+
+    async def _run_in_store(
+        self, function: Callable[[Store, *Arguments], Result], *args: *Arguments
+    ) -> Result:
+        if self._store is None:
+            raise RuntimeError("the emulator is not running: use `async with Emulator()`")
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._thread, function, self._store, *args)
 
     def _make_application(self) -> web.Application:
         app = web.Application(middlewares=[self._middleware], client_max_size=_MAX_BODY)
@@ -184,7 +185,7 @@ class Service:
         token = token.strip()
         known = bool(token) if self._api_keys is None else token in self._api_keys
         if scheme.lower() != "bearer" or not known:
-            raise _UnauthorizedError
+            raise web.HTTPUnauthorized
 
     # From outside in: latency and counters, faults, rate limit, errors, the operation. Faults come
     # before the rate limit, as in a proxy in front of the service.
@@ -199,13 +200,12 @@ class Service:
             await asyncio.sleep(wait)
         if response is None:
             return _abort_connection(request)
-        self._requests += 1
         self._statuses[response.status] += 1
         return response
 
     def _draw_fault(self, request: web.Request) -> Fault:
         if self._injector is None:
-            return NO_FAULT
+            return Fault()
         fault = self._injector.draw(request.match_info.route.name)
         if fault.kind:
             self._faults_injected[fault.kind] += 1
@@ -217,8 +217,8 @@ class Service:
         self, fault: Fault, request: web.Request, handler: Handler
     ) -> web.StreamResponse | None:
         if fault.status:
-            wait = {} if fault.retry_after is None else {"Retry_After": str(fault.retry_after)}
-            return _error_response(fault.status, "Injected fault", **wait)
+            wait = {} if fault.retry_after is None else {"Retry-After": str(fault.retry_after)}
+            return _error_response(fault.status, "Injected fault", wait)
         if fault.kind == "drop_before":
             return None
         response = await self._respond_within_limit(request, handler)
@@ -231,8 +231,8 @@ class Service:
         if admission is None or admission.admitted:
             response = await self._respond_or_error(request, handler)
         else:
-            wait = str(admission.retry_after)
-            response = _error_response(429, "Too many requests", Retry_After=wait)
+            wait = {"Retry-After": str(admission.retry_after)}
+            response = _error_response(429, "Too many requests", wait)
         if admission and self._rate_limit_headers:
             response.headers.update(admission.headers)
         return response
@@ -241,10 +241,7 @@ class Service:
         try:
             return await handler(request)
         except BadRequestError as error:
-            body = json.dumps({"error": str(error), "field": error.field})
-            return _json_response(body, 400)
-        except _UnauthorizedError:
-            return _error_response(401, "Invalid API key", WWW_Authenticate="Bearer")
+            return _json_response(json.dumps({"error": str(error), "field": error.field}), 400)
         except web.HTTPException as error:
             return _from_http_exception(error)
         # A bad Content-Encoding, or a client that closed the connection in the middle of its body.

@@ -13,7 +13,6 @@ from . import request_validation
 
 _KINDS = ("error", "drop_before", "drop_after", "throttle")  # a request has at most one of them
 
-
 _Validator = Callable[[Any, "attrs.Attribute[Any]", Any], None]
 
 
@@ -115,30 +114,16 @@ def _rates_of(faults: Faults) -> tuple[float, ...]:
 
 
 class Fault(NamedTuple):
-    """The fault of one request.
-
-    Attributes:
-        kind: ``error``, ``drop_before``, ``drop_after`` or ``throttle``; None for none of them.
-        status: The status of the injected response; 0 for none.
-        retry_after: The ``Retry-After`` of that response, in seconds; None for none.
-        latency: The extra delay in seconds.
-    """
+    """The fault of one request."""
 
     kind: str | None = None
-    status: int = 0
-    retry_after: int | None = None
-    latency: float = 0.0
-
-
-NO_FAULT = Fault()
+    status: int = 0  # of the injected response; 0 for none
+    retry_after: int | None = None  # seconds
+    latency: float = 0.0  # seconds
 
 
 class FaultInjector:
-    """Draws the fault of one request after the other.
-
-    Args:
-        faults: What goes wrong, and how often.
-    """
+    """Draws the fault of one request after the other."""
 
     def __init__(self, faults: Faults) -> None:
         self.faults = faults
@@ -147,14 +132,10 @@ class FaultInjector:
         self._burst_left = 0  # requests that the current burst still refuses
 
     def draw(self, operation_id: str | None) -> Fault:
-        """Draw the fault of the next request.
-
-        Args:
-            operation_id: Its operation; None for a path that does not exist.
-        """
+        """Draw the fault of the next request; a path that does not exist has no operation."""
         only = self.faults.operations
         if only is not None and operation_id not in only:
-            return NO_FAULT
+            return Fault()
         # Always three draws: a changed latency, say, must not move faults to other requests.
         kind, status, latency = self._random(), self._random(), self._random()
         least, most = self.faults.latency

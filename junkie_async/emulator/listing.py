@@ -5,6 +5,9 @@ says how many matching rows come up to an ID. A page starts at the nearest ancho
 order or with a few pages in flight, never skips far; only a first jump to a deep page pays for
 SQLite's OFFSET. Writes update the anchors and totals of large listings and drop the small ones,
 which are cheap to compute again.
+
+COUNT(*) over a million keys takes tens of milliseconds. The table `counts` has the number of keys,
+in all and per value of each exact filter.
 """
 
 # ruff: noqa: S608 - statements are put together from names of this package only
@@ -12,11 +15,10 @@ which are cheap to compute again.
 import json
 import sqlite3
 from bisect import bisect_left, bisect_right
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .counters import Counters
 from .schema import EXACT_FILTERS, GIVEN_IDS, KEY_JSON
 
 _EXPIRED = "expires_at <= :now"
@@ -42,10 +44,24 @@ _MAX_LISTINGS = 32
 _MAX_UPDATED = 4  # each large listing costs every write a query
 _LARGE = 5_000  # rows; counting fewer again takes about a millisecond
 
+# Triggers would update the counts once per row, which doubles the price of a batch.
+_COUNTED = f"SELECT 0, {', '.join(EXACT_FILTERS)} FROM {GIVEN_IDS}"
+_ADD_COUNT = "INSERT INTO counts VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET n = n + excluded.n"
+_RECOUNT = "INSERT INTO counts SELECT 'all', 0, count(*) FROM keys" + "".join(
+    f" UNION ALL SELECT '{name}', {name}, count(*) FROM keys WHERE {name} IS NOT NULL GROUP BY 2"
+    for name in EXACT_FILTERS
+)
+
+
+def _read_count(db: sqlite3.Connection, field: str, value: Any) -> int:
+    sql = "SELECT n FROM counts WHERE field = ? AND value = ?"
+    row = db.execute(sql, (field, value)).fetchone()
+    return row[0] if row else 0
+
 
 def _filter_condition(name: str, value: Any, best: str | None, longest: int) -> str:
     if name in EXACT_FILTERS:
-        # A unary plus keeps SQLite off an index: it has no statistics, the counters know better.
+        # A unary plus keeps SQLite off an index: it has no statistics, the counts know better.
         return f"{'' if name == best else '+'}{name} = :{name}"
     if name == "key" and len(value) >= longest:
         return "key_value = :key"  # no key is longer, so it can't be a proper part of one
@@ -53,13 +69,12 @@ def _filter_condition(name: str, value: Any, best: str | None, longest: int) -> 
 
 
 class Listing:
-    """The rows of one filter, in the store's order.
+    """The rows of one filter, in descending (`newest_first`) or ascending order of their IDs.
 
     Args:
-        db: The store's connection; used in its thread only.
+        db: The store's connection.
         filters: The contract's names and validated values; timestamps as the store renders them.
         now: The moment that decides on statuses, rendered.
-        newest_first: The order of IDs, descending or ascending.
         longest: No key value has more bytes than this.
     """
 
@@ -76,15 +91,15 @@ class Listing:
         self._newest_first = newest_first
         self._computed_at = now
         self._values = {**filters, "now": now}
-        counters = Counters(db)
-        counts = {n: counters.matching(n, filters[n]) for n in EXACT_FILTERS if n in filters}
+        counts = {n: _read_count(db, n, filters[n]) for n in EXACT_FILTERS if n in filters}
         best = min(counts, key=lambda name: counts[name], default=None)
         terms = [_filter_condition(name, value, best, longest) for name, value in filters.items()]
         self._where = " AND ".join(terms) or "TRUE"
         # Pages come in the order of IDs: an index on expires_at would have to sort all its rows.
         self._page_where = self._where.replace("expires_at", "+expires_at")
         self.total: int = self._count_rows(filters, counts)
-        self._next_expiry = self._find_next_expiry() if "status" in filters else None
+        self._next_expiry: str | None = None
+        self._find_next_expiry()
         self._anchors: dict[int, int] = {}  # offset -> the ID of the last row before it
 
     def is_current(self, now: str) -> bool:
@@ -119,23 +134,19 @@ class Listing:
             f" ORDER BY id {order} LIMIT :limit OFFSET :skip"
         )
 
-    def matching_ids(self, ids: str) -> list[int]:
-        """Return which of these IDs (a JSON array) match the filter, ascending."""
-        sql = f"SELECT keys.id FROM {GIVEN_IDS} WHERE {self._where} ORDER BY keys.id"
-        return [row[0] for row in self._db.execute(sql, {**self._values, "ids": ids})]
-
-    def add_rows(self, ids: Sequence[int], step: int) -> None:
-        """Add matching rows to the total and the anchors (`step` 1), or subtract them (-1).
+    def update(self, ids: str, step: int) -> None:
+        """Add (`step` 1) or subtract (-1) those of some IDs, a JSON array, that match the filter.
 
         An anchor outlives the row of its ID: it only says how many rows come up to that ID.
         """
-        self.total += step * len(ids)
+        sql = f"SELECT keys.id FROM {GIVEN_IDS} WHERE {self._where} ORDER BY keys.id"
+        matching = [row[0] for row in self._db.execute(sql, {**self._values, "ids": ids})]
+        self.total += step * len(matching)
         self._anchors = {
-            offset + step * self._rows_up_to(anchor, ids): anchor
+            offset + step * self._rows_up_to(anchor, matching): anchor
             for offset, anchor in self._anchors.items()
         }
-        if "status" in self._values:
-            self._next_expiry = self._find_next_expiry()
+        self._find_next_expiry()
 
     def _rows_up_to(self, anchor: int, ids: Sequence[int]) -> int:
         if self._newest_first:
@@ -150,30 +161,24 @@ class Listing:
 
     def _count_rows(self, filters: Mapping[str, Any], counts: Mapping[str, int]) -> int:
         if not filters:
-            return Counters(self._db).total()
+            return _read_count(self._db, "all", 0)
         if len(filters) == 1 and counts:
             return next(iter(counts.values()))
         count = f"SELECT count(*) FROM keys WHERE {self._where}"
-        total: int = self._db.execute(count, self._values).fetchone()[0]
-        return total
+        [(total,)] = self._db.execute(count, self._values)
+        return int(total)
 
-    def _find_next_expiry(self) -> str | None:
-        sql = "SELECT min(expires_at) FROM keys WHERE expires_at > ?"
-        moment: str | None = self._db.execute(sql, (self._computed_at,)).fetchone()[0]
-        return moment
+    def _find_next_expiry(self) -> None:
+        if "status" in self._values:
+            sql = "SELECT min(expires_at) FROM keys WHERE expires_at > ?"
+            [(self._next_expiry,)] = self._db.execute(sql, (self._computed_at,))
 
 
 class Listings:
-    """A cache of recent listings; it and the counters are updated as keys are written.
-
-    Args:
-        db: The store's connection; used in its thread only.
-        newest_first: The order of every listing.
-    """
+    """A cache of recent listings; it and the table `counts` are updated as keys are written."""
 
     def __init__(self, db: sqlite3.Connection, *, newest_first: bool) -> None:
         self._db = db
-        self._counters = Counters(db)
         self._newest_first = newest_first
         self._cached: OrderedDict[tuple[tuple[str, Any], ...], Listing] = OrderedDict()
         self.longest = 0  # no key value has more bytes
@@ -192,27 +197,35 @@ class Listings:
             self._cached.popitem(last=False)
         return listing
 
-    def remove_keys(self, ids: Sequence[int]) -> None:
-        """Subtract keys; call it before they are deleted or changed."""
-        self._update(ids, -1)
+    def update(self, ids: Sequence[int], step: int) -> None:
+        """Add keys (`step` 1) that were created or changed, or subtract them (-1) before that.
 
-    def add_keys(self, ids: Sequence[int]) -> None:
-        """Add keys; call it after they were created or changed."""
-        self._update(ids, 1)
+        Deleted keys are subtracted before they are deleted: the keys must exist during the call.
+        """
+        listed = json.dumps(list(ids))
+        self._update_counts(listed, step)
+        large = [item for item in self._cached.items() if item[1].total >= _LARGE]
+        self._cached = OrderedDict(large[-_MAX_UPDATED:])
+        for listing in self._cached.values():
+            listing.update(listed, step)
 
     def clear(self) -> None:
         """Drop the cache, as after a failed write."""
         self._cached.clear()
 
     def recount(self) -> None:
-        """Drop the cache and count all keys again, after a large write."""
+        """Drop the cache and count all keys, which after a large write is faster than `update`."""
         self._cached.clear()
-        self._counters.recount()
+        self._db.execute("DELETE FROM counts")
+        self._db.execute(_RECOUNT)
 
-    def _update(self, ids: Sequence[int], step: int) -> None:
-        listed = json.dumps(list(ids))
-        self._counters.add(listed, step)
-        large = [item for item in self._cached.items() if item[1].total >= _LARGE]
-        self._cached = OrderedDict(large[-_MAX_UPDATED:])
-        for listing in self._cached.values():
-            listing.add_rows(listing.matching_ids(listed), step)
+    def _update_counts(self, ids: str, step: int) -> None:
+        rows = self._db.execute(_COUNTED, {"ids": ids}).fetchall()
+        columns = zip(("all", *EXACT_FILTERS), zip(*rows, strict=True), strict=bool(rows))
+        changes = (
+            (name, value, step * n)
+            for name, column in columns
+            for value, n in Counter(column).items()
+            if value is not None
+        )
+        self._db.executemany(_ADD_COUNT, changes)

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from .store import KeyRef, Store
@@ -11,14 +10,8 @@ _MAX_ID_DIGITS = 18  # with more, the number may not fit the 64 bits of an ID
 _NO_SUCH_ID = -1
 
 
-@dataclass(frozen=True, slots=True)
-class ValidRequest:
-    """A request that obeys the contract.
-
-    Attributes:
-        parameters: Query and path parameters, typed, with defaults.
-        body: The declared fields that were given.
-    """
+class ValidRequest(NamedTuple):
+    """The typed parameters of a request, with defaults, and the declared fields of its body."""
 
     parameters: Mapping[str, Any]
     body: Mapping[str, Any]
@@ -50,12 +43,12 @@ def _to_response(value: Any, status: int = 200) -> JsonResponse:
 def _list_keys(store: Store, request: ValidRequest) -> JsonResponse:
     filters = dict(request.parameters)
     page, limit = filters.pop("page"), filters.pop("limit")
-    found = store.page(filters, page, limit)
-    pages = -(-found.total // limit)
-    pagination = {"page": page, "limit": limit, "total": found.total, "totalPages": pages}
+    keys, total = store.page(filters, page, limit)
+    pages = -(-total // limit)
+    pagination = {"page": page, "limit": limit, "total": total, "totalPages": pages}
     # SQLite has rendered each key as JSON: join them instead of parsing and dumping them again.
-    keys = ",".join(found.keys)
-    return JsonResponse(f'{{"keys":[{keys}],"pagination":{json.dumps(pagination)}}}')
+    body = f'{{"keys":[{",".join(keys)}],"pagination":{json.dumps(pagination)}}}'
+    return JsonResponse(body)
 
 
 def _create_key(store: Store, request: ValidRequest) -> JsonResponse:
@@ -86,7 +79,7 @@ def _update_key(store: Store, request: ValidRequest) -> JsonResponse:
 
 
 def _delete_key(store: Store, request: ValidRequest) -> JsonResponse:
-    deleted = store.delete(request.key)
+    deleted = store.bulk_delete([request.key])
     return _to_response({"success": True, "message": "Key deleted"}) if deleted else _NOT_FOUND
 
 

@@ -14,7 +14,6 @@ class Admission(NamedTuple):
     """The limiter's decision on one request.
 
     Attributes:
-        admitted: Whether the request may pass.
         retry_after: Whole seconds until such a request would pass, rounded up and at least 1,
             since HTTP has no smaller unit; 0 when admitted.
         limit: Requests that a full bucket holds, rounded down.
@@ -34,9 +33,7 @@ class Admission(NamedTuple):
         """The fields of draft-ietf-httpapi-ratelimit-headers-03.
 
         In that draft the whole quota resets after ``RateLimit-Reset`` seconds, not just the next
-        request. A client that spreads the remaining requests over that time is slower than the
-        rate with a bucket less than half full, faster with one more than half full, and is never
-        refused. ``Retry-After``, which takes precedence, is shorter in a deep bucket.
+        request. A client that spreads the remaining requests over that time is never refused.
         """
         return {
             "RateLimit-Limit": str(self.limit),
@@ -54,9 +51,6 @@ class RateLimiter:
         rate: Tokens that the bucket gains per second, finite and > 0.
         burst: Tokens that it holds, finite and >= 1; None is one second's worth, at least 1.
         clock: A monotonic clock in seconds.
-
-    Raises:
-        ValueError: A number is out of its range.
     """
 
     def __init__(
@@ -65,10 +59,8 @@ class RateLimiter:
         burst: float | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        if not (rate > 0 and math.isfinite(rate)):  # NaN fails every comparison
-            raise ValueError(f"rate_limit must be a finite number > 0, got {rate!r}")
         self.rate = rate
-        self._capacity = (max(1.0, rate) if burst is None else validate_burst(burst)) + _SLACK
+        self._capacity = (max(1.0, rate) if burst is None else burst) + _SLACK
         self._limit = int(self._capacity)
         self._clock = clock
         self._tokens = self._capacity
@@ -92,14 +84,3 @@ class RateLimiter:
         # Without half of the slack, rounding could announce a wait that is an instant too short;
         # with all of it, a wait that comes out even would be rounded up by a second.
         return math.ceil((tokens + _SLACK / 2 - self._tokens) / self.rate)
-
-
-def validate_burst(burst: float) -> float:
-    """Return a burst size that a limiter accepts.
-
-    Raises:
-        ValueError: It is not a finite number >= 1.
-    """
-    if not (burst >= 1 and math.isfinite(burst)):  # with less than one token nothing ever passes
-        raise ValueError(f"rate_limit_burst must be a finite number >= 1, got {burst!r}")
-    return burst

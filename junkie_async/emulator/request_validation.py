@@ -24,12 +24,7 @@ _INT64 = {"minimum": -(2**63), "maximum": 2**63 - 1}
 
 
 class BadRequestError(Exception):
-    """A request breaks the contract.
-
-    Args:
-        field: The parameter's name, or a dotted path in the body such as ``keys.3``.
-        message: What is wrong with it.
-    """
+    """A request breaks the contract in a parameter, or in a body's field such as ``keys.3``."""
 
     def __init__(self, field: str, message: str) -> None:
         super().__init__(f"{field}: {message}")
@@ -41,12 +36,6 @@ def to_json_schema(schema: Mapping[str, Any]) -> dict[str, Any]:
 
     ``nullable`` becomes a second type. Integers are bounded to 64 bits, the most that SQLite can
     hold, where the contract names no tighter bounds.
-
-    Args:
-        schema: A schema object of the document.
-
-    Returns:
-        A new schema; the argument is not changed.
     """
     translated: dict[str, Any] = {
         name: _translate_keyword(name, value) for name, value in schema.items()
@@ -96,13 +85,7 @@ class _SchemaValidator:
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """One operation of the contract, with compiled validators for its requests.
-
-    Attributes:
-        operation_id: Its name in the document, such as ``listKeys``.
-        method: The HTTP method, in upper case.
-        path: The path below the server's address, with ``{placeholders}``.
-    """
+    """One operation of the contract, with compiled validators for its requests."""
 
     operation_id: str
     method: str
@@ -113,14 +96,7 @@ class Operation:
     def validate_parameters(
         self, query: MultiMapping[str], path: Mapping[str, str]
     ) -> dict[str, Any]:
-        """Deserialise and validate the query and path parameters.
-
-        Args:
-            query: The query string, decoded. Unknown parameters are ignored.
-            path: The placeholders' values, decoded.
-
-        Returns:
-            The declared parameters, typed, with the contract's defaults.
+        """Return the declared parameters, typed, with the contract's defaults.
 
         Raises:
             BadRequestError: A parameter is repeated or violates its schema.
@@ -131,17 +107,12 @@ class Operation:
             if name in self._parameters.properties and name not in path:
                 values[name] = self._parse_parameter(name, query)
         self._parameters.validate(values)
-        return self._parameter_defaults() | values
+        properties = self._parameters.properties.items()
+        defaults = {name: one["default"] for name, one in properties if "default" in one}
+        return defaults | values
 
     def validate_body(self, content_type: str, raw: bytes) -> dict[str, Any]:
-        """Decode and validate a request's body.
-
-        Args:
-            content_type: The media type, without parameters.
-            raw: The body's bytes.
-
-        Returns:
-            The declared fields that were given; empty for an operation without a body.
+        """Return a body's declared fields; empty for an operation without a body.
 
         Raises:
             BadRequestError: The body is not JSON, or violates its schema.
@@ -162,10 +133,6 @@ class Operation:
         # Text that is not an integer stays text, so that the validator reports it.
         is_integer = self._parameters.properties[name].get("type") == "integer"
         return int(texts[0]) if is_integer and _INTEGER.fullmatch(texts[0]) else texts[0]
-
-    def _parameter_defaults(self) -> dict[str, Any]:
-        properties = self._parameters.properties.items()
-        return {name: schema["default"] for name, schema in properties if "default" in schema}
 
 
 def _decode_json(raw: bytes) -> Any:
@@ -203,13 +170,9 @@ def load_operations() -> tuple[Operation, ...]:
 
 def _compile_operation(path: str, method: str, declared: Mapping[str, Any]) -> Operation:
     parameters = declared.get("parameters", [])
-    schema = {
-        "type": "object",
-        "properties": {parameter["name"]: parameter["schema"] for parameter in parameters},
-        "required": [parameter["name"] for parameter in parameters if parameter.get("required")],
-    }
-    if not schema["required"]:
-        del schema["required"]  # draft 4 forbids an empty list there
+    # "required" is left out: only parameters in the path are required, and without one a request
+    # has another route (test_only_path_parameters_are_required).
+    schema = {"properties": {parameter["name"]: parameter["schema"] for parameter in parameters}}
     body = declared.get("requestBody")
     body_schema = body and body["content"]["application/json"]["schema"]
     return Operation(

@@ -1,23 +1,20 @@
 """Tables and indexes of the store, and the SQL expressions that render a row as JSON."""
 
-APPLICATION_ID = (
-    0x4A4E4B45  # "JNKE": distinguishes an emulator's file from any other SQLite database
-)
+# "JNKE": distinguishes an emulator's file from any other SQLite database.
+APPLICATION_ID = 0x4A4E4B45
 SCHEMA_VERSION = 1
 
-BOOLEANS = (
-    "is_premium",
-    "is_invalidated",
-    "one_time_use",
-    "expiry_on_first_use",
-    "no_hwid",
-)
+BOOLEANS = ("is_premium", "is_invalidated", "one_time_use", "expiry_on_first_use", "no_hwid")
 # The columns with an equality filter; each has an index and counters.
 EXACT_FILTERS = ("provider_id", "service_id", "folder_id", "discord_id")
 
 # `hwids` is a JSON array of the contract's HWID objects: they are only read with their key, and a
 # table of their own would add a join per row. AUTOINCREMENT never reuses a deleted key's ID.
-TABLES = """
+# keys_status covers the count of any status, and finds the next moment at which a status changes.
+# The last indexes are partial because their columns can be null, and no filter asks for nulls.
+SCHEMA = f"""
+PRAGMA application_id = {APPLICATION_ID};
+PRAGMA user_version = {SCHEMA_VERSION};
 CREATE TABLE folders (
   id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL, created_at TEXT NOT NULL
 );
@@ -45,26 +42,21 @@ CREATE TABLE keys (
 CREATE TABLE counts (
   field TEXT, value, n INTEGER NOT NULL, PRIMARY KEY (field, value)
 ) WITHOUT ROWID;
+CREATE UNIQUE INDEX keys_value ON keys (key_value);
+CREATE INDEX keys_status ON keys (expires_at, is_invalidated, used_at);
+CREATE INDEX keys_bound ON keys (id) WHERE hwids <> '[]';
+CREATE INDEX keys_provider_id ON keys (provider_id);
+CREATE INDEX keys_service_id ON keys (service_id) WHERE service_id IS NOT NULL;
+CREATE INDEX keys_folder_id ON keys (folder_id) WHERE folder_id IS NOT NULL;
+CREATE INDEX keys_discord_id ON keys (discord_id) WHERE discord_id IS NOT NULL;
 """
-
-INDEXES = {
-    "keys_value": "CREATE UNIQUE INDEX keys_value ON keys (key_value)",
-    # Covers the count of any status, and finds the next moment at which a status changes.
-    "keys_status": "CREATE INDEX keys_status ON keys (expires_at, is_invalidated, used_at)",
-    "keys_bound": "CREATE INDEX keys_bound ON keys (id) WHERE hwids <> '[]'",
-    # Partial where a column can be null: no filter asks for nulls.
-    "keys_provider_id": "CREATE INDEX keys_provider_id ON keys (provider_id)",
-    **{
-        f"keys_{name}": f"CREATE INDEX keys_{name} ON keys ({name}) WHERE {name} IS NOT NULL"
-        for name in EXACT_FILTERS[1:]
-    },
-}
 
 # A FROM clause: the keys of a JSON array of IDs, ":ids". CROSS JOIN fixes the join order, so that
 # SQLite looks up each ID instead of using the index of another condition.
 GIVEN_IDS = "(SELECT value AS given FROM json_each(:ids)) CROSS JOIN keys ON keys.id = given"
 
-_PLAIN = (
+# The fields that JSON shows as they are stored.
+PLAIN_FIELDS = (
     "id",
     "key_value",
     "user_id",
@@ -81,7 +73,7 @@ _PLAIN = (
 )
 _FIELDS = ", ".join(
     [
-        *(f"'{name}', {name}" for name in _PLAIN),
+        *(f"'{name}', {name}" for name in PLAIN_FIELDS),
         *(f"'{name}', iif({name}, json('true'), json('false'))" for name in BOOLEANS),
         "'service_name', 'Service ' || service_id",
         "'provider_name', 'Provider ' || provider_id",

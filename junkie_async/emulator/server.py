@@ -2,40 +2,31 @@
 
 import asyncio
 import ipaddress
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import datetime
+from functools import partial
 from pathlib import Path
-from typing import Any, ParamSpec, Self, TypeVar
+from typing import Any, Self
 
 from aiohttp import web
 
 from .app import PREFIX, Service
 from .faults import Faults
-from .operations import JsonResponse, ValidRequest
 from .store import KeyRef, Store
 
 _SHUTDOWN_SECONDS = 0.1  # for requests in progress; then their connections are closed
-
-P = ParamSpec("P")
-T = TypeVar("T")
-
-
-def _do_nothing() -> None:
-    pass
 
 
 def _check_loopback(host: str) -> str:
     # "localhost" can be 127.0.0.1 and ::1, and with port 0 each would get a port of its own.
     if host == "localhost":
         return "127.0.0.1"
-    try:
-        is_loopback = ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        is_loopback = False
-    if not is_loopback:
-        raise ValueError(f"host must be a loopback address such as 127.0.0.1, got {host!r}")
-    return host
+    with suppress(ValueError):
+        if ipaddress.ip_address(host).is_loopback:
+            return host
+    raise ValueError(f"host must be a loopback address such as 127.0.0.1, got {host!r}")
 
 
 class Emulator(Service):
@@ -89,9 +80,7 @@ class Emulator(Service):
         newest_first: bool = True,
         api_keys: Collection[str] | None = None,
     ) -> None:
-        super().__init__(
-            self._run_operation, api_keys=api_keys, rate_limit_headers=rate_limit_headers
-        )
+        super().__init__(api_keys=api_keys, rate_limit_headers=rate_limit_headers)
         self._db = str(db)
         self._host = _check_loopback(host)
         self._port = port
@@ -100,8 +89,6 @@ class Emulator(Service):
         self.rate_limit = rate_limit
         self.rate_limit_burst = rate_limit_burst
         self.faults = faults
-        self._thread: ThreadPoolExecutor | None = None
-        self._store: Store | None = None
         self._runner: web.AppRunner | None = None
 
     @property
@@ -129,9 +116,9 @@ class Emulator(Service):
             raise RuntimeError("the emulator is already running")
         self._thread = ThreadPoolExecutor(1, "junkie-emulator")
         try:
-            self._store = await self._run_in_thread(
-                Store, self._db, newest_first=self._newest_first
-            )
+            open_store = partial(Store, self._db, newest_first=self._newest_first)
+            loop = asyncio.get_running_loop()
+            self._store = await loop.run_in_executor(self._thread, open_store)
             await self._start_listening()
         except BaseException:
             await self.close()
@@ -170,7 +157,7 @@ class Emulator(Service):
             ValueError: The moment is naive.
             sqlite3.IntegrityError: Another folder has this ID.
         """
-        return await self._run_in_thread(self._open_store().add_folder, name, folder_id, created_at)
+        return await self._run_in_store(Store.add_folder, name, folder_id, created_at)
 
     async def seed(self, amount: int, **columns: Any) -> range:
         """Insert many keys straight into the store; a million takes some seconds.
@@ -191,7 +178,7 @@ class Emulator(Service):
             ValueError: The amount is negative, or a moment is naive.
             sqlite3.IntegrityError: A key value exists already; nothing was inserted.
         """
-        return await self._run_in_thread(self._open_store().seed, amount, columns)
+        return await self._run_in_store(Store.seed, amount, columns)
 
     async def mark_used(self, key_id: KeyRef, at: datetime | None = None) -> None:
         """Record a key's first use, as a licensed program would; on a used key it does nothing.
@@ -206,12 +193,12 @@ class Emulator(Service):
             LookupError: There is no such key.
             ValueError: The moment is naive.
         """
-        if not await self._run_in_thread(self._open_store().mark_used, key_id, at):
+        if not await self._run_in_store(Store.mark_used, key_id, at):
             raise LookupError("there is no such key")
 
     async def count(self) -> int:
         """Return the number of keys."""
-        return await self._run_in_thread(self._open_store().count)
+        return await self._run_in_store(Store.count)
 
     async def _start_listening(self) -> None:
         self._runner = web.AppRunner(
@@ -230,22 +217,6 @@ class Emulator(Service):
             return
         # SQLite connections must be closed in their own thread. The close is submitted before the
         # await, so that it runs even if this coroutine is cancelled.
-        closing = thread.submit(store.close if store else _do_nothing)
+        closing = thread.submit(store.close if store else lambda: None)
         thread.shutdown(wait=False)
         await asyncio.shield(asyncio.wrap_future(closing))
-
-    async def _run_operation(
-        self, operation: Callable[[Store, ValidRequest], JsonResponse], request: ValidRequest
-    ) -> JsonResponse:
-        return await self._run_in_thread(operation, self._open_store(), request)
-
-    def _open_store(self) -> Store:
-        if self._store is None:
-            raise RuntimeError("the emulator is not running: use `async with Emulator()`")
-        return self._store
-
-    async def _run_in_thread(
-        self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs
-    ) -> T:
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._thread, lambda: function(*args, **kwargs))

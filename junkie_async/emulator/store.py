@@ -2,58 +2,20 @@
 
 # ruff: noqa: S608 - statements are put together from names of this package only
 
-import base64
 import json
-import os
 import sqlite3
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
-from . import seeding
-from .hwid_bindings import encode_hwids
+from . import schema, seeding
+from .column_values import encode_hwids, make_key_values, parse_time, render_time
 from .listing import Listings
-from .schema import (
-    APPLICATION_ID,
-    INDEXES,
-    KEY_DETAILED_JSON,
-    KEY_JSON,
-    SCHEMA_VERSION,
-    TABLES,
-)
-from .timestamps import add_minutes, parse, render, render_up, utc_now
 
+_utc_now = partial(datetime.now, UTC)
 KeyRef = int | str  # a number is an ID, a string is a key value, even if it is all digits
-_RANDOM_BYTES = 10  # 80 bits, which base32 encodes as four groups of four characters
-
-
-@dataclass(frozen=True, slots=True)
-class Page:
-    """One page of a listing.
-
-    Attributes:
-        keys: The JSON of each key.
-        total: How many keys the whole listing has.
-    """
-
-    keys: list[str]
-    total: int
-
-
-def make_key_values(amount: int) -> list[str]:
-    """Return new, unguessable key values such as ``JNK-7Q2M-...``."""
-    text = base64.b32encode(os.urandom(_RANDOM_BYTES * amount)).decode()
-    return [
-        f"JNK-{text[at : at + 4]}-{text[at + 4 : at + 8]}-{text[at + 8 : at + 12]}"
-        f"-{text[at + 12 : at + 16]}"
-        for at in range(0, 16 * amount, 16)
-    ]
-
-
-def _ref_condition(ref: KeyRef) -> str:
-    return "id = ?" if isinstance(ref, int) else "key_value = ?"
 
 
 class Store:
@@ -63,10 +25,6 @@ class Store:
         db: A file, created if missing, or ``":memory:"``. Only one store can have a file open.
         newest_first: The order of listings: by descending ID, else ascending.
         clock: Returns the current time in UTC.
-
-    Raises:
-        ValueError: The file is another program's database, or of another version.
-        sqlite3.OperationalError: The file can't be opened, or another store has it open.
     """
 
     def __init__(
@@ -74,7 +32,7 @@ class Store:
         db: str = ":memory:",
         *,
         newest_first: bool = True,
-        clock: Callable[[], datetime] = utc_now,
+        clock: Callable[[], datetime] = _utc_now,
     ) -> None:
         self._clock = clock
         # No timeout: another store holds its lock for as long as it is open.
@@ -94,41 +52,33 @@ class Store:
         """Return the number of keys."""
         return self._listings.get({}, self._render_now()).total
 
-    def page(self, filters: Mapping[str, Any], page: int, limit: int) -> Page:
-        """Return one page of the keys that match all filters.
+    def page(self, filters: Mapping[str, Any], page: int, limit: int) -> tuple[list[str], int]:
+        """Return the JSON of each key on a page (from 1), and the number of keys on all pages.
 
-        Args:
-            filters: The contract's names and validated values, timestamps as the client sent them.
-            page: The page's number, from 1.
-            limit: Keys per page.
+        The filters are the contract's; timestamps are as the client sent them.
         """
         values = dict(filters)
         # Stored times are cut to milliseconds. "Before 1.2 ms" must include 1 ms, so it is rounded
         # up; "after 0.9 ms" must include 1 ms, so it is cut.
-        if "expires_before" in values:
-            values["expires_before"] = render_up(parse(values["expires_before"]))
-        if "expires_after" in values:
-            values["expires_after"] = render(parse(values["expires_after"]))
+        for name, microseconds in ("expires_before", 999), ("expires_after", 0):
+            if name in values:
+                values[name] = render_time(parse_time(values[name]), microseconds=microseconds)
         listing = self._listings.get(values, self._render_now())
-        return Page(listing.page((page - 1) * limit, limit), listing.total)
+        return listing.page((page - 1) * limit, limit), listing.total
 
     def get(self, ref: KeyRef) -> str | None:
         """Return a key's detailed JSON, or None if there is no such key."""
-        return self._key_json(ref, KEY_DETAILED_JSON)
+        row = self._select_key(ref, schema.KEY_DETAILED_JSON).fetchone()
+        return row and str(row[0])
 
     def create(self, fields: Mapping[str, Any]) -> str:
         """Create a key from validated fields and return its JSON."""
         [value] = self.create_batch(fields, 1)
-        created = self._key_json(value, KEY_JSON)
-        assert created is not None
-        return created
+        [(created,)] = self._select_key(value, schema.KEY_JSON)
+        return str(created)
 
     def create_batch(self, fields: Mapping[str, Any], amount: int) -> list[str]:
-        """Create keys that differ only in their key values, all or none.
-
-        Returns:
-            The key values, in the order of their IDs.
-        """
+        """Create keys that differ only in their key values, all or none; return these values."""
         columns = self._new_columns(fields)
         names = ", ".join(["key_value", *columns])
         marks = ", ".join("?" * (len(columns) + 1))
@@ -137,17 +87,13 @@ class Store:
         with self._write_transaction():
             self._ensure_folder(columns.get("folder_id"))
             self._db.executemany(sql, ((value, *columns.values()) for value in values))
-            last = self._last_id()
-            self._listings.add_keys(range(last - amount + 1, last + 1))
+            [(last,)] = self._db.execute("SELECT last_insert_rowid()")
+            self._listings.update(range(last - amount + 1, last + 1), step=1)
         self._listings.longest = max(self._listings.longest, len(values[0]))
         return values
 
     def update(self, ref: KeyRef, fields: Mapping[str, Any]) -> list[str] | None:
-        """Change the given fields of a key and no others.
-
-        Args:
-            ref: The key.
-            fields: The contract's names and validated values; None clears a field.
+        """Change the given fields of a key; None clears a field.
 
         Returns:
             The HWIDs bound afterwards, or None if there is no such key.
@@ -157,15 +103,9 @@ class Store:
             return None
         changes = self._changed_columns(before, fields)
         if changes:
-            with self._write_transaction():
-                self._ensure_folder(changes.get("folder_id"))
-                self._apply_changes(before["id"], changes)
+            self._apply_changes(before["id"], changes)
         bindings = json.loads(changes.get("hwids", before["hwids"]))
         return [binding["hwid"] for binding in bindings]
-
-    def delete(self, ref: KeyRef) -> bool:
-        """Delete a key and return whether it existed."""
-        return self.bulk_delete([ref]) == 1
 
     def bulk_delete(self, refs: Sequence[KeyRef]) -> int:
         """Delete keys in one transaction; return how many distinct keys were found."""
@@ -178,31 +118,22 @@ class Store:
                 (json.dumps(ids_given), json.dumps(values_given)),
             )
             ids = sorted(row[0] for row in found)
-            self._listings.remove_keys(ids)
+            self._listings.update(ids, step=-1)
             sql = "DELETE FROM keys WHERE id IN (SELECT value FROM json_each(?))"
             self._db.execute(sql, (json.dumps(ids),))
         return len(ids)
 
     def mark_used(self, ref: KeyRef, at: datetime | None = None) -> bool:
-        """Record a key's first use, which may start its validity; later uses change nothing.
-
-        Args:
-            ref: The key.
-            at: The moment of use, aware; None is now.
-
-        Returns:
-            Whether the key exists.
-        """
+        """Record a key's first use, and return whether the key exists; see `Emulator.mark_used`."""
         row = self._fetch_row(ref)
         if row is None:
             return False
         if row["used_at"] is None:
             moment = at or self._clock()
-            changes = {"used_at": render(moment)}
+            changes = {"used_at": render_time(moment)}
             if row["expiry_on_first_use"] and row["validity_minutes"]:
-                changes["expires_at"] = render(add_minutes(moment, row["validity_minutes"]))
-            with self._write_transaction():
-                self._apply_changes(row["id"], changes)
+                changes["expires_at"] = render_time(moment, minutes=row["validity_minutes"])
+            self._apply_changes(row["id"], changes)
         return True
 
     def folders(self) -> list[dict[str, Any]]:
@@ -215,7 +146,7 @@ class Store:
     ) -> int:
         """Create a folder and return its ID; see `Emulator.add_folder`."""
         sql = "INSERT INTO folders (id, name, created_at) VALUES (?, ?, ?)"
-        created = render(created_at) if created_at else self._render_now()
+        created = render_time(created_at) if created_at else self._render_now()
         new_id = self._db.execute(sql, (folder_id, name, created)).lastrowid
         assert new_id is not None
         return new_id
@@ -223,7 +154,7 @@ class Store:
     def seed(self, amount: int, columns: Mapping[str, Any]) -> range:
         """Insert many keys and return their IDs; see `Emulator.seed`."""
         with self._write_transaction():
-            ids = seeding.insert(self._db, amount, columns, self._render_now(), make_key_values)
+            ids = seeding.insert_keys(self._db, amount, columns, self._render_now())
             self._listings.recount()
         self._measure_longest(ids.start)
         return ids
@@ -236,8 +167,8 @@ class Store:
         # In WAL mode, NORMAL survives a killed process; only a power cut can lose the last writes.
         self._db.execute("PRAGMA synchronous = NORMAL")
         with self._write_transaction():
-            if is_new:
-                self._create_tables()
+            for statement in schema.SCHEMA.split(";") if is_new else ():
+                self._db.execute(statement)
         self._measure_longest(0)
 
     def _is_new(self) -> bool:
@@ -245,15 +176,9 @@ class Store:
         [(version,)] = self._db.execute("PRAGMA user_version")
         if self._db.execute("SELECT 1 FROM sqlite_master").fetchone() is None:
             return True
-        if (application_id, version) != (APPLICATION_ID, SCHEMA_VERSION):
+        if (application_id, version) != (schema.APPLICATION_ID, schema.SCHEMA_VERSION):
             raise ValueError("db is not a database of this version of the emulator")
         return False
-
-    def _create_tables(self) -> None:
-        for statement in [*TABLES.strip(";\n").split(";"), *INDEXES.values()]:
-            self._db.execute(statement)
-        self._db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-        self._db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
 
     def _measure_longest(self, first_id: int) -> None:
         # In bytes: length() of a text stops at the first NUL character.
@@ -273,19 +198,14 @@ class Store:
         self._db.execute("COMMIT")
 
     def _render_now(self) -> str:
-        return render(self._clock())
+        return render_time(self._clock())
 
-    def _last_id(self) -> int:
-        [(last,)] = self._db.execute("SELECT max(id) FROM keys")
-        return int(last)
-
-    def _key_json(self, ref: KeyRef, expression: str) -> str | None:
-        sql = f"SELECT {expression} FROM keys WHERE {_ref_condition(ref)}"
-        row = self._db.execute(sql, (ref,)).fetchone()
-        return row and str(row[0])
+    def _select_key(self, ref: KeyRef, columns: str) -> sqlite3.Cursor:
+        name = "id" if isinstance(ref, int) else "key_value"
+        return self._db.execute(f"SELECT {columns} FROM keys WHERE {name} = ?", (ref,))
 
     def _fetch_row(self, ref: KeyRef) -> dict[str, Any] | None:
-        cursor = self._db.execute(f"SELECT * FROM keys WHERE {_ref_condition(ref)}", (ref,))
+        cursor = self._select_key(ref, "*")
         row = cursor.fetchone()
         return row and dict(zip((column[0] for column in cursor.description), row, strict=True))
 
@@ -300,10 +220,10 @@ class Store:
         columns = dict(fields)
         now = self._clock()
         hwids = [columns.pop("hwid", None), *columns.pop("hwids", [])]
-        columns["created_at"] = render(now)
-        columns["hwids"] = encode_hwids([one for one in hwids if one is not None], render(now))
+        columns["created_at"] = render_time(now)
+        columns["hwids"] = encode_hwids([one for one in hwids if one is not None], render_time(now))
         if columns.get("validity_minutes") and not columns.get("expiry_on_first_use"):
-            columns["expires_at"] = render(add_minutes(now, columns["validity_minutes"]))
+            columns["expires_at"] = render_time(now, minutes=columns["validity_minutes"])
         return columns
 
     def _changed_columns(
@@ -311,7 +231,7 @@ class Store:
     ) -> dict[str, Any]:
         changes = dict(fields)
         if changes.get("expires_at"):
-            changes["expires_at"] = render(parse(changes["expires_at"]))
+            changes["expires_at"] = render_time(parse_time(changes["expires_at"]))
         elif "expires_at" not in changes and "validity_minutes" in changes:  # a given expiry wins
             changes |= self._new_expiry({**before, **changes}, before["validity_minutes"])
         if "hwids" in changes:
@@ -324,10 +244,15 @@ class Store:
         start = after["used_at"] if after["expiry_on_first_use"] else after["created_at"]
         if validity == validity_before or start is None:
             return {}
-        return {"expires_at": render(add_minutes(parse(start), validity)) if validity else None}
+        return {
+            "expires_at": render_time(parse_time(start), minutes=validity) if validity else None
+        }
 
     def _apply_changes(self, key_id: int, changes: Mapping[str, Any]) -> None:
         assignments = ", ".join(f"{name} = ?" for name in changes)
-        self._listings.remove_keys([key_id])
-        self._db.execute(f"UPDATE keys SET {assignments} WHERE id = ?", (*changes.values(), key_id))
-        self._listings.add_keys([key_id])
+        sql = f"UPDATE keys SET {assignments} WHERE id = ?"
+        with self._write_transaction():
+            self._ensure_folder(changes.get("folder_id"))
+            self._listings.update([key_id], step=-1)
+            self._db.execute(sql, (*changes.values(), key_id))
+            self._listings.update([key_id], step=1)

@@ -12,7 +12,7 @@ import pytest
 import yarl
 
 from junkie_async.emulator import Emulator, Faults
-from junkie_async.emulator.faults import NO_FAULT, Fault, FaultInjector
+from junkie_async.emulator.faults import Fault, FaultInjector
 from junkie_async.emulator.request_validation import load_operations
 
 from .conftest import Api
@@ -35,7 +35,7 @@ def _draws(faults: Faults) -> list[Fault]:
 
 def test_no_faults_by_default() -> None:
     """The defaults inject nothing, with a seed or without."""
-    assert set(_draws(Faults()) + _draws(Faults(seed=1))) == {NO_FAULT}
+    assert set(_draws(Faults()) + _draws(Faults(seed=1))) == {Fault()}
 
 
 def test_each_fault_has_its_share() -> None:
@@ -111,7 +111,7 @@ def test_only_the_given_operations_fail() -> None:
     faults = Faults(error_rate=0.5, operations=["createKey", "deleteKey"], seed=1)
     alone, among = FaultInjector(faults), FaultInjector(faults)
     for _ in range(100):
-        assert (among.draw("getKey"), among.draw(None)) == (NO_FAULT, NO_FAULT)
+        assert (among.draw("getKey"), among.draw(None)) == (Fault(), Fault())
         assert among.draw("createKey") == alone.draw("createKey")
     assert FaultInjector(Faults(error_rate=1)).draw(None).kind == "error"
     assert Faults(operations="createKey") == Faults(operations={"createKey"})

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from junkie_async.emulator import listing
+from junkie_async.emulator.column_values import render_time
 from junkie_async.emulator.schema import EXACT_FILTERS
 from junkie_async.emulator.store import Store
-from junkie_async.emulator.timestamps import render
 
 from .conftest import NOON, Clock
 
@@ -35,8 +35,8 @@ PARTIAL: tuple[dict[str, Any], ...] = (
     {"status": "expired", "service_id": 1},
     {"hwid": "H1"},
     {"key": "A"},
-    {"expires_before": render(NOON + timedelta(minutes=45))},
-    {"expires_after": render(NOON + timedelta(minutes=30)), "provider_id": 1},
+    {"expires_before": render_time(NOON + timedelta(minutes=45))},
+    {"expires_after": render_time(NOON + timedelta(minutes=30)), "provider_id": 1},
 )
 
 
@@ -86,14 +86,14 @@ def _expected(store: Store, filters: Mapping[str, Any], now: str) -> list[int]:
 
 
 def _page(store: Store, filters: Mapping[str, Any], page: int, limit: int) -> list[int]:
-    return [json.loads(key)["id"] for key in store.page(filters, page, limit).keys]
+    return [json.loads(key)["id"] for key in store.page(filters, page, limit)[0]]
 
 
 def _check(store: Store, clock: Clock, filters: Mapping[str, Any], page: int, limit: int) -> None:
-    expected = _expected(store, filters, render(clock()))
-    found = store.page(filters, page, limit)
-    assert found.total == len(expected), filters
-    ids = [json.loads(key)["id"] for key in found.keys]
+    expected = _expected(store, filters, render_time(clock()))
+    keys, total = store.page(filters, page, limit)
+    assert total == len(expected), filters
+    ids = [json.loads(key)["id"] for key in keys]
     assert ids == expected[(page - 1) * limit : page * limit], (filters, page, limit)
 
 
@@ -146,7 +146,7 @@ class _RandomWrites:
             lambda: store.create_batch(self.fields(), self.dice.randint(1, 9)),
             lambda: store.seed(self.dice.randint(0, 4), {"service_id": 1}),
             lambda: store.bulk_delete(self.some_ids()),
-            lambda: store.delete(one),
+            lambda: store.bulk_delete([one]),
             lambda: store.update(one, self.change()),
             lambda: store.mark_used(one),
             lambda: self.clock.advance(seconds=self.dice.randint(1, 200)),
@@ -179,7 +179,7 @@ def test_a_walk_sees_every_key_once(store: Store, rows: int) -> None:
     walked = [one for page in range(1, rows // 50 + 2) for one in _page(store, {}, page, 50)]
     assert walked == (ids[::-1] if store._listings._newest_first else ids)
     assert _page(store, {}, rows, 50) == []
-    assert store.page({}, 2**62, 100).total == rows
+    assert store.page({}, 2**62, 100) == ([], rows)
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -195,7 +195,7 @@ def test_a_walk_during_writes_equals_a_plain_offset(
         _check(store, clock, {"service_id": 1}, page, 10)
         store.create_batch({"provider_id": 1, "service_id": 1}, 3)
         store.bulk_delete([dice.randint(1, 600) for _ in range(6)])
-    kept = store._listings.get({"service_id": 1}, render(clock()))
+    kept = store._listings.get({"service_id": 1}, render_time(clock()))
     assert len(kept._anchors) > 25  # they were moved, not forgotten
 
 
@@ -242,7 +242,7 @@ def test_caches_are_bounded(store: Store, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def _plan(store: Store, filters: Mapping[str, Any], *, anchored: bool = False) -> str:
-    now = render(NOON)
+    now = render_time(NOON)
     found = store._listings.get(filters, now)
     values = {**filters, "now": now, "limit": 100, "skip": 0, "anchor": 5_000}
     sql = f"EXPLAIN QUERY PLAN {found.page_sql(anchored=anchored)}"
@@ -265,8 +265,8 @@ def test_pages_of_many_keys_use_indexes_and_never_sort(store: Store) -> None:
         {"provider_id": 1, "service_id": 1, "folder_id": 1},
         {"provider_id": 1, "folder_id": 1, "discord_id": str(10**17)},
         {"status": "active", "discord_id": str(10**17)},
-        {"provider_id": 1, "expires_before": render(NOON)},
-        {"provider_id": 1, "expires_before": render(NOON), "expires_after": render(NOON)},
+        {"provider_id": 1, "expires_before": render_time(NOON)},
+        {"provider_id": 1, "expires_before": render_time(NOON), "expires_after": render_time(NOON)},
     ]
     for filters in several:
         best = [name for name in BY_SELECTIVITY if name in filters][-1]
@@ -274,7 +274,7 @@ def test_pages_of_many_keys_use_indexes_and_never_sort(store: Store) -> None:
             plan = _plan(store, filters, anchored=anchored)
             assert f"SEARCH keys USING INDEX keys_{best} (" in plan
             assert "B-TREE" not in plan
-    between = {"expires_before": render(NOON), "expires_after": render(NOON)}
+    between = {"expires_before": render_time(NOON), "expires_after": render_time(NOON)}
     for filters in [between, {"status": "expired"}, {"key": "J"}, {}]:
         assert "B-TREE" not in _plan(store, filters)
         assert "SEARCH keys USING INTEGER PRIMARY KEY" in _plan(store, filters, anchored=True)

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from junkie_async.emulator import Emulator
 from junkie_async.emulator.rate_limiter import Admission, RateLimiter
 
 
@@ -163,11 +164,11 @@ def test_pacing_by_the_last_response_is_never_refused(
 def test_the_rate_must_be_a_finite_number_above_zero(rate: float) -> None:
     """Anything else is refused."""
     with pytest.raises(ValueError):
-        RateLimiter(rate)
+        Emulator(rate_limit=rate)
 
 
 @pytest.mark.parametrize("burst", [0, 0.99, -1, math.inf, math.nan])
 def test_the_burst_must_be_a_finite_number_from_one(burst: float) -> None:
     """With less than one token, nothing would ever pass."""
     with pytest.raises(ValueError):
-        RateLimiter(1, burst)
+        Emulator(rate_limit=1, rate_limit_burst=burst)

@@ -44,6 +44,13 @@ def test_the_bundled_contract_is_the_published_one() -> None:
     assert Path(request_validation.__file__).with_name("openapi.json").is_file()
 
 
+def test_only_path_parameters_are_required() -> None:
+    """The router guarantees them, so the validators don't check for them."""
+    declared = [one for item in load_contract()["paths"].values() for one in item.values()]
+    parameters = [one for operation in declared for one in operation.get("parameters", [])]
+    assert {one["in"] for one in parameters if one.get("required")} == {"path"}
+
+
 def test_nullable_becomes_a_second_type() -> None:
     """At every depth, and null joins an enum; the given schema is not changed."""
     schema = {

@@ -45,7 +45,7 @@ def test_columns_are_values_or_callables_of_the_index(store: Store) -> None:
     assert [key["created_at"][:4] for key in keys] == ["2000", "2001", "2002"]
     assert [key["keys_hwid"] for key in keys] == [[], ["H"], ["H"]]
     assert [key["folder_name"] for key in keys] == [None, "Folder 3", "Folder 3"]
-    assert store.page({}, 1, 1).total == 4
+    assert store.count() == 4
 
 
 def test_hwids_are_strings_or_hwid_objects(store: Store) -> None:

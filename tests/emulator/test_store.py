@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from junkie_async.emulator import listing
-from junkie_async.emulator.store import Store, make_key_values
-from junkie_async.emulator.timestamps import render
+from junkie_async.emulator.column_values import make_key_values, render_time
+from junkie_async.emulator.store import Store
 
 from .conftest import NOON, Clock
 
@@ -43,9 +43,9 @@ def _get(store: Store, ref: int | str) -> dict[str, Any]:
 
 
 def _ids(store: Store, **filters: Any) -> list[int]:
-    page = store.page(filters, 1, 100)
-    ids = [json.loads(key)["id"] for key in page.keys]
-    assert page.total == len(ids)
+    keys, total = store.page(filters, 1, 100)
+    ids = [json.loads(key)["id"] for key in keys]
+    assert total == len(ids)
     return ids
 
 
@@ -63,7 +63,7 @@ def test_a_new_key_has_every_field(store: Store) -> None:
         is_premium=True,
         hwid_limit=2,
     )
-    binding = {"executor_user_id": None, "bound_at": render(NOON), "bound_by": "api"}
+    binding = {"executor_user_id": None, "bound_at": render_time(NOON), "bound_by": "api"}
     assert key == {
         "id": 1,
         "key_value": key["key_value"],
@@ -180,8 +180,8 @@ def test_a_bulk_delete_counts_distinct_keys(store: Store) -> None:
 def test_ids_are_never_reused(store: Store) -> None:
     """Not even the highest."""
     key = _create(store)
-    assert store.delete(key["id"])
-    assert not store.delete(key["id"])
+    assert store.bulk_delete([key["id"]]) == 1
+    assert store.bulk_delete([key["id"]]) == 0
     assert _create(store)["id"] == key["id"] + 1
 
 
@@ -398,7 +398,7 @@ def test_a_file_survives_a_restart(tmp_path: Path) -> None:
     first = Store(path)
     first.add_folder("VIP")
     ids = first.seed(5, {"key_value": lambda index: f"K{index}", "discord_id": "1" * 17})
-    first.delete(ids[-1])
+    first.bulk_delete([ids[-1]])
     first.close()
     again = Store(path)
     assert _ids(again, discord_id="1" * 17) == [4, 3, 2, 1]

@@ -18,7 +18,6 @@ import pytest
 from multidict import MultiDict
 
 from junkie_async.emulator import Emulator, Faults
-from junkie_async.emulator.rate_limiter import RateLimiter
 from junkie_async.emulator.request_validation import BadRequestError, load_operations
 from junkie_async.emulator.store import Store
 
@@ -87,9 +86,12 @@ def test_invalid_faults(options: dict[str, Any], text: str) -> None:
 @pytest.mark.parametrize(
     ("provoke", "text"),
     [
-        (lambda: RateLimiter(0), "rate_limit must be a finite number > 0, got 0"),
-        (lambda: RateLimiter(math.nan), "rate_limit must be a finite number > 0, got nan"),
-        (lambda: RateLimiter(1, 0.99), "rate_limit_burst must be a finite number >= 1, got 0.99"),
+        (lambda: Emulator(rate_limit=0), "rate_limit must be a finite number > 0, got 0"),
+        (lambda: Emulator(rate_limit=math.nan), "rate_limit must be a finite number > 0, got nan"),
+        (
+            lambda: Emulator(rate_limit=1, rate_limit_burst=0.99),
+            "rate_limit_burst must be a finite number >= 1, got 0.99",
+        ),
         (
             lambda: Emulator(rate_limit_burst=0),
             "rate_limit_burst must be a finite number >= 1, got 0",

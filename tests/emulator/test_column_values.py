@@ -4,19 +4,19 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
-from junkie_async.emulator import timestamps
+from junkie_async.emulator import column_values
 
 
 def test_a_moment_is_rendered_in_utc_with_milliseconds() -> None:
     """Offsets are applied and microseconds cut."""
     moment = datetime(2026, 1, 1, 1, 2, 3, 456789, tzinfo=timezone(timedelta(hours=2)))
-    assert timestamps.render(moment) == "2025-12-31T23:02:03.456Z"
+    assert column_values.render_time(moment) == "2025-12-31T23:02:03.456Z"
 
 
 def test_a_naive_moment_is_refused() -> None:
     """It is not taken for local time."""
     with pytest.raises(ValueError):
-        timestamps.render(datetime(2026, 1, 1))  # noqa: DTZ001 - the defect
+        column_values.render_time(datetime(2026, 1, 1))  # noqa: DTZ001 - the defect
 
 
 @pytest.mark.parametrize(
@@ -34,7 +34,7 @@ def test_a_naive_moment_is_refused() -> None:
 )
 def test_any_rfc_3339_date_time_is_parsed(text: str, expected: str) -> None:
     """Lower case, long fractions, leap seconds and dates out of range are included."""
-    assert timestamps.render(timestamps.parse(text)) == expected
+    assert column_values.render_time(column_values.parse_time(text)) == expected
 
 
 @pytest.mark.parametrize(
@@ -43,20 +43,19 @@ def test_any_rfc_3339_date_time_is_parsed(text: str, expected: str) -> None:
 def test_rounding_up_takes_the_next_whole_millisecond(microsecond: int, expected: str) -> None:
     """A whole millisecond stays."""
     moment = datetime(2026, 1, 1, microsecond=microsecond, tzinfo=UTC)
-    assert timestamps.render_up(moment) == f"2026-01-01T00:00:00.{expected}Z"
+    assert column_values.render_time(moment, microseconds=999) == f"2026-01-01T00:00:00.{expected}Z"
 
 
 def test_rounding_up_is_clamped() -> None:
     """The last microsecond has no next millisecond."""
     last = datetime.max.replace(tzinfo=UTC)
-    assert timestamps.render_up(last) == "9999-12-31T23:59:59.999Z"
+    assert column_values.render_time(last, microseconds=999) == "9999-12-31T23:59:59.999Z"
 
 
-def test_add_minutes_is_clamped() -> None:
+def test_a_later_moment_is_clamped() -> None:
     """The contract sets no maximum to a validity."""
     moment = datetime(2026, 1, 1, tzinfo=UTC)
-    assert timestamps.add_minutes(moment, 60) == moment + timedelta(hours=1)
+    assert column_values.render_time(moment, minutes=60) == "2026-01-01T01:00:00.000Z"
     for minutes in (10**10, 2**63 - 1):
-        assert (
-            timestamps.render(timestamps.add_minutes(moment, minutes)) == "9999-12-31T23:59:59.999Z"
-        )
+        late = column_values.render_time(moment, minutes=minutes)
+        assert late == "9999-12-31T23:59:59.999Z"
