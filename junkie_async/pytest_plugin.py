@@ -76,36 +76,29 @@ class _ThreadedEmulator(Emulator):
 
 
 @contextmanager
-def _loop_in_thread() -> Generator[asyncio.AbstractEventLoop]:
-    loop = asyncio.new_event_loop()
-    # A daemon, so that an interrupted test run does not hang at exit.
-    thread = Thread(target=loop.run_forever, name="junkie-emulator", daemon=True)
-    thread.start()
-    try:
-        yield loop
-    finally:
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join()
-        loop.close()
-
-
-@contextmanager
 def running_emulator() -> Generator[Emulator]:
     """Run an emulator in a thread, and point the environment variables to it.
 
     Yields:
         The emulator. It can be closed and started again, which gives it another address.
     """
-    with _loop_in_thread() as loop, pytest.MonkeyPatch.context() as environment:
-        emulator = _ThreadedEmulator(loop)
+    loop = asyncio.new_event_loop()
+    # A daemon, so that an interrupted test run does not hang at exit.
+    thread = Thread(target=loop.run_forever, name="junkie-emulator", daemon=True)
+    thread.start()
+    emulator = _ThreadedEmulator(loop)
+    try:
         asyncio.run_coroutine_threadsafe(emulator.start(), loop).result()
-        try:
+        with pytest.MonkeyPatch.context() as environment:
             environment.setenv("JUNKIE_BASE_URL", emulator.url)
             # Also keeps a real key in the developer's environment out of the tests.
             environment.setenv("JUNKIE_API_KEY", _API_KEY)
             yield emulator
-        finally:
-            asyncio.run_coroutine_threadsafe(emulator.close(), loop).result()
+    finally:
+        asyncio.run_coroutine_threadsafe(emulator.close(), loop).result()
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
 
 
 def client_of(emulator: Emulator) -> JunkieClient:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 import re
@@ -17,8 +18,6 @@ from .._protocol.codec import all_in_utc, encode_text
 
 COLUMNS: Final = tuple(field.name for field in attrs.fields(KeyDetailed))
 """The header of a CSV file: the API's fields, in the models' order."""
-
-_BYTE_ORDER_MARK: Final = "\ufeff".encode()
 
 # What makes a spreadsheet run a cell as a formula: OWASP's list ("CSV Injection"), which has the
 # full-width forms because some programs take them for the ASCII ones. NUL is there because a
@@ -39,7 +38,7 @@ _read_listed_fields: Callable[[Key], tuple[object, ...]] = attrgetter(*COLUMNS[:
 
 def encode_header(*, bom: bool) -> bytes:
     """Encode the header line, after a byte order mark if wanted."""
-    return _BYTE_ORDER_MARK * bom + _encode_lines([COLUMNS])
+    return codecs.BOM_UTF8 * bom + _encode_lines([COLUMNS])
 
 
 def encode_rows(keys: Sequence[Key]) -> bytes:
@@ -74,7 +73,7 @@ def _encode_lines(rows: Iterable[Sequence[Any]]) -> bytes:
 
 
 def _make_row(key: Key) -> list[object]:
-    cells: tuple[object, ...] = (*_read_listed_fields(key), getattr(key, COLUMNS[-1], None))
+    cells: list[object] = [*_read_listed_fields(key), getattr(key, COLUMNS[-1], None)]
     return [
         # Most cells are None or an int, which the csv module writes without a call from here.
         cell if cell is None or type(cell) is int else _CELLS.get(type(cell), _from_unknown)(cell)
