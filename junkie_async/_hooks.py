@@ -6,7 +6,7 @@ Events name paths by their templates, so that they contain no key value.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeAlias, cast
 
 import attrs
@@ -118,7 +118,7 @@ class Hooks:
         """Called when one call of a large job has succeeded."""
 
 
-def notify_hooks(hooks: Sequence[Hooks], event: Event) -> None:
+def notify_hooks(hooks: Iterable[Hooks], event: Event) -> None:
     """Pass an event to each of the hooks, even if one of them raises."""
     for hook in hooks:
         try:

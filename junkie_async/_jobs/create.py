@@ -1,14 +1,11 @@
-"""`CreateJob`: create any number of keys, exactly, in calls of 100.
-
-Knows neither HTTP nor SQLite: takes async callables and any `Journal`.
-"""
+"""`CreateJob`: create any number of keys, exactly, in calls of 100."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from typing import TypeAlias
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Sequence
+from typing import Final
 
 from .._errors import InvalidResponseError, JunkieError, Outcome, OutcomeUnknownError
 from .._hooks import Hooks, InFlightCallback
@@ -19,8 +16,8 @@ from .job import Job, OnProgress
 from .journal import Intent, Journal
 from .reconcile import Reconciler
 
-Create: TypeAlias = Callable[[int, str | None, InFlightCallback], Awaitable[KeyBatch]]
-"""Creates an amount of keys, with a marker in their names unless it is None."""
+# Five rounds at the default delay are an outage of 10 minutes: better to end, and be run again.
+_MAX_ROUNDS_WITHOUT_KEYS: Final = 5
 
 
 class CreateJob(Job[Intent | KeyBatch, KeyBatch, CreateReport]):
@@ -35,11 +32,11 @@ class CreateJob(Job[Intent | KeyBatch, KeyBatch, CreateReport]):
     def __init__(
         self,
         amount: int,
-        create: Create,
+        create: Callable[[int, str | None, InFlightCallback], Awaitable[KeyBatch]],
         *,
         concurrency: int,
         on_progress: OnProgress | None = None,
-        hooks: Sequence[Hooks] = (),
+        hooks: Collection[Hooks] = (),
         journal: Journal | None = None,
         reconciler: Reconciler | None = None,
     ) -> None:
@@ -51,6 +48,8 @@ class CreateJob(Job[Intent | KeyBatch, KeyBatch, CreateReport]):
         self._ready: deque[Intent] = deque()  # logged, and not sent yet
         self._in_progress = 0
         self._call_ended = asyncio.Event()
+        self._doubts_in_a_row = self._rounds_without_keys = 0
+        self._last_doubt: JunkieError | None = None
 
     @property
     def report(self) -> CreateReport:
@@ -69,8 +68,7 @@ class CreateJob(Job[Intent | KeyBatch, KeyBatch, CreateReport]):
     async def _before_start(self) -> None:
         await self._journal.open()
         if self._reconciler is not None:
-            # Calls of an earlier run may have been sent a moment ago.
-            self._reconciler.restart_delay()
+            self._reconciler.restart_delay()  # an earlier run may just have sent calls
 
     async def _before_yield(self) -> None:
         # A key that the consumer has seen must not get lost: the next run would replace it.
@@ -87,10 +85,12 @@ class CreateJob(Job[Intent | KeyBatch, KeyBatch, CreateReport]):
             yield _make_batch(keys)
         while True:
             missing = self._amount - self._journal.created - self._journal.outstanding
-            if not self._ready and missing > 0 and not self._is_outage():
-                # One sync of the disk covers two rounds of calls. Logging more ahead would only
-                # leave more intents to reconcile after a crash.
-                amounts = _split_amount(missing, 2 * self._concurrency)
+            # One restart of the service can fail all calls in flight; twice as many are an outage.
+            is_outage = self._doubts_in_a_row >= 2 * self._concurrency
+            if not self._ready and missing > 0 and not is_outage:
+                # One sync covers two rounds of calls; more would leave more in doubt at a crash.
+                ahead = min(missing, 2 * self._concurrency * MAX_BATCH)
+                amounts = [min(MAX_BATCH, ahead - at) for at in range(0, ahead, MAX_BATCH)]
                 self._ready += await self._journal.log_intents(amounts)
             if self._ready:
                 self._in_progress += 1
@@ -100,14 +100,22 @@ class CreateJob(Job[Intent | KeyBatch, KeyBatch, CreateReport]):
                 await self._call_ended.wait()
             elif not self._journal.open_intents:
                 return
-            elif self._reconciler is None:
-                raise OutcomeUnknownError(
-                    "outcome unknown: an earlier run sent calls without markers, so the job can't"
-                    " find their keys. Look for them before you start a new job"
-                )
             else:
-                for adopted in await self._reconciler.reconcile():
+                for adopted in await self._reconcile():
                     yield _make_batch(adopted)
+
+    async def _reconcile(self) -> list[list[str]]:
+        if self._reconciler is None:
+            raise OutcomeUnknownError(
+                "outcome unknown: an earlier run sent calls without markers, so the job can't"
+                " find their keys. Look for them before you start a new job"
+            )
+        adopted = await self._reconciler.reconcile()
+        self._doubts_in_a_row = 0
+        self._rounds_without_keys = 0 if adopted else self._rounds_without_keys + 1
+        if self._rounds_without_keys >= _MAX_ROUNDS_WITHOUT_KEYS and self._last_doubt is not None:
+            raise self._last_doubt  # the journal is consistent: a later run resumes from here
+        return adopted
 
     async def _process_chunk(
         self, chunk: Intent | KeyBatch, on_in_flight: InFlightCallback
@@ -122,9 +130,8 @@ class CreateJob(Job[Intent | KeyBatch, KeyBatch, CreateReport]):
         try:
             batch = await self._create(chunk.outstanding, chunk.marker, track_doubt)
         except OutcomeUnknownError as error:
-            # The readable key values of a response that has an unreadable one among them.
-            readable: tuple[str, ...] = getattr(error.__cause__, "rows", ())
-            return self._log_doubt(chunk, readable, error)
+            readable_keys: tuple[str, ...] = getattr(error.__cause__, "rows", ())
+            return self._log_doubt(chunk, readable_keys, error)
         except JunkieError as error:
             chunk.in_doubt = error.outcome is not Outcome.NOT_EXECUTED
             raise
@@ -139,10 +146,8 @@ class CreateJob(Job[Intent | KeyBatch, KeyBatch, CreateReport]):
             return self._log_doubt(intent, batch.keys, _wrong_count(requested, received))
         intent.in_doubt = False
         self._journal.log_result(intent, batch.keys, final=True)
-        if self._reconciler is not None:
-            self._reconciler.count_success()
+        self._doubts_in_a_row = self._rounds_without_keys = 0
         if received != requested and self._pool is not None:
-            # The batch is logged and yielded; the job stops after it.
             self._pool.stop(_wrong_count(requested, received))
         return batch
 
@@ -154,25 +159,13 @@ class CreateJob(Job[Intent | KeyBatch, KeyBatch, CreateReport]):
         self._journal.log_result(intent, keys, final=False)
         if self._reconciler is None:
             raise error
-        self._reconciler.count_doubt(error)
+        self._reconciler.restart_delay()
+        self._last_doubt = error
+        self._doubts_in_a_row += 1
         return _make_batch(keys) if keys else None
-
-    def _is_outage(self) -> bool:
-        # One restart of the service can fail all calls in flight; twice as many are an outage.
-        return (
-            self._reconciler is not None
-            and self._reconciler.doubts_in_a_row >= 2 * self._concurrency
-        )
 
     def _count_done(self) -> tuple[int, int | None]:
         return self._journal.created, self._amount
-
-
-def _split_amount(amount: int, max_calls: int) -> list[int]:
-    """Split an amount into calls of up to 100 keys, at most ``max_calls`` of them."""
-    full = min(amount // MAX_BATCH, max_calls)
-    rest = amount % MAX_BATCH if full < max_calls else 0
-    return [MAX_BATCH] * full + ([rest] if rest else [])
 
 
 def _make_batch(keys: Sequence[str]) -> KeyBatch:

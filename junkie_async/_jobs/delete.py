@@ -2,15 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import (
-    AsyncGenerator,
-    AsyncIterable,
-    Awaitable,
-    Callable,
-    Collection,
-    Iterable,
-    Sequence,
-)
+from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Collection, Iterable
 from typing import Any
 
 from .._hooks import Hooks, InFlightCallback
@@ -32,13 +24,14 @@ class DeleteJob(Job[list[int | str], BulkDeleteResult, DeleteReport]):
         *,
         concurrency: int,
         on_progress: OnProgress | None = None,
-        hooks: Sequence[Hooks] = (),
+        hooks: Collection[Hooks] = (),
     ) -> None:
         super().__init__(concurrency=concurrency, on_progress=on_progress, hooks=hooks)
-        self._keys = _check_keys(keys)
+        _check_keys(keys)
+        self._keys = keys
         self._total = len(keys) if isinstance(keys, Collection) else None
         self._delete = delete
-        self._requested = self._repeated = self._deleted = self._missing = 0
+        self._read = self._requested = self._done = self._deleted = 0
 
     @property
     def report(self) -> DeleteReport:
@@ -46,20 +39,18 @@ class DeleteJob(Job[list[int | str], BulkDeleteResult, DeleteReport]):
         return DeleteReport(
             requested=self._requested,
             deleted=self._deleted,
-            missing=self._missing,
-            failed=self._requested - self._deleted - self._missing,
+            missing=self._done - self._deleted,
+            failed=self._requested - self._done,
         )
 
     async def _make_chunks(self) -> AsyncGenerator[list[int | str], None]:
         """Collect references, each once in a chunk; 5 and "5" are two keys, as in a set."""
         chunk: dict[int | str, None] = {}
-        index = 0
         keys = self._keys
         async for key in keys if isinstance(keys, AsyncIterable) else _iterate_async(keys):
-            checked = _check_key(index, key)
-            index += 1
+            checked = _check_key(self._read, key)
+            self._read += 1
             if checked in chunk:
-                self._repeated += 1
                 continue
             chunk[checked] = None
             self._requested += 1
@@ -74,26 +65,22 @@ class DeleteJob(Job[list[int | str], BulkDeleteResult, DeleteReport]):
     ) -> BulkDeleteResult:
         result = await self._delete(chunk, on_in_flight)
         # A service that counts more than it was asked for must not make `failed` negative.
-        deleted = min(result.deleted, len(chunk))
-        self._deleted += deleted
-        self._missing += len(chunk) - deleted
+        self._deleted += min(result.deleted, len(chunk))
+        self._done += len(chunk)
         return result
 
     def _count_done(self) -> tuple[int, int | None]:
-        done = self._deleted + self._missing
-        return done, None if self._total is None else self._total - self._repeated
+        repeated = self._read - self._requested
+        return self._done, None if self._total is None else self._total - repeated
 
 
-def _check_keys(
-    keys: Iterable[KeyRef] | AsyncIterable[KeyRef],
-) -> Iterable[KeyRef] | AsyncIterable[KeyRef]:
+def _check_keys(keys: Iterable[KeyRef] | AsyncIterable[KeyRef]) -> None:
     """Check a whole collection before a key is deleted; an iterator is checked while it is read."""
     if not isinstance(keys, AsyncIterable):
         check_iterable("keys", keys, "an iterable or async iterable of IDs, key values or Keys")
     if isinstance(keys, Collection) and not _are_valid_ids(keys):
         for index, key in enumerate(keys):
             _check_key(index, key)
-    return keys
 
 
 def _are_valid_ids(keys: Collection[Any]) -> bool:

@@ -1,12 +1,9 @@
-"""The base of large jobs: results as they arrive, progress, a report, and `BatchError` at the end.
-
-Knows neither HTTP nor the service: subclasses are given async callables.
-"""
+"""The base of large jobs: results as they arrive, progress, a report, and one error at the end."""
 
 from __future__ import annotations
 
 import abc
-from collections.abc import AsyncGenerator, Callable, Generator, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Generator
 from contextlib import aclosing
 from typing import ClassVar, Generic, TypeAlias, TypeVar
 
@@ -39,15 +36,13 @@ class Job(abc.ABC, Generic[ChunkT, ResultT, ReportT]):
     carries the report. Cancelling the consumer does the same, and gives the calls in flight 10
     seconds to finish. So does leaving its loop, as long as the client stays open. To wait for those
     calls there, loop within ``async with contextlib.aclosing(aiter(job))``.
-
-    `report` is available at any time.
     """
 
     name: ClassVar[str]
     """The job's name in `JobEvent`."""
 
     def __init__(
-        self, *, concurrency: int, on_progress: OnProgress | None, hooks: Sequence[Hooks]
+        self, *, concurrency: int, on_progress: OnProgress | None, hooks: Collection[Hooks]
     ) -> None:
         self._concurrency = check_integer("concurrency", concurrency, 1, 1000)
         self._on_progress = check_progress(on_progress)

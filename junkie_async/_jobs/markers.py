@@ -65,8 +65,5 @@ def read_marker(key_name: str | None) -> str:
 
 
 def _to_base36(number: int) -> str:
-    digits = ""
-    while number >= 36:
-        number, digit = divmod(number, 36)
-        digits = _DIGITS[digit] + digits
-    return _DIGITS[number] + digits
+    leading, last = divmod(number, 36)
+    return (_to_base36(leading) if leading else "") + _DIGITS[last]

@@ -23,14 +23,6 @@ class WorkerPool(Generic[ChunkT, ResultT]):
     After the first failure no new call starts. Calls in flight finish. Calls that wait for a
     request slot or for a retry are dropped. The source is read lazily, by one worker at a time.
     A slow consumer applies back-pressure: at most ``2 * concurrency`` results are unread or due.
-
-    Args:
-        source: Yields the chunks.
-        call: Makes the call for a chunk, and reports when it is in flight. None is no result.
-        concurrency: The number of workers.
-
-    Attributes:
-        failure: The first failure, or None.
     """
 
     def __init__(
@@ -47,11 +39,10 @@ class WorkerPool(Generic[ChunkT, ResultT]):
         # Twice, so that each worker can leave a result behind and make its next call.
         self._result_slots = asyncio.Semaphore(2 * concurrency)
         self._results: asyncio.Queue[ResultT | None] = asyncio.Queue()
-        # Workers without a request in flight: cancelling one of these loses no outcome.
-        self._cancellable: set[asyncio.Task[None]] = set()
+        # Workers with a request in flight: cancelling one of these would lose its outcome.
+        self._in_flight: set[asyncio.Task[None]] = set()
         self._workers = {asyncio.create_task(self._run_worker()) for _ in range(concurrency)}
         for worker in self._workers:
-            self._cancellable.add(worker)
             worker.add_done_callback(self._remove_worker)
 
     async def results(self) -> AsyncGenerator[ResultT, None]:
@@ -68,7 +59,7 @@ class WorkerPool(Generic[ChunkT, ResultT]):
         """Start no new call, after a failure or because the consumer has left."""
         self.failure = self.failure or failure
         self._stopped = True
-        for worker in self._cancellable:
+        for worker in self._workers - self._in_flight:
             worker.cancel()
 
     async def _run_worker(self) -> None:
@@ -76,52 +67,49 @@ class WorkerPool(Generic[ChunkT, ResultT]):
         assert worker is not None
 
         def on_in_flight(in_flight: bool) -> None:
-            (self._cancellable.discard if in_flight else self._cancellable.add)(worker)
+            (self._in_flight.add if in_flight else self._in_flight.discard)(worker)
             if self._stopped and not in_flight:  # `stop` spared it, but now it would only retry
                 worker.cancel()
 
         while not (self._stopped or self._drained):
             await self._result_slots.acquire()
             async with self._source_lock:
-                chunk = await self._next_chunk()
+                chunk = await self._next_chunk(worker)
             if chunk is None:
                 return
             try:
-                if (result := await self._call(chunk, on_in_flight)) is not None:
-                    self._results.put_nowait(result)
-                else:
-                    self._result_slots.release()
+                result = await self._call(chunk, on_in_flight)
             except Exception as error:
                 self.stop(error)
                 return
-            self._cancellable.add(worker)
+            self._in_flight.discard(worker)
+            if result is None:
+                self._result_slots.release()
+            else:
+                self._results.put_nowait(result)
 
-    async def _next_chunk(self) -> ChunkT | None:
+    async def _next_chunk(self, worker: asyncio.Task[None]) -> ChunkT | None:
         if self._stopped or self._drained:
             return None
         try:
             return await anext(self._source)
         except StopAsyncIteration:
             self._drained = True  # unlike `stop`: other calls go on, and may be retried
+            return None
         except asyncio.CancelledError:
-            worker = asyncio.current_task()
-            if worker is None or worker.cancelling():
+            if worker.cancelling():
                 raise
-            # The iterable awaits a task that was cancelled. Raised further, this would end the
-            # worker silently, and the job would look complete.
-            self._fail_source(RuntimeError("the iterable of keys awaited a cancelled task"))
+            # Raised further, this would end the worker, and the job would look complete.
+            failure: Exception = RuntimeError("the iterable of keys awaited a cancelled task")
         except Exception as error:  # the caller's own iterable may raise anything
-            self._fail_source(error)
-        return None
-
-    def _fail_source(self, error: Exception) -> None:
+            failure = error
         # Unlike `stop`, this cancels no worker: chunks that were read are still processed.
-        self.failure = self.failure or error
+        self.failure = self.failure or failure
         self._stopped = True
+        return None
 
     def _remove_worker(self, worker: asyncio.Task[None]) -> None:
         self._workers.discard(worker)
-        self._cancellable.discard(worker)
         if not self._workers:
             self._results.put_nowait(None)
 
@@ -131,8 +119,7 @@ class WorkerPool(Generic[ChunkT, ResultT]):
             if self._workers:
                 await asyncio.wait(self._workers, timeout=GRACE_PERIOD)
         finally:
-            remaining = list(self._workers)
-            for worker in remaining:
+            for worker in self._workers:
                 worker.cancel()
-            await asyncio.gather(*remaining, return_exceptions=True)
+            await asyncio.gather(*self._workers, return_exceptions=True)
             await self._source.aclose()

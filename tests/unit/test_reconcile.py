@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Collection
+from collections.abc import AsyncGenerator
 
 import pytest
 
-from junkie_async import Key, KeyPage, OutcomeUnknownError
+from junkie_async import BatchError, CreateJob, Key, KeyBatch, KeyPage, OutcomeUnknownError
+from junkie_async._hooks import InFlightCallback
 from junkie_async._jobs.journal import Intent, Journal
 from junkie_async._jobs.reconcile import Reconciler
 
 
 class _MarkedJournal(Journal):
-    """Marks its intents, and knows which keys it has logged for all of them."""
-
-    async def logged_keys(self, numbers: Collection[int]) -> set[str]:
-        return set(self._keys)
+    """Marks its intents."""
 
     def _marker_of(self, number: int) -> str:
         return f"m{number}"
@@ -87,22 +85,29 @@ async def test_logged_keys_are_neither_adopted_nor_deleted() -> None:
 
 async def test_five_rounds_without_a_key_end_the_job() -> None:
     """The error is the latest doubt; a key in between starts the count again."""
-    service = _Service()
-    reconciler, doubt = service.reconciler(), OutcomeUnknownError("lost")
+    service, doubts = _Service(), list[OutcomeUnknownError]()
+    walks: list[int] = []  # how many calls were made before each
+    calls = 0
 
-    async def fail_round() -> list[list[str]]:
-        await service.lose(100)
-        reconciler.count_doubt(doubt)
-        assert reconciler.doubts_in_a_row == 1
-        return await reconciler.reconcile()
+    def find() -> AsyncGenerator[KeyPage, None]:
+        walks.append(calls)
+        return service.find()
 
-    for _ in range(4):
-        assert await fail_round() == []
-    reconciler.count_success()
-    for _ in range(4):
-        assert await fail_round() == []
-        assert reconciler.doubts_in_a_row == 0
-    with pytest.raises(OutcomeUnknownError) as caught:
-        await fail_round()
-    assert caught.value is doubt
-    assert not service.journal.open_intents
+    async def create(amount: int, _: str | None, __: InFlightCallback) -> KeyBatch:
+        nonlocal calls
+        calls += 1
+        if calls == 9:
+            return KeyBatch(keys=tuple(f"K{number}" for number in range(amount)), count=amount)
+        doubts.append(OutcomeUnknownError("lost"))
+        raise doubts[-1]
+
+    journal = service.journal
+    reconciler = Reconciler(journal, 0.0, find=find, delete=service.delete)
+    with pytest.raises(BatchError) as caught:
+        await CreateJob(300, create, concurrency=1, journal=journal, reconciler=reconciler)
+    # Two doubts in a row are an outage for a job that makes one call at a time.
+    assert walks == [2, 4, 6, 8, 11, 13, 15, 17, 19]
+    assert caught.value.__cause__ is doubts[-1]
+    report = caught.value.report
+    assert (report.created, report.failed, report.unknown) == (100, 200, 0)
+    assert not journal.open_intents
