@@ -109,7 +109,7 @@ class Dispatcher:
         rate_limit: RateLimit | None,
         hooks: Sequence[Hooks] = (),
     ) -> None:
-        self.base_url = transport.base_url
+        self.base_url: str = transport.base_url
         self.hooks = hooks
         self._transport = transport
         self._api_key = api_key

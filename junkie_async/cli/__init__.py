@@ -12,7 +12,7 @@ from ._settings import Settings
 
 __all__ = ["app"]
 
-app = typer.Typer(
+app: typer.Typer = typer.Typer(
     name="junkie",
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},

@@ -8,7 +8,7 @@ from . import list as list_and_count
 
 __all__ = ["app"]
 
-app = typer.Typer(
+app: typer.Typer = typer.Typer(
     name="keys",
     help="Create, list, check, change and delete keys.",
     no_args_is_help=True,
