@@ -31,16 +31,17 @@ class DeleteJob(Job[list[int | str], BulkDeleteResult, DeleteReport]):
         self._keys = keys
         self._total = len(keys) if isinstance(keys, Collection) else None
         self._delete = delete
-        self._read = self._requested = self._done = self._deleted = 0
+        self._read = self._repeated = self._done = self._deleted = 0
 
     @property
     def report(self) -> DeleteReport:
         """What the job has deleted so far; final after the job has ended."""
+        requested = self._read - self._repeated
         return DeleteReport(
-            requested=self._requested,
+            requested=requested,
             deleted=self._deleted,
             missing=self._done - self._deleted,
-            failed=self._requested - self._done,
+            failed=requested - self._done,
         )
 
     async def _make_chunks(self) -> AsyncGenerator[list[int | str], None]:
@@ -51,9 +52,9 @@ class DeleteJob(Job[list[int | str], BulkDeleteResult, DeleteReport]):
             checked = _check_key(self._read, key)
             self._read += 1
             if checked in chunk:
+                self._repeated += 1
                 continue
             chunk[checked] = None
-            self._requested += 1
             if len(chunk) == MAX_BULK_DELETE:
                 yield list(chunk)
                 chunk.clear()
@@ -70,8 +71,7 @@ class DeleteJob(Job[list[int | str], BulkDeleteResult, DeleteReport]):
         return result
 
     def _count_done(self) -> tuple[int, int | None]:
-        repeated = self._read - self._requested
-        return self._done, None if self._total is None else self._total - repeated
+        return self._done, None if self._total is None else self._total - self._repeated
 
 
 def _check_keys(keys: Iterable[KeyRef] | AsyncIterable[KeyRef]) -> None:
