@@ -1,14 +1,15 @@
 """The `junkie` command: thin, over the public API. It needs ``pip install "junkie_async[cli]"``."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from .. import __version__
-from . import demo, export, folders, jobs, keys, serve
+from . import demo, export, keys, serve
+from ._client import Settings
 from ._exit_codes import EXIT_CODES_HELP
-from ._settings import Settings
+from ._options import spread_options
+from ._stdout import set_encoding
 
 __all__ = ["app"]
 
@@ -28,29 +29,16 @@ def _print_version(requested: bool) -> None:
 
 
 @app.callback(epilog=EXIT_CODES_HELP)
+@spread_options
 def _set_options(
     context: typer.Context,
-    api_key_file: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="PATH", help="File whose first line is the API key.  [default: $JUNKIE_API_KEY]"
-        ),
-    ] = None,
-    base_url: Annotated[
-        str | None,
-        typer.Option(
-            metavar="URL",
-            help="Address of the service.  [default: $JUNKIE_BASE_URL, or the public service]",
-        ),
-    ] = None,
+    *,
+    settings: Settings,
     # Never read: the callback prints and exits before any command runs.
     _version: Annotated[
         bool,
         typer.Option(
-            "--version",
-            callback=_print_version,
-            is_eager=True,
-            help="Print the version and exit.",
+            "--version", callback=_print_version, is_eager=True, help="Print the version and exit."
         ),
     ] = False,
 ) -> None:
@@ -58,12 +46,13 @@ def _set_options(
 
     To try it without an account or a network, run `junkie demo`.
     """
-    context.obj = Settings(api_key_file=api_key_file, base_url=base_url)
+    context.obj = settings
+    set_encoding()
 
 
 app.add_typer(keys.app)
-app.command()(folders.folders)
+app.command()(keys.folders)
 app.command()(export.export)
-app.command()(jobs.jobs)
+app.command()(keys.jobs)
 app.command()(serve.serve)
 app.command()(demo.demo)

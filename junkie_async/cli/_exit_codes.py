@@ -21,8 +21,7 @@ from .. import (
     OutcomeUnknownError,
     TransportError,
 )
-from ._stdout import discard_stdout
-from ._text import to_one_line
+from ._stdout import discard_stdout, to_one_line
 
 EXIT_CODES_HELP = (
     "Exit codes: 0 success, 1 key not valid or not found, or a wrong count, 2 bad usage or "

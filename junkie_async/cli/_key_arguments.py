@@ -3,7 +3,7 @@
 import re
 import sys
 from pathlib import Path
-from typing import Annotated, TextIO
+from typing import Annotated
 
 import attrs
 import typer
@@ -96,22 +96,15 @@ class ManyKeys:
 
 
 def _read_only_line() -> str:
-    lines = _read_lines(sys.stdin, "stdin")
+    lines = _read_lines(_STDIN)
     if len(lines) != 1:
         fail(f"stdin must have one key value, got {len(lines):,}")
     return lines[0]
 
 
 def _read_keys(source: str, *, ids: bool) -> list[int] | list[str]:
-    if source == _STDIN:
-        lines = _read_lines(sys.stdin, "stdin")
-    else:
-        try:
-            # All before the first request: a typo in line 900 must not leave 899 keys changed.
-            with Path(source).open(encoding="utf-8") as file:
-                lines = _read_lines(file, source)
-        except OSError as error:
-            fail(f"{source}: {error.strerror or error}")
+    # All before the first request: a typo in line 900 must not leave 899 keys changed.
+    lines = _read_lines(source)
     if not ids:
         return lines
     wrong = next((line for line in lines if not _ID.fullmatch(line)), None)
@@ -121,11 +114,14 @@ def _read_keys(source: str, *, ids: bool) -> list[int] | list[str]:
     return [int(line) for line in lines]
 
 
-def _read_lines(file: TextIO, name: str) -> list[str]:
+def _read_lines(source: str) -> list[str]:
     """Return the lines that are not blank, stripped."""
     try:
-        text = file.read().removeprefix("\ufeff")
+        text = sys.stdin.read() if source == _STDIN else Path(source).read_text(encoding="utf-8")
+    except OSError as error:
+        fail(f"{source}: {error.strerror or error}")
     except UnicodeDecodeError:
-        fail(f"{name} is not UTF-8 text")
+        fail(f"{'stdin' if source == _STDIN else source} is not UTF-8 text")
     # `splitlines` would also split at U+2028 and form feeds, which key values may contain.
-    return [line.strip() for line in text.split("\n") if line.strip()]
+    lines = text.removeprefix("\ufeff").split("\n")
+    return [line.strip() for line in lines if line.strip()]

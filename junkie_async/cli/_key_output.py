@@ -1,7 +1,7 @@
 """Keys on stdout: tables, tab-separated lines or JSON, with key values masked by default."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 from typing import Any, TypeAlias, cast
 
@@ -21,12 +21,12 @@ from ._stdout import (
     print_json,
     print_lines,
     print_table,
-    set_encoding,
+    remove_controls,
     to_json_line,
+    to_one_line,
 )
-from ._text import remove_controls, to_one_line
 
-KeyWriter: TypeAlias = Callable[[Sequence[Key]], None]
+KeyWriter: TypeAlias = Callable[[Sequence[Key]], Awaitable[None]]
 
 _STYLES = {
     KeyStatus.ACTIVE: "green",
@@ -80,18 +80,21 @@ def print_key(key: Key, view: ViewOptions) -> None:
 
 
 def make_key_writer(view: ViewOptions) -> KeyWriter:
-    """Return a function that prints keys, a part of the list at a time."""
-    set_encoding()
-    if view.json:
-        return lambda keys: print_lines(to_json_line(mask_key(key, view)) for key in keys)
-    if is_terminal():
-        return _KeyTable(make_console(), view).print_rows
-    return lambda keys: print_lines("\t".join(_format_row(key, view)) for key in keys)
+    """Return a function that prints keys, a part of the list at a time.
 
+    It prints in a thread: a slow reader, such as a pager, does not hold up the network.
+    """
+    table = _KeyTable(make_console(), view) if shows_table(view) else None
 
-async def write_keys(writer: KeyWriter, keys: Sequence[Key]) -> None:
-    """Print keys in a thread: a slow reader, such as a pager, does not hold up the network."""
-    await asyncio.to_thread(writer, keys)
+    def print_keys(keys: Sequence[Key]) -> None:
+        if table is not None:
+            table.print_rows(keys)
+        elif view.json:
+            print_lines(to_json_line(mask_key(key, view)) for key in keys)
+        else:
+            print_lines("\t".join(_format_row(key, view)) for key in keys)
+
+    return lambda keys: asyncio.to_thread(print_keys, keys)
 
 
 def _format_field(value: Any) -> str:

@@ -8,14 +8,7 @@ from collections.abc import Callable, Generator
 
 import typer
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    Progress,
-    ProgressColumn,
-    Task,
-    TextColumn,
-    TimeRemainingColumn,
-)
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
 from .. import OnProgress
@@ -27,21 +20,17 @@ _LOG_INTERVAL = 10.0  # seconds
 def show_progress(
     label: str, *, prints_rows: bool = False, logs_lines: bool = True
 ) -> Generator[OnProgress]:
-    """Show progress while the block runs.
-
-    Args:
-        label: What is counted.
-        prints_rows: Whether the command prints rows to stdout: a bar must not run through them.
-        logs_lines: Whether to print lines where stderr is no terminal.
-    """
+    """Show progress while the block runs; `logs_lines` applies where stderr is no terminal."""
     # A dumb terminal can't redraw a line, so that it gets what a log gets.
     if not sys.stderr.isatty() or os.environ.get("TERM") == "dumb":
         yield LogLines(label) if logs_lines else ignore_progress
     elif prints_rows and sys.stdout.isatty():
-        yield ignore_progress
+        yield ignore_progress  # a bar must not run through the rows
     else:
         with _make_bar() as bar:
-            yield _BarUpdater(bar, label)
+            task = bar.add_task(label, total=None)
+            # rich leaves the first update out of the speed: a resumed job starts above 0.
+            yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
 def ignore_progress(done: int, total: int | None) -> None:
@@ -61,20 +50,6 @@ def _make_bar() -> Progress:
     )
 
 
-class _BarUpdater:
-    def __init__(self, bar: Progress, label: str) -> None:
-        self._bar = bar
-        self._task = bar.add_task(label, total=None)
-        self._started = False
-
-    def __call__(self, done: int, total: int | None) -> None:
-        if not self._started:
-            # A resumed job starts above 0: keys of earlier runs must not count as speed.
-            self._started = True
-            self._bar.reset(self._task, completed=done, total=total)
-        self._bar.update(self._task, completed=done, total=total)
-
-
 class _DoneColumn(ProgressColumn):
     def render(self, task: Task) -> Text:
         of_total = "" if task.total is None else f" of {task.total:,.0f}"
@@ -87,12 +62,7 @@ class _RateColumn(ProgressColumn):
 
 
 class LogLines:
-    """Prints a line of progress every 10 seconds.
-
-    Args:
-        label: What is counted.
-        clock: Returns the time in seconds.
-    """
+    """Prints a line of progress every 10 seconds."""
 
     def __init__(self, label: str, clock: Callable[[], float] = time.monotonic) -> None:
         self._label = label

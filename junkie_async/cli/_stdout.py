@@ -15,7 +15,21 @@ from rich.table import Table
 from rich.text import Text
 
 from ..export import json_line
-from ._text import to_one_line
+
+
+def remove_controls(text: str) -> str:
+    """Drop what can't be printed, such as the escape codes of a terminal, and line breaks."""
+    return text if text.isprintable() else "".join(filter(str.isprintable, text))
+
+
+def to_one_line(text: str) -> str:
+    """Fold text into one printable line: parts of it may come from the network."""
+    return remove_controls(" ".join(text.split()))
+
+
+def format_key_count(keys: int) -> str:
+    """Write a number of keys: ``1 key``, ``1,234 keys``."""
+    return "1 key" if keys == 1 else f"{keys:,} keys"
 
 
 def is_terminal() -> bool:
@@ -62,11 +76,7 @@ def print_line(line: str) -> None:
 
 
 def print_lines(lines: Iterable[str]) -> None:
-    """Print lines in one write.
-
-    Raises:
-        BrokenPipeError: The reader has left.
-    """
+    """Print lines in one write; a reader that has left is a `BrokenPipeError`."""
     # A page of keys in one write: a pipe wakes its reader once, not 100 times.
     sys.stdout.write("".join(f"{line}\n" for line in lines))
     sys.stdout.flush()
@@ -89,13 +99,11 @@ def _escape_unprintable(letter: str) -> str:
 
 def print_json(record: Any) -> None:
     """Print a record as one line of JSON."""
-    set_encoding()
     print_line(to_json_line(record))
 
 
 def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print a small table: drawn in a terminal, tab-separated elsewhere."""
-    set_encoding()
     if not is_terminal():
         for row in rows:
             print_line("\t".join(map(to_one_line, row)))

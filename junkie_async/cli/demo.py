@@ -1,23 +1,47 @@
 """`junkie demo`: every operation once, over HTTP, with its counts checked on both sides."""
 
 import asyncio
+import csv as csv_files
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, TypeVar
 
 import typer
-from rich.console import Console
 from rich.text import Text
 
-from .. import AttemptEvent, Hooks, JunkieClient, RetryPolicy
-from ._demo_steps import Demo, LiveDemo, Step
+from .. import (
+    AttemptEvent,
+    CreateReport,
+    DeleteReport,
+    Hooks,
+    JunkieClient,
+    Key,
+    Keys,
+    KeyStatus,
+    OnProgress,
+    RetryPolicy,
+)
+from ..export import export_keys, unmark
+from ._client import Settings, get_settings
 from ._exit_codes import ExitCode, exit_on_error, exit_on_file_error, fail
-from ._progress import show_progress
-from ._settings import Settings, get_settings
+from ._progress import ignore_progress, show_progress
 from ._stdout import make_console
 from .serve import load_emulator
+
+_LIVE_PAGES = 5  # with the other steps: 12 requests, if none is retried
+_DEVICE = "DEMO-PC"
+
+_PROBLEMS = (
+    "{} keys expected, {} counted",
+    "calls expected: {}; made: {}",
+    "{} keys held expected, {} counted",
+)
+
+T = TypeVar("T")
 
 
 def demo(
@@ -26,8 +50,7 @@ def demo(
         int, typer.Option(min=10, max=1_000_000, help="How many keys to create.")
     ] = 5000,
     csv: Annotated[
-        Path,
-        typer.Option(dir_okay=False, help="CSV file for all keys; only you may read it."),
+        Path, typer.Option(dir_okay=False, help="CSV file for all keys; only you may read it.")
     ] = Path("junkie-demo.csv"),
     live: Annotated[
         bool,
@@ -69,19 +92,15 @@ def _refuse_with_live(context: typer.Context, *names: str) -> None:
 
 
 async def _run_emulated(keys: int, path: Path) -> list[str]:
-    async with (
-        load_emulator()() as emulator,
-        JunkieClient("demo", base_url=emulator.url) as junkie,
-    ):
+    async with load_emulator()() as emulator, JunkieClient("demo", base_url=emulator.url) as junkie:
         typer.echo(f"{keys:,} keys, over HTTP, with an emulator at {emulator.url}")
-        demo = Demo(junkie, keys, path)
-        steps = demo.steps()
-        problems = await _run_steps(steps, lambda: emulator.calls, emulator.count)
-    expected = sum(sum((step.calls or {}).values()) for step in steps)
+        steps = Steps(emulator.calls, emulator.count)
+        example = await _run_steps(junkie.keys, steps, keys, path)
+    problems, expected = steps.problems, steps.expected_calls
     # Retries hide refusals from the steps; the emulator has counted them.
     refused = sum(count for status, count in emulator.statuses.items() if status >= 300)
     typer.echo(f"Calls: {expected:,} expected, {emulator.requests:,} counted by the emulator")
-    _print_example(demo)
+    _print_masked(example)
     if emulator.requests != expected:
         problems.append(f"calls: {expected:,} expected, {emulator.requests:,} answered")
     if refused:
@@ -98,67 +117,164 @@ class _CallCounter(Hooks):
 
 
 async def _run_live(settings: Settings) -> None:
+    """Run steps against a real service: a bounded number of reads, and no changes."""
     counter = _CallCounter()
     # The default policy may wait for three minutes, which is too long for a demo.
     retry = RetryPolicy(attempts=2, retry_after_cap=10.0)
     async with settings.connect(hooks=[counter], retry=retry) as junkie:
         typer.echo(f"Reads only, nothing is changed: {junkie.base_url}")
-        demo = LiveDemo(junkie)
-        await _run_steps(demo.steps(), lambda: counter.calls)
-    _print_example(demo)
+        keys, run = junkie.keys, Steps(counter.calls).run
+        await run("count, all", keys.list().count())
+        # The default prefetch would request pages beyond the last one.
+        walk = keys.list(prefetch=1).collect(limit=_LIVE_PAGES * 100)
+        first = (await run(f"list, {_LIVE_PAGES} pages", walk))[:1]
+        examples = await run("get", asyncio.gather(*(keys.get(key.id) for key in first)))
+        for status in KeyStatus:
+            await run(f"count, {status}", keys.list(status=status).count())
+        await run("folders", keys.folders())
+    _print_masked(*examples)
 
 
-async def _run_steps(
-    steps: Sequence[Step],
-    count_calls: Callable[[], Counter[str]],
-    count_held: Callable[[], Awaitable[int]] | None = None,
-) -> list[str]:
-    """Run the steps in order, print a row for each, and return what differs from the expected."""
-    console, problems = make_console(), list[str]()
-    _print_row(console, ("Step", "Expected", "Counted", "Calls", "Held", "Seconds", "Keys/s", ""))
-    for step in steps:
-        calls_before, started = Counter(count_calls()), time.perf_counter()
-        with show_progress(step.name, logs_lines=False) as on_progress:
-            keys = await step.run(on_progress)
+def _print_masked(*keys: Key | None) -> None:
+    for key in filter(None, keys):
+        typer.echo(f"A key in a log is masked: {repr(key)[:48]}...")
+
+
+class Steps:
+    """Runs steps, prints a row for each, and collects what differs from the expected counts.
+
+    `calls` counts the requests of each operation, and `count_held` the keys that the service holds.
+    """
+
+    def __init__(
+        self, calls: Counter[str], count_held: Callable[[], Awaitable[int]] | None = None
+    ) -> None:
+        self.expected_calls = 0
+        self.problems: list[str] = []
+        self._calls = calls
+        self._count_held = count_held
+        self._held: int | None = None
+        self._show_progress: OnProgress = ignore_progress
+        self._console = make_console()
+        self._print_row("Step", "Expected", "Counted", "Calls", "Held", "Seconds", "Keys/s", "")
+
+    def on_progress(self, done: int, total: int | None) -> None:
+        """Show the progress of the current step."""
+        self._show_progress(done, total)
+
+    async def run(
+        self,
+        name: str,
+        act: Awaitable[T],
+        expected: int | Sequence[str] | None = None,
+        *,
+        held: int | None = None,
+        **calls: int,
+    ) -> T:
+        """Run a step and return its result.
+
+        The step must come to the `expected` keys with these `calls`, and the service must hold
+        `held` keys from then on. Other clients may change what is None.
+        """
+        calls_before, started = Counter(self._calls), time.perf_counter()
+        with show_progress(name, logs_lines=False) as self._show_progress:
+            result = await act
         seconds = time.perf_counter() - started
-        calls = count_calls() - calls_before
-        held = await count_held() if count_held else None
-        found = list(_find_problems(step, keys, calls, held))
-        problems += found
-        numbers = map(_format_number, (step.keys, keys, calls.total(), held))
+        made = self._calls - calls_before
+        self.expected_calls += sum(calls.values())
+        self._held = self._held if held is None else held
+        counted_held = await self._count_held() if self._count_held else None
+        keys = expected if isinstance(expected, int | None) else len(expected)
+        counted = _count_keys(result, expected)
+        checks = zip(
+            (keys, calls, self._held), (counted, made, counted_held), _PROBLEMS, strict=True
+        )
+        problems = [
+            f"{name}: {text.format(_format_count(wanted), _format_count(found))}"
+            for wanted, found, text in checks
+            if keys is not None and wanted != found
+        ]
+        self.problems += problems
+        numbers = map(_format_count, (keys, counted, made.total(), counted_held))
         # One request that reads a total says nothing about keys per second.
-        rate = _format_number(int(keys / seconds) if keys > 1 and calls.total() > 1 else None)
-        verdict = "NO" if found else "ok"
-        _print_row(console, (step.name, *numbers, f"{seconds:.2f}", rate, verdict))
-    return problems
+        rate = int(counted / seconds) if counted > 1 and made.total() > 1 else None
+        verdict = "NO" if problems else "ok"
+        self._print_row(name, *numbers, f"{seconds:.2f}", _format_count(rate), verdict)
+        return result
+
+    def _print_row(self, *cells: str) -> None:
+        row = Text("{:<21} {:>9} {:>9} {:>6} {:>9} {:>7} {:>9} {:>2}".format(*cells).rstrip())
+        row.highlight_regex(" ok$", "green")
+        row.highlight_regex(" NO$", "bold red")
+        # rich would fold a row where a pipe has fewer columns than the 79 of the table.
+        self._console.print(row, soft_wrap=True)
 
 
-def _find_problems(step: Step, keys: int, calls: Counter[str], held: int | None) -> Iterator[str]:
-    if step.keys is not None and keys != step.keys:
-        yield f"{step.name}: {step.keys:,} keys expected, {keys:,} counted"
-    if step.calls is not None and calls != step.calls:
-        expected, made = _format_calls(step.calls), _format_calls(calls)
-        yield f"{step.name}: calls expected: {expected}; made: {made}"
-    if step.held is not None and held != step.held:
-        yield f"{step.name}: {step.held:,} keys held expected, {held:,} counted"
+def _format_count(count: int | Mapping[str, int] | None) -> str:
+    if isinstance(count, Mapping):
+        return ", ".join(f"{name} {made:,}" for name, made in sorted(count.items())) or "none"
+    return "-" if count is None else f"{count:,}"
 
 
-def _format_calls(calls: Mapping[str, int]) -> str:
-    return ", ".join(f"{name} {number:,}" for name, number in sorted(calls.items())) or "none"
+def _count_keys(result: Any, expected: int | Sequence[str] | None) -> int:
+    """Count what came back: where values are expected, only these, each once."""
+    if isinstance(result, int):
+        return result
+    if isinstance(result, DeleteReport):
+        return result.deleted
+    if isinstance(result, CreateReport):
+        return len(set(result.keys))  # two keys of the same value would be one key
+    if isinstance(expected, int | None):
+        return sum(getattr(one, "success", True) for one in result)
+    values = [one.key_value if isinstance(one, Key) else one for one in result if one]
+    found = len(set(values).intersection(expected))
+    # A stranger or a duplicate takes one off, so that it shows.
+    return found - (len(values) - found)
 
 
-def _format_number(number: int | None) -> str:
-    return "-" if number is None else f"{number:,}"
+async def _run_steps(keys: Keys, steps: Steps, amount: int, path: Path) -> Key | None:
+    """Run the steps against an empty service; the amount must be 10 or more."""
+    run, on_progress = steps.run, steps.on_progress
+    expired, few = min(100, amount // 2), min(10, amount // 5)
+    # A page or a batch has 100 keys, a bulk delete 1,000.
+    hundreds, rest = -(-amount // 100), amount - expired
+
+    job = keys.create_many(amount, provider_id=8969, hwid=_DEVICE, on_progress=on_progress)
+    report = await run("create_many", job, amount, held=amount, createKeyBatch=hundreds)
+    values, first = report.keys, report.keys[:few]
+    await run("list", _walk_all(keys, amount, on_progress), values, listKeys=hundreds)
+    found = await run("find", asyncio.gather(*map(keys.find, first)), first, listKeys=few)
+    # Expired keys are the first ones and invalidated keys the last: no key is both.
+    expire = partial(keys.update, expires_at=datetime.now(UTC) - timedelta(days=1))
+    updates = asyncio.gather(*map(expire, values[:expired]))
+    await run("update, expires_at", updates, expired, updateKey=expired)
+    invalidations = asyncio.gather(*map(keys.invalidate, values[-few:]))
+    await run("invalidate", invalidations, few, updateKey=few)
+    resets = asyncio.gather(*map(keys.reset_hwid, first))
+    await run("reset_hwid", resets, few, resetKeyHwid=few)
+    await run("count, bound", keys.list(hwid=_DEVICE).count(), amount - few, listKeys=1)
+    for status, number in zip(KeyStatus, (rest - few, 0, expired, few), strict=True):
+        await run(f"count, {status}", keys.list(status=status).count(), number, listKeys=1)
+    await run("export to CSV", _export_csv(keys, path, on_progress), values, listKeys=hundreds)
+    purge = keys.purge(status=KeyStatus.EXPIRED, on_progress=on_progress)
+    await run("purge, expired", purge, expired, held=rest, listKeys=1, bulkDeleteKeys=1)
+    deletion = keys.delete_many(values[expired:], on_progress=on_progress)
+    await run("delete_many", deletion, rest, held=0, bulkDeleteKeys=-(-rest // 1000))
+    await run("count, at the end", keys.list().count(), 0, listKeys=1)
+    return found[0]
 
 
-def _print_row(console: Console, cells: Sequence[str]) -> None:
-    row = Text("{:<21} {:>9} {:>9} {:>6} {:>9} {:>7} {:>9} {:>2}".format(*cells).rstrip())
-    row.highlight_regex(" ok$", "green")
-    row.highlight_regex(" NO$", "bold red")
-    # rich would fold a row where a pipe has fewer columns than the 79 of the table.
-    console.print(row, soft_wrap=True)
+async def _walk_all(keys: Keys, amount: int, on_progress: OnProgress) -> list[str]:
+    values: list[str] = []
+    async for key in keys.list():
+        values.append(key.key_value)
+        # Once a page: a call for each key would take longer than the walk.
+        if len(values) % 100 == 0:
+            on_progress(len(values), amount)
+    return values
 
 
-def _print_example(demo: LiveDemo) -> None:
-    if demo.example is not None:
-        typer.echo(f"A key in a log is masked: {repr(demo.example)[:48]}...")
+async def _export_csv(keys: Keys, path: Path, on_progress: OnProgress) -> list[str]:
+    await export_keys(keys.list(), path, format="csv", on_progress=on_progress)
+    with path.open(encoding="utf-8", newline="") as file:
+        return [unmark(row["key_value"]) for row in csv_files.DictReader(file)]

@@ -6,10 +6,10 @@ import typer
 
 from .. import Filters, JunkieClient
 from ..export import Format, export_keys
+from ._client import run_with_client
 from ._exit_codes import exit_on_file_error
 from ._options import spread_options
 from ._progress import show_progress
-from ._runner import run_with_client
 from ._stdout import open_rows, reconfigure_stdout
 
 _STDOUT = "-"

@@ -67,8 +67,7 @@ def serve(
     throttle_rate: Annotated[float, _rate_option("Share of requests answered with a 429.")] = 0.0,
     jitter: Annotated[float, typer.Option(min=0, help="Maximum random extra latency.")] = 0.0,
     fault_seed: Annotated[
-        int | None,
-        typer.Option(help="Seed that makes faults repeatable.  [default: random]"),
+        int | None, typer.Option(help="Seed that makes faults repeatable.  [default: random]")
     ] = None,
 ) -> None:
     """Run a local Junkie key service until Ctrl-C.

@@ -14,7 +14,7 @@ def quick_retries(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let commands retry without waiting in between."""
     retry = RetryPolicy(attempts=3, wait_initial=0.001, wait_max=0.001, wait_jitter=0.0)
     client = functools.partial(JunkieClient, retry=retry)
-    monkeypatch.setattr("junkie_async.cli._settings.JunkieClient", client)
+    monkeypatch.setattr("junkie_async.cli._client.JunkieClient", client)
 
 
 @pytest.fixture

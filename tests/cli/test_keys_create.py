@@ -13,7 +13,7 @@ import pytest
 
 from junkie_async import JunkieClient, Key
 from junkie_async.cli._progress import LogLines
-from junkie_async.cli.keys.provision import _quote_command_line
+from junkie_async.cli.keys.create import _quote_command_line
 from junkie_async.emulator import Emulator, Faults
 
 from ._invoke import junkie, junkie_in_terminal

@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 
 from junkie_async import Key, mask_key_value
-from junkie_async.cli._text import to_one_line
+from junkie_async.cli._stdout import to_one_line
 from junkie_async.emulator import Emulator
 
 from ._invoke import junkie, junkie_in_terminal

@@ -3,10 +3,12 @@
 import typer
 
 from .. import export
-from . import create, delete, get, provision, update, verify
-from . import list as list_and_count
+from . import delete, update
+from .create import create, jobs, provision
+from .get import find, get, verify
+from .list import count, folders, list_keys
 
-__all__ = ["app"]
+__all__ = ["app", "folders", "jobs"]
 
 app: typer.Typer = typer.Typer(
     name="keys",
@@ -15,13 +17,13 @@ app: typer.Typer = typer.Typer(
     rich_markup_mode=None,
 )
 
-app.command("list")(list_and_count.list_keys)
-app.command()(get.get)
-app.command()(get.find)
-app.command()(verify.verify)
-app.command()(list_and_count.count)
-app.command()(create.create)
-app.command()(provision.provision)
+app.command("list")(list_keys)
+app.command()(get)
+app.command()(find)
+app.command()(verify)
+app.command()(count)
+app.command()(create)
+app.command()(provision)
 app.command()(update.update)
 app.command()(update.invalidate)
 app.command()(update.revalidate)

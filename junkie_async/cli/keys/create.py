@@ -1,12 +1,24 @@
-"""`junkie keys create`."""
+"""`junkie keys create` and `provision`, and `junkie jobs`: one key, or a durable job."""
+
+import shlex
+import shutil
+import sys
+from pathlib import Path
+from typing import Annotated
 
 import typer
 
-from ... import CreateFields
+from ... import BatchFields, CreateFields, JunkieClient, JunkieError
+from ...export import export_values
+from ...provisioning import JobStatus, status
+from .._client import run_with_client
+from .._exit_codes import ExitCode, exit_on_error, exit_on_file_error, fail
 from .._options import JSONOption, Provider, spread_options
-from .._runner import run_with_client
-from .._stdout import is_terminal, print_json, print_line, set_encoding
-from .._text import remove_controls
+from .._progress import show_progress
+from .._stdout import is_terminal, open_rows, print_json, print_line, remove_controls
+
+# After bad usage the same command would fail again.
+_RESUMABLE = (ExitCode.REFUSED, ExitCode.UNREACHABLE, ExitCode.PARTLY, ExitCode.STOPPED)
 
 
 @spread_options
@@ -23,6 +35,110 @@ def create(
     if output.json:
         print_json(key)
     else:
-        set_encoding()
         print_line(remove_controls(key.key_value) if is_terminal() else key.key_value)
     typer.echo(f"1 key created, with the ID {key.id}", err=True)
+
+
+@spread_options
+def provision(
+    context: typer.Context,
+    *,
+    amount: Annotated[
+        int, typer.Argument(metavar="AMOUNT", min=1, help="How many keys to create.")
+    ],
+    provider_id: Provider,
+    ledger: Annotated[
+        Path, typer.Option(help="File that records the job: with it the job can be resumed.")
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option(help="File for the key values; only you may read it.  [default: stdout]"),
+    ] = None,
+    fields: BatchFields,
+    concurrency: Annotated[int, typer.Option(metavar="N", help="Requests in flight.")] = 8,
+    reconcile_after: Annotated[
+        float,
+        typer.Option(
+            metavar="SECONDS", help="How long a request with unknown outcome may still take effect."
+        ),
+    ] = 120.0,
+) -> None:
+    """Create exactly AMOUNT keys, as a job that can be resumed.
+
+    The key values are printed in full, one per line. If the job is stopped or fails, run the same
+    command again: it resumes from the ledger and ends with exactly AMOUNT keys. The --out file is
+    written at the end and has every key once; on stdout, a resumed job prints the earlier keys
+    again first. The ledger contains the key values: delete it once the job is done.
+    """
+    if out is not None and out.resolve() == ledger.resolve():
+        fail("--out and --ledger must be different files")
+    name = "stdout" if out is None else str(out)
+
+    async def create_and_write(junkie: JunkieClient) -> int:
+        with (
+            show_progress("Keys", prints_rows=out is None) as on_progress,
+            exit_on_file_error(name),
+        ):
+            job = junkie.keys.create_many(
+                amount,
+                provider_id=provider_id,
+                ledger=ledger,
+                concurrency=concurrency,
+                reconcile_after=reconcile_after,
+                on_progress=on_progress,
+                **fields,
+            )
+            return await export_values(job, open_rows() if out is None else out)
+
+    try:
+        written = run_with_client(
+            context, create_and_write, describe_stop=lambda: _describe_stop(ledger, amount)
+        )
+    except typer.Exit as ended:
+        # Below the error, as the last line: it is what to copy.
+        if ended.exit_code in _RESUMABLE:
+            typer.echo(f"To resume: {_quote_command_line()}", err=True)
+        raise
+    typer.echo(f"{written:,} keys, without duplicates, written to {name}", err=True)
+
+
+def jobs(
+    ledgers: Annotated[list[Path], typer.Argument(help="Ledger files, given as ledger=.")],
+) -> None:
+    """Show the state of durable jobs from their ledgers.
+
+    A ledger can be read while its job runs. To resume a job that is not done, run its program
+    again with the same ledger and arguments.
+    """
+    with exit_on_error():
+        for ledger in ledgers:
+            print_line(f"{ledger}: {_format_status(status(ledger))}")
+
+
+def _describe_stop(ledger: Path, amount: int) -> str:
+    try:
+        created = status(ledger).created
+    except JunkieError:  # stopped before the ledger was written
+        created = 0
+    return f"stopped: {created:,} of {amount:,} keys created"
+
+
+def _quote_command_line() -> str:
+    """Return this process's command line, quoted for a shell."""
+    program, *arguments = sys.argv
+    path = Path(program)
+    if path.name == "__main__.py":
+        return shlex.join([sys.executable, "-m", path.parent.name, *arguments])
+    # Another `junkie` may come first on the PATH, such as one of another environment.
+    found = shutil.which(path.name)
+    is_on_path = found is not None and Path(found).resolve() == path.resolve()
+    return shlex.join([path.name if is_on_path else program, *arguments])
+
+
+def _format_status(job: JobStatus) -> str:
+    state = "done" if job.done else "not done"
+    in_doubt = f", {job.open:,} requested with unknown outcome" if job.open else ""
+    return (
+        f"{state}, {job.created:,} of {job.requested:,} keys created{in_doubt};"
+        f" job {job.job}, {job.calls:,} calls, started {job.begun_at:%Y-%m-%d %H:%M} UTC"
+    )

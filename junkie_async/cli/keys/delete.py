@@ -3,7 +3,7 @@
 import asyncio
 import sys
 from array import array
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import Sequence
 from contextlib import aclosing
 from typing import Annotated
 
@@ -11,14 +11,13 @@ import attrs
 import typer
 
 from ... import DeleteJob, DeleteReport, Filters, JunkieClient, Key, NotFoundError
+from .._client import run_with_client
 from .._exit_codes import ExitCode, fail
 from .._key_arguments import ManyKeys
-from .._key_output import make_key_writer, write_keys
+from .._key_output import make_key_writer
 from .._options import ViewOptions, spread_options
 from .._progress import show_progress
-from .._runner import run_with_client
-from .._stdout import print_json, print_line
-from .._text import format_key_count
+from .._stdout import format_key_count, print_json, print_line
 from .list import show_keys
 
 _LOOKUP_SIZE = 100  # keys that a dry run looks up and prints together
@@ -153,26 +152,17 @@ async def _collect_ids(junkie: JunkieClient, filters: Filters) -> "array[int]":
 async def _show_existing(
     junkie: JunkieClient, references: Sequence[int | str], view: ViewOptions
 ) -> int:
-    writer, found = make_key_writer(view), 0
-    async with aclosing(_find_existing(junkie, references)) as parts:
-        async for keys in parts:
-            await write_keys(writer, keys)
-            found += len(keys)
-    return found
-
-
-async def _find_existing(
-    junkie: JunkieClient, references: Sequence[int | str]
-) -> AsyncGenerator[Sequence[Key], None]:
     async def look_up(reference: int | str) -> Key | None:
         try:
             return await junkie.keys.get(reference)
         except NotFoundError:
             return None
 
+    write_keys = make_key_writer(view)
     seen: set[int] = set()  # the same key may be given by its value and by its ID
     for start in range(0, len(references), _LOOKUP_SIZE):
         found = await asyncio.gather(*map(look_up, references[start : start + _LOOKUP_SIZE]))
         fresh = {key.id: key for key in found if key is not None and key.id not in seen}
         seen |= fresh.keys()
-        yield list(fresh.values())
+        await write_keys(list(fresh.values()))
+    return len(seen)

@@ -1,12 +1,15 @@
-"""`junkie keys get` and `find`."""
+"""`junkie keys get`, `find` and `verify`: one key."""
+
+from typing import Annotated
 
 import typer
 
+from .._client import run_with_client
 from .._exit_codes import ExitCode, fail
 from .._key_arguments import KeyValue, OneKey
-from .._key_output import print_key
-from .._options import ViewOptions, spread_options
-from .._runner import run_with_client
+from .._key_output import mask_key, print_key
+from .._options import JSONOption, ViewOptions, spread_options
+from .._stdout import print_json, print_line
 
 
 @spread_options
@@ -30,3 +33,41 @@ def find(context: typer.Context, *, key: KeyValue, view: ViewOptions) -> None:
     if found is None:
         fail("no key has this value", ExitCode.NEGATIVE)
     print_key(found, view)
+
+
+@spread_options
+def verify(
+    context: typer.Context,
+    *,
+    key: KeyValue,
+    hwid: Annotated[str | None, typer.Option(help="Device that the key is used on.")] = None,
+    discord_id: Annotated[str | None, typer.Option(help="User's Discord ID.")] = None,
+    service_id: Annotated[
+        int | None, typer.Option(help="Service that the key must unlock.")
+    ] = None,
+    premium: Annotated[bool, typer.Option("--premium", help="Require a premium key.")] = False,
+    output: JSONOption,
+) -> None:
+    """Check whether a key may be used, and if not, why.
+
+    The exit code is 0 when it may, and 1 when it may not. A service that can't be reached, or that
+    refuses the API key, gives no verdict: the exit code is then 4 or 3.
+    """
+    value = key.read_value()
+    verdict = run_with_client(
+        context,
+        lambda junkie: junkie.keys.verify(
+            value,
+            hwid=hwid,
+            discord_id=discord_id,
+            service_id=service_id,
+            premium=premium or None,  # None makes no claim; False would require a standard key
+        ),
+    )
+    if output.json:
+        masked = verdict.key and mask_key(verdict.key, ViewOptions())
+        print_json({"valid": verdict.valid, "reason": verdict.reason, "key": masked})
+    else:
+        print_line("valid" if verdict else f"not valid: {verdict.reason}")
+    if not verdict:
+        raise typer.Exit(ExitCode.NEGATIVE)

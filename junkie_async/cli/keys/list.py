@@ -1,17 +1,17 @@
-"""`junkie keys list` and `count`."""
+"""`junkie keys list` and `count`, and `junkie folders`."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+import sys
 from contextlib import aclosing
 from typing import Annotated
 
 import typer
 
-from ... import Filters, JunkieClient, Key, KeyPager, KeyStatus
+from ... import Filters, JunkieClient, KeyStatus
+from .._client import run_with_client
 from .._exit_codes import fail
-from .._key_output import make_key_writer, shows_table, write_keys
+from .._key_output import make_key_writer, shows_table
 from .._options import JSONOption, ViewOptions, spread_options
-from .._runner import run_with_client
 from .._stdout import print_json, print_line, print_table
 
 _PAGE_SIZE = 100
@@ -72,39 +72,43 @@ def count(
         print_line(str(counts[None]))
 
 
+@spread_options
+def folders(context: typer.Context, *, output: JSONOption) -> None:
+    """List the folders that keys can be filed in."""
+    found = run_with_client(context, lambda junkie: junkie.keys.folders())
+    if output.json:
+        for folder in found:
+            print_json(folder)
+        return
+    rows = [
+        (str(folder.id), folder.name, f"{folder.created_at:%Y-%m-%d}" if folder.created_at else "")
+        for folder in found
+    ]
+    print_table(("ID", "Name", "Created"), rows)
+
+
 async def show_keys(
     junkie: JunkieClient, filters: Filters, view: ViewOptions, limit: int | None = None
 ) -> tuple[int, int]:
-    """Print keys as their pages arrive: all, or up to a limit, which a table always has.
+    """Print keys as their pages arrive, and return how many were printed and how many there are.
 
-    Returns:
-        How many were printed, and how many there are, as far as the service says.
+    A table always has a limit. The second number is the service's, which may be wrong.
     """
-    most = limit or (_TABLE_LIMIT if shows_table(view) else None)
+    most = limit or (_TABLE_LIMIT if shows_table(view) else sys.maxsize)
     # `--limit 7` requests one page of 7, not one of 100.
-    pager = junkie.keys.list(limit=min(most or _PAGE_SIZE, _PAGE_SIZE), **filters)
-    writer, shown, total = make_key_writer(view), 0, 0
-    async with aclosing(_read_pages(pager, most)) as pages:
-        async for keys, service_total in pages:
-            await write_keys(writer, keys)
-            shown += len(keys)
-            # The total may be missing, or older than the last page.
-            total = max(shown, service_total or 0)
-    return shown, total
-
-
-async def _read_pages(
-    pager: KeyPager, most: int | None
-) -> AsyncGenerator[tuple[Sequence[Key], int | None], None]:
-    left = most
+    pager = junkie.keys.list(limit=min(most, _PAGE_SIZE), **filters)
+    write_keys, shown, total = make_key_writer(view), 0, 0
     async with aclosing(pager.pages()) as pages:
         async for page in pages:
-            keys = page.keys[:left]
+            keys = page.keys[: most - shown]
             if keys:
-                yield keys, page.pagination.total
-            # Before the next page is requested, not after.
-            if left is not None and (left := left - len(keys)) <= 0:
-                return
+                await write_keys(keys)
+            shown += len(keys)
+            # The total may be missing, or older than the last page.
+            total = max(shown, page.pagination.total or 0)
+            if shown == most:  # before the next page is requested, not after
+                break
+    return shown, total
 
 
 async def _count_keys(

@@ -21,14 +21,13 @@ from ... import (
     OnProgress,
     UpdateFields,
 )
+from .._client import run_with_client
 from .._exit_codes import ExitCode, describe_error, fail, get_exit_code
 from .._key_arguments import ManyKeys, OneKey
 from .._key_output import format_reference, make_reference_record
 from .._options import ViewOptions, read_fields, spread_options
 from .._progress import ignore_progress, show_progress
-from .._runner import run_with_client
-from .._stdout import print_json, print_line
-from .._text import format_key_count, to_one_line
+from .._stdout import format_key_count, print_json, print_line, to_one_line
 
 _CONCURRENCY = 16  # the client's own default for requests in flight
 _ERRORS_OF_ONE_KEY = (BadRequestError, ConflictError, InvalidRequestError, NotFoundError)

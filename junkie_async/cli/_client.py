@@ -1,0 +1,108 @@
+"""The client of a command: its settings, and what Ctrl-C, SIGTERM and errors do to its run."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import stat
+import sys
+from collections.abc import Callable, Coroutine, Generator
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import attrs
+import typer
+
+from .. import JunkieClient
+from ._exit_codes import ExitCode, exit_on_error, fail
+from ._stdout import discard_stdout
+
+T = TypeVar("T")
+
+
+@attrs.frozen(kw_only=True)
+class Settings:
+    """The options before the command's name."""
+
+    api_key_file: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="PATH", help="File whose first line is the API key.  [default: $JUNKIE_API_KEY]"
+        ),
+    ] = None
+    base_url: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            help="Address of the service.  [default: $JUNKIE_BASE_URL, or the public service]",
+        ),
+    ] = None
+
+    def connect(self, **options: Any) -> JunkieClient:
+        """Make a client, with further arguments of `JunkieClient`."""
+        if self.api_key_file is None and not os.environ.get("JUNKIE_API_KEY"):
+            fail("no API key: set $JUNKIE_API_KEY or pass --api-key-file")
+        api_key = None if self.api_key_file is None else _read_api_key(self.api_key_file)
+        return JunkieClient(api_key, base_url=self.base_url, **options)
+
+
+def _read_api_key(path: Path) -> str:
+    try:
+        # Editors on Windows begin UTF-8 files with a byte order mark, which "utf-8-sig" drops.
+        with path.open(encoding="utf-8-sig") as file:
+            # Of the open file: another one may be at the path a moment later.
+            mode = os.fstat(file.fileno()).st_mode
+            api_key = file.readline().strip()
+    except OSError as error:
+        fail(f"--api-key-file {path}: {error.strerror or error}")
+    except UnicodeDecodeError:
+        fail(f"--api-key-file {path}: not a UTF-8 text file")
+    if not api_key:
+        fail(f"--api-key-file {path}: the first line is empty")
+    # A pipe, as from `<(pass show junkie)`, has no permissions of its own.
+    if sys.platform != "win32" and stat.S_ISREG(mode) and mode & (stat.S_IRGRP | stat.S_IROTH):
+        typer.echo(f"Warning: other users can read {path}; run `chmod 600 {path}`", err=True)
+    return api_key
+
+
+def get_settings(context: typer.Context) -> Settings:
+    """Return the options before the command's name."""
+    return context.find_object(Settings) or Settings()
+
+
+def run_with_client(
+    context: typer.Context,
+    act: Callable[[JunkieClient], Coroutine[Any, Any, T]],
+    *,
+    describe_stop: Callable[[], str] = lambda: "stopped",
+) -> T:
+    """Run a coroutine function with a client; after a stop, `describe_stop` says what was done."""
+
+    async def connect_and_act() -> T:
+        _cancel_on_sigterm()
+        async with get_settings(context).connect() as junkie:
+            return await act(junkie)
+
+    with exit_on_error(), _exit_on_stop(describe_stop):
+        return asyncio.run(connect_and_act())
+
+
+def _cancel_on_sigterm() -> None:
+    """Make SIGTERM cancel the task as Ctrl-C does, so that files and jobs are closed properly."""
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+    assert task is not None
+    # Windows has no SIGTERM handlers, and threads other than the main one can't set them.
+    with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):
+        loop.add_signal_handler(signal.SIGTERM, task.cancel)
+
+
+@contextlib.contextmanager
+def _exit_on_stop(describe_stop: Callable[[], str]) -> Generator[None]:
+    try:
+        yield
+    except BrokenPipeError:  # the reader has all it wanted, as with `| head`
+        discard_stdout()
+        raise typer.Exit from None
+    # Ctrl-C arrives as KeyboardInterrupt, SIGTERM as the cancelled task that it left behind.
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        fail(describe_stop(), ExitCode.STOPPED)
