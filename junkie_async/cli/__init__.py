@@ -10,6 +10,8 @@ from ._client import Settings
 from ._exit_codes import EXIT_CODES_HELP
 from ._options import spread_options
 from ._stdout import set_encoding
+from .keys.create import jobs
+from .keys.list import folders
 
 __all__ = ["app"]
 
@@ -51,8 +53,5 @@ def _set_options(
 
 
 app.add_typer(keys.app)
-app.command()(keys.folders)
-app.command()(export.export)
-app.command()(keys.jobs)
-app.command()(serve.serve)
-app.command()(demo.demo)
+for _command in (folders, export.export, jobs, serve.serve, demo.demo):
+    app.command()(_command)

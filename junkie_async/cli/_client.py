@@ -6,7 +6,7 @@ import os
 import signal
 import stat
 import sys
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -65,11 +65,6 @@ def _read_api_key(path: Path) -> str:
     return api_key
 
 
-def get_settings(context: typer.Context) -> Settings:
-    """Return the options before the command's name."""
-    return context.find_object(Settings) or Settings()
-
-
 def run_with_client(
     context: typer.Context,
     act: Callable[[JunkieClient], Coroutine[Any, Any, T]],
@@ -77,14 +72,22 @@ def run_with_client(
     describe_stop: Callable[[], str] = lambda: "stopped",
 ) -> T:
     """Run a coroutine function with a client; after a stop, `describe_stop` says what was done."""
+    settings: Settings = context.obj
 
     async def connect_and_act() -> T:
         _cancel_on_sigterm()
-        async with get_settings(context).connect() as junkie:
+        async with settings.connect() as junkie:
             return await act(junkie)
 
-    with exit_on_error(), _exit_on_stop(describe_stop):
-        return asyncio.run(connect_and_act())
+    with exit_on_error():
+        try:
+            return asyncio.run(connect_and_act())
+        except BrokenPipeError:  # the reader has all it wanted, as with `| head`
+            discard_stdout()
+            raise typer.Exit from None
+        # Ctrl-C arrives as KeyboardInterrupt, SIGTERM as the cancelled task that it left behind.
+        except (KeyboardInterrupt, asyncio.CancelledError):
+            fail(describe_stop(), ExitCode.STOPPED)
 
 
 def _cancel_on_sigterm() -> None:
@@ -94,15 +97,3 @@ def _cancel_on_sigterm() -> None:
     # Windows has no SIGTERM handlers, and threads other than the main one can't set them.
     with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):
         loop.add_signal_handler(signal.SIGTERM, task.cancel)
-
-
-@contextlib.contextmanager
-def _exit_on_stop(describe_stop: Callable[[], str]) -> Generator[None]:
-    try:
-        yield
-    except BrokenPipeError:  # the reader has all it wanted, as with `| head`
-        discard_stdout()
-        raise typer.Exit from None
-    # Ctrl-C arrives as KeyboardInterrupt, SIGTERM as the cancelled task that it left behind.
-    except (KeyboardInterrupt, asyncio.CancelledError):
-        fail(describe_stop(), ExitCode.STOPPED)

@@ -45,11 +45,6 @@ def shows_table(view: ViewOptions) -> bool:
     return is_terminal() and not view.json
 
 
-def format_reference(key: int | str, view: ViewOptions) -> str:
-    """Name a key in a sentence, by its ID or its value."""
-    return f"key {key if isinstance(key, int) else _mask_value(key, view)}"
-
-
 def make_reference_record(key: int | str, view: ViewOptions) -> dict[str, Any]:
     """Name a key in a record, by its ID or its value."""
     return {"id": key} if isinstance(key, int) else {"key_value": _mask_value(key, view)}

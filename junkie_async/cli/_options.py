@@ -69,14 +69,11 @@ def _keep_given(**options: Any) -> dict[str, Any]:
 
 def _make_options(fields: type[Any]) -> Iterator[inspect.Parameter]:
     """Make an option of each field of a TypedDict."""
+    keyword = inspect.Parameter.KEYWORD_ONLY
     for name, (kinds, text) in read_fields(fields).items():
         kind, option = _make_option(kinds, text)
-        yield inspect.Parameter(
-            name,
-            inspect.Parameter.KEYWORD_ONLY,
-            default=None,
-            annotation=Annotated[kind | None, option],
-        )
+        annotation = Annotated[kind | None, option]
+        yield inspect.Parameter(name, keyword, default=None, annotation=annotation)
 
 
 def read_fields(fields: type[Any]) -> dict[str, tuple[frozenset[Any], str]]:

@@ -26,7 +26,7 @@ from .. import (
     RetryPolicy,
 )
 from ..export import export_keys, unmark
-from ._client import Settings, get_settings
+from ._client import Settings
 from ._exit_codes import ExitCode, exit_on_error, exit_on_file_error, fail
 from ._progress import ignore_progress, show_progress
 from ._stdout import make_console
@@ -70,7 +70,7 @@ def demo(
     with exit_on_error(), exit_on_file_error(f"--csv {csv}"):
         if live:
             _refuse_with_live(context, "keys", "csv")
-            asyncio.run(_run_live(get_settings(context)))
+            asyncio.run(_run_live(context.obj))
             return
         if not csv.parent.is_dir():
             fail(f"--csv {csv}: there is no directory {csv.parent}")
@@ -266,11 +266,9 @@ async def _run_steps(keys: Keys, steps: Steps, amount: int, path: Path) -> Key |
 
 async def _walk_all(keys: Keys, amount: int, on_progress: OnProgress) -> list[str]:
     values: list[str] = []
-    async for key in keys.list():
-        values.append(key.key_value)
-        # Once a page: a call for each key would take longer than the walk.
-        if len(values) % 100 == 0:
-            on_progress(len(values), amount)
+    async for page in keys.list().pages():
+        values += [key.key_value for key in page.keys]
+        on_progress(len(values), amount)
     return values
 
 

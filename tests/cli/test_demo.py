@@ -11,7 +11,7 @@ from typing import Any
 import attrs
 import pytest
 
-from junkie_async import DeleteReport, Key, KeyPager, Keys
+from junkie_async import DeleteReport, Key, KeyPage, KeyPager, Keys
 from junkie_async.cli.demo import _count_keys, _walk_all
 from junkie_async.emulator import Emulator
 from junkie_async.export import COLUMNS, unmark
@@ -204,14 +204,17 @@ async def test_a_wrong_walk_is_noticed(wrong: str) -> None:
 
 
 class _KeysStub:
-    """Lists keys of these values."""
+    """Lists keys of these values, in one page."""
 
     def __init__(self, values: str) -> None:
         self._values = values
 
-    async def list(self) -> Any:
-        for number, value in enumerate(self._values, 1):
-            yield Key(id=number, key_value=value)
+    def list(self) -> Any:
+        return self
+
+    async def pages(self) -> Any:
+        keys = (Key(id=n, key_value=value) for n, value in enumerate(self._values, 1))
+        yield KeyPage(keys=tuple(keys))
 
 
 def test_an_error_on_the_way_is_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -3,12 +3,10 @@
 import typer
 
 from .. import export
-from . import delete, update
-from .create import create, jobs, provision
-from .get import find, get, verify
-from .list import count, folders, list_keys
+from . import create, delete, get, update
+from . import list as list_and_count
 
-__all__ = ["app", "folders", "jobs"]
+__all__ = ["app"]
 
 app: typer.Typer = typer.Typer(
     name="keys",
@@ -17,17 +15,12 @@ app: typer.Typer = typer.Typer(
     rich_markup_mode=None,
 )
 
-app.command("list")(list_keys)
-app.command()(get)
-app.command()(find)
-app.command()(verify)
-app.command()(count)
-app.command()(create)
-app.command()(provision)
-app.command()(update.update)
-app.command()(update.invalidate)
-app.command()(update.revalidate)
-app.command("reset-hwid")(update.reset_hwid)
-app.command()(delete.delete)
-app.command()(delete.purge)
-app.command()(export.export)
+app.command("list")(list_and_count.list_keys)
+for _command in (get.get, get.find, get.verify, list_and_count.count):
+    app.command()(_command)
+for _command in (create.create, create.provision):
+    app.command()(_command)
+for _command in (update.update, update.invalidate, update.revalidate, update.reset_hwid):
+    app.command()(_command)
+for _command in (delete.delete, delete.purge, export.export):
+    app.command()(_command)

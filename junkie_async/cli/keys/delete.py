@@ -48,8 +48,7 @@ def delete(
         _print_dry_run(found, f"; {len(references) - found:,} not found")
         return
     _ask_user(len(references), confirm)
-    report = _delete_keys(context, references)
-    _print_report(report, view)
+    report = _delete_keys(context, references, view)
     if report.missing:
         raise typer.Exit(ExitCode.PARTLY if report.deleted else ExitCode.REFUSED)
 
@@ -78,13 +77,10 @@ def purge(
     # Before the walk: a script without --yes should fail in an instant.
     _require_answer(confirm)
     ids = run_with_client(context, lambda junkie: _collect_ids(junkie, filters))
-    # The job takes the counted IDs, not the filters, so that it deletes no other keys.
     if ids:
         _ask_user(len(ids), confirm)
-        report = _delete_keys(context, ids)
-    else:
-        report = DeleteReport(requested=0)
-    _print_report(report, view)
+    # The job takes the counted IDs, not the filters, so that it deletes no other keys.
+    _delete_keys(context, ids, view)
 
 
 def _print_dry_run(found: int, not_found: str = "") -> None:
@@ -112,7 +108,9 @@ def _ask_user(keys: int, confirm: ConfirmOptions) -> None:
         fail("stopped; nothing was deleted", ExitCode.STOPPED)
 
 
-def _delete_keys(context: typer.Context, keys: Sequence[int | str]) -> DeleteReport:
+def _delete_keys(
+    context: typer.Context, keys: Sequence[int | str], view: ViewOptions
+) -> DeleteReport:
     job: DeleteJob | None = None
 
     async def run_job(junkie: JunkieClient) -> DeleteReport:
@@ -126,15 +124,13 @@ def _delete_keys(context: typer.Context, keys: Sequence[int | str]) -> DeleteRep
         deleted = job.report.deleted if job else 0
         return f"stopped: {deleted:,} of {format_key_count(len(keys))} deleted"
 
-    return run_with_client(context, run_job, describe_stop=describe_stop)
-
-
-def _print_report(report: DeleteReport, view: ViewOptions) -> None:
+    report = run_with_client(context, run_job, describe_stop=describe_stop)
+    missing = f"; {report.missing:,} not found" if report.missing else ""
     if view.json:
         print_json(report)
-        return
-    missing = f"; {report.missing:,} not found" if report.missing else ""
-    print_line(f"{format_key_count(report.deleted)} deleted{missing}")
+    else:
+        print_line(f"{format_key_count(report.deleted)} deleted{missing}")
+    return report
 
 
 async def _collect_ids(junkie: JunkieClient, filters: Filters) -> "array[int]":

@@ -24,7 +24,7 @@ from ... import (
 from .._client import run_with_client
 from .._exit_codes import ExitCode, describe_error, fail, get_exit_code
 from .._key_arguments import ManyKeys, OneKey
-from .._key_output import format_reference, make_reference_record
+from .._key_output import make_reference_record
 from .._options import ViewOptions, read_fields, spread_options
 from .._progress import ignore_progress, show_progress
 from .._stdout import format_key_count, print_json, print_line, to_one_line
@@ -162,19 +162,19 @@ class _ActionRun:
             on_progress(self.done + self.failed, len(self._keys))
 
     def _report_result(self, key: int | str, result: ActionResult) -> None:
-        if not result.success:
+        if result.success:
+            self.done += 1
+            self._print_record(key, attrs.asdict(result))
+        else:
             reason = result.message or "refused by the service without a reason"
             self._report_failure(key, reason, ExitCode.REFUSED)
-            return
-        self.done += 1
-        self._print_record(key, attrs.asdict(result))
 
     def _report_failure(self, key: int | str, reason: str, exit_code: int) -> None:
         self.failed += 1
         # The first failure is the cause; the later ones may follow from it.
         self.exit_code = self.exit_code or exit_code
-        name = format_reference(key, self._view)
-        typer.echo(f"Error: {name}: {to_one_line(reason)}", err=True)
+        [name] = make_reference_record(key, self._view).values()
+        typer.echo(f"Error: key {name}: {to_one_line(reason)}", err=True)
         self._print_record(key, {"success": False, "message": reason})
 
     def _print_record(self, key: int | str, outcome: dict[str, Any]) -> None:
