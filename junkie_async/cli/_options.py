@@ -72,8 +72,9 @@ def _make_options(fields: type[Any]) -> Iterator[inspect.Parameter]:
     keyword = inspect.Parameter.KEYWORD_ONLY
     for name, (kinds, text) in read_fields(fields).items():
         kind, option = _make_option(kinds, text)
-        annotation = Annotated[kind | None, option]
-        yield inspect.Parameter(name, keyword, default=None, annotation=annotation)
+        yield inspect.Parameter(
+            name, keyword, default=None, annotation=Annotated[kind | None, option]
+        )
 
 
 def read_fields(fields: type[Any]) -> dict[str, tuple[frozenset[Any], str]]:
