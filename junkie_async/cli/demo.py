@@ -149,7 +149,7 @@ class Steps:
     def __init__(
         self, calls: Counter[str], count_held: Callable[[], Awaitable[int]] | None = None
     ) -> None:
-        self.expected_calls = 0
+        self.expected_calls: int = 0
         self.problems: list[str] = []
         self._calls = calls
         self._count_held = count_held
