@@ -171,7 +171,6 @@ def as_written(name: str, value: Any) -> Any:
     return {"integer": int, "boolean": bool, "string": str}[schema["type"]](value)
 
 
-@pytest.mark.slow
 @given(bodies(mixed_rows))
 def test_mends_what_is_clear(page: tuple[list[dict[str, Any]], bytes]) -> None:
     """Strictly or leniently read, rows with an ID and a value give keys, and all dates are UTC."""
@@ -198,7 +197,6 @@ def test_mends_what_is_clear(page: tuple[list[dict[str, Any]], bytes]) -> None:
         ]
 
 
-@pytest.mark.slow
 @given(bodies(valid_rows))
 @example(([], page_of({"id": 1, "key_value": "v", "created_at": "2024-05-17t12:00:00z"})))
 @example(([], page_of({"id": 1, "key_value": "v", "created_at": "2024-05-17T12:00:00.1234567Z"})))
@@ -394,7 +392,6 @@ def assert_clean(error: InvalidResponseError) -> None:
     assert (error.__cause__, error.__context__) == (None, None)
 
 
-@pytest.mark.slow
 @given(
     good=st.lists(mixed_rows, max_size=4),
     name=st.sampled_from(sorted(KEY["properties"])),
@@ -592,9 +589,8 @@ answers = st.fixed_dictionaries(
 )
 
 
-@pytest.mark.slow
 @given(answers | jsons)
-@settings(max_examples=100)
+@settings(max_examples=200)
 def test_arbitrary_json(document: Any) -> None:
     """Any JSON gives a value or our error, and an error message or none."""
     body = dump(document)
@@ -603,7 +599,6 @@ def test_arbitrary_json(document: Any) -> None:
     assert isinstance(codec.read_error_message(body), str)
 
 
-@pytest.mark.slow
 @given(
     st.binary(max_size=60)
     | st.builds(

@@ -21,7 +21,7 @@ import aiohttp
 import attrs
 import pytest
 from aioresponses import CallbackResult, aioresponses
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from openapi_core import OpenAPI
 from openapi_core.exceptions import OpenAPIError
@@ -71,9 +71,6 @@ def strict_contract() -> OpenAPI:
                 media["schema"]["additionalProperties"] = False
     return OpenAPI.from_dict(contract)
 
-
-# Each example opens a client: test_fields.py has the many, these show that they reach the wire.
-few_examples = settings(max_examples=30)
 
 VALIDATOR = strict_contract()
 QUERY = {one["name"] for one in CONTRACT["paths"]["/keys"]["get"]["parameters"]}
@@ -474,7 +471,6 @@ def test_strategies_are_complete() -> None:
 
 
 @given(some(CREATE), st.integers(1, SAFE))
-@few_examples
 async def test_create_fields(pairs: dict[str, tuple[Any, Any]], provider_id: int) -> None:
     """Every field of a create is sent in the contract's form, null is null, and UNSET is absent."""
     arguments, body = given_and_sent(pairs)
@@ -484,7 +480,6 @@ async def test_create_fields(pairs: dict[str, tuple[Any, Any]], provider_id: int
 
 
 @given(some(BATCH), st.integers(1, SAFE), st.integers(1, 100))
-@few_examples
 async def test_batch_fields(
     pairs: dict[str, tuple[Any, Any]], provider_id: int, amount: int
 ) -> None:
@@ -499,7 +494,6 @@ async def test_batch_fields(
 
 
 @given(some(UPDATE))
-@few_examples
 async def test_update_fields(pairs: dict[str, tuple[Any, Any]]) -> None:
     """Every field of an update is sent likewise; an update of nothing is refused."""
     arguments, body = given_and_sent(pairs)
@@ -513,7 +507,6 @@ async def test_update_fields(pairs: dict[str, tuple[Any, Any]]) -> None:
 
 
 @given(some(FILTERS), st.integers(1, 10**6), st.integers(1, 100))
-@few_examples
 async def test_filters(pairs: dict[str, tuple[Any, Any]], number: int, limit: int) -> None:
     """Every filter is in the query, quoted so that it comes back; None and UNSET narrow nothing."""
     arguments, query = given_and_sent(pairs)
@@ -537,7 +530,6 @@ key_values = st.text(
 
 
 @given(st.lists(st.integers(1, SAFE) | key_values | st.from_regex(r"\A[0-9]{1,9}\Z"), min_size=1))
-@few_examples
 async def test_deletes_keep_numbers_and_strings_apart(refs: list[int | str]) -> None:
     """In a bulk-delete a number is an ID and a string a key value, digits or not."""
     async with service({"deleted": len(refs)}, {"deleted": 0}) as (keys, network):
@@ -562,7 +554,6 @@ BY_PATH: dict[str, tuple[Callable[[Keys, Any], Any], Any]] = {
 
 
 @given(st.sampled_from(sorted(BY_PATH)), st.integers(1, SAFE) | key_values)
-@few_examples
 async def test_references(name: str, key: int | str) -> None:
     """An ID and a plain key value go into the path, as one segment that means the same."""
     use, answer = BY_PATH[name]
