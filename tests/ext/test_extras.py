@@ -16,13 +16,29 @@ import junkie_async.pytest_plugin
 OPTIONAL = ("discord", "fastapi", "opentelemetry", "structlog", "jsonschema_rs", "typer", "rich")
 
 
+class Missing:
+    """Fails to find a library as Python does when it is not installed.
+
+    None in `sys.modules` is another error for ``from library.part import name``: "not a package".
+    """
+
+    def __init__(self, library: str) -> None:
+        self.library = library
+
+    def find_spec(self, name: str, *_: object) -> None:
+        """Raise for the library; leave other modules to the next finder."""
+        if name == self.library:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+
 @pytest.fixture
 def without(monkeypatch: pytest.MonkeyPatch, library: str, module: str) -> str:
-    """Block a library, and forget the module that imports it; both come back after the test."""
+    """Remove a library, and forget the module that imports it; both come back after the test."""
     name = f"junkie_async.{module}"
-    for loaded in [one for one in sys.modules if one == name or one.startswith(f"{name}.")]:
-        monkeypatch.delitem(sys.modules, loaded)
-    monkeypatch.setitem(sys.modules, library, None)
+    for loaded in list(sys.modules):
+        if f"{loaded}.".startswith((f"{name}.", f"{library}.")):
+            monkeypatch.delitem(sys.modules, loaded)
+    monkeypatch.setattr(sys, "meta_path", [Missing(library), *sys.meta_path])
     return name
 
 
