@@ -1,7 +1,7 @@
 """Async SDK for the Junkie key system: create, list, change and delete licence keys.
 
 async with JunkieClient() as junkie:
-    key = await junkie.keys.create(provider_id=8969, validity_minutes=60)
+    key = await junkie.keys.create(provider_id=42, validity_minutes=60)
 """
 
 from ._client import JunkieClient

@@ -239,7 +239,7 @@ async def _run_steps(keys: Keys, steps: Steps, amount: int, path: Path) -> Key |
     # A page or a batch has 100 keys, a bulk delete 1,000.
     hundreds, rest = -(-amount // 100), amount - expired
 
-    job = keys.create_many(amount, provider_id=8969, hwid=_DEVICE, on_progress=on_progress)
+    job = keys.create_many(amount, provider_id=42, hwid=_DEVICE, on_progress=on_progress)
     report = await run("create_many", job, amount, held=amount, createKeyBatch=hundreds)
     values, first = report.keys, report.keys[:few]
     await run("list", _walk_all(keys, amount, on_progress), values, listKeys=hundreds)

@@ -45,7 +45,7 @@ STEPS = [
         r"(?s)status\tactive\nid\t{id}\n.*key_name\tfirst\n.*",
         r"key_name +first",
     ),
-    Step("keys find {value}", r"(?s).*key_name\tfirst\n.*", r"provider_id +8969"),
+    Step("keys find {value}", r"(?s).*key_name\tfirst\n.*", r"provider_id +42"),
     Step("keys find nothing", r"", r"Error: no key has this value", 1),
     Step("keys verify {value} --hwid PC", r"valid\n", r"^valid"),
     Step("keys update --id {id} --key-name vip --hwids PC", r"1 key updated\n", r"1 key updated"),
@@ -67,7 +67,7 @@ STEPS = [
     ),
     Step("keys count --by-status", r"active\t251\n(\w+\t0\n){3}", r"active +251"),
     Step("keys list", r"(\d+\t[^\t\n]+\tactive\t[^\n]*\n){251}", r"100 of 251 keys shown"),
-    Step("keys list --limit 1 --json --provider-id 8969", r'\{.*"key_name":"vip".*\}\n', r'"vip"'),
+    Step("keys list --limit 1 --json --provider-id 42", r'\{.*"key_name":"vip".*\}\n', r'"vip"'),
     Step("keys export out.csv", r"", r"251 keys written to out\.csv"),
     Step("export out.jsonl --provider-id 7", r"", r"250 keys written to out\.jsonl"),
     Step("folders", r"\d+\tVIP\t[\d-]{10}\n", r"(?m)^ *\d+ +VIP "),
@@ -102,7 +102,7 @@ def walk(
     asyncio.run(add_folder(folder / "service.db"))
     with serving("--port", "0", "--db", "service.db", cwd=folder) as server:
         env = {"JUNKIE_BASE_URL": server.url, "JUNKIE_API_KEY": "any"}
-        made = do("keys", "create", "--provider-id=8969", "--key-name=first", cwd=folder, env=env)
+        made = do("keys", "create", "--provider-id=42", "--key-name=first", cwd=folder, env=env)
         assert made.code == 0
         found = re.search(r"1 key created, with the ID (\d+)", made.out + made.err)
         assert found is not None

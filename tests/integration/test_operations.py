@@ -27,8 +27,8 @@ async def test_create_and_get(junkie: JunkieClient) -> None:
     """A created key has the given fields, and can be fetched by ID, by value and by `Key`."""
     before = datetime.now(UTC)
     key = await junkie.keys.create(
-        provider_id=8969,
-        service_id=20542,
+        provider_id=42,
+        service_id=7,
         folder_id=3,
         key_name="for a friend",
         validity_minutes=timedelta(hours=1),
@@ -40,7 +40,7 @@ async def test_create_and_get(junkie: JunkieClient) -> None:
         no_hwid=False,
         hwid_limit=2,
     )
-    assert (key.provider_id, key.service_id, key.folder_id) == (8969, 20542, 3)
+    assert (key.provider_id, key.service_id, key.folder_id) == (42, 7, 3)
     assert (key.key_name, key.validity_minutes, key.hwid_limit) == ("for a friend", 60, 2)
     assert (key.discord_id, key.is_premium, key.one_time_use) == (str(USER), True, True)
     assert key.keys_hwid == ("first", "second")

@@ -19,8 +19,8 @@ MOMENT = datetime(2030, 1, 2, 3, 4, 5, 678901, tzinfo=timezone(timedelta(hours=5
 HEADERS = {"Authorization": "Bearer a-key"}
 
 NEW: dict[str, Any] = {
-    "provider_id": 8969,
-    "service_id": 20542,
+    "provider_id": 42,
+    "service_id": 7,
     "folder_id": 1,
     "key_name": "ä" * 255,
     "validity_minutes": timedelta(days=1),
@@ -33,7 +33,7 @@ NEW: dict[str, Any] = {
     "hwid_limit": 100,
 }
 NULLS: dict[str, Any] = {
-    "provider_id": 8969,
+    "provider_id": 42,
     "service_id": None,
     "folder_id": None,
     "key_name": None,
@@ -60,8 +60,8 @@ FILTERS: dict[str, Any] = {
     "discord_id": 123456789012345678,
     "key": "JNK &=+#ä/?%",
     "hwid": "{A}",
-    "service_id": 20542,
-    "provider_id": 8969,
+    "service_id": 7,
+    "provider_id": 42,
     "folder_id": 7,
     "expires_before": MOMENT,
     "expires_after": datetime(1999, 12, 31, tzinfo=UTC),
@@ -168,7 +168,7 @@ class TestOperations:
 
     async def test_create_many(self, client: JunkieClient) -> None:
         """A job of one key, the number that the example has."""
-        report = await client.keys.create_many(1, provider_id=8969)
+        report = await client.keys.create_many(1, provider_id=42)
         assert report.keys == (EXAMPLE,)
 
     async def test_update_with_every_field(

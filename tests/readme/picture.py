@@ -26,7 +26,7 @@ from junkie_async.emulator import Faults
 from junkie_async.pytest_plugin import running_emulator
 
 PATH = Path(__file__).parents[2] / ".readme" / "provision.svg"
-COMMAND = "junkie keys provision 40000 --provider-id 8969 --ledger launch.db --out keys.txt"
+COMMAND = "junkie keys provision 40000 --provider-id 42 --ledger launch.db --out keys.txt"
 _WIDTH, _HEIGHT = 86, 4
 _PROGRESS = "26,"  # thousands of keys, at the first of the two screens
 

@@ -119,7 +119,7 @@ def test_safe_repr_masks_short_key_values(short: str) -> None:
 @pytest.mark.parametrize(
     ("value", "shown"),
     [
-        *(("ACTIVE", "'ACTIVE'"), ("8969", "'8969'"), (" 12", "' 12'"), ("-1.5", "'-1.5'")),
+        *(("ACTIVE", "'ACTIVE'"), ("42", "'42'"), (" 12", "' 12'"), ("-1.5", "'-1.5'")),
         *(("", "''"), (".", "'.'"), (Markup("true"), "'true'"), (True, "True"), (None, "None")),
         *((5, "5"), (Index(5), "5"), (HUGE, "an integer of 16610 bits"), (1.5, "1.5")),
         *((b"abc", "a bytes of 3"), ([HUGE], "a list of 1"), (object(), "a object")),
