@@ -9,6 +9,7 @@ and a field that the service leaves out must not make a whole page unreadable.
 # the classes appear as `junkie_async.…`, where strings could not be resolved.
 
 import enum
+from collections.abc import Callable, Sized
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Final, Literal, TypeAlias
 
@@ -53,12 +54,8 @@ class KeyStatus(enum.StrEnum):
     """Revoked."""
 
 
-def _mask_keys(values: tuple[str, ...]) -> str:
-    return f"<{len(values)} keys>"
-
-
-def _mask_settings(settings: dict[str, Any]) -> str:
-    return f"<{len(settings)} settings>"
+def _count_only(noun: str) -> Callable[[Sized], str]:
+    return lambda value: f"<{len(value)} {noun}>"
 
 
 @attrs.frozen(kw_only=True)
@@ -247,9 +244,11 @@ class KeyBatch:
         config: The settings that the service states.
     """
 
-    keys: tuple[str, ...] = attrs.field(repr=_mask_keys)
+    keys: tuple[str, ...] = attrs.field(repr=_count_only("keys"))
     count: int
-    config: dict[str, Any] = attrs.field(factory=dict[str, Any], hash=False, repr=_mask_settings)
+    config: dict[str, Any] = attrs.field(
+        factory=dict[str, Any], hash=False, repr=_count_only("settings")
+    )
 
 
 @attrs.frozen(kw_only=True)
@@ -275,7 +274,7 @@ class ActionResult:
     """
 
     success: bool = True
-    message: str = attrs.field(default="", repr=lambda text: f"<{len(text)} characters>")
+    message: str = attrs.field(default="", repr=_count_only("characters"))
 
 
 @attrs.frozen(kw_only=True)
@@ -301,7 +300,7 @@ class CreateReport:
     """
 
     requested: int
-    keys: tuple[str, ...] = attrs.field(repr=_mask_keys)
+    keys: tuple[str, ...] = attrs.field(repr=_count_only("keys"))
     failed: int = 0
     unknown: int = 0
 

@@ -142,11 +142,7 @@ def check_reference(name: str, value: Any) -> int | str:
 
 
 def key_value_or_none(name: str, value: Any) -> str | None:
-    """Return a string that can be a key value, and None for one that can't.
-
-    Raises:
-        InvalidRequestError: It is not a string.
-    """
+    """Return a string that can be a key value, None for one that can't; refuse all else."""
     if not isinstance(value, str):
         raise InvalidRequestError(name, safe_repr(value), "a string")
     try:

@@ -64,12 +64,7 @@ class Verdict:
 
 
 def evaluate(key: Key | None, claims: Mapping[str, Any]) -> Verdict:
-    """Decide whether a key may be used now.
-
-    Args:
-        key: The key, or None if there is none.
-        claims: The validated `Claims` about its holder.
-    """
+    """Decide whether a key may be used now, by the validated `Claims` about its holder."""
     if key is None:
         return Verdict(reason=VerdictReason.NOT_FOUND)
     return Verdict(reason=next(_find_reasons(key, claims), None), key=key)

@@ -9,24 +9,16 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 import attrs
 import msgspec
 
+import junkie_async._models as models
+
 from .._errors import InvalidResponseError, Outcome
-from .._models import (
-    ActionResult,
-    BulkDeleteResult,
-    Key,
-    KeyBatch,
-    KeyDetailed,
-    KeyFolder,
-    KeyPage,
-    Pagination,
-    UpdateResult,
-)
-from .lenient import ValueRow, is_list, is_object, json_type, structure, to_utc, wrong_shape
+from .._models import Key, KeyDetailed
+from .lenient import KeyValueRow, is_list, is_object, json_type, structure, to_utc, wrong_shape
 
 T = TypeVar("T")
 KeyT = TypeVar("KeyT", bound=Key)
@@ -65,12 +57,12 @@ class _DetailedKeyBody:
 
 @attrs.frozen
 class _FoldersBody:
-    folders: list[KeyFolder]
+    folders: list[models.KeyFolder]
 
 
 @attrs.frozen
 class _BatchBody:
-    keys: tuple[str | ValueRow, ...]
+    keys: tuple[str, ...]
     count: int | None = None
     config: dict[str, Any] | None = None
 
@@ -79,6 +71,9 @@ class _BatchBody:
 class _BulkDeleteBody:
     deleted: int
     requested: int | None = None
+
+
+ListT = TypeVar("ListT", _PageBody, _BatchBody)
 
 
 # --- writing --------------------------------------------------------------------------------------
@@ -102,8 +97,7 @@ def encode_lines(keys: Sequence[Key]) -> bytes:
 def all_in_utc(keys: Sequence[Key]) -> Sequence[Key]:
     """Return keys with all datetimes in UTC; keys that callers made may have others."""
     return [
-        _redemption_in_utc(key) if isinstance(key, KeyDetailed) else key
-        for key in _keys_in_utc(tuple(keys))
+        _in_utc(key) if isinstance(key, KeyDetailed) else key for key in _keys_in_utc(tuple(keys))
     ]
 
 
@@ -115,13 +109,13 @@ def encode_text(value: object) -> str:
 # --- reading --------------------------------------------------------------------------------------
 
 
-def read_page(body: bytes) -> KeyPage:
+def read_page(body: bytes) -> models.KeyPage:
     """Read the response of ``GET /keys``."""
     page = _decode_strict(body, _PageBody) or _structure_page(_decode_document(body))
     stated = page.pagination or _PaginationBody()
-    return KeyPage(
+    return models.KeyPage(
         keys=_keys_in_utc(page.keys),
-        pagination=Pagination(
+        pagination=models.Pagination(
             page=stated.page,
             limit=stated.limit,
             total=stated.total,
@@ -132,47 +126,43 @@ def read_page(body: bytes) -> KeyPage:
 
 def read_key(body: bytes) -> Key:
     """Read the response of ``POST /keys``."""
-    return _keys_in_utc((_read_as(body, _KeyBody).key,))[0]
+    (key,) = _keys_in_utc((_read_as(body, _KeyBody).key,))
+    return key
 
 
 def read_detailed(body: bytes) -> KeyDetailed:
     """Read the response of ``GET /keys/{keyId}``."""
-    return _redemption_in_utc(_keys_in_utc((_read_as(body, _DetailedKeyBody).key,))[0])
+    (key,) = _keys_in_utc((_read_as(body, _DetailedKeyBody).key,))
+    return attrs.evolve(key, discord_redemption=_in_utc(key.discord_redemption))
 
 
-def read_folders(body: bytes) -> list[KeyFolder]:
+def read_folders(body: bytes) -> list[models.KeyFolder]:
     """Read the response of ``GET /keys/folders``."""
-    folders = _read_as(body, _FoldersBody).folders
-    return [attrs.evolve(folder, created_at=_utc_or_none(folder.created_at)) for folder in folders]
+    return [_in_utc(folder) for folder in _read_as(body, _FoldersBody).folders]
 
 
-def read_batch(body: bytes) -> KeyBatch:
+def read_batch(body: bytes) -> models.KeyBatch:
     """Read the response of ``POST /keys/batch``: strings, or objects with a ``key_value``."""
     batch = _decode_strict(body, _BatchBody) or _structure_batch(_decode_document(body))
-    # Strings nearly always, and then the tuple is the result as it is.
-    if set(map(type, batch.keys)) == {str}:
-        keys = cast("tuple[str, ...]", batch.keys)
-    else:
-        keys = tuple(row if isinstance(row, str) else row.key_value for row in batch.keys)
-    count = len(keys) if batch.count is None else batch.count
-    return KeyBatch(keys=keys, count=count, config=batch.config or {})
+    count = len(batch.keys) if batch.count is None else batch.count
+    return models.KeyBatch(keys=batch.keys, count=count, config=batch.config or {})
 
 
-def read_bulk_delete(body: bytes, *, requested: int) -> BulkDeleteResult:
+def read_bulk_delete(body: bytes, *, requested: int) -> models.BulkDeleteResult:
     """Read the response of ``POST /keys/bulk-delete``, to a request of ``requested`` keys."""
     result = _read_as(body, _BulkDeleteBody)
     stated = requested if result.requested is None else result.requested
-    return BulkDeleteResult(deleted=result.deleted, requested=stated)
+    return models.BulkDeleteResult(deleted=result.deleted, requested=stated)
 
 
-def read_update(body: bytes) -> UpdateResult:
+def read_update(body: bytes) -> models.UpdateResult:
     """Read the response of ``PUT /keys/{keyId}``."""
-    return _read_as(body, UpdateResult)
+    return _read_as(body, models.UpdateResult)
 
 
-def read_action(body: bytes) -> ActionResult:
+def read_action(body: bytes) -> models.ActionResult:
     """Read the response of ``POST /keys/{keyId}/reset-hwid``."""
-    return _read_as(body, ActionResult)
+    return _read_as(body, models.ActionResult)
 
 
 def read_error_message(body: bytes) -> str:
@@ -209,34 +199,25 @@ def _keys_in_utc(keys: tuple[KeyT, ...]) -> tuple[KeyT, ...]:
             or ((at := key.expires_at) is not None and at.tzinfo is not utc)
             or ((at := key.used_at) is not None and at.tzinfo is not utc)
         ):
-            return tuple(map(_key_in_utc, keys))
+            return tuple(map(_in_utc, keys))
         if hwids := key.hwids:
             for hwid in hwids:
                 if (at := hwid.bound_at) is not None and at.tzinfo is not utc:
-                    return tuple(map(_key_in_utc, keys))
+                    return tuple(map(_in_utc, keys))
     return keys
 
 
-def _key_in_utc(key: KeyT) -> KeyT:
-    return attrs.evolve(
-        key,
-        created_at=_utc_or_none(key.created_at),
-        expires_at=_utc_or_none(key.expires_at),
-        used_at=_utc_or_none(key.used_at),
-        hwids=tuple(attrs.evolve(hwid, bound_at=_utc_or_none(hwid.bound_at)) for hwid in key.hwids),
-    )
-
-
-def _redemption_in_utc(key: KeyDetailed) -> KeyDetailed:
-    redemption = key.discord_redemption
-    if redemption is None or redemption.redeemed_at is None:
-        return key
-    moment = to_utc(redemption.redeemed_at)
-    return attrs.evolve(key, discord_redemption=attrs.evolve(redemption, redeemed_at=moment))
-
-
-def _utc_or_none(moment: datetime | None) -> datetime | None:
-    return moment and to_utc(moment)
+def _in_utc(value: Any) -> Any:
+    """Copy a model with all datetimes in UTC, those of models inside of it too."""
+    kind: Any = value.__class__
+    if isinstance(value, datetime):
+        return to_utc(value)
+    if kind is tuple:
+        return tuple(map(_in_utc, value))
+    if not attrs.has(kind):
+        return value
+    names = [field.name for field in attrs.fields(kind)]
+    return attrs.evolve(value, **{name: _in_utc(getattr(value, name)) for name in names})
 
 
 # --- strict, then lenient -------------------------------------------------------------------------
@@ -270,28 +251,25 @@ def _structure_page(document: Any) -> _PageBody:
         rows = []
     if not is_list(rows):
         raise wrong_shape(f"keys must be a list, got {json_type(rows)}", "keys")
-    keys = _structure_rows(rows, Key)
-    stated = document.get("pagination")
-    if stated is None:
-        return _PageBody(keys=keys)
-    pagination = _structure_rest(keys, stated, _PaginationBody, "pagination")
-    return _PageBody(keys=keys, pagination=pagination)
+    return _structure_list(document, rows, Key, _PageBody)
 
 
 def _structure_batch(document: Any) -> _BatchBody:
     rows = document.get("keys") if is_object(document) else None
     if not is_list(rows):
         raise wrong_shape(f"keys must be a list of key values, got {json_type(rows)}", "keys")
-    keys = _structure_rows(rows, str | ValueRow)
-    return attrs.evolve(_structure_rest(keys, {**document, "keys": []}, _BatchBody), keys=keys)
+    return _structure_list(document, rows, KeyValueRow, _BatchBody)
 
 
-def _structure_rest(rows: tuple[Any, ...], document: Any, shape: type[T], path: str = "") -> T:
-    """Read what comes beside the rows; its error carries them."""
+def _structure_list(
+    document: dict[str, Any], rows: list[Any], row_shape: type[Any], shape: type[ListT]
+) -> ListT:
+    """Read the rows, then what comes beside them; its error carries the rows."""
+    keys = _structure_rows(rows, row_shape)
     try:
-        return structure(document, shape, path)
+        return attrs.evolve(structure({**document, "keys": []}, shape), keys=keys)
     except InvalidResponseError as error:
-        error.rows = rows
+        error.rows = keys
         raise
 
 

@@ -1,8 +1,9 @@
-"""Request fields: each is declared once, with its type, its check, its help and its secrecy.
+"""Request fields: each is declared once, with its type, its check and its help.
 
 The TypedDicts are what callers write (``create(provider_id=1, is_premium=True)``) and what type
-checkers and editors read. The same annotations carry a `Field`, by which `validate_fields` checks
-the values and the command line makes its options. The limits are those of the contract.
+checkers and editors read. The same annotations carry the check, which takes the field's name and
+value and returns the value ready for JSON, and the command line's help. Where the type allows None,
+it is sent as null. The limits are those of the contract.
 """
 
 # Not `from __future__ import annotations`: users read the annotations of the public TypedDicts,
@@ -13,9 +14,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from itertools import islice
-from typing import Annotated, Any, Literal, TypeAlias, TypedDict, get_type_hints
-
-import attrs
+from typing import Annotated, Any, Literal, TypeAlias, TypedDict, get_args, get_type_hints
 
 from .._errors import InvalidRequestError
 from .._models import UNSET, KeyStatus, Unset
@@ -38,24 +37,6 @@ MAX_TEXT = 255
 """Characters of a key's name, and of a device's identifier."""
 
 _DISCORD_ID = re.compile(r"[0-9]{17,19}")
-
-
-@attrs.frozen
-class Field:
-    """How one request field is checked and described.
-
-    Attributes:
-        check: Takes the field's name and value; returns the value ready for JSON, or raises
-            `InvalidRequestError`.
-        help: One line for the command line.
-        nullable: Whether None is sent as null. If not, None goes to the check, which refuses it.
-        secret: Whether the value must not appear in logs and errors.
-    """
-
-    check: Callable[[str, Any], Any]
-    help: str = attrs.field(kw_only=True)
-    nullable: bool = attrs.field(default=False, kw_only=True)
-    secret: bool = attrs.field(default=False, kw_only=True)
 
 
 # --- checks ---------------------------------------------------------------------------------------
@@ -127,82 +108,61 @@ _text_or_empty = functools.partial(check_text, longest=MAX_TEXT, empty=True)
 class _SharedFields(TypedDict, total=False):
     """Fields of new and of existing keys."""
 
-    folder_id: Annotated[
-        int | Unset | None, Field(_positive_id, nullable=True, help="Folder to file the key in.")
-    ]
+    folder_id: Annotated[int | Unset | None, _positive_id, "Folder to file the key in."]
     """Folder to file the key in: its ID, 1 or more. None for no folder."""
 
-    key_name: Annotated[
-        str | Unset | None,
-        Field(_text_or_empty, nullable=True, help=f"Note of up to {MAX_TEXT} characters."),
-    ]
+    key_name: Annotated[str | Unset | None, _text_or_empty, "Note of up to 255 characters."]
     """Note of up to 255 characters, or None."""
 
     validity_minutes: Annotated[
-        int | timedelta | Unset | None,
-        Field(_check_minutes, nullable=True, help="Whole minutes until the key expires."),
+        int | timedelta | Unset | None, _check_minutes, "Whole minutes until the key expires."
     ]
     """Whole minutes until the key expires, 0 or more; or a `timedelta` of them; or None."""
 
     discord_id: Annotated[
-        int | str | Unset | None,
-        Field(_check_discord_id, nullable=True, help="Owner's Discord ID, 17 to 19 digits."),
+        int | str | Unset | None, _check_discord_id, "Owner's Discord ID, 17 to 19 digits."
     ]
     """Owner's Discord ID, 17 to 19 digits, as int or str; or None."""
 
-    is_premium: Annotated[bool | Unset, Field(check_boolean, help="Make the key premium.")]
+    is_premium: Annotated[bool | Unset, check_boolean, "Make the key premium."]
     """Whether the key is premium."""
 
-    one_time_use: Annotated[bool | Unset, Field(check_boolean, help="Allow a single use.")]
+    one_time_use: Annotated[bool | Unset, check_boolean, "Allow a single use."]
     """Whether the key is spent by its first use."""
 
     expiry_on_first_use: Annotated[
-        bool | Unset, Field(check_boolean, help="Start the validity at the first use.")
+        bool | Unset, check_boolean, "Start the validity at the first use."
     ]
     """Whether the validity starts at the first use instead of the creation."""
 
-    no_hwid: Annotated[bool | Unset, Field(check_boolean, help="Never bind the key to a device.")]
+    no_hwid: Annotated[bool | Unset, check_boolean, "Never bind the key to a device."]
     """Whether the key is never bound to a device."""
 
-    hwid_limit: Annotated[
-        int | Unset | None,
-        Field(_up_to_100, nullable=True, help="Devices that may be bound, 0 to 100."),
-    ]
+    hwid_limit: Annotated[int | Unset | None, _up_to_100, "Devices that may be bound, 0 to 100."]
     """How many devices may be bound, 0 to 100, or None."""
 
 
 class _NewKeyFields(_SharedFields, total=False):
     """Fields of every new key."""
 
-    hwid: Annotated[
-        str | Unset | None,
-        Field(_text_or_empty, nullable=True, secret=True, help="Device to bind."),
-    ]
+    hwid: Annotated[str | Unset | None, _text_or_empty, "Device to bind."]
     """Device to bind: its identifier, up to 255 characters; or None."""
 
 
 class BatchFields(_NewKeyFields, total=False):
     """Fields of the keys that one batch or job creates, besides their provider."""
 
-    service_id: Annotated[
-        int | Unset | None,
-        Field(_positive_id, nullable=True, help="Service that the keys unlock."),
-    ]
+    service_id: Annotated[int | Unset | None, _positive_id, "Service that the keys unlock."]
     """Service that the keys unlock: its ID, 1 or more; or None."""
 
 
 class CreateFields(_NewKeyFields, total=False):
     """Fields of a single new key, besides its provider: those of `BatchFields`, and ``hwids``."""
 
-    service_id: Annotated[
-        int | Unset | None,
-        Field(check_identifier, nullable=True, help="Service that the key unlocks."),
-    ]
+    service_id: Annotated[int | Unset | None, check_identifier, "Service that the key unlocks."]
     """Service that the key unlocks: its ID; or None."""
 
-    hwids: Annotated[
-        Iterable[str] | Unset, Field(_check_hwids, secret=True, help="Devices to bind.")
-    ]
+    hwids: Annotated[Iterable[str] | Unset, _check_hwids, "Devices to bind."]
     """Devices to bind: their identifiers, up to 255 characters each."""
 
 
@@ -212,18 +172,14 @@ class UpdateFields(_SharedFields, total=False):
     None sends null, which clears the field. A field that is left out stays as it is.
     """
 
-    expires_at: Annotated[
-        datetime | Unset | None,
-        Field(_check_timestamp, nullable=True, help="When the key expires."),
-    ]
+    expires_at: Annotated[datetime | Unset | None, _check_timestamp, "When the key expires."]
     """When the key expires: an aware datetime; or None."""
 
-    is_invalidated: Annotated[bool | Unset, Field(check_boolean, help="Revoke the key.")]
+    is_invalidated: Annotated[bool | Unset, check_boolean, "Revoke the key."]
     """Whether the key is revoked."""
 
     hwids: Annotated[
-        Iterable[str] | Unset,
-        Field(_check_hwids, secret=True, help="Devices to bind, in place of those bound now."),
+        Iterable[str] | Unset, _check_hwids, "Devices to bind, in place of those bound now."
     ]
     """Devices to bind, up to 255 characters each, in place of those bound now; empty for none."""
 
@@ -236,42 +192,38 @@ class Filters(TypedDict, total=False):
     """
 
     # An empty string is refused: as a part of a value, it would match every key.
-    discord_id: Annotated[
-        int | str | Unset | None, Field(_check_discord_filter, help="Owner's Discord ID.")
-    ]
+    discord_id: Annotated[int | str | Unset | None, _check_discord_filter, "Owner's Discord ID."]
     """Owner's Discord ID, exactly, as int or str."""
 
-    key: Annotated[str | Unset | None, Field(check_text, secret=True, help="Part of the value.")]
+    key: Annotated[str | Unset | None, check_text, "Part of the value."]
     """Part of the key value."""
 
-    hwid: Annotated[
-        str | Unset | None,
-        Field(check_text, secret=True, help="Part of a bound device's identifier."),
-    ]
+    hwid: Annotated[str | Unset | None, check_text, "Part of a bound device's identifier."]
     """Part of a bound device's identifier."""
 
-    service_id: Annotated[int | Unset | None, Field(check_identifier, help="Service ID.")]
+    service_id: Annotated[int | Unset | None, check_identifier, "Service ID."]
     """Service ID, exactly."""
 
-    provider_id: Annotated[int | Unset | None, Field(check_identifier, help="Provider ID.")]
+    provider_id: Annotated[int | Unset | None, check_identifier, "Provider ID."]
     """Provider ID, exactly."""
 
-    folder_id: Annotated[int | Unset | None, Field(check_identifier, help="Folder ID.")]
+    folder_id: Annotated[int | Unset | None, check_identifier, "Folder ID."]
     """Folder ID, exactly."""
 
     status: Annotated[
         KeyStatus | Literal["active", "used", "expired", "invalidated"] | Unset | None,
-        Field(_check_status, help="Only keys with this status."),
+        _check_status,
+        "Only keys with this status.",
     ]
     """Status, as a `KeyStatus` or its value."""
 
     expires_before: Annotated[
-        datetime | Unset | None, Field(_check_timestamp, help="Only keys that expire before then.")
+        datetime | Unset | None, _check_timestamp, "Only keys that expire before then."
     ]
     """Only keys that expire before this aware datetime."""
 
     expires_after: Annotated[
-        datetime | Unset | None, Field(_check_timestamp, help="Only keys that expire after then.")
+        datetime | Unset | None, _check_timestamp, "Only keys that expire after then."
     ]
     """Only keys that expire after this aware datetime."""
 
@@ -279,49 +231,40 @@ class Filters(TypedDict, total=False):
 class CreateKeyBody(CreateFields):
     """Body of ``POST /keys``."""
 
-    provider_id: Annotated[int, Field(_positive_id, help="Provider to issue the key under.")]
+    provider_id: Annotated[int, _positive_id]
 
 
 class CreateBatchBody(BatchFields):
     """Body of ``POST /keys/batch``."""
 
-    provider_id: Annotated[int, Field(_positive_id, help="Provider to issue the keys under.")]
-    amount: Annotated[
-        int, Field(functools.partial(check_integer, low=1, high=MAX_BATCH), help="Number of keys.")
-    ]
+    provider_id: Annotated[int, _positive_id]
+    amount: Annotated[int, functools.partial(check_integer, low=1, high=MAX_BATCH)]
 
 
 class Claims(TypedDict, total=False):
     """Arguments of `verify`: what is claimed of a key and its holder. None claims nothing."""
 
-    hwid: Annotated[
-        str | None,
-        Field(
-            functools.partial(check_text, longest=MAX_TEXT),
-            nullable=True,
-            secret=True,
-            help="Device that the key is used on.",
-        ),
-    ]
-    discord_id: Annotated[
-        int | str | None, Field(_check_discord_id, nullable=True, help="Discord ID of the user.")
-    ]
-    service_id: Annotated[
-        int | None, Field(check_identifier, nullable=True, help="Service that the key is used for.")
-    ]
-    premium: Annotated[
-        bool | None, Field(check_boolean, nullable=True, help="Whether the key must be premium.")
-    ]
+    hwid: Annotated[str | None, functools.partial(check_text, longest=MAX_TEXT)]
+    discord_id: Annotated[int | str | None, _check_discord_id]
+    service_id: Annotated[int | None, check_identifier]
+    premium: Annotated[bool | None, check_boolean]
 
 
 # --- validation -----------------------------------------------------------------------------------
 
 
 @functools.cache  # reading the annotations costs more than checking the values
-def declared_fields(declaration: _TypedDictClass) -> dict[str, Field]:
-    """Return the fields that a TypedDict declares, by name."""
-    hints = get_type_hints(declaration, include_extras=True)
-    return {name: hint.__metadata__[0] for name, hint in hints.items()}
+def declared_fields(
+    declaration: _TypedDictClass,
+) -> dict[str, tuple[Callable[[str, Any], Any], bool]]:
+    """Return each field's check, and whether None is sent as null instead of being checked."""
+    fields: dict[str, tuple[Callable[[str, Any], Any], bool]] = {}
+    for name, hint in get_type_hints(declaration, include_extras=True).items():
+        kind, check, *_ = get_args(hint)
+        # A query has no null. For a filter, None says only that a caller may pass it to `list`.
+        nullable = type(None) in get_args(kind) and declaration is not Filters
+        fields[name] = check, nullable
+    return fields
 
 
 def validate_fields(
@@ -329,25 +272,14 @@ def validate_fields(
 ) -> dict[str, Any]:
     """Return the given fields, checked and ready for JSON, without those that are UNSET.
 
-    The result is in the order of the declaration, whatever the order of the arguments.
-
-    Args:
-        declaration: The TypedDict that declares the fields.
-        call: The caller's method, for the TypeError.
-        given: The arguments.
-
-    Raises:
-        InvalidRequestError: A value breaks the contract, or a required field is missing.
-        TypeError: The method has no such argument.
+    The result is in the order of the declaration. A TypeError names the caller's method, `call`.
     """
     declared = declared_fields(declaration)
     if unknown := given.keys() - declared.keys():
         raise TypeError(f"{call}() got an unexpected keyword argument {min(unknown)!r}")
     validated: dict[str, Any] = {}
-    for name, field in declared.items():
+    for name, (check, nullable) in declared.items():
         value = given.get(name, UNSET)
-        if value is UNSET and name not in declaration.__required_keys__:
-            continue
-        is_null = value is None and field.nullable
-        validated[name] = None if is_null else field.check(name, value)
+        if value is not UNSET or name in declaration.__required_keys__:
+            validated[name] = None if value is None and nullable else check(name, value)
     return validated

@@ -22,11 +22,8 @@ if TYPE_CHECKING:  # cattrs takes a third of the package's import time, and few 
 T = TypeVar("T")
 
 
-@attrs.frozen
-class ValueRow:
-    """A key of a batch response, where it comes as an object."""
-
-    key_value: str
+class KeyValueRow:
+    """Stands for a row of a batch response: a key value, or an object that has one."""
 
 
 def is_object(value: Any) -> TypeGuard[dict[str, Any]]:
@@ -50,13 +47,7 @@ def to_utc(moment: datetime) -> datetime:
 def structure(document: Any, shape: type[T], path: str = "") -> T:
     """Read plain data as an attrs class, leniently.
 
-    Args:
-        document: What JSON gave.
-        shape: The class.
-        path: Where the document was found, for the error.
-
-    Raises:
-        InvalidResponseError: A field can't be mended; the error names it.
+    The error for a field that can't be mended names it below `path`.
     """
     try:
         return _make_converter().structure(document, shape)
@@ -126,20 +117,13 @@ def _make_converter() -> cattrs.Converter:
     converter.register_structure_hook(bool, _to_bool)
     converter.register_structure_hook(str, _to_str)
     converter.register_structure_hook(datetime, _to_datetime)
-    converter.register_structure_hook(str | ValueRow, _to_key_value)
-
-    @converter.register_structure_hook_factory(is_sequence)
-    def _list_factory(cls: Any) -> Any:
-        return _make_list_hook(converter, cls)
-
-    @converter.register_structure_hook_factory(attrs.has)
-    def _object_factory(cls: type[Any]) -> Any:
-        return _make_object_hook(converter, cls)
-
+    converter.register_structure_hook(KeyValueRow, _to_key_value)
+    converter.register_structure_hook_factory(is_sequence, _make_list_hook)
+    converter.register_structure_hook_factory(attrs.has, _make_object_hook)
     return converter
 
 
-def _make_list_hook(converter: cattrs.Converter, cls: Any) -> Any:
+def _make_list_hook(cls: Any, converter: cattrs.Converter) -> Any:
     """Read a list as the class; cattrs alone would take a string for a list of letters."""
     from cattrs.cols import homogenous_tuple_structure_factory, list_structure_factory
 
@@ -155,7 +139,7 @@ def _make_list_hook(converter: cattrs.Converter, cls: Any) -> Any:
     return structure_list
 
 
-def _make_object_hook(converter: cattrs.Converter, cls: type[Any]) -> Any:
+def _make_object_hook(cls: type[Any], converter: cattrs.Converter) -> Any:
     """Read an object as the class; null stands for a field's default, as if it were missing."""
     from cattrs.gen import make_dict_structure_fn
 

@@ -12,13 +12,7 @@ import attrs
 
 @attrs.frozen
 class RateLimitState:
-    """The service's rate limit, as a response's headers state it.
-
-    Attributes:
-        remaining: Requests that are left.
-        reset: Seconds until there are more.
-        limit: Requests that a full window allows, or None if that was not stated.
-    """
+    """The service's rate limit, as a response's headers state it, in requests and seconds."""
 
     remaining: float
     reset: float
@@ -35,7 +29,7 @@ def read_retry_after(headers: Mapping[str, str]) -> float | None:
     if re.fullmatch(r"[0-9]+(\.[0-9]+)?", value):
         return float(value)
     moment = _parse_http_date(value)
-    return None if moment is None else _seconds_until(moment, headers)
+    return None if moment is None else _seconds_until(moment.timestamp(), headers)
 
 
 def read_rate_limit(headers: Mapping[str, str]) -> RateLimitState | None:
@@ -48,7 +42,9 @@ def read_rate_limit(headers: Mapping[str, str]) -> RateLimitState | None:
     for prefix in ("RateLimit-", "X-RateLimit-"):
         if (remaining := headers.get(prefix + "Remaining")) is not None:
             reset, limit = headers.get(prefix + "Reset", ""), headers.get(prefix + "Limit", "")
-            seconds = _reset_in_seconds(_first_number(reset), headers)
+            seconds = _first_number(reset)
+            if seconds is not None and seconds >= _LEAST_UNIX_TIME:
+                seconds = _seconds_until(seconds, headers)
             return _make_state(_first_number(remaining), seconds, _first_number(limit))
     if (line := headers.get("RateLimit")) is not None:
         # Draft 07 writes `limit=100, remaining=50, reset=5`, draft 08 and later `"name";r=50;t=5`.
@@ -77,18 +73,9 @@ def _first_number(text: str) -> float | None:
     return float(found[1]) if found else None
 
 
-def _reset_in_seconds(reset: float | None, headers: Mapping[str, str]) -> float | None:
-    if reset is None or reset < _LEAST_UNIX_TIME:
-        return reset
-    return max(0.0, reset - _server_now(headers).timestamp())
-
-
-def _seconds_until(moment: datetime, headers: Mapping[str, str]) -> float:
-    return max(0.0, (moment - _server_now(headers)).total_seconds())
-
-
-def _server_now(headers: Mapping[str, str]) -> datetime:
-    return _parse_http_date(headers.get("Date", "")) or datetime.now(UTC)
+def _seconds_until(unix_time: float, headers: Mapping[str, str]) -> float:
+    now = _parse_http_date(headers.get("Date", "")) or datetime.now(UTC)
+    return max(0.0, unix_time - now.timestamp())
 
 
 def _parse_http_date(value: str) -> datetime | None:

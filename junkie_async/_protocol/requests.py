@@ -13,16 +13,8 @@ from urllib.parse import quote, urlencode
 
 import attrs
 
-from .._models import (
-    ActionResult,
-    BulkDeleteResult,
-    Key,
-    KeyBatch,
-    KeyDetailed,
-    KeyFolder,
-    KeyPage,
-    UpdateResult,
-)
+import junkie_async._models as models
+
 from . import codec as _codec
 
 T_co = TypeVar("T_co", covariant=True)
@@ -34,14 +26,9 @@ KEY = "/keys/{keyId}"
 class Request(Generic[T_co]):
     """One request, ready to be sent.
 
-    Attributes:
-        method: The HTTP method.
-        path: The path template, which is safe to log.
-        target: The quoted path and query, below the base URL.
-        read: Turns the body of a good response into the value.
-        body: The request's JSON, or None.
-        idempotent: Whether it may be sent again after an unknown outcome. If not, it is sent again
-            only if the attempt provably did not reach the service.
+    ``path`` is the template, which is safe to log; ``target`` is the quoted path and query. A
+    request that is not idempotent is not sent again unless the attempt provably did not reach the
+    service.
     """
 
     method: str
@@ -58,31 +45,31 @@ def filter_query(filters: Mapping[str, Any]) -> str:
     return urlencode(filters, quote_via=quote)
 
 
-def list_keys(query: str, page: int, limit: int) -> Request[KeyPage]:
+def list_keys(query: str, page: int, limit: int) -> Request[models.KeyPage]:
     """``GET /keys``, with the filters as `filter_query` writes them: once for all pages."""
     filters = f"{query}&" if query else ""
     target = f"/keys?{filters}page={page}&limit={limit}"
     return Request("GET", "/keys", target, _codec.read_page)
 
 
-def create_key(fields: Mapping[str, Any]) -> Request[Key]:
+def create_key(fields: Mapping[str, Any]) -> Request[models.Key]:
     """``POST /keys``."""
     body = _codec.encode_json(fields)
     return Request("POST", "/keys", "/keys", _codec.read_key, body, idempotent=False)
 
 
-def create_batch(fields: Mapping[str, Any]) -> Request[KeyBatch]:
+def create_batch(fields: Mapping[str, Any]) -> Request[models.KeyBatch]:
     """``POST /keys/batch``."""
     path, body = "/keys/batch", _codec.encode_json(fields)
     return Request("POST", path, path, _codec.read_batch, body, idempotent=False)
 
 
-def get_key(key: str) -> Request[KeyDetailed]:
+def get_key(key: str) -> Request[models.KeyDetailed]:
     """``GET /keys/{keyId}``."""
     return Request("GET", KEY, f"/keys/{key}", _codec.read_detailed)
 
 
-def update_key(key: str, changes: Mapping[str, Any]) -> Request[UpdateResult]:
+def update_key(key: str, changes: Mapping[str, Any]) -> Request[models.UpdateResult]:
     """``PUT /keys/{keyId}``."""
     return Request("PUT", KEY, f"/keys/{key}", _codec.read_update, _codec.encode_json(changes))
 
@@ -92,13 +79,13 @@ def delete_key(key: str) -> Request[None]:
     return Request("DELETE", KEY, f"/keys/{key}", lambda _: None)
 
 
-def reset_hwid(key: str) -> Request[ActionResult]:
+def reset_hwid(key: str) -> Request[models.ActionResult]:
     """``POST /keys/{keyId}/reset-hwid``."""
     path, target = f"{KEY}/reset-hwid", f"/keys/{key}/reset-hwid"
     return Request("POST", path, target, _codec.read_action, idempotent=False)
 
 
-def bulk_delete(keys: Sequence[int | str]) -> Request[BulkDeleteResult]:
+def bulk_delete(keys: Sequence[int | str]) -> Request[models.BulkDeleteResult]:
     """``POST /keys/bulk-delete``: idempotent, since a second call finds no more to delete."""
     path = "/keys/bulk-delete"
     read = functools.partial(_codec.read_bulk_delete, requested=len(keys))
@@ -106,7 +93,7 @@ def bulk_delete(keys: Sequence[int | str]) -> Request[BulkDeleteResult]:
     return Request("POST", path, path, read, body)
 
 
-def list_folders() -> Request[list[KeyFolder]]:
+def list_folders() -> Request[list[models.KeyFolder]]:
     """``GET /keys/folders``."""
     return Request("GET", "/keys/folders", "/keys/folders", _codec.read_folders)
 

@@ -7,19 +7,9 @@ import string
 from collections.abc import Mapping
 from typing import TypeVar
 
-from .._errors import (
-    APIError,
-    AuthenticationError,
-    BadRequestError,
-    ConflictError,
-    InvalidResponseError,
-    JunkieError,
-    NotFoundError,
-    Outcome,
-    PermissionDeniedError,
-    RateLimitError,
-    ServerError,
-)
+import junkie_async._errors as errors
+
+from .._errors import APIError, InvalidResponseError, JunkieError, Outcome
 from . import codec as _codec
 from .decompression import body_too_large, decompress
 from .rate_limit_headers import read_retry_after
@@ -37,16 +27,9 @@ _WORD_BYTES = string.ascii_letters.encode() + string.digits.encode()
 def read_success(
     request: Request[T], status: int, headers: Mapping[str, str], raw: bytes | None
 ) -> T:
-    """Turn a good response into the request's value.
+    """Turn a 2xx into the request's value, or raise `InvalidResponseError`.
 
-    Args:
-        request: The request that was answered.
-        status: The HTTP status, a 2xx.
-        headers: The headers, in a mapping that ignores case.
-        raw: The body as received, or None if it exceeds `MAX_BODY`.
-
-    Raises:
-        InvalidResponseError: The body can't be read.
+    Headers are in a mapping that ignores case. A body that exceeds `MAX_BODY` is None.
     """
     body = b""
     try:
@@ -60,13 +43,7 @@ def read_success(
 
 
 def read_failure(status: int, headers: Mapping[str, str], raw: bytes | None) -> JunkieError | None:
-    """Return the error that a response stands for; None for a 2xx, whatever its body.
-
-    Args:
-        status: The HTTP status.
-        headers: The headers, in a mapping that ignores case.
-        raw: The body as received, or None if it exceeds `MAX_BODY`.
-    """
+    """Return the error that a response stands for; None for a 2xx, whatever its body."""
     if 200 <= status < 300:
         return None
     if status < 400:
@@ -86,18 +63,18 @@ def _decode_body(headers: Mapping[str, str], raw: bytes | None) -> bytes:
 
 
 _ERROR_CLASSES: dict[int, type[APIError]] = {
-    400: BadRequestError,
-    401: AuthenticationError,
-    403: PermissionDeniedError,
-    404: NotFoundError,
-    409: ConflictError,
-    422: BadRequestError,
-    429: RateLimitError,
+    400: errors.BadRequestError,
+    401: errors.AuthenticationError,
+    403: errors.PermissionDeniedError,
+    404: errors.NotFoundError,
+    409: errors.ConflictError,
+    422: errors.BadRequestError,
+    429: errors.RateLimitError,
 }
 
 
 def _make_error(status: int, headers: Mapping[str, str], body: bytes) -> APIError:
-    cls = _ERROR_CLASSES.get(status, ServerError if status >= 500 else APIError)
+    cls = _ERROR_CLASSES.get(status, errors.ServerError if status >= 500 else APIError)
     retry_after = read_retry_after(headers)
     html = _is_html(headers, body)
     # Cloudflare's challenges come with these statuses. A retry would meet the same page.

@@ -81,11 +81,10 @@ def read_fields(fields: type[Any]) -> dict[str, tuple[frozenset[Any], str]]:
     """Return the types that each field of a TypedDict accepts, and its help."""
     declared: dict[str, tuple[frozenset[Any], str]] = {}
     for name, hint in get_type_hints(fields, include_extras=True).items():
-        kind, *metadata = get_args(hint) if get_origin(hint) is Annotated else (hint,)
+        kind, _, *texts = get_args(hint) if get_origin(hint) is Annotated else (hint, None)
         # `int | None` is a `types.UnionType`, and `Optional[int]` a `typing.Union`.
         kinds = get_args(kind) if get_origin(kind) in (Union, types.UnionType) else (kind,)
-        text = next((item.help for item in metadata if hasattr(item, "help")), "")
-        declared[name] = (frozenset(kinds), text)
+        declared[name] = (frozenset(kinds), next(iter(texts), ""))
     return declared
 
 

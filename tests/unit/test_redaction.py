@@ -28,6 +28,9 @@ CALLS = [
     requests.list_keys(f"key={quote(VALUE)}", 1, 100),
     requests.list_keys(f"status=active&hwid={quote(VALUE)}", 1, 100),
     requests.bulk_delete([5, VALUE, "other"]),
+    requests.create_key({"provider_id": 1, "hwid": VALUE}),
+    requests.create_batch({"provider_id": 1, "key_name": VALUE}),
+    requests.update_key("7", {"hwids": ["other", VALUE]}),
 ]
 
 
@@ -39,7 +42,7 @@ def refusal(text: str) -> APIError:
 
 
 @pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("call", CALLS, ids=lambda call: call.path)
+@pytest.mark.parametrize("call", CALLS, ids=lambda call: f"{call.method} {call.path}")
 def test_key_values_are_masked_in_every_form(call: requests.Request[object], form: str) -> None:
     """Message, body and headers lose the value, and keep the words around it."""
     error = refusal(form)
