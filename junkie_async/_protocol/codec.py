@@ -133,7 +133,8 @@ def read_key(body: bytes) -> Key:
 def read_detailed(body: bytes) -> KeyDetailed:
     """Read the response of ``GET /keys/{keyId}``."""
     (key,) = _keys_in_utc((_read_as(body, _DetailedKeyBody).key,))
-    return attrs.evolve(key, discord_redemption=_in_utc(key.discord_redemption))
+    redemption = key.discord_redemption
+    return key if redemption is None else attrs.evolve(key, discord_redemption=_in_utc(redemption))
 
 
 def read_folders(body: bytes) -> list[models.KeyFolder]:
