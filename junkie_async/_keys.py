@@ -12,7 +12,6 @@ from . import _validation as validation
 from ._errors import InvalidRequestError, NotFoundError
 from ._hooks import InFlightCallback
 from ._http.dispatcher import Dispatcher
-from ._http.throttle import Priority
 from ._jobs.create import CreateJob
 from ._jobs.delete import DeleteJob
 from ._jobs.job import OnProgress, check_progress
@@ -92,9 +91,8 @@ class Keys:
         query = wire.filter_query(validate_fields(Filters, "list", given))
 
         def fetch(page: int, limit: int) -> Coroutine[Any, Any, PendingPage]:
-            return self._dispatcher.fetch(
-                wire.list_keys(query, page, limit), priority=Priority.WALK
-            )
+            request = wire.list_keys(query, page, limit)
+            return self._dispatcher.fetch(request, priority="background")
 
         return KeyPager(fetch, page=page, limit=limit, prefetch=prefetch, strict=strict)
 
@@ -256,7 +254,7 @@ class Keys:
 
         async def create(count: int, mark: str | None, on_in_flight: InFlightCallback) -> KeyBatch:
             request = make_request(count, mark)
-            return await self._send(request, priority=Priority.JOB, on_in_flight=on_in_flight)
+            return await self._send(request, priority="background", on_in_flight=on_in_flight)
 
         return CreateJob(
             whole,
@@ -340,7 +338,7 @@ class Keys:
             chunk: Sequence[int | str], on_in_flight: InFlightCallback
         ) -> BulkDeleteResult:
             request = wire.bulk_delete(chunk)
-            return await self._send(request, priority=Priority.JOB, on_in_flight=on_in_flight)
+            return await self._send(request, priority="background", on_in_flight=on_in_flight)
 
         return DeleteJob(
             iterate_ids_after_walk(keys) if isinstance(keys, KeyPager) else keys,

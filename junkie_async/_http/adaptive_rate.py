@@ -92,12 +92,9 @@ class AdaptiveRate:
         self._success_times.append(now)
 
     def record_refusal(self, now: float, pause: float, floor: float) -> None:
-        """Learn from a refusal.
+        """Learn from a refusal that is followed by a pause, which must be above 0 seconds.
 
-        Args:
-            now: When it arrived, in seconds.
-            pause: Seconds for which nothing will be sent now, above 0.
-            floor: Requests a second below which the rate does not fall.
+        The rate does not fall below ``floor`` requests a second.
         """
         ages = tuple(now - moment for moment in self._success_times if moment >= self._window_start)
         window = _Window(self._admitted, max(0.0, now - self._window_start), pause, ages)

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import math
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Generic, NoReturn, TypeVar
+from typing import Generic, Literal, NoReturn, TypeAlias, TypeVar
 
 import attrs
 
@@ -23,40 +24,45 @@ from .._errors import (
     RateLimitError,
     TransportError,
 )
-from .._hooks import Hooks, InFlightCallback
+from .._hooks import (
+    AttemptEvent,
+    Hooks,
+    InFlightCallback,
+    PauseEvent,
+    RetryEvent,
+    notify_hooks,
+)
 from .._protocol import responses
 from .._protocol.rate_limit_headers import read_rate_limit
 from .._protocol.redaction import redact
 from .._protocol.requests import Request
-from .reporting import Reporter
 from .retry import RetryBudget, RetryPolicy
-from .throttle import Priority, RateLimit, Throttle
+from .throttle import RateLimit, Throttle
 from .transport import Response, SendState, Transport
 
 T = TypeVar("T")
 
+Priority: TypeAlias = Literal["interactive", "background"]
+"""Interactive calls have a deadline. Those of walks and jobs wait for a slot without one."""
+
+_log = logging.getLogger("junkie_async")
+# Without a handler, logging's handler of last resort writes warnings to the application's stderr.
+_log.addHandler(logging.NullHandler())
+
 
 @attrs.define(eq=False)
 class _CallState(Generic[T]):
-    """One call and its attempts so far.
-
-    Attributes:
-        request: What to send.
-        deadline: When the call must be over, on the event loop's clock.
-        on_in_flight: Called when an attempt begins, and when it ends and can't have acted.
-        attempts: The number of requests sent.
-        failure: The error of the latest attempt, once one has failed.
-        failed_at: When that was, on the event loop's clock.
-        may_have_acted: Whether an attempt before the latest one may have been carried out.
-    """
+    """One call and its attempts so far. Times are those of the event loop's clock."""
 
     request: Request[T]
     deadline: float
     on_in_flight: InFlightCallback | None
     attempts: int = 0
     failure: JunkieError | None = None
+    """The error of the latest attempt, once one has failed."""
     failed_at: float = 0.0
     may_have_acted: bool = False
+    """Whether an attempt before the latest one may have been carried out."""
 
     def report_not_executed(self, error: JunkieError) -> None:
         """Report the end of an attempt to ``on_in_flight``, if it can't have acted."""
@@ -68,6 +74,11 @@ class _CallState(Generic[T]):
         if self.failure is not None and self.failure.outcome is not Outcome.NOT_EXECUTED:
             self.may_have_acted = True
         self.failure, self.failed_at = failure, now
+
+    def is_already_deleted(self, failure: JunkieError) -> bool:
+        """Whether a 404 means that an earlier DELETE, whose response was lost, was carried out."""
+        not_found = self.request.method == "DELETE" and isinstance(failure, NotFoundError)
+        return not_found and self.may_have_acted
 
     def make_final_error(self, failure: JunkieError) -> JunkieError:
         """Make the error that the caller gets, from the latest attempt's."""
@@ -90,13 +101,7 @@ class _CallState(Generic[T]):
 class Dispatcher:
     """Sends calls over a transport. It belongs to the event loop of its first call.
 
-    Args:
-        transport: Makes single attempts.
-        api_key: What no error may show.
-        retry: Whether and when a failed call is sent again.
-        max_in_flight: Maximum number of attempts in flight, 1 to 10,000.
-        rate_limit: The client's own rate limit, or None.
-        hooks: Receive attempts, retries and pauses.
+    No error shows the ``api_key``. The other arguments are those of `JunkieClient`.
     """
 
     def __init__(
@@ -115,7 +120,6 @@ class Dispatcher:
         self._api_key = api_key
         self._policy = retry
         self._budget = RetryBudget()
-        self._reporter = Reporter(transport.base_url, hooks)
         self._throttle = Throttle(
             max_in_flight,
             rate_limit,
@@ -131,10 +135,7 @@ class Dispatcher:
         return self._closing.is_set()
 
     async def close(self) -> None:
-        """End all waiting calls with ClientClosedError, and close the connections.
-
-        May be called again.
-        """
+        """End all waiting calls with ClientClosedError, and close the connections."""
         self._closing.set()
         self._throttle.close()
         await self._transport.close()
@@ -143,19 +144,10 @@ class Dispatcher:
         self,
         request: Request[T],
         *,
-        priority: Priority = Priority.INTERACTIVE,
+        priority: Priority = "interactive",
         on_in_flight: InFlightCallback | None = None,
     ) -> T:
-        """Send a request, retry it where that can do no harm, and return its value.
-
-        Args:
-            request: What to send.
-            priority: Interactive calls have a deadline; walks and jobs wait for a slot without one.
-            on_in_flight: See `InFlightCallback`.
-
-        Raises:
-            JunkieError: The class says what happened.
-        """
+        """Send a request, retry it where that can do no harm, and return its value."""
         read = await self.fetch(request, priority=priority, on_in_flight=on_in_flight)
         return await read()
 
@@ -163,7 +155,7 @@ class Dispatcher:
         self,
         request: Request[T],
         *,
-        priority: Priority = Priority.INTERACTIVE,
+        priority: Priority = "interactive",
         on_in_flight: InFlightCallback | None = None,
     ) -> Callable[[], Awaitable[T]]:
         """Send a request as `send` does, and return a function that reads the response.
@@ -172,7 +164,7 @@ class Dispatcher:
         is retried as far as the policy allows.
         """
         deadline = math.inf
-        if priority is Priority.INTERACTIVE:
+        if priority == "interactive":
             deadline = asyncio.get_running_loop().time() + self._policy.deadline
         call = _CallState(request, deadline, on_in_flight)
         try:
@@ -203,7 +195,7 @@ class Dispatcher:
 
     async def _attempt(self, call: _CallState[T]) -> Response:
         """Wait for a request slot, and send the request once."""
-        loop = self._bind_loop()  # a closed client raises now, not when the slot is there
+        loop = self._bind_loop()
         await self._throttle.acquire(call.deadline)
         try:
             return await self._attempt_in_slot(call, loop)
@@ -213,13 +205,16 @@ class Dispatcher:
     async def _attempt_in_slot(
         self, call: _CallState[T], loop: asyncio.AbstractEventLoop
     ) -> Response:
-        if self._closing.is_set():
-            raise ClientClosedError("the client was closed while this call was waiting")
         begin = loop.time()
         if call.failure is not None:
-            self._reporter.report_retry(
-                call.request, call.attempts + 1, call.failure, begin - call.failed_at
+            event = RetryEvent(
+                method=call.request.method,
+                path=call.request.path,
+                attempt=call.attempts + 1,
+                seconds=begin - call.failed_at,
+                error=call.failure,
             )
+            notify_hooks(self.hooks, event)
         response = await self._send_once(call, loop, begin)
         status, headers, body = response
         failure = responses.read_failure(status, headers, body)
@@ -255,9 +250,24 @@ class Dispatcher:
                 call.on_in_flight(False)
             raise
         finally:
-            if self._reporter.reports_attempts:
-                seconds = loop.time() - begin
-                self._reporter.report_attempt(call.request, call.attempts, result, seconds)
+            if self.hooks or _log.isEnabledFor(logging.DEBUG):
+                self._report_attempt(call, result, loop.time() - begin)
+
+    def _report_attempt(self, call: _CallState[T], result: int | str, seconds: float) -> None:
+        """Report an attempt that has ended with an HTTP status, or with an error's class name."""
+        method, path = call.request.method, call.request.path
+        line = "%s %s: %s, attempt %d, %.1f ms"
+        _log.debug(line, method, path, result, call.attempts, seconds * 1e3)
+        event = AttemptEvent(
+            method=method,
+            path=path,
+            url=self.base_url + path,
+            attempt=call.attempts,
+            seconds=seconds,
+            status=result if isinstance(result, int) else None,
+            error=result if isinstance(result, str) else None,
+        )
+        notify_hooks(self.hooks, event)
 
     def _read_response(self, call: _CallState[T], response: Response) -> T:
         try:
@@ -284,7 +294,7 @@ class Dispatcher:
                 self._budget.earn(retried=True)
                 return value
             call.record_failure(failure, loop.time())
-        if _is_already_deleted(call, failure):
+        if call.is_already_deleted(failure):
             return call.request.read(b"")
         raise call.make_final_error(failure)
 
@@ -321,17 +331,19 @@ class Dispatcher:
             return  # without a pause: each call is to raise now, rather than to wait for an hour
         seconds = self._throttle.record_refusal(now, retry_after, sent=begin, slow_down=too_many)
         if seconds is not None:
-            stated = retry_after is not None
-            self._reporter.report_pause(seconds, self._throttle.ceiling, from_server=stated)
+            event = PauseEvent(
+                seconds=seconds,
+                from_server=retry_after is not None,
+                ceiling=self._throttle.ceiling,
+            )
+            notify_hooks(self.hooks, event)
 
     def _bind_loop(self) -> asyncio.AbstractEventLoop:
         """Return the running loop. The first call binds the client to it."""
         loop = asyncio.get_running_loop()
-        if self._closing.is_set():
-            raise ClientClosedError("the client is closed")
         if self._loop is None:
             self._loop = loop
-        if self._loop is not loop:
+        if self._loop is not loop and not self.closed:  # a closed client's throttle says that
             raise ClientClosedError(
                 "the client belongs to another event loop: create one client per event loop"
             )
@@ -339,12 +351,6 @@ class Dispatcher:
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a client can't be pickled: it holds the API key and open connections")
-
-
-def _is_already_deleted(call: _CallState[T], failure: JunkieError) -> bool:
-    """Whether a 404 means that an earlier DELETE, whose response was lost, was carried out."""
-    not_found = call.request.method == "DELETE" and isinstance(failure, NotFoundError)
-    return not_found and call.may_have_acted
 
 
 def _describe_unknown(failure: JunkieError) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import enum
 import math
 from collections.abc import Callable
 from typing import Final
@@ -46,14 +45,6 @@ class RateLimit:
     per: float = attrs.field(default=1.0, validator=_validate_positive)
 
 
-class Priority(enum.Enum):
-    """How urgent a call is. Interactive calls have a deadline; walks and jobs wait for a slot."""
-
-    INTERACTIVE = "interactive"
-    WALK = "walk"
-    JOB = "job"
-
-
 class Throttle:
     """Gives out request slots, one for each request, to all tasks of a client.
 
@@ -61,12 +52,8 @@ class Throttle:
     the service states is nearly used up, slots are given one after the other, first come, first
     served. A waiter can be cancelled at any point. A throttle belongs to one event loop.
 
-    Args:
-        max_in_flight: Maximum number of slots in use at a time, 1 to 10,000.
-        rate_limit: The client's own rate limit, or None.
-        max_wait: Maximum seconds to wait because of the service; a longer wait raises.
-        back_off: Computes the seconds to pause after a 429 without ``Retry-After``, from the number
-            of 429s in a row before it.
+    A wait of more than ``max_wait`` seconds because of the service raises. ``back_off`` computes
+    the pause after a 429 without ``Retry-After``, from the number of 429s in a row before it.
     """
 
     def __init__(
@@ -78,7 +65,7 @@ class Throttle:
         back_off: Callable[[int], float] = lambda refusals: 0.25 * 2.0 ** min(refusals, 5),
     ) -> None:
         self._max_in_flight = check_integer("max_in_flight", max_in_flight, 1, 10_000)
-        self._ceiling = self._max_in_flight
+        self.ceiling = self._max_in_flight  # of slots in use at a time, now
         self._rate_limiter = _make_limiter(rate_limit) if rate_limit else None
         self._max_wait = max_wait
         self._back_off = back_off
@@ -94,21 +81,10 @@ class Throttle:
         self._restrained = self._rate_limiter is not None
         self._closed = False
 
-    @property
-    def ceiling(self) -> int:
-        """How many slots may be in use at a time, now."""
-        return self._ceiling
-
     async def acquire(self, deadline: float = math.inf) -> None:
-        """Wait for a slot. `release` gives it back.
+        """Wait for a slot until the deadline, on the event loop's clock. `release` gives it back.
 
-        Args:
-            deadline: When to give up, on the event loop's clock.
-
-        Raises:
-            RateLimitError: The service asked for a pause that ends after the deadline.
-            RequestTimeoutError: No slot was free before the deadline.
-            ClientClosedError: `close` was called before or meanwhile.
+        Raises RateLimitError immediately if the service asked for a pause beyond the deadline.
         """
         if self._closed:
             raise ClientClosedError("the client is closed")
@@ -129,10 +105,10 @@ class Throttle:
         self._refusals = 0
         self._adaptive_rate.record_success(now)
         # Additive increase: each full round of successes lets one more request through.
-        if self._ceiling < self._max_in_flight:
+        if self.ceiling < self._max_in_flight:
             self._successes += 1
-            if self._successes >= self._ceiling:
-                self._ceiling, self._successes = self._ceiling + 1, 0
+            if self._successes >= self.ceiling:
+                self.ceiling, self._successes = self.ceiling + 1, 0
         self._stated = stated
         if stated is not None:
             self._resets_at = now + stated.reset
@@ -143,14 +119,8 @@ class Throttle:
     ) -> float | None:
         """Pause every request that has no slot yet, and send more slowly afterwards.
 
-        Args:
-            now: When the refusal arrived, on the event loop's clock.
-            retry_after: Seconds that the service asked to wait, or None.
-            sent: When the refused request got its slot.
-            slow_down: Whether it was refused because of too many requests.
-
-        Returns:
-            The seconds of the pause that begins, or None when one has begun already.
+        ``sent`` is when the refused request got its slot. ``slow_down`` is whether it was refused
+        because of too many requests. Returns the seconds of the pause, None if one had begun.
         """
         wait = self._back_off(self._refusals) if retry_after is None else retry_after
         # Requests that were in flight when the first one was refused say nothing new about the
@@ -161,10 +131,10 @@ class Throttle:
             self._refusals += 1
             if slow_down:
                 # Multiplicative decrease, from what was in use rather than from what was allowed.
-                self._ceiling = max(1, min(self._ceiling, self._in_flight) // 2)
+                self.ceiling = max(1, min(self.ceiling, self._in_flight) // 2)
                 self._successes = 0
                 pause = max(wait, _MAX_CATCH_UP)  # `Retry-After: 0` must not divide by zero
-                self._adaptive_rate.record_refusal(now, pause, self._ceiling / pause)
+                self._adaptive_rate.record_refusal(now, pause, self.ceiling / pause)
         self._resumes_at = max(self._resumes_at, now + wait)
         self._restrained = True
         self._changed.set()
@@ -207,6 +177,8 @@ class Throttle:
             if self._rate_limiter is not None:
                 await self._rate_limiter.acquire()
                 await self._sleep_until_due(deadline)  # a pause may have begun meanwhile
+        if self._closed:  # in the same iteration of the event loop that gave the slot
+            raise TimeoutError
 
     async def _sleep_until_due(self, deadline: float) -> None:
         loop = asyncio.get_running_loop()
@@ -231,7 +203,7 @@ class Throttle:
         The latest of three: the end of the pause, the stated reset once nothing remains, and one
         interval of the lower rate (adaptive, or stated) after the slot before.
         """
-        if self._in_flight >= self._ceiling:
+        if self._in_flight >= self.ceiling:
             return math.inf
         rate, due = self._adaptive_rate.rate(now), self._resumes_at
         stated = self._stated
@@ -246,7 +218,7 @@ class Throttle:
             elif left > 0:
                 rate = min(rate, spare / left)
         # Back to the fast path of `acquire` as soon as nothing restrains.
-        free = rate == math.inf and due <= now and self._ceiling == self._max_in_flight
+        free = rate == math.inf and due <= now and self.ceiling == self._max_in_flight
         self._restrained = self._closed or self._rate_limiter is not None or not free
         return max(due, self._last_due + 1 / rate)
 

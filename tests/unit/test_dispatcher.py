@@ -22,7 +22,6 @@ from junkie_async import (
     ServerError,
     TransportError,
 )
-from junkie_async._http.throttle import Priority
 from junkie_async._http.transport import Response, SendState
 from junkie_async._protocol import requests
 
@@ -52,9 +51,9 @@ def test_waiting_for_a_slot_counts_against_the_deadline() -> None:
     async def main() -> None:
         script = Script(delayed(60))
         dispatcher = make_dispatcher(script, RetryPolicy(deadline=20.0), max_in_flight=1)
-        first = asyncio.create_task(dispatcher.send(FOLDERS, priority=Priority.JOB))
+        first = asyncio.create_task(dispatcher.send(FOLDERS, priority="background"))
         await asyncio.sleep(0)
-        waiting = asyncio.create_task(dispatcher.send(FOLDERS, priority=Priority.JOB))
+        waiting = asyncio.create_task(dispatcher.send(FOLDERS, priority="background"))
         with pytest.raises(RequestTimeoutError) as caught:
             await dispatcher.send(FOLDERS)
         assert now() == pytest.approx(1020)

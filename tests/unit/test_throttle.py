@@ -206,6 +206,21 @@ def test_closing_ends_all_waits(waiting: Callable[[], Awaitable[Throttle]]) -> N
     run(main())
 
 
+def test_a_slot_given_while_closing_is_refused() -> None:
+    """A waiter that gets its slot in the event loop's iteration that closes the throttle raises."""
+
+    async def main() -> None:
+        throttle = await _slot_wait()
+        waiter = asyncio.create_task(throttle.acquire())
+        await asyncio.sleep(1)
+        throttle.release()
+        throttle.close()
+        with pytest.raises(ClientClosedError):
+            await waiter
+
+    run(main())
+
+
 @pytest.mark.parametrize("seed", range(20))
 def test_cancelled_waiters_lose_no_slot(seed: int) -> None:
     """Tasks that are cancelled at any moment, in any state, give their slots back."""
