@@ -19,14 +19,17 @@ PendingPage: TypeAlias = Callable[[], Awaitable[KeyPage]]
 FetchPage: TypeAlias = Callable[[int, int], Coroutine[Any, Any, PendingPage]]
 """Fetches a page by its number (from 1) and the most keys that it may have."""
 
-# Pages of nothing but repeats are normal: keys created at the front push others back. 1000 of them
-# in a row need 100,000 keys created between two requests. No list grows that fast, and a broken
-# service is still caught after a bounded number of requests.
-_MAX_PAGES_WITHOUT_NEW_KEYS = 1000
+# More pages in a row without a new key are an endless list, unless the service states what explains
+# them (`_is_explained`). Explained ones are bounded too: 1000 of them need 100,000 keys created
+# between two requests, or a filter that leaves none of 100,000 keys in a row.
+_MAX_FRUITLESS_PAGES = 10
+_MAX_EXPLAINED_PAGES = 1000
 
 # Each try repairs what was deleted during the try before it. A list that still shrinks after five
-# is left to the next pass of the strict walk.
+# is left to the next pass of the strict walk. So is one that loses over 10,000 keys between two
+# requests: for random totals, all pages so far would be fetched again and again.
 _MAX_REFETCHES = 5
+_MAX_REFETCHED_PAGES = 100
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -52,8 +55,11 @@ class ListPass:
     # more than it. Then the window doubles up to `prefetch`, so that a reader who stops early has
     # caused at most about twice the requests that it needed.
     _window: int = attrs.field(default=1, init=False)
-    _pages_without_new_keys: int = attrs.field(default=0, init=False)
-    _last_page_at_new_key: int = attrs.field(default=0, init=False)
+    _given: int = attrs.field(default=0, init=False)  # keys, so far
+    # Pages in a row without a new key, and the repeats on them.
+    _fruitless_pages: int = attrs.field(default=0, init=False)
+    _repeats_in_a_row: int = attrs.field(default=0, init=False)
+    _total_at_new_key: int | None = attrs.field(default=None, init=False)
 
     async def pages(self) -> AsyncGenerator[KeyPage, None]:
         """Give the pages in order, without the keys seen before."""
@@ -137,7 +143,10 @@ class ListPass:
         before = self._total or 0
         for _ in range(_MAX_REFETCHES):
             deleted = before - (page.pagination.total or 0)
-            first = max(self.first_page, self._number - max(1, -(-deleted // self.limit)))
+            pages_back = max(1, -(-deleted // self.limit))
+            if pages_back > _MAX_REFETCHED_PAGES:
+                pages_back, self.may_miss_keys = _MAX_REFETCHED_PAGES, True
+            first = max(self.first_page, self._number - pages_back)
             numbers = range(first, self._number + 1)
             pages = [await get_page(self.fetch, number, self.limit) for number in numbers]
             keys |= {key.id: key for each in pages for key in each.keys}
@@ -158,20 +167,37 @@ class ListPass:
 
     def _count_repeats(self, page: KeyPage, fresh: KeyPage) -> None:
         """Report repeats, and raise when the list goes on without new keys: it would never end."""
-        if repeats := len(page.keys) - len(fresh.keys):
+        repeats = len(page.keys) - len(fresh.keys)
+        if repeats:
             self.report_drift(repeats=repeats)
         if fresh.keys:
-            self._pages_without_new_keys = 0
-            self._last_page_at_new_key = self._last_page
-        # Empty pages before the stated end are legitimate, in any number: a service may apply
-        # filters after paging. They count only once the stated end moves away from the reader.
-        elif page.keys or self._last_page > self._last_page_at_new_key:
-            self._pages_without_new_keys += 1
-            limit = _MAX_PAGES_WITHOUT_NEW_KEYS
-            if self._pages_without_new_keys > limit:
-                raise _invalid_response(
-                    f"endless list: more than {limit} pages in a row had no new key"
-                )
+            self._given += len(fresh.keys)
+            self._fruitless_pages = self._repeats_in_a_row = 0
+            self._total_at_new_key = self._total
+            return
+        self._fruitless_pages += 1
+        self._repeats_in_a_row += repeats
+        limit = _MAX_EXPLAINED_PAGES if self._is_explained(page) else _MAX_FRUITLESS_PAGES
+        if self._fruitless_pages > limit:
+            raise _invalid_response(
+                f"endless list: more than {limit} pages in a row had no new key"
+            )
+
+    def _is_explained(self, page: KeyPage) -> bool:
+        """Whether the service states why a page has no new key."""
+        stated = page.pagination
+        if stated.total is None:
+            return False
+        if page.keys:  # keys created at the front pushed these back, one key for each of them
+            before = self._total_at_new_key
+            return before is not None and stated.total - before >= self._repeats_in_a_row
+        # A service that filters after paging leaves empty pages, and states the unfiltered total.
+        size = stated.limit or self.limit
+        before_walk = (self.first_page - 1) * size
+        return (
+            stated.total_pages in (None, -(-stated.total // size))
+            and stated.total > before_walk + self._given
+        )
 
 
 async def get_page(fetch: FetchPage, number: int, limit: int) -> KeyPage:

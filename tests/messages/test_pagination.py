@@ -43,7 +43,7 @@ class _Changing:
         ),
         (
             KeyPager(as_pending(_endless)),
-            "endless list: more than 1000 pages in a row had no new key (page 1002)",
+            "endless list: more than 10 pages in a row had no new key (page 12)",
         ),
         (
             KeyPager(as_pending(_Changing().fetch), strict=True),

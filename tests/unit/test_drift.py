@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import random
 from collections.abc import Callable
+from contextlib import aclosing
 from functools import cache
 
+import attrs
 import pytest
 
 from junkie_async import (
@@ -131,6 +134,26 @@ async def test_a_second_pass_may_have_over_1000_pages() -> None:
     churn = Churn(12_000, inserts=0, deletes=0, newest_first=True, seed=5)
     assert len(await walk(KeyPager(as_pending(churn.fetch), limit=10, strict=True))) == 12_000
     assert churn.requests == 2400
+
+
+async def test_a_drop_of_any_size_costs_a_bounded_number_of_requests() -> None:
+    """Random totals must not have all pages so far fetched again, five times for each page."""
+    churn = Churn(12_000, inserts=0, deletes=0, newest_first=True, seed=6)
+    totals = itertools.cycle([10**18, 12_000])
+
+    async def fetch(number: int, limit: int) -> KeyPage:
+        page = await churn.fetch(number, limit)
+        return attrs.evolve(page, pagination=attrs.evolve(page.pagination, total=next(totals)))
+
+    pages = KeyPager(as_pending(fetch), limit=10, prefetch=1, strict=True).pages()
+    async with aclosing(pages):
+        for number in range(1, 151):
+            before = churn.requests
+            page = await anext(pages)
+            assert [key.id for key in page.keys] == list(
+                range(12_010 - number * 10, 12_000 - number * 10, -1)
+            )
+            assert churn.requests - before <= 1 + 5 * 101
 
 
 async def test_a_list_that_never_settles_is_an_error() -> None:

@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from junkie_async import (
+    Drift,
     InvalidRequestError,
     InvalidResponseError,
     Key,
@@ -267,9 +268,45 @@ async def test_a_service_that_ignores_the_page_number() -> None:
     assert caught.value.page == 2
 
 
+FIRST = tuple(Key(id=key_id, key_value=f"K{key_id}") for key_id in range(100))
+
+
+@pytest.mark.parametrize(
+    ("rows", "total", "total_pages", "fruitless"),
+    [
+        ((), None, 10**18, 10),
+        ((), 100, 10**18, 10),  # all keys were given
+        ((), 200_000, 10**18, 10),  # the total does not agree with the pages
+        ((), 10**20, 10**18, 1000),  # explained, and bounded even so
+        (FIRST, None, 10**18, 10),
+        (FIRST, 200_000, 2000, 10),  # the service ignores `page`, and the total did not grow
+        (FIRST[:1], None, None, 10),
+    ],
+)
+async def test_an_endless_list_is_an_error(
+    rows: tuple[Key, ...], total: int | None, total_pages: int | None, fruitless: int
+) -> None:
+    """After the first page none has a new key: ten are enough where nothing explains them."""
+    requested: list[int] = []
+
+    async def fetch(page: int, limit: int) -> KeyPage:
+        requested.append(page)
+        assert len(requested) < 2000
+        stated = Pagination(limit=limit, total=total, total_pages=total_pages)
+        return KeyPage(keys=FIRST if page == 1 else rows, pagination=stated)
+
+    found: list[Key] = []
+    with pytest.raises(InvalidResponseError) as caught:
+        async for key in KeyPager(as_pending(fetch)):
+            found.append(key)
+    assert tuple(found) == FIRST
+    assert caught.value.page == 1 + fruitless + 1
+    assert len(requested) <= caught.value.page + 4
+
+
 @pytest.mark.parametrize("rows", [0, 1])
-async def test_an_endless_list_is_an_error(rows: int) -> None:
-    """A list that always states one more page, and has no new key on it, is an error."""
+async def test_an_end_that_moves_away_is_an_error(rows: int) -> None:
+    """So is a list that states one more page each time."""
 
     async def fetch(page: int, limit: int) -> KeyPage:
         key = Key(id=1, key_value="K")
@@ -277,7 +314,34 @@ async def test_an_endless_list_is_an_error(rows: int) -> None:
 
     with pytest.raises(InvalidResponseError) as caught:
         await ids_of(KeyPager(as_pending(fetch)))
-    assert caught.value.page == 1001 + rows
+    assert caught.value.page == 11 + rows
+
+
+async def test_a_total_that_is_not_reached_explains_empty_pages() -> None:
+    """A service that filters after paging may leave many pages empty before the last key."""
+    listing = Listing(list(range(1000)))
+
+    async def fetch(page: int, limit: int) -> KeyPage:
+        full = listing.page(page, limit)
+        return full if page in (1, 100) else KeyPage(pagination=full.pagination)
+
+    assert await ids_of(KeyPager(as_pending(fetch), limit=10)) == [*range(10), *range(990, 1000)]
+    resumed = KeyPager(as_pending(fetch), limit=10, page=50)
+    assert await ids_of(resumed) == list(range(990, 1000))
+
+
+async def test_a_total_that_grows_explains_repeats() -> None:
+    """300 keys that are created at the front during a pause push back 30 pages of 10."""
+    listing = Listing(list(range(500, 0, -1)))
+
+    def create(page: int) -> None:
+        if page == 31 and len(listing.ids) == 500:
+            listing.ids[:0] = range(800, 500, -1)
+
+    listing.before_page = create
+    pager = listing.pager(prefetch=1)
+    assert await ids_of(pager) == list(range(500, 0, -1))
+    assert pager.drift == Drift(changes=1, repeats=300)
 
 
 async def test_a_failed_page_is_named_and_the_walk_can_resume() -> None:
