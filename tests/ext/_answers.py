@@ -8,6 +8,7 @@ YOUR_KEY: Final = "Your key:\n{key}"
 NO_KEYS: Final = "You have no keys."
 NOT_YOUR_KEY: Final = "You have no such key."
 NO_WORKING_KEY: Final = "You have no key that works."
+NO_KEY_AFTER_REVOCATION: Final = "Your key #{id} is revoked, so you can't get another one."
 UNBOUND: Final = "Your key #{id} is no longer bound to any device."
 
 KEY_OR_USER: Final = "Give either a key or a user."

@@ -100,11 +100,13 @@ class Discord:
         by: int = ALICE,
         guild: int | None = SHOP,
         limit: int = 10 * 1024 * 1024,
+        user_install: bool = False,
         **options: Any,
     ) -> Exchange:
         """Call a command as a user, and wait until the bot is done with it.
 
-        A tuple of one number as an option is the ID of a user.
+        A tuple of one number as an option is the ID of a user. With `user_install`, the command
+        comes from the user's own install of the bot, not from that of the server.
         """
         group, name = command.split()
         given = [_option(option, value) for option, value in options.items()]
@@ -117,6 +119,8 @@ class Discord:
             "resolved": {"users": users},
         }
         payload = self._payload(2, data, by, guild)
+        if user_install:
+            payload["authorizing_integration_owners"] = {"1": str(by)}
         return await self._cause(bot, payload | {"attachment_size_limit": limit})
 
     async def press(self, bot: commands.Bot, label: str, by: int = ALICE) -> Exchange:
@@ -161,6 +165,8 @@ class Discord:
             "data": data,
             "channel": {"id": str(CHANNEL), "type": 0, "name": "shop", "position": 0},
             "attachment_size_limit": 10 * 1024 * 1024,
+            # "0" is the server's install; its owner is "0" in direct messages with the bot.
+            "authorizing_integration_owners": {"0": str(guild or 0)},
             **where,
         }
 

@@ -60,6 +60,9 @@ async def test_registered_for_administrators(shop: Shop) -> None:
     assert groups["keys"]["default_member_permissions"] == 8
     assert groups["keys"]["dm_permission"] is False
     assert groups["key"]["default_member_permissions"] is None
+    # 0 is a server: where a command may be used, and who may install it. 1 is a direct message.
+    assert (groups["keys"]["contexts"], groups["keys"]["integration_types"]) == ([0], [0])
+    assert (groups["key"]["contexts"], groups["key"]["integration_types"]) == ([0, 1], [0])
     names = {name: [one["name"] for one in group["options"]] for name, group in groups.items()}
     assert names == {
         "key": ["get", "mine", "info", "reset"],
@@ -71,6 +74,14 @@ async def test_registered_for_administrators(shop: Shop) -> None:
 async def test_administrators_of_other_servers_are_refused(shop: Shop, where: int | None) -> None:
     """Whoever invites the bot is an administrator of that server, but not of the shop."""
     exchange = await shop.call("keys create", guild=where, amount=1)
+    assert exchange.text == _answers.NOT_ALLOWED
+    assert await shop.emulator.count() == 0
+
+
+@pytest.mark.parametrize("by", [ALICE, OWNER])
+async def test_user_installs_are_refused(shop: Shop, by: int) -> None:
+    """Discord checks no permissions for a user install, not even in the shop's own server."""
+    exchange = await shop.call("keys create", by=by, user_install=True, amount=1)
     assert exchange.text == _answers.NOT_ALLOWED
     assert await shop.emulator.count() == 0
 

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import logging
+import math
+import re
 import socket
+import time
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -113,6 +117,70 @@ def test_errors_of_discord() -> None:
     assert texts.describe_error(app_commands.MissingPermissions(["x"])) == _answers.NOT_ALLOWED
     assert texts.describe_error(ZeroDivisionError("JNK-secret")) == _answers.UNEXPECTED
     assert texts.describe_error(None) == _answers.UNEXPECTED
+
+
+@pytest.mark.parametrize("seconds", [999_999_999_999.0, 1e300, math.inf])
+def test_an_absurd_wait(seconds: float) -> None:
+    """However long the service asks to wait, the answer names a moment within a day."""
+    text = texts.describe_error(RateLimitError(status=429, retry_after=seconds))
+    assert says(text, _answers.RATE_LIMITED)
+    moment = re.search(r"<t:(\d+):R>", text)
+    assert moment
+    assert 0 < int(moment[1]) - time.time() <= 86_401
+
+
+def test_an_absurd_cooldown() -> None:
+    """A cooldown that ends after the year 9999 has an answer, too."""
+    cooldown = app_commands.Cooldown(1, timedelta.max.total_seconds())
+    error = app_commands.CommandOnCooldown(cooldown, timedelta.max.total_seconds())
+    assert says(texts.describe_error(error), _answers.ON_COOLDOWN)
+
+
+MARKUP = [
+    "[free keys](https://evil.example)",
+    "<https://evil.example>",
+    "https://evil.example",
+    "discord.gg/abc",
+    "</key get:100000000000000001>",
+    "<@100000000000000001>",
+    "<#100000000000000001> <id:browse>",
+    "<a:b:100000000000000001> <t:1:R>",
+    "@everyone",
+    "**b** __u__ ~~s~~ ||h|| `c` ```d```",
+    "\\*b*",
+    "> q\n# h\n-# s",
+]
+
+
+@pytest.mark.parametrize("name", MARKUP)
+def test_names_are_not_markup(name: str) -> None:
+    """Every character of a key's name that Discord could read as markup is escaped."""
+    line = texts.describe_key(Key(id=7, key_value="JNK-1", key_name=name))
+    shown = line.rpartition(" · ")[2]
+    assert re.sub(r"\\([^a-z0-9\s])", r"\1", shown) == " ".join(name.split())
+    assert not re.search(r"(?<!\\)(\\\\)*[`*_~|<>\[\]()#:/@]", shown)
+
+
+CONTROLS = "a\x1b[31mb\x00c\u202ed\u2066e\u200bf\nb\u2028g\x85h\ufeff"
+
+
+def test_names_have_no_control_characters() -> None:
+    """Escape codes, line breaks and marks that turn or hide text are removed."""
+    line = texts.describe_key(Key(id=7, key_value=f"`{CONTROLS}", key_name=CONTROLS))
+    assert line.isprintable()
+    assert line.endswith(r" · a\[31mbcdef b g h")
+
+
+@pytest.mark.parametrize("text", ["K", "`", "`[a](", "\x1b"])
+def test_long_texts_are_cut_before_they_are_escaped(text: str) -> None:
+    """What is shown of the longest option ends in an ellipsis, and a message holds all of it."""
+    begin = time.process_time()
+    shown = texts.quote(text * (6000 // len(text)))
+    assert time.process_time() - begin < 1  # 4.2 s by `discord.utils.escape_markdown`
+    assert len(shown) < 1700
+    assert "…" in shown[-2:]
+    name = Key(id=7, key_value=text * 6000, key_name=text * 6000)
+    assert len(texts.describe_key(name)) < texts.MAX_MESSAGE
 
 
 @pytest.mark.parametrize("text", ["a`b", " a", "a\nb", "**a**`"])

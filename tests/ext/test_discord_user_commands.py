@@ -13,7 +13,7 @@ from junkie_async.emulator import Faults
 from junkie_async.ext.discord import texts, user_commands
 
 from . import _answers
-from ._discord import ALICE, BOB, DEFERRED, EPHEMERAL
+from ._discord import ALICE, BOB, DEFERRED, ELSEWHERE, EPHEMERAL, SHOP
 from ._shop import PROVIDER, Shop, open_shop, says
 
 LOST_RESPONSE = Faults(drop_after_rate=1.0, operations="createKey")
@@ -62,21 +62,34 @@ async def test_get_shows_an_existing_key(shop: Shop) -> None:
 
 
 async def test_get_replaces_keys_that_do_not_work(shop: Shop) -> None:
-    """Revoked, expired and spent keys, keys of others and of other shops don't count."""
-    revoked = await shop.stock()
-    await shop.junkie.keys.invalidate(revoked)
+    """Expired and spent keys, keys of others and of other shops don't count."""
     await shop.emulator.seed(
         1, discord_id=str(ALICE), provider_id=PROVIDER, expires_at=datetime(2026, 1, 1, tzinfo=UTC)
     )
     spent = await shop.stock(one_time_use=True)
     await shop.emulator.mark_used(spent.id)
-    await shop.stock(discord_id=BOB)
-    await shop.stock(provider_id=1)
+    await shop.junkie.keys.invalidate(await shop.stock(discord_id=BOB))
+    await shop.junkie.keys.invalidate(await shop.stock(provider_id=1))
     before = {key.key_value for key in await shop.keys()}
     exchange = await shop.call("key get")
     (new,) = {key.key_value for key in await shop.keys()} - before
-    assert len(before) == 5
+    assert len(before) == 4
     assert new in exchange.text
+
+
+async def test_get_does_not_undo_a_revocation(shop: Shop) -> None:
+    """A user whose key is revoked gets no new one until it is restored, but may be given one."""
+    await shop.call("key get")
+    (key,) = await shop.keys()
+    await shop.call("keys revoke", key=f"#{key.id}")
+    refused = await shop.call("key get")
+    assert refused.text == _answers.NO_KEY_AFTER_REVOCATION.format(id=key.id)
+    assert await shop.emulator.count() == 1
+    given = await shop.stock()
+    assert given.key_value in (await shop.call("key get")).text
+    await shop.junkie.keys.delete(given)
+    await shop.call("keys restore", key=f"#{key.id}")
+    assert key.key_value in (await shop.call("key get")).text
 
 
 async def test_two_concurrent_gets_create_one_key(shop: Shop) -> None:
@@ -221,6 +234,14 @@ async def test_reset(shop: Shop) -> None:
     assert (await shop.junkie.keys.get(key.id)).keys_hwid == ()
     assert says((await shop.call("key reset")).text, _answers.ON_COOLDOWN)
     assert shop.emulator.calls["resetKeyHwid"] == 1
+
+
+async def test_a_user_install_is_refused(shop: Shop) -> None:
+    """The bot serves the servers that installed it, and their members' direct messages."""
+    for guild in (SHOP, ELSEWHERE, None):
+        exchange = await shop.call("key get", guild=guild, user_install=True)
+        assert exchange.text == _answers.NOT_ALLOWED
+    assert shop.emulator.requests == 0
 
 
 async def test_direct_messages(shop: Shop) -> None:

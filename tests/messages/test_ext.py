@@ -152,6 +152,7 @@ async def test_answers() -> None:
             ("key info", {}, line),
             ("key reset", {}, "Your key #1 is no longer bound to any device."),
             ("keys revoke", {"key": "#1"}, "`#1` is revoked."),
+            ("key get", {}, "Your key #1 is revoked, so you can't get another one."),
             ("keys restore", {"key": "#1"}, "`#1` is no longer revoked."),
             ("keys delete", {"key": "#1"}, "`#1` is deleted."),
             ("keys create", {"amount": 2}, "2 created."),

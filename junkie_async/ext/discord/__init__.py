@@ -14,7 +14,8 @@ integers for the arguments of `KeyCog`.
 
 Every user has ``/key get``, ``mine``, ``info`` and ``reset``. Administrators have ``/keys create``,
 ``find``, ``revoke``, ``restore``, ``delete``, ``purge``, ``export`` and ``stats``. Every answer is
-ephemeral and mentions nobody. No key value is logged.
+ephemeral and mentions nobody, and nothing in a key's name works as a link or as other markup. No
+key value is logged. Only servers can install the commands: user installs are refused.
 
 Each command is in `user_commands` or `admin_commands`, with its texts. `base` and `texts` have what
 commands share.
@@ -41,8 +42,9 @@ __all__ = ["KeyCog", "setup"]
 class KeyCog(UserCommands, AdminCommands):
     """The ``/key`` and ``/keys`` commands.
 
-    No user gets a second key while the first one works, even if a response of the service is lost.
-    The locks and cooldowns for this are kept in memory, so run the commands in one process only.
+    No user gets a second key while the first one works, even if a response of the service is lost,
+    and none after a key was revoked, until it is restored or deleted. An administrator can still
+    create one for the user. The locks and cooldowns for this are kept in memory, so run the commands in one process only.
 
     Args:
         client: The client to use. The cog does not close it.

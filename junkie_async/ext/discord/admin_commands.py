@@ -17,7 +17,7 @@ from junkie_async import UNSET, BatchError, BatchFields, Filters, Key, KeyPager,
 from junkie_async.export import export_keys
 
 from . import texts
-from .base import BaseCommands, log_error, send_answer
+from .base import GUILD_INSTALLS, BaseCommands, log_error, send_answer
 
 _KEY_OPTION: Final = "The whole key, or # and its ID"
 
@@ -33,6 +33,8 @@ class AdminCommands(BaseCommands):
         name="keys",
         description="All keys of the shop",
         guild_only=True,
+        allowed_contexts=app_commands.AppCommandContext(guild=True),
+        allowed_installs=GUILD_INSTALLS,
         default_permissions=discord.Permissions(administrator=True),
     )
 

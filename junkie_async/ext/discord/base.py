@@ -23,6 +23,10 @@ _log = logging.getLogger("junkie_async.ext.discord")
 
 _SNOWFLAKES = range(1, 2**64)
 
+# A user install brings the commands to servers that never installed the bot, and there Discord
+# does not check the permissions that they require.
+GUILD_INSTALLS = app_commands.AppInstallationType(guild=True, user=False)
+
 
 class BaseCommands(commands.Cog):
     """The base of both groups of commands. `KeyCog` documents the arguments."""
@@ -74,6 +78,9 @@ class BaseCommands(commands.Cog):
             # Discord drops an interaction without a response after 3 s, and one request to the key
             # service may take longer. The answer replaces this message, so it is ephemeral too.
             await interaction.response.defer(ephemeral=True)
+            # Commands that were synced before they said so may still come from user installs.
+            if interaction.is_user_integration() and not interaction.is_guild_integration():
+                return False
             is_admin_command = _command_name(interaction).startswith("keys ")
             return not is_admin_command or await self._is_admin(interaction)
         except discord.HTTPException as error:

@@ -5,12 +5,13 @@ A text of one command is in that command's method.
 
 from __future__ import annotations
 
+import re
+import time
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from discord import app_commands
-from discord.utils import escape_markdown, format_dt
+from discord.utils import format_dt
 
 import junkie_async
 from junkie_async import CreateReport, DeleteReport, JunkieError, Key
@@ -19,6 +20,12 @@ MAX_MESSAGE: Final = 2000
 """The most characters that Discord accepts in a message."""
 
 _MAX_KEY_NAME: Final = 60  # of up to 255 characters, so that a list still shows many keys
+_MAX_QUOTED: Final = 800  # characters: a message holds them escaped, with the rest of a line
+_MAX_RETRY_AFTER: Final = 86_400.0  # one day; a service may state any number of seconds
+
+# Also what `discord.utils.escape_markdown` leaves: links and the starts of mentions, such as
+# `</key get:1>`. Discord drops the backslash before any punctuation.
+_MARKUP: Final = re.compile(r"[\\`*_~|<>\[\]()#:/@]")
 
 NO_SUCH_KEY: Final = "There is no such key."
 # An outage must never read as an invalid key: people buy a second one, or ask for their money back.
@@ -63,7 +70,7 @@ def _describe_service_error(error: JunkieError) -> str:
         case junkie_async.NotFoundError(path=str(path)) if "{" in path:
             return NO_SUCH_KEY
         case junkie_async.RateLimitError(retry_after=seconds):
-            when = _relative_time(seconds or 60)
+            when = _relative_time(min(seconds or 60, _MAX_RETRY_AFTER))
             return f"The key service is busy. Please try again {when}."
         # Before the status: a CDN's challenge page often comes with a 403.
         case junkie_async.APIError(challenge=True):
@@ -87,15 +94,27 @@ def _describe_service_error(error: JunkieError) -> str:
 
 def _relative_time(seconds: float) -> str:
     """Format a moment as Discord's timestamp that counts down on the reader's screen."""
-    return format_dt(datetime.now(UTC) + timedelta(seconds=seconds), "R")
+    # Not by a datetime, which ends with the year 9999: a cooldown may be longer.
+    return f"<t:{time.time() + seconds:.0f}:R>"
 
 
 def quote(text: str) -> str:
-    """Format a text as inline code if that shows it unchanged; otherwise escape its markdown."""
+    """Format a text as inline code if that shows it unchanged; otherwise escape its markup.
+
+    Of more than 800 characters it shows the first ones, and "…".
+    """
+    # Cut here: without its second backtick, inline code at the end of a message would be markup.
+    shown = text if len(text) <= _MAX_QUOTED else f"{text[:_MAX_QUOTED]}…"
     # A backtick would end the inline code; outer blanks and line breaks would not show.
-    if text.isprintable() and text.strip() == text and "`" not in text:
-        return f"`{text}`"
-    return escape_markdown(text)
+    if shown.isprintable() and shown.strip() == shown and "`" not in shown:
+        return f"`{shown}`"
+    return escape_markup(shown)
+
+
+def escape_markup(text: str) -> str:
+    """Fold a text into one line without control characters, and escape Discord's markup in it."""
+    line = "".join(filter(str.isprintable, " ".join(text.split())))
+    return _MARKUP.sub(r"\\\g<0>", line)
 
 
 def describe_key(key: Key) -> str:
@@ -109,7 +128,7 @@ def describe_key(key: Key) -> str:
         "premium" if key.is_premium else "",
         f"until {format_dt(key.expires_at)}" if key.expires_at else "",
         "" if key.no_hwid else f"{devices}{limit} devices",
-        escape_markdown(" ".join((key.key_name or "").split())[:_MAX_KEY_NAME]),
+        escape_markup((key.key_name or "")[:_MAX_KEY_NAME]),
     ]
     return " · ".join(part for part in parts if part)
 

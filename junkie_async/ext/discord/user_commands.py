@@ -11,7 +11,7 @@ from discord import app_commands
 from junkie_async import BatchFields, Filters, JunkieError, Key, KeyStatus, Outcome
 
 from . import texts
-from .base import BaseCommands, send_answer
+from .base import GUILD_INSTALLS, BaseCommands, send_answer
 
 # A request that timed out here may still be queued at the service. No second key is created
 # until it is safe to say that the first one never appears.
@@ -23,7 +23,12 @@ _KEY_OPTION: Final = "The whole key; leave it out for the one that works now"
 class UserCommands(BaseCommands):
     """The commands for everybody."""
 
-    key: app_commands.Group = app_commands.Group(name="key", description="Your keys")
+    key: app_commands.Group = app_commands.Group(
+        name="key",
+        description="Your keys",
+        allowed_contexts=app_commands.AppCommandContext(guild=True, dm_channel=True),
+        allowed_installs=GUILD_INSTALLS,
+    )
 
     @key.command(description="Get a key, or show the one you have")
     async def get(self, interaction: discord.Interaction) -> None:
@@ -63,6 +68,7 @@ class UserCommands(BaseCommands):
 
     async def _create_key(self, user: discord.abc.User) -> Key:
         """Create a key; if its outcome is unknown, look whether the service created it."""
+        await self._refuse_if_revoked(user)
         self.new_keys.check(user)
         # Started before the request, so that the wait holds even if the bot never hears back.
         self.new_keys.start(user, at_least=_UNKNOWN_OUTCOME_WAIT)
@@ -79,6 +85,11 @@ class UserCommands(BaseCommands):
             raise
         self.new_keys.start(user)
         return key
+
+    async def _refuse_if_revoked(self, user: discord.abc.User) -> None:
+        # A new key would undo `/keys revoke`.
+        for key in await self._list_keys_of(user, **self.scope | {"status": KeyStatus.INVALIDATED}):
+            raise texts.Refusal(f"Your key #{key.id} is revoked, so you can't get another one.")
 
     async def _find_working_key(self, user: discord.abc.User) -> Key | None:
         # A used key still works, unless it was good for one use.
