@@ -44,7 +44,8 @@ class KeyCog(UserCommands, AdminCommands):
 
     No user gets a second key while the first one works, even if a response of the service is lost,
     and none after a key was revoked, until it is restored or deleted. An administrator can still
-    create one for the user. The locks and cooldowns for this are kept in memory, so run the commands in one process only.
+    create one for the user. The locks and cooldowns for this are kept in memory, so run the
+    commands in one process only.
 
     Args:
         client: The client to use. The cog does not close it.
