@@ -17,7 +17,6 @@ from .. import (
     InvalidRequestError,
     InvalidResponseError,
     JunkieError,
-    Outcome,
     OutcomeUnknownError,
     TransportError,
 )
@@ -59,19 +58,9 @@ _CODES: tuple[tuple[type[JunkieError], ExitCode], ...] = (
 def get_exit_code(error: JunkieError) -> int:
     """Return the exit code for an error; a job that changed nothing has the code of its cause."""
     cause = error.__cause__
-    if isinstance(error, BatchError) and isinstance(cause, JunkieError) and _did_nothing(error):
+    if isinstance(error, BatchError) and error.did_nothing and isinstance(cause, JunkieError):
         return get_exit_code(cause)
     return next((code for kind, code in _CODES if isinstance(error, kind)), ExitCode.NEGATIVE)
-
-
-def _did_nothing(error: BatchError) -> bool:
-    report = error.report
-    if isinstance(report, CreateReport):
-        return not report.created and not report.unknown
-    # A delete report has no count of unknown keys: its cause says whether the call was executed.
-    cause = error.__cause__
-    not_executed = isinstance(cause, JunkieError) and cause.outcome is Outcome.NOT_EXECUTED
-    return isinstance(report, DeleteReport) and report.failed == report.requested and not_executed
 
 
 def describe_error(error: JunkieError) -> str:

@@ -5,14 +5,16 @@ users get a 500, not a 401. A rate limit of the app is a 503, not a 429. Only er
 correct are 4xx:
 
 400  `InvalidRequestError`, with the field and its limit
-404  `NotFoundError`
-409  `ConflictError`
+404  `NotFoundError` of a call about one key, in the service's own words: see `is_missing_key`
+409  `ConflictError` of a call about one key
 500  `AuthenticationError`, `PermissionDeniedError`, `ConfigurationError`: correct the app
 502  `OutcomeUnknownError` and `BatchError`, with the outcome; `InvalidResponseError`; TLS failures;
-     `BadRequestError` and every other `APIError`
+     `BadRequestError`, other 404s, and every other `APIError`
 503  `RateLimitError`, `ServerError`, `ConnectError` and other `TransportError`s, `DriftError`,
      `ClientClosedError`, a challenge page of a CDN; with ``Retry-After`` if the service sent one
 504  `RequestTimeoutError`, and an `OutcomeUnknownError` caused by one
+
+A `BatchError` of a job that changed nothing is answered like its cause.
 
 The body contains only texts of this module: no value, no address, and nothing from the service's
 response.
@@ -20,15 +22,25 @@ response.
 
 from __future__ import annotations
 
+import json
 import logging
 import math
+import re
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import attrs
 
 import junkie_async
-from junkie_async import APIError, InvalidRequestError, JunkieError, OutcomeUnknownError
+from junkie_async import (
+    APIError,
+    BatchError,
+    ConflictError,
+    InvalidRequestError,
+    JunkieError,
+    NotFoundError,
+    OutcomeUnknownError,
+)
 
 MEDIA_TYPE: Final = "application/problem+json"
 
@@ -36,7 +48,11 @@ _log = logging.getLogger("junkie_async.ext")
 
 _MAX_RETRY_AFTER = 86_400.0  # one day; `retry_after` can be infinite, which is no integer
 
+_WORDS = ("error", "message")  # where the service writes; gateways also use other members
+_KEY = re.compile(r"\bkey\b", re.IGNORECASE)
+
 _NOT_SET_UP = (500, "This server is not set up correctly for the key service.")
+_REJECTED = (502, "The key service rejected the request.")
 _IN_DOUBT = (502, "All or part of this may have been carried out. Check before you repeat it.")
 # Looked up along the class's MRO, so that a subclass may come without a row of its own.
 _STATUS_AND_DETAIL: dict[type[JunkieError], tuple[int, str]] = {
@@ -52,11 +68,11 @@ _STATUS_AND_DETAIL: dict[type[JunkieError], tuple[int, str]] = {
     junkie_async.RateLimitError: (503, "The key service is busy."),
     junkie_async.DriftError: (503, "The keys changed while they were being read."),
     junkie_async.InvalidResponseError: (502, "The key service sent an invalid response."),
-    APIError: (502, "The key service rejected the request."),
-    junkie_async.NotFoundError: (404, "There is no such key."),
-    junkie_async.ConflictError: (409, "The key's state does not allow this."),
+    APIError: _REJECTED,
+    NotFoundError: (404, "There is no such key."),
+    ConflictError: (409, "The key's state does not allow this."),
     OutcomeUnknownError: _IN_DOUBT,
-    junkie_async.BatchError: _IN_DOUBT,
+    BatchError: _IN_DOUBT,
 }
 
 
@@ -83,17 +99,25 @@ def problem_details(error: JunkieError) -> ProblemDetails:
     The logger ``junkie_async.ext`` gets a line with the class, the call and the status: ERROR for a
     500, which an operator has to correct; WARNING for 502 to 504; INFO for 4xx.
     """
-    status, detail = _choose_status(error)
+    answered = _first_refusal(error) or error
+    status, detail = _choose_status(answered)
     # Caches may store even a 404 without being told to (RFC 9110, section 15.1).
     headers = {"Cache-Control": "no-store"}
     # Never with a 502 or 504 for an unknown outcome: it would invite the user to repeat the call.
-    if status == 503 and isinstance(error, APIError) and error.retry_after is not None:
-        headers["Retry-After"] = str(math.ceil(min(error.retry_after, _MAX_RETRY_AFTER)))
+    if status == 503 and isinstance(answered, APIError) and answered.retry_after is not None:
+        headers["Retry-After"] = str(math.ceil(min(answered.retry_after, _MAX_RETRY_AFTER)))
     body = {"title": HTTPStatus(status).phrase, "status": status, "detail": detail}
     level = logging.ERROR if status == 500 else logging.WARNING if status > 500 else logging.INFO
     # No `exc_info`: the error's message may quote the service (`test_web.test_every_error`).
-    _log.log(level, "%s: answered with HTTP %d", _describe_error(error), status)
-    return ProblemDetails(status, headers, body | _extra_members(error))
+    line, advice = _describe_error(error), _advise_operator(answered, status)
+    _log.log(level, "%s: answered with HTTP %d%s", line, status, advice)
+    return ProblemDetails(status, headers, body | _extra_members(answered))
+
+
+def _first_refusal(error: JunkieError) -> JunkieError | None:
+    """Return the refusal that ended a job before it did anything."""
+    cause = error.__cause__ if isinstance(error, BatchError) and error.did_nothing else None
+    return cause if isinstance(cause, JunkieError) else None
 
 
 def _choose_status(error: JunkieError) -> tuple[int, str]:
@@ -106,7 +130,39 @@ def _choose_status(error: JunkieError) -> tuple[int, str]:
     cause = error.__cause__ if isinstance(error, OutcomeUnknownError) else None
     if isinstance(cause, junkie_async.RequestTimeoutError):
         status = 504
+    if isinstance(error, NotFoundError) and not is_missing_key(error):
+        return _REJECTED
+    if isinstance(error, ConflictError) and not _is_about_one_key(error):
+        return _REJECTED
     return status, detail
+
+
+def is_missing_key(error: NotFoundError) -> bool:
+    """Tell whether a 404 says that there is no such key.
+
+    A wrong base URL, a gateway, and a route without a key answer 404 as well. So the call must be
+    about one key, and the service's own JSON must speak of a key, as in
+    ``{"error": "Key not found"}``. An error that no response caused is believed: the client
+    looked the key up, or the app itself raised it.
+    """
+    return _is_about_one_key(error) and (not error.attempts or _speaks_of_a_key(error.body))
+
+
+def _is_about_one_key(error: JunkieError) -> bool:
+    # Only the path of a single key has a parameter. Without a path, the app raised the error.
+    return error.path is None or "{" in error.path
+
+
+def _speaks_of_a_key(body: str) -> bool:
+    try:
+        document: Any = json.loads(body)
+    except (ValueError, RecursionError):
+        return False
+    if not isinstance(document, dict):
+        return False
+    members = cast("dict[str, object]", document)
+    words = [members.get(name) for name in _WORDS]
+    return any(isinstance(text, str) and _KEY.search(text) for text in words)
 
 
 def _extra_members(error: JunkieError) -> dict[str, Any]:
@@ -115,9 +171,15 @@ def _extra_members(error: JunkieError) -> dict[str, Any]:
     if isinstance(error, InvalidRequestError):
         detail = f"{error.field} must be {error.limit}."
         return {"detail": detail, "field": error.field, "limit": error.limit}
-    if isinstance(error, OutcomeUnknownError | junkie_async.BatchError):
+    if isinstance(error, OutcomeUnknownError | BatchError):
         return {"outcome": error.outcome.value}
     return {}
+
+
+def _advise_operator(error: JunkieError, status: int) -> str:
+    if isinstance(error, NotFoundError) and status == 502:
+        return ": this 404 says nothing about a key, so check the base URL"
+    return ": check the API key" if isinstance(error, APIError) and status == 500 else ""
 
 
 def _describe_error(error: JunkieError) -> str:
@@ -127,4 +189,6 @@ def _describe_error(error: JunkieError) -> str:
         return f"{name} ({error.field} must be {error.limit})"
     if isinstance(error, junkie_async.ConfigurationError):
         return f"{name} ({error.message})"
-    return f"{name} of {error.method} {error.path}" if error.method else name
+    call = f"{name} of {error.method} {error.path}" if error.method else name
+    refusal = _first_refusal(error)
+    return f"{call} ({type(refusal).__name__})" if refusal else call

@@ -23,6 +23,7 @@ from junkie_async import (
     ConflictError,
     ConnectError,
     CreateReport,
+    DeleteReport,
     DriftError,
     InvalidRequestError,
     InvalidResponseError,
@@ -142,7 +143,9 @@ class Case:
     members: dict[str, Any] = attrs.field(factory=dict)
 
 
-def api_error(cls: type[APIError], status: int, **attributes: Any) -> APIError:
+def api_error(
+    cls: type[APIError], status: int, path: str = "/keys/{keyId}", **attributes: Any
+) -> APIError:
     """Create an error with canaries everywhere that the service's response can put them."""
     error = cls(
         SERVICE_TEXT,
@@ -151,7 +154,14 @@ def api_error(cls: type[APIError], status: int, **attributes: Any) -> APIError:
         headers={"x-text": ALL_CANARIES},
         **attributes,
     )
-    error.method, error.path = "GET", "/keys/{keyId}"
+    error.method, error.path = "GET", path
+    return error
+
+
+def not_found(body: str, path: str = "/keys/{keyId}") -> NotFoundError:
+    """Create the error of a 404 that was received."""
+    error = NotFoundError(SERVICE_TEXT, status=404, body=body)
+    error.method, error.path, error.attempts = "GET", path, 1
     return error
 
 
@@ -160,6 +170,14 @@ def with_cause(error: JunkieError, cause: JunkieError) -> JunkieError:
     error.__cause__ = cause
     return error
 
+
+def refused(report: CreateReport | DeleteReport, cause: JunkieError) -> JunkieError:
+    """Create the error of a job whose first call failed."""
+    return with_cause(BatchError(SERVICE_TEXT, report), cause)
+
+
+NONE_CREATED = CreateReport(requested=9, keys=(), failed=9)
+NONE_DELETED = DeleteReport(requested=9, failed=9)
 
 DONE = {"outcome": "executed"}
 UNKNOWN = {"outcome": "unknown"}
@@ -192,7 +210,20 @@ CASES = [
     Case(api_error(PermissionDeniedError, 403), 500),
     Case(api_error(PermissionDeniedError, 403, challenge=True), 503),
     Case(api_error(NotFoundError, 404), 404),
+    Case(not_found('{"error": "Key not found"}'), 404),
+    Case(not_found('{"success": false, "message": "No such key"}'), 404),
+    Case(not_found('{"error": "Key not found"}', "/keys"), 502),
+    Case(not_found('{"error": "Not found"}'), 502),
+    Case(not_found('{"error": null, "message": "Route GET:/keys/7 not found"}'), 502),
+    Case(not_found('{"error": {"message": "The page could not be found"}}'), 502),
+    Case(not_found('{"detail": "This key has no route"}'), 502),
+    Case(not_found('["Key not found"]'), 502),
+    Case(not_found("Key not found"), 502),
+    Case(not_found("<html>Key not found</html>"), 502),
+    Case(not_found('{"a":' * 20_000), 502),
+    Case(not_found(""), 502),
     Case(api_error(ConflictError, 409), 409),
+    Case(api_error(ConflictError, 409, path="/keys"), 502),
     Case(api_error(RateLimitError, 429), 503),
     Case(api_error(RateLimitError, 429, retry_after=0.0), 503, "0"),
     Case(api_error(RateLimitError, 429, retry_after=1.2), 503, "2"),
@@ -208,6 +239,13 @@ CASES = [
         502,
         members=UNKNOWN,
     ),
+    Case(refused(NONE_CREATED, api_error(RateLimitError, 429, retry_after=3.0)), 503, "3"),
+    Case(refused(NONE_CREATED, api_error(AuthenticationError, 401)), 500),
+    Case(refused(NONE_DELETED, not_found('{"error": "Key not found"}', "/keys/bulk-delete")), 502),
+    Case(
+        refused(NONE_DELETED, InvalidRequestError("hwid", "", FIELD["limit"])), 400, members=FIELD
+    ),
+    Case(refused(NONE_DELETED, api_error(ServerError, 500)), 502, members=UNKNOWN),
 ]
 
 

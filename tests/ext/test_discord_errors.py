@@ -60,12 +60,15 @@ KEY_NOT_FOUND = NotFoundError("no such key", status=404)
 KEY_NOT_FOUND.path = "/keys/{keyId}"
 PATH_NOT_FOUND = NotFoundError("nothing here", status=404)
 PATH_NOT_FOUND.path = "/keys"
+GATEWAY_NOT_FOUND = NotFoundError("nothing here", status=404, body='{"message": "Not Found"}')
+GATEWAY_NOT_FOUND.path, GATEWAY_NOT_FOUND.attempts = "/keys/{keyId}", 1
 
 TEMPLATES: dict[str, list[JunkieError]] = {
     _answers.NO_SUCH_KEY: [KEY_NOT_FOUND],
     _answers.UNAVAILABLE: [
         JunkieError(),
         PATH_NOT_FOUND,
+        GATEWAY_NOT_FOUND,
         TransportError(),
         ConnectError(),
         RequestTimeoutError(),

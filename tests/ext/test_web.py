@@ -156,6 +156,14 @@ async def test_every_error(serve: Serve, caplog: pytest.LogCaptureFixture) -> No
     assert not leaks(caplog.text)
 
 
+async def test_a_wrong_base_url(serve: Serve) -> None:
+    """A 404 because of a wrong address is no missing key, even one in JSON."""
+    async with Emulator() as emulator:
+        address = emulator.url.removesuffix("/api/v2")
+        async with serve(lambda: JunkieClient(API_KEY, base_url=address)) as port:
+            assert [(await ask(port, f"/act/{name}")).status for name in ACTIONS] == [502, 502, 400]
+
+
 NO_FAULT = Faults()
 SLOW = Faults(latency=30.0)
 

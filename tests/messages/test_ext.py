@@ -53,6 +53,7 @@ from junkie_async.pytest_plugin import KeyFactory
 from tests.ext._answers import MISCONFIGURED, OUTCOME_UNKNOWN, UNAVAILABLE, UNEXPECTED
 from tests.ext._discord import BOB
 from tests.ext._shop import PROVIDER, environment, open_shop, plain_bot
+from tests.ext._web import with_cause
 
 WHEN = re.compile(r"<t:\d+:R>")
 
@@ -350,12 +351,12 @@ IN_DOUBT = "All or part of this may have been carried out. Check before you repe
         (
             of_call(AuthenticationError(status=401)),
             NOT_SET_UP,
-            "AuthenticationError of GET /keys/{keyId}: answered with HTTP 500",
+            "AuthenticationError of GET /keys/{keyId}: answered with HTTP 500: check the API key",
         ),
         (
             PermissionDeniedError(status=403),
             NOT_SET_UP,
-            "PermissionDeniedError: answered with HTTP 500",
+            "PermissionDeniedError: answered with HTTP 500: check the API key",
         ),
         (
             ClientClosedError(),
@@ -397,6 +398,14 @@ IN_DOUBT = "All or part of this may have been carried out. Check before you repe
         ),
         (NotFoundError(), "There is no such key.", "NotFoundError: answered with HTTP 404"),
         (
+            of_call(NotFoundError(), "POST", "/keys"),
+            "The key service rejected the request.",
+            (
+                "NotFoundError of POST /keys: answered with HTTP 502: this 404 says nothing about "
+                "a key, so check the base URL"
+            ),
+        ),
+        (
             ConflictError(),
             "The key's state does not allow this.",
             "ConflictError: answered with HTTP 409",
@@ -406,6 +415,17 @@ IN_DOUBT = "All or part of this may have been carried out. Check before you repe
             BatchError("", CreateReport(requested=1, keys=())),
             IN_DOUBT,
             "BatchError: answered with HTTP 502",
+        ),
+        (
+            with_cause(
+                of_call(BatchError("", DeleteReport(requested=1, failed=1)), "POST", "/keys/batch"),
+                AuthenticationError(status=401),
+            ),
+            NOT_SET_UP,
+            (
+                "BatchError of POST /keys/batch (AuthenticationError): answered with HTTP 500: "
+                "check the API key"
+            ),
         ),
     ],
 )

@@ -15,6 +15,7 @@ from discord.utils import format_dt
 
 import junkie_async
 from junkie_async import CreateReport, DeleteReport, JunkieError, Key
+from junkie_async.ext.problem_details import is_missing_key
 
 MAX_MESSAGE: Final = 2000
 """The most characters that Discord accepts in a message."""
@@ -65,9 +66,7 @@ def _describe_service_error(error: JunkieError) -> str:
                 "The key service did not confirm this, so it may or may not have been done. "
                 "Check with `/key mine` before you try again."
             )
-        # Only the path of a single key has a parameter. A 404 of any other path comes from a
-        # proxy or a wrong base URL, and must not read as a missing key.
-        case junkie_async.NotFoundError(path=str(path)) if "{" in path:
+        case junkie_async.NotFoundError() if is_missing_key(error):
             return NO_SUCH_KEY
         case junkie_async.RateLimitError(retry_after=seconds):
             when = _relative_time(min(seconds or 60, _MAX_RETRY_AFTER))
