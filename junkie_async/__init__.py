@@ -25,6 +25,7 @@ from ._errors import (
     RateLimitError,
     RequestTimeoutError,
     ServerError,
+    TooManyMatchesError,
     TransportError,
 )
 from ._hooks import AttemptEvent, Hooks, JobEvent, PauseEvent, RetryEvent
@@ -111,6 +112,7 @@ __all__ = [
     "RetryEvent",
     "RetryPolicy",
     "ServerError",
+    "TooManyMatchesError",
     "TransportError",
     "Unset",
     "UpdateFields",

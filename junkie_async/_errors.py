@@ -10,6 +10,7 @@ JunkieError
 ├── OutcomeUnknownError        a create or an HWID reset may have been carried out
 ├── InvalidResponseError       the response can't be used
 ├── DriftError                 the list changed faster than a strict walk could follow
+├── TooManyMatchesError        too many keys contain the value that was looked for
 ├── APIError                   the service refused the request or failed
 │   ├── BadRequestError        400, 422
 │   ├── AuthenticationError    401
@@ -172,6 +173,14 @@ class DriftError(JunkieError):
     """The list changed so fast that a strict walk can't guarantee to have missed no key.
 
     The walk has yielded all keys that it found.
+    """
+
+
+class TooManyMatchesError(JunkieError):
+    """The key may exist, but too many others contain its value to look through them.
+
+    The service finds keys by parts of their values. A value that a path can't hold, such as ``7``,
+    is looked for among the first 500 keys that contain it. Pass the key's ID instead.
     """
 
 

@@ -9,9 +9,9 @@ from os import PathLike
 from typing import Any, TypeAlias, Unpack
 
 from . import _validation as validation
-from ._errors import InvalidRequestError, NotFoundError
+from ._errors import InvalidRequestError, NotFoundError, TooManyMatchesError
 from ._hooks import InFlightCallback
-from ._http.dispatcher import Dispatcher
+from ._http.dispatcher import Dispatcher, Priority
 from ._jobs.create import CreateJob
 from ._jobs.delete import DeleteJob
 from ._jobs.job import OnProgress, check_progress
@@ -30,7 +30,7 @@ from ._models import (
     KeyRef,
     UpdateResult,
 )
-from ._pagination.list_pass import PendingPage
+from ._pagination.list_pass import FetchPage, PendingPage, find_last_page
 from ._pagination.pager import KeyPager, collect_ids, iterate_ids_after_walk
 from ._protocol import requests as wire
 from ._protocol.fields import (
@@ -49,6 +49,10 @@ from ._verification import Verdict, evaluate
 # Inside `Keys` the name `list` is its method, also in annotations: a type checker would read
 # `list[KeyFolder]` there as a subscript of that method. So this type gets a name outside.
 KeyFolders: TypeAlias = list[KeyFolder]
+
+_PAGE_SIZE = 100
+# Anyone may type a value that half of the shop's keys contain, and must not start a walk over them.
+_MAX_SEARCHED_PAGES = 5
 
 
 class Keys:
@@ -89,11 +93,7 @@ class Keys:
         # None is dropped, so that callers can pass on their own optional arguments as filters.
         given = {name: UNSET if value is None else value for name, value in filters.items()}
         query = wire.filter_query(validate_fields(Filters, "list", given))
-
-        def fetch(page: int, limit: int) -> Coroutine[Any, Any, PendingPage]:
-            request = wire.list_keys(query, page, limit)
-            return self._dispatcher.fetch(request, priority="background")
-
+        fetch = self._make_fetch(query, "background")
         return KeyPager(fetch, page=page, limit=limit, prefetch=prefetch, strict=strict)
 
     async def get(self, key: KeyRef) -> KeyDetailed:
@@ -111,20 +111,19 @@ class Keys:
         """Find the key with exactly this value.
 
         The service's ``key`` filter matches parts of values. Keys that match only in part are
-        skipped.
+        skipped, up to 500 of them.
 
         Args:
-            key_value: The whole value.
+            key_value: The whole value, up to 1024 bytes in UTF-8.
 
         Returns:
             The key, or None when no key has this value.
+
+        Raises:
+            TooManyMatchesError: It is not among the first 500 keys that match, and there are more.
         """
-        value = validation.check_text("key_value", key_value)
-        async with aclosing(self.list(key=value).pages()) as pages:
-            async for page in pages:
-                if found := _find_exact(value, page.keys):
-                    return found
-        return None
+        value = validation.check_key_value("key_value", key_value)
+        return await self._search(value, "GET", "/keys")
 
     async def verify(
         self,
@@ -142,12 +141,17 @@ class Keys:
         of the service may answer 404 as well.
 
         Args:
-            key_value: The whole value, as a user typed it. Any string is allowed.
+            key_value: The whole value, as a user typed it. Any string is allowed. One that can't
+                be a key value, such as one of more than 1024 bytes, takes no request.
             hwid: The device's identifier, up to 255 characters. A device that is not bound yet is
                 accepted while the key has room for one more.
             discord_id: The user's Discord ID, 17 to 19 digits, as int or str.
             service_id: The service that the key must be for.
             premium: Whether the key must be premium.
+
+        Raises:
+            TooManyMatchesError: The value is a number or a word of the API's paths, and more than
+                500 keys contain it.
         """
         given: Claims = {
             "hwid": hwid,
@@ -403,11 +407,39 @@ class Keys:
         `find` alone would take a request for each page of longer values that contain this one.
         """
         if wire.is_ambiguous(value):
-            return await self.find(value)
+            return await self._search(value, "GET", wire.KEY)
         with suppress(NotFoundError):
             return _find_exact(value, [await self._send(wire.get_key(wire.segment(value)))])
         # A gateway's 404 looks the same. A list can only come from the service: it settles it.
-        return _find_exact(value, (await self.list(key=value)).keys)
+        query = wire.filter_query({"key": value})
+        page = await self._send(wire.list_keys(query, 1, _PAGE_SIZE))
+        return _find_exact(value, page.keys)
+
+    async def _search(self, value: str, method: str, path: str) -> Key | None:
+        """Look for a value among the keys that contain it. The error names the caller's call."""
+        fetch = self._make_fetch(wire.filter_query({"key": value}), "interactive")
+        number = seen = 0
+        async with aclosing(KeyPager(fetch, limit=_PAGE_SIZE, prefetch=1).pages()) as pages:
+            async for page in pages:
+                if found := _find_exact(value, page.keys):
+                    return found
+                number += 1
+                seen += len(page.keys)
+                is_last = find_last_page(page, number, _PAGE_SIZE) <= number
+                if number == _MAX_SEARCHED_PAGES and not is_last:
+                    error = TooManyMatchesError(
+                        f"none of the first {seen} keys that contain this value is equal to it, and"
+                        " there are more: pass the key's ID as an int, or search list(key=...)"
+                    )
+                    error.method, error.path = method, path
+                    raise error
+        return None
+
+    def _make_fetch(self, query: str, priority: Priority) -> FetchPage:
+        def fetch(page: int, limit: int) -> Coroutine[Any, Any, PendingPage]:
+            return self._dispatcher.fetch(wire.list_keys(query, page, limit), priority=priority)
+
+        return fetch
 
     async def _path_segment(self, key: KeyRef, method: str) -> str:
         """Return what refers to a key in a path.
@@ -417,10 +449,10 @@ class Keys:
         """
         checked: Any = validation.check_reference("key", key)
         if isinstance(checked, str) and wire.is_ambiguous(checked):
-            found = await self.find(checked)
+            found = await self._search(checked, method, wire.KEY)
             if found is None:
                 error = NotFoundError("no key has this value (pass an ID as an int)", status=404)
-                error.method, error.path = method, "/keys/{keyId}"
+                error.method, error.path = method, wire.KEY
                 raise error
             checked = found.id
         return wire.segment(checked)

@@ -17,6 +17,9 @@ from ._models import Key
 MAX_INTEGER = 2**53 - 1
 """The largest integer that every JSON reader keeps exactly (RFC 8259, section 6)."""
 
+MAX_KEY_VALUE = 1024
+"""Bytes of a key value in UTF-8: it has to fit into a URL. Real ones have up to 100."""
+
 # C0, DEL, C1 and Unicode's line separators: whatever could break a line of somebody's log.
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 # Words and numbers; a key value has letters and digits, or is too long to be shown anyway.
@@ -109,6 +112,15 @@ def check_text(name: str, value: Any, longest: int | None = None, *, empty: bool
     return plain
 
 
+def check_key_value(name: str, value: Any) -> str:
+    """Check a key value: a string of up to 1024 bytes in UTF-8."""
+    checked = check_text(name, value)
+    if (length := len(checked.encode())) > MAX_KEY_VALUE:
+        limit = f"a key value of at most {MAX_KEY_VALUE} bytes"
+        raise InvalidRequestError(name, f"one of {length} bytes", limit)
+    return checked
+
+
 def check_datetime(name: str, value: Any) -> datetime:
     """Check an aware datetime, and convert it to UTC."""
     limit = "an aware datetime (give it a tzinfo, such as datetime.UTC)"
@@ -129,7 +141,7 @@ def check_reference(name: str, value: Any) -> int | str:
     if isinstance(value, Key):
         return check_integer(f"{name}.id", value.id, 1)
     if isinstance(value, str):
-        key_value = check_text(name, value)
+        key_value = check_key_value(name, value)
         # RFC 3986, section 5.2.4: "." and ".." in a path lead to another resource.
         if key_value in (".", "..") or key_value.isspace():
             raise InvalidRequestError(name, safe_repr(value), "a key value, not blank, '.' or '..'")

@@ -81,7 +81,7 @@ class ListPass:
         try:
             page = await self._refetch_if_shrunk(await self._take_page())
             self._check_page_number(page)
-            self._last_page = _find_last_page(page, self._number, self.limit)
+            self._last_page = find_last_page(page, self._number, self.limit)
             fresh = drop_seen(page, self.seen)
             self._count_repeats(page, fresh)
         except JunkieError as error:
@@ -218,7 +218,7 @@ def _has_shrunk(before: int | None, total: int | None) -> bool:
     return before is not None and total is not None and total < before
 
 
-def _find_last_page(page: KeyPage, number: int, limit: int) -> int:
+def find_last_page(page: KeyPage, number: int, limit: int) -> int:
     """Find where the list ends as far as this page knows.
 
     The page's own limit counts: a service may grant fewer keys a page than were requested. Where

@@ -19,6 +19,7 @@ from typing import Annotated, Any, Literal, TypeAlias, TypedDict, get_args, get_
 from .._errors import InvalidRequestError
 from .._models import UNSET, KeyStatus, Unset
 from .._validation import (
+    MAX_KEY_VALUE,
     check_boolean,
     check_datetime,
     check_identifier,
@@ -64,7 +65,7 @@ def _check_minutes(name: str, value: Any) -> int:
 
 def _check_discord_filter(name: str, value: Any) -> str:
     if isinstance(value, str):
-        return check_text(name, value)
+        return check_text(name, value, MAX_TEXT)
     return str(check_integer(name, value, 0, 10**19 - 1))
 
 
@@ -99,6 +100,8 @@ def format_timestamp(moment: datetime) -> str:
 
 _positive_id = functools.partial(check_identifier, low=1)
 _up_to_100 = functools.partial(check_integer, low=0, high=100)
+# Longer ones match nothing, and no longer fit into a URL.
+_part = functools.partial(check_text, longest=MAX_KEY_VALUE)
 _text_or_empty = functools.partial(check_text, longest=MAX_TEXT, empty=True)
 
 
@@ -195,10 +198,10 @@ class Filters(TypedDict, total=False):
     discord_id: Annotated[int | str | Unset | None, _check_discord_filter, "Owner's Discord ID."]
     """Owner's Discord ID, exactly, as int or str."""
 
-    key: Annotated[str | Unset | None, check_text, "Part of the value."]
+    key: Annotated[str | Unset | None, _part, "Part of the value."]
     """Part of the key value."""
 
-    hwid: Annotated[str | Unset | None, check_text, "Part of a bound device's identifier."]
+    hwid: Annotated[str | Unset | None, _part, "Part of a bound device's identifier."]
     """Part of a bound device's identifier."""
 
     service_id: Annotated[int | Unset | None, check_identifier, "Service ID."]

@@ -18,6 +18,7 @@ from .. import (
     InvalidResponseError,
     JunkieError,
     OutcomeUnknownError,
+    TooManyMatchesError,
     TransportError,
 )
 from ._stdout import discard_stdout, to_one_line
@@ -44,6 +45,7 @@ class ExitCode(enum.IntEnum):
 _CODES: tuple[tuple[type[JunkieError], ExitCode], ...] = (
     (InvalidRequestError, ExitCode.USAGE),
     (ConfigurationError, ExitCode.USAGE),
+    (TooManyMatchesError, ExitCode.USAGE),  # the same command never succeeds; one with --id does
     (APIError, ExitCode.REFUSED),
     # The service answered, so trying again with another address or network would not help.
     (InvalidResponseError, ExitCode.REFUSED),

@@ -4,7 +4,7 @@ The app called the key service; its users did not. So a wrong API key is your se
 users get a 500, not a 401. A rate limit of the app is a 503, not a 429. Only errors that a user can
 correct are 4xx:
 
-400  `InvalidRequestError`, with the field and its limit
+400  `InvalidRequestError`, with the field and its limit; `TooManyMatchesError`
 404  `NotFoundError` of a call about one key, in the service's own words: see `is_missing_key`
 409  `ConflictError` of a call about one key
 500  `AuthenticationError`, `PermissionDeniedError`, `ConfigurationError`: correct the app
@@ -58,6 +58,7 @@ _IN_DOUBT = (502, "All or part of this may have been carried out. Check before y
 _STATUS_AND_DETAIL: dict[type[JunkieError], tuple[int, str]] = {
     JunkieError: (502, "The key service can't be used."),
     InvalidRequestError: (400, "The input is invalid."),
+    junkie_async.TooManyMatchesError: (400, "Too many keys contain this value to look it up."),
     junkie_async.ConfigurationError: _NOT_SET_UP,
     junkie_async.AuthenticationError: _NOT_SET_UP,
     junkie_async.PermissionDeniedError: _NOT_SET_UP,

@@ -37,6 +37,7 @@ MISCONFIGURED: Final = (
     "bot's owner."
 )
 NO_SUCH_KEY: Final = "There is no such key."
+TOO_MANY_MATCHES: Final = "Too many keys contain this. Give # and the key's ID instead."
 INVALID_INPUT: Final = "Invalid input: {field} must be {limit}."
 RATE_LIMITED: Final = "The key service is busy. Please try again {when}."
 REJECTED: Final = "The key service rejected this."

@@ -36,6 +36,7 @@ from junkie_async import (
     RateLimitError,
     RequestTimeoutError,
     ServerError,
+    TooManyMatchesError,
     TransportError,
 )
 
@@ -203,6 +204,7 @@ CASES = [
     ),
     Case(InvalidResponseError(ALL_CANARIES, status=200, field=KEY_VALUE, rows=(KEY_VALUE,)), 502),
     Case(DriftError(ALL_CANARIES), 503),
+    Case(TooManyMatchesError(ALL_CANARIES), 400),
     Case(api_error(APIError, 418), 502),
     Case(api_error(BadRequestError, 400), 502),
     Case(api_error(BadRequestError, 422, retry_after=5.0), 502),

@@ -37,6 +37,7 @@ from junkie_async import (
     RateLimitError,
     RequestTimeoutError,
     ServerError,
+    TooManyMatchesError,
     TransportError,
 )
 from junkie_async.emulator import Emulator, Faults
@@ -89,6 +90,7 @@ TEMPLATES: dict[str, list[JunkieError]] = {
     ],
     _answers.OUTCOME_UNKNOWN: [OutcomeUnknownError()],
     _answers.REJECTED: [BadRequestError(status=400), ConflictError(status=409)],
+    _answers.TOO_MANY_MATCHES: [TooManyMatchesError()],
     _answers.INVALID_INPUT: [InvalidRequestError("key", "''", "a string that is not empty")],
     _answers.SHUTTING_DOWN: [ClientClosedError()],
     _answers.STOPPED_EARLY: [BatchError("", DeleteReport(requested=3, deleted=1, failed=2))],

@@ -41,6 +41,7 @@ from junkie_async import (
     RequestTimeoutError,
     RetryEvent,
     ServerError,
+    TooManyMatchesError,
     TransportError,
 )
 from junkie_async.emulator import Faults
@@ -384,6 +385,11 @@ IN_DOUBT = "All or part of this may have been carried out. Check before you repe
             DriftError(),
             "The keys changed while they were being read.",
             "DriftError: answered with HTTP 503",
+        ),
+        (
+            TooManyMatchesError(),
+            "Too many keys contain this value to look it up.",
+            "TooManyMatchesError: answered with HTTP 400",
         ),
         (
             InvalidResponseError(),

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from junkie_async import InvalidRequestError, JunkieClient, NotFoundError
+from junkie_async import InvalidRequestError, JunkieClient, NotFoundError, TooManyMatchesError
 from junkie_async.emulator import Emulator
 
 
@@ -32,6 +32,10 @@ def junkie() -> JunkieClient:
             lambda keys: keys.update(1),
             "changes must be at least one field of the key, got none",
         ),
+        (
+            lambda keys: keys.get("x" * 1025),
+            "key must be a key value of at most 1024 bytes, got one of 1025 bytes",
+        ),
     ],
 )
 async def test_bad_arguments(
@@ -48,6 +52,18 @@ def test_unknown_fields(junkie: JunkieClient) -> None:
     with pytest.raises(TypeError) as caught:
         junkie.keys.create_many(1, provider_id=1, hwids=["a"])  # type: ignore[call-arg]
     assert str(caught.value) == "create_many() got an unexpected keyword argument 'hwids'"
+
+
+async def test_a_value_that_too_many_keys_contain() -> None:
+    """The error says how many were looked at, and what to do."""
+    async with Emulator() as emulator, JunkieClient("any", base_url=emulator.url) as junkie:
+        await emulator.seed(600, key_value=lambda row: f"JNK-7-{row}")
+        with pytest.raises(TooManyMatchesError) as caught:
+            await junkie.keys.delete("7")
+    assert str(caught.value) == (
+        "DELETE /keys/{keyId}: none of the first 500 keys that contain this value is equal to it, "
+        "and there are more: pass the key's ID as an int, or search list(key=...)"
+    )
 
 
 async def test_a_value_of_digits() -> None:

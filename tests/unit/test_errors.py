@@ -33,6 +33,7 @@ from junkie_async import (
     RateLimitError,
     RequestTimeoutError,
     ServerError,
+    TooManyMatchesError,
     TransportError,
     _errors,
 )
@@ -55,6 +56,7 @@ TREE: dict[type[Exception], type[Exception]] = {
     RateLimitError: APIError,
     ServerError: APIError,
     DriftError: JunkieError,
+    TooManyMatchesError: JunkieError,
     BatchError: JunkieError,
 }
 
@@ -136,7 +138,7 @@ SPECIMENS: list[JunkieError] = [
     *(cls("words", **API) for cls in TREE if issubclass(cls, APIError)),
     *(cls("words", outcome=Outcome.EXECUTED, transient=True) for cls in (
         JunkieError, ConfigurationError, ClientClosedError, TransportError, ConnectError,
-        RequestTimeoutError, OutcomeUnknownError, DriftError,
+        RequestTimeoutError, OutcomeUnknownError, DriftError, TooManyMatchesError,
     )),
 ]  # fmt: skip
 

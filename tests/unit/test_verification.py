@@ -182,7 +182,14 @@ def test_another_key_is_never_taken_for_it() -> None:
     assert verdict.reason is VerdictReason.NOT_FOUND
 
 
-@pytest.mark.parametrize("value", ["", " ", ".", "..", "a\nb", "\0", "\ud800", "\u2028"])
+@pytest.mark.parametrize(
+    "value",
+    [
+        *("", " ", ".", "..", "a\nb", "\0", "\ud800", "\u2028"),
+        *("7" * 1025, "\\" * 40_000, "x" * 9000, "\U0001f600" * 257),
+    ],
+    ids=lambda value: f"{value[:2]!a}x{len(value)}",
+)
 def test_what_can_be_no_value_is_not_found(value: str) -> None:
     """Anybody may type in anything; it is not sent."""
     verdict, requests = verified(value)

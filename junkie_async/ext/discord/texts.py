@@ -61,6 +61,8 @@ def _describe_service_error(error: JunkieError) -> str:
     match error:
         case junkie_async.InvalidRequestError(field=field, limit=limit):
             return f"Invalid input: {field} must be {limit}."
+        case junkie_async.TooManyMatchesError():
+            return "Too many keys contain this. Give # and the key's ID instead."
         case junkie_async.OutcomeUnknownError():
             return (
                 "The key service did not confirm this, so it may or may not have been done. "
