@@ -23,8 +23,9 @@ What it relies on:
 - Nobody else changes, renames or deletes the job's keys before the job has ended.
 - The disk keeps what it reports as synced, and the ledger is on a local file system.
 
-The file has mode 0600 and holds key values in plain text. A second file, with ``.lock`` at the end
-of its name, keeps a second process out. Without markers (``marker=None``) the job can't look for
+The file holds key values in plain text, so it has mode 0600; one that is there already gets this
+mode. A second file, with ``.lock`` at the end of its name, keeps a second process out. Files and
+symbolic links that another user made are refused, as there may be in ``/tmp``. Without markers (``marker=None``) the job can't look for
 keys: after an unknown outcome it ends with a `BatchError`, and running it again does not help.
 """
 
@@ -36,8 +37,7 @@ from typing import Any
 
 import attrs
 
-from ._jobs.ledger import check_path, open_readonly
-from ._protocol.codec import decode_json
+from ._jobs.ledger_file import check_path, open_readonly, read_job
 
 __all__ = ["JobStatus", "status"]
 
@@ -78,23 +78,22 @@ def status(path: str | os.PathLike[str]) -> JobStatus:
         path: The ledger.
 
     Raises:
-        ConfigurationError: There is no such file, or it is not a ledger.
+        ConfigurationError: There is no such file, it is not a ledger, or it is damaged.
         InvalidRequestError: The path is not one of a file.
     """
     with open_readonly(check_path(path)) as db:
-        job, recorded, begun = db.execute("SELECT id, arguments, begun FROM job").fetchone()
+        job = read_job(db)
         (created,) = db.execute("SELECT count(*) FROM key").fetchone()
         calls, intended, logged = db.execute(
             "SELECT count(*), total(amount) FILTER (WHERE open), (SELECT count(*) FROM key JOIN"
             " attempt ON attempt = number WHERE open) FROM attempt"
         ).fetchone()
-    arguments = decode_json(recorded.encode())
     return JobStatus(
-        job=job,
-        requested=arguments["amount"],
+        job=job.id,
+        requested=job.arguments["amount"],
         created=created,
         open=int(intended) - logged,
         calls=calls,
-        begun_at=datetime.fromtimestamp(begun, UTC),
-        arguments=arguments,
+        begun_at=datetime.fromtimestamp(job.begun, UTC),
+        arguments=job.arguments,
     )

@@ -6,35 +6,31 @@ import asyncio
 import contextlib
 import os
 import sqlite3
-import time
 from collections import deque
-from collections.abc import AsyncGenerator, Collection, Generator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import Path
 from typing import Any, Final, TypeAlias, TypeVar
 
 from .._errors import ConfigurationError, InvalidRequestError
-from .._protocol.codec import decode_json, encode_json
+from .._file_owners import resolve_links
 from .._protocol.fields import MAX_BATCH
 from .._validation import safe_repr
 from .journal import Intent, Journal
-from .markers import make_marker, new_job_id
+from .ledger_file import (
+    check_path,
+    create_tables,
+    explain_errors,
+    lock_and_connect,
+    open_readonly,
+    read_job,
+)
+from .markers import make_marker
 
 T = TypeVar("T")
 
 _Statement: TypeAlias = tuple[str, Sequence[tuple[object, ...]]]
 
-_APPLICATION_ID: Final = 0x6A6E6B31  # "jnk1": by it `file`, SQLite's tools and we know a ledger
 _REPLAY_ROWS: Final = 1000  # each query is a trip to the ledger's thread
-
-# A change of this form needs another `user_version`, and code that reads both.
-_SCHEMA: Final = """
-CREATE TABLE job (id TEXT NOT NULL, arguments TEXT NOT NULL, begun REAL NOT NULL);
-CREATE TABLE attempt (number INTEGER PRIMARY KEY, amount INTEGER NOT NULL,
-                      open INTEGER NOT NULL, suspect INTEGER NOT NULL);
-CREATE TABLE key (value TEXT NOT NULL, attempt INTEGER NOT NULL);
-CREATE INDEX key_attempt ON key (attempt);
-"""
 
 
 class Ledger(Journal):
@@ -48,6 +44,7 @@ class Ledger(Journal):
     ) -> None:
         super().__init__()
         self._path = check_path(path)
+        self._file = self._path  # without links, once the ledger is open
         self._arguments = {**arguments, "marker": marker}
         self._prefix = marker
         self._job_id = ""  # until the ledger is open
@@ -65,7 +62,7 @@ class Ledger(Journal):
         """Return all logged key values, in the order in which they were logged."""
         if not self._job_id:
             return ()
-        with open_readonly(self._path) as db:
+        with open_readonly(self._file) as db:
             return tuple(value for (value,) in db.execute("SELECT value FROM key ORDER BY rowid"))
 
     async def open(self) -> None:
@@ -136,8 +133,11 @@ class Ledger(Journal):
         return None if self._prefix is None else make_marker(self._prefix, self._job_id, number)
 
     async def _fetch_rows(self, query: str, values: tuple[object, ...]) -> list[Any]:
-        rows = self._thread.submit(lambda: self._db.execute(query, values).fetchall())
-        return await _wait_for(rows)
+        return await _wait_for(self._thread.submit(self._select_rows, query, values))
+
+    def _select_rows(self, query: str, values: tuple[object, ...]) -> list[Any]:
+        with explain_errors(self._path, "read"):
+            return self._db.execute(query, values).fetchall()
 
     def _enqueue_statements(self, *statements: _Statement) -> None:
         """Queue statements for the next transaction, each to be executed for all its rows."""
@@ -154,11 +154,17 @@ class Ledger(Journal):
             self._failure = error
 
     def _load_job(self) -> None:
-        self._db = db = self._lock_and_connect()
-        if db.execute("PRAGMA user_version").fetchone()[0] == 0:
-            self._create_schema()
-        self._job_id, recorded = db.execute("SELECT id, arguments FROM job").fetchone()
-        _check_arguments(decode_json(recorded.encode()), self._arguments)
+        with explain_errors(self._path, "opened"):
+            self._file = resolve_links(self._path)
+            self._db = db = lock_and_connect(self._file, self._connections)
+            if db.execute("PRAGMA user_version").fetchone() == (0,):
+                create_tables(db, self._arguments)
+            job = read_job(db)
+            _check_arguments(job.arguments, self._arguments)
+            self._load_intents(job.id)
+
+    def _load_intents(self, job_id: str) -> None:
+        db, self._job_id = self._db, job_id
         self.created, last_row = db.execute("SELECT count(*), max(rowid) FROM key").fetchone()
         self._last_replayed = last_row or 0
         self._next_number = db.execute("SELECT count(*) FROM attempt").fetchone()[0]
@@ -174,40 +180,6 @@ class Ledger(Journal):
         # An earlier run died with these open: their calls may have been sent.
         db.execute("UPDATE attempt SET suspect = 1 WHERE open")
 
-    def _create_schema(self) -> None:
-        arguments = encode_json(self._arguments).decode()
-        self._db.executescript(f"BEGIN; {_SCHEMA} PRAGMA application_id = {_APPLICATION_ID};")
-        self._db.execute("INSERT INTO job VALUES (?, ?, ?)", (new_job_id(), arguments, time.time()))
-        self._db.execute("PRAGMA user_version = 1")
-        self._db.execute("COMMIT")
-
-    def _lock_and_connect(self) -> sqlite3.Connection:
-        try:
-            # The lock is that of a second file: one on the ledger would end with each commit, and
-            # `locking_mode = EXCLUSIVE` would shut out `status`. It ends with its process.
-            lock = self._connect_to(self._path.with_name(self._path.name + ".lock"))
-            lock.execute("BEGIN EXCLUSIVE")
-            db = self._connect_to(self._path)
-            (application,) = db.execute("PRAGMA application_id").fetchone()
-            (tables,) = db.execute("SELECT count(*) FROM sqlite_schema").fetchone()
-            if application != _APPLICATION_ID and (application or tables):
-                raise _not_a_ledger(self._path)
-            # WAL: a commit is one append and one sync, and readers never block it. FULL: NORMAL
-            # syncs a WAL at checkpoints only, so a power cut could lose the markers of sent calls.
-            db.execute("PRAGMA journal_mode = WAL")
-            db.execute("PRAGMA synchronous = FULL")
-        except (sqlite3.Error, OSError) as error:
-            reason = "another job has it open: wait until that one has ended"
-            shown = reason if "locked" in str(error) else error
-            raise ConfigurationError(f"the ledger {self._path} can't be opened: {shown}") from None
-        return db
-
-    def _connect_to(self, path: Path) -> sqlite3.Connection:
-        # SQLite would create it with mode 0644, and gives the -wal and -shm files the same mode.
-        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
-        connection = sqlite3.connect(path, timeout=0, isolation_level=None)
-        return self._connections.enter_context(contextlib.closing(connection))
-
 
 async def _wait_for(future: Future[T]) -> T:
     # Shielded: a cancellation would take it out of the thread's queue, and rows would be missing.
@@ -219,33 +191,6 @@ def _commit_batch(db: sqlite3.Connection, statements: list[_Statement]) -> None:
     for statement, rows in statements:
         db.executemany(statement, rows)
     db.execute("COMMIT")
-
-
-def check_path(path: str | os.PathLike[str]) -> Path:
-    """Check the path of a ledger."""
-    checked = Path()
-    with contextlib.suppress(TypeError):  # not a path at all, or one of bytes
-        checked = Path(path)
-    if checked == Path() or "\0" in str(checked):
-        raise InvalidRequestError("ledger", safe_repr(path), "the path of a file, as a str or Path")
-    return checked
-
-
-@contextlib.contextmanager
-def open_readonly(path: Path) -> Generator[sqlite3.Connection, None, None]:
-    """Open a ledger for reading, even while a job writes it."""
-    try:
-        uri = f"{path.absolute().as_uri()}?mode=ro"
-        with contextlib.closing(sqlite3.connect(uri, uri=True)) as db:
-            if db.execute("PRAGMA application_id").fetchone() != (_APPLICATION_ID,):
-                raise _not_a_ledger(path)
-            yield db
-    except sqlite3.Error as error:
-        raise ConfigurationError(f"the ledger {path} can't be read: {error}") from None
-
-
-def _not_a_ledger(path: Path) -> ConfigurationError:
-    return ConfigurationError(f"{path} is not a ledger: choose another path")
 
 
 def _check_arguments(recorded: Mapping[str, Any], given: Mapping[str, Any]) -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from junkie_async import BatchError, JunkieClient, RetryPolicy
 from junkie_async.emulator import Emulator, Faults
+from tests.durability.test_ledger_format import LEDGER
 
 from ._invoke import invoke
 
@@ -34,6 +37,30 @@ async def test_a_line_per_ledger(tmp_path: Path) -> None:
         f"{lost}: not done, 0 of 1,000 keys created, 100 requested with unknown outcome; job "
     )
     assert " 2 calls, " in second
+
+
+async def test_a_name_with_control_characters(tmp_path: Path) -> None:
+    """They are not printed: a file's name can't clear the screen, or be taken for two lines."""
+    ledger = tmp_path / "launch\x1b[2J\n.db"
+    async with Emulator() as emulator, JunkieClient("any", base_url=emulator.url) as junkie:
+        await junkie.keys.create_many(1, provider_id=1, ledger=ledger)
+    result = invoke("jobs", str(ledger))
+    assert result.code == 0
+    assert result.out.rstrip("\n").isprintable()
+    ledger.write_bytes(ledger.read_bytes()[:5000])
+    result = invoke("jobs", str(ledger))
+    assert result.code == 2
+    assert result.err.rstrip("\n").isprintable()
+
+
+def test_a_job_id_with_control_characters(tmp_path: Path) -> None:
+    """A ledger that somebody has changed can't move the cursor."""
+    ledger = tmp_path / "launch.db"
+    with closing(sqlite3.connect(ledger)) as db:
+        db.executescript(LEDGER.replace("r755ie6k", "\x1b[2Jhello"))
+    result = invoke("jobs", str(ledger))
+    assert (result.code, result.out) == (2, "")
+    assert result.err.rstrip("\n").isprintable()
 
 
 @pytest.mark.parametrize("content", [None, b"", b"not a ledger" * 1000])

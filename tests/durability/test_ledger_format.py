@@ -22,7 +22,7 @@ CREATE INDEX key_attempt ON key (attempt);
 
 # Written by version 0.1 before its modules were moved: a job of 5 keys that was cancelled after a
 # response with 3 of them. Only the port of the base URL is filled in.
-_LEDGER: Final = (
+LEDGER: Final = (
     _SCHEMA
     + """
 INSERT INTO attempt VALUES (0, 5, 1, 1);
@@ -43,7 +43,7 @@ async def test_a_ledger_of_version_0_1_is_resumed(tmp_path: Path) -> None:
     path = tmp_path / "launch.db"
     async with Service(seed=1) as service, JunkieClient("jk_test", base_url=service.url) as client:
         with closing(sqlite3.connect(path)) as db:
-            db.executescript(_LEDGER.replace("URL", service.url))
+            db.executescript(LEDGER.replace("URL", service.url))
         for key_id, value in enumerate(_LOGGED, 1000):
             service.rows[key_id] = Row(key_id, value, "launch jk-r755ie6k.0", foreign=False)
         late = service.make(1, "launch jk-r755ie6k.0")

@@ -28,6 +28,7 @@ from junkie_async import (
 from junkie_async._hooks import InFlightCallback
 from junkie_async._jobs import ledger, markers
 from tests.durability.server import Service
+from tests.other_user import give_away, posix, share_folder
 from tests.unit.job_service import Service as ServiceInMemory
 
 
@@ -192,6 +193,54 @@ def test_a_ledger_that_does_not_exist(tmp_path: Path) -> None:
         provisioning.status(tmp_path / "a.db")
     assert str(caught.value) == (
         f"the ledger {tmp_path}/a.db can't be read: unable to open database file"
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            "UPDATE job SET arguments = '{}'",
+            "the ledger {path} can't be {verb}: it is damaged: restore a copy of it",
+        ),
+        (
+            "PRAGMA user_version = 2",
+            "{path} is of a newer version of junkie_async: update this one",
+        ),
+    ],
+    ids=["damaged", "newer"],
+)
+async def test_a_ledger_that_cannot_be_used(
+    change: str, message: str, make_job: Callable[..., CreateJob], tmp_path: Path
+) -> None:
+    """The text says what to do, and quotes nothing of the file."""
+    path = tmp_path / "a.db"
+    await make_job()
+    with closing(sqlite3.connect(path)) as db:
+        db.executescript(change)
+    assert await _fail(make_job()) == message.format(path=path, verb="opened")
+    with pytest.raises(ConfigurationError) as caught:
+        provisioning.status(path)
+    assert str(caught.value) == message.format(path=path, verb="read")
+
+
+@posix
+async def test_files_of_another_user(
+    make_job: Callable[..., CreateJob], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The text names the file or link, which may be one beside the ledger."""
+    share_folder(tmp_path)
+    (tmp_path / "a.db-wal").touch()
+    give_away(tmp_path / "a.db-wal", monkeypatch)
+    assert await _fail(make_job()) == (
+        f"the ledger {tmp_path}/a.db can't be opened: [Errno 1] it belongs to another user (choose"
+        f" another path): '{tmp_path}/a.db-wal'"
+    )
+    (tmp_path / "link").symlink_to("b.db")
+    give_away(tmp_path / "link", monkeypatch)
+    assert await _fail(make_job(ledger=tmp_path / "link")) == (
+        f"the ledger {tmp_path}/link can't be opened: [Errno 1] it is a symbolic link of another"
+        f" user (choose another path): '{tmp_path}/link'"
     )
 
 

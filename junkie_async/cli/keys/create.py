@@ -15,7 +15,7 @@ from .._client import run_with_client
 from .._exit_codes import ExitCode, exit_on_error, exit_on_file_error, fail
 from .._options import JSONOption, Provider, spread_options
 from .._progress import show_progress
-from .._stdout import is_terminal, open_rows, print_json, print_line, remove_controls
+from .._stdout import is_terminal, open_rows, print_json, print_line, remove_controls, to_one_line
 
 # After bad usage the same command would fail again.
 _RESUMABLE = (ExitCode.REFUSED, ExitCode.UNREACHABLE, ExitCode.PARTLY, ExitCode.STOPPED)
@@ -112,7 +112,7 @@ def jobs(
     """
     with exit_on_error():
         for ledger in ledgers:
-            print_line(f"{ledger}: {_format_status(status(ledger))}")
+            print_line(to_one_line(f"{ledger}: {_format_status(status(ledger))}"))
 
 
 def _describe_stop(ledger: Path, amount: int) -> str:

@@ -1,0 +1,212 @@
+"""Whose a ledger and the files beside it are, and who may read them."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sqlite3
+import stat
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import aclosing, closing, contextmanager
+from pathlib import Path
+
+import pytest
+
+from junkie_async import ConfigurationError, CreateJob, JunkieClient
+from junkie_async._file_owners import resolve_links
+from junkie_async._jobs import ledger_file
+from tests.other_user import give_away, posix, share_folder
+
+from .server import PROVIDER, Service
+
+pytestmark = posix
+
+
+@pytest.fixture
+async def service() -> AsyncIterator[Service]:
+    """A service without faults."""
+    async with Service() as service:
+        yield service
+
+
+@pytest.fixture
+async def make_job(service: Service) -> AsyncIterator[Callable[[Path], CreateJob]]:
+    """Return a function that makes a job of 200 keys with a ledger."""
+    async with JunkieClient("jk_test", base_url=service.url) as client:
+
+        def make(path: Path) -> CreateJob:
+            return client.keys.create_many(200, provider_id=PROVIDER, ledger=path, concurrency=1)
+
+        yield make
+
+
+def _modes(folder: Path) -> dict[str, int]:
+    return {path.name: stat.S_IMODE(path.lstat().st_mode) for path in folder.iterdir()}
+
+
+def _publish(folder: Path) -> None:
+    for path in folder.iterdir():
+        path.chmod(0o644)
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Keep a ledger open, so that SQLite does not remove its -wal and -shm files."""
+    with closing(sqlite3.connect(path)) as db:
+        db.execute("SELECT * FROM job").fetchone()
+        yield
+
+
+def _lock_elsewhere(path: Path) -> bytes:
+    """Try to lock a ledger in another process, and return that one's stderr."""
+    lock = f"sqlite3.connect({str(path)!r} + '.lock', timeout=0).execute('BEGIN EXCLUSIVE')"
+    command = [sys.executable, "-c", f"import sqlite3; {lock}"]
+    return subprocess.run(command, capture_output=True, check=False, timeout=30).stderr
+
+
+async def _stop_after_a_batch(job: CreateJob) -> None:
+    async with aclosing(aiter(job)) as batches:
+        await anext(batches)
+
+
+async def test_files_that_others_may_read_are_made_private(
+    make_job: Callable[[Path], CreateJob], tmp_path: Path
+) -> None:
+    """A ledger of mode 0644, such as a restored one, and what is beside it get mode 0600."""
+    path = tmp_path / "ledger.db"
+    await _stop_after_a_batch(make_job(path))
+    with _reading(path):
+        _publish(tmp_path)
+        async with aclosing(aiter(make_job(path))) as batches:
+            await anext(batches)
+            modes = _modes(tmp_path)
+    assert set(modes.values()) == {0o600}
+    assert set(modes) >= {"ledger.db", "ledger.db-shm", "ledger.db-wal", "ledger.db.lock"}
+
+
+@pytest.mark.parametrize("suffix", ["", "-wal", "-shm", "-journal", ".lock", ".lock-journal"])
+async def test_files_of_another_user_are_refused(
+    suffix: str,
+    service: Service,
+    make_job: Callable[[Path], CreateJob],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """In a shared folder somebody else may have made the ledger or a file beside it."""
+    share_folder(tmp_path)
+    path = tmp_path / f"ledger.db{suffix}"
+    path.touch()
+    path.chmod(0o666)
+    give_away(path, monkeypatch)
+    with pytest.raises(ConfigurationError) as caught:
+        await make_job(tmp_path / "ledger.db")
+    assert path.name in str(caught.value)
+    assert not service.requests
+    assert _modes(tmp_path) == {path.name: 0o666}
+
+
+async def test_a_file_that_another_user_makes_meanwhile_is_refused(
+    service: Service,
+    make_job: Callable[[Path], CreateJob],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The -wal file may come between the check of the files and their opening."""
+    path = tmp_path / "ledger.db"
+    await _stop_after_a_batch(make_job(path))
+    sent = service.requests.copy()
+
+    def make_private(_: object) -> None:
+        give_away(tmp_path / "ledger.db-wal", monkeypatch)
+
+    with _reading(path):
+        monkeypatch.setattr(ledger_file, "make_private", make_private)
+        with pytest.raises(ConfigurationError):
+            await make_job(path)
+    assert service.requests == sent
+
+
+@pytest.mark.parametrize("names", ["link", "folder/ledger.db", "mine/ledger.db"])
+async def test_links_of_another_user_are_refused(
+    names: str,
+    service: Service,
+    make_job: Callable[[Path], CreateJob],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Such a link could lead to any file: as the ledger, as a folder, or behind an own link."""
+    shared, home = tmp_path / "shared", tmp_path / "home"
+    shared.mkdir()
+    home.mkdir()
+    share_folder(shared)
+    (shared / "link").symlink_to(home / "ledger.db")
+    (shared / "folder").symlink_to(home)
+    (shared / "mine").symlink_to("folder")
+    for link in ("link", "folder"):
+        give_away(shared / link, monkeypatch)
+    with pytest.raises(ConfigurationError):
+        await make_job(shared / names)
+    assert not service.requests
+    assert not _modes(home)
+
+
+async def test_one_ledger_has_one_lock_whatever_its_name(
+    make_job: Callable[[Path], CreateJob], tmp_path: Path
+) -> None:
+    """An own link is followed, and a job that has the ledger open by its name shuts out others."""
+    path, link = tmp_path / "ledger.db", tmp_path / "link"
+    link.symlink_to("ledger.db")
+    async with aclosing(aiter(make_job(path))) as batches:
+        await anext(batches)
+        with pytest.raises(ConfigurationError):
+            await make_job(link)
+    assert (await make_job(link)).created == 200
+
+
+async def test_a_refused_job_leaves_the_lock_to_the_first(
+    make_job: Callable[[Path], CreateJob], tmp_path: Path
+) -> None:
+    """After a second job in this process was refused, another process still can't get the lock.
+
+    Closing any descriptor of a file releases all POSIX locks that the process has on it.
+    """
+    path = tmp_path / "ledger.db"
+    async with aclosing(aiter(make_job(path))) as batches:
+        await anext(batches)
+        with pytest.raises(ConfigurationError):
+            await make_job(path)
+        assert b"database is locked" in await asyncio.to_thread(_lock_elsewhere, path)
+
+
+@pytest.mark.parametrize(
+    ("given", "found"),
+    [
+        ("plain/new.db", "plain/new.db"),
+        ("link/new.db", "plain/new.db"),
+        ("link/../new.db", "new.db"),
+        ("chain", "plain/end"),
+        ("plain/./x/../y", "plain/y"),
+    ],
+)
+def test_paths_without_links(
+    given: str, found: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The path is that of `os.path.realpath`, relative and absolute."""
+    tmp_path = tmp_path.resolve()
+    (tmp_path / "plain").mkdir()
+    (tmp_path / "link").symlink_to("plain")
+    (tmp_path / "chain").symlink_to(tmp_path / "link" / "next")
+    (tmp_path / "plain" / "next").symlink_to("../plain/end")
+    monkeypatch.chdir(tmp_path)
+    assert resolve_links(Path(given)) == resolve_links(tmp_path / given) == tmp_path / found
+    assert os.path.realpath(given) == str(tmp_path / found)
+
+
+def test_links_in_a_circle(tmp_path: Path) -> None:
+    """They are an error, not an endless loop."""
+    (tmp_path / "a").symlink_to("b")
+    (tmp_path / "b").symlink_to("a")
+    with pytest.raises(OSError):
+        resolve_links(tmp_path / "a")
