@@ -3,11 +3,13 @@
 # ruff: noqa: S608 - statements are put together from names of this package only
 
 import json
+import os
 import sqlite3
 from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from . import schema, seeding
@@ -22,7 +24,8 @@ class Store:
     """Keys and folders. Open, use and close it in one thread.
 
     Args:
-        db: A file, created if missing, or ``":memory:"``. Only one store can have a file open.
+        db: A file, or ``":memory:"``. A missing file is created, and only its owner may read it.
+            Only one store can have a file open.
         newest_first: The order of listings: by descending ID, else ascending.
         clock: Returns the current time in UTC.
     """
@@ -35,6 +38,10 @@ class Store:
         clock: Callable[[], datetime] = _utc_now,
     ) -> None:
         self._clock = clock
+        self._files = [] if db in ("", ":memory:") else [Path(db), Path(f"{db}-wal")]
+        if self._files:
+            with suppress(OSError):  # it exists, or SQLite will say why there can't be one
+                os.close(os.open(db, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
         # No timeout: another store holds its lock for as long as it is open.
         self._db = sqlite3.connect(db, timeout=0, isolation_level=None, cached_statements=256)
         self._listings = Listings(self._db, newest_first=newest_first)
@@ -162,7 +169,10 @@ class Store:
     def _open_database(self) -> None:
         # Exclusive: the cached listings would not see another process' writes.
         self._db.execute("PRAGMA locking_mode = EXCLUSIVE")
-        is_new = self._is_new()  # before journal_mode, which would modify another program's file
+        is_new = self._is_new()  # before what would modify another program's file
+        for file in self._files:
+            with suppress(FileNotFoundError, PermissionError):  # it may be a colleague's
+                file.chmod(0o600)
         self._db.execute("PRAGMA journal_mode = WAL")
         # In WAL mode, NORMAL survives a killed process; only a power cut can lose the last writes.
         self._db.execute("PRAGMA synchronous = NORMAL")

@@ -2,6 +2,7 @@
 
 import json
 import sqlite3
+import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -453,3 +454,22 @@ def test_a_failed_seed_leaves_nothing_behind(store: Store) -> None:
     [(indexes,)] = store._db.execute("SELECT count(*) FROM sqlite_master WHERE name LIKE 'keys_%'")
     assert indexes == 7
     assert _create(store)["id"] == 3
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="modes are POSIX's")
+@pytest.mark.parametrize("exists", [False, True])
+def test_only_the_owner_may_read_the_file(exists: bool, tmp_path: Path) -> None:
+    """A new file, one from before and the -wal file have mode 0600; other files keep theirs."""
+    path, other = tmp_path / "keys.db", tmp_path / "other.db"
+    other.write_bytes(b"another program's" * 100)
+    other.chmod(0o644)
+    if exists:
+        Store(str(path)).close()
+        path.chmod(0o644)
+    store = Store(str(path))
+    modes = {file.name: file.stat().st_mode & 0o777 for file in tmp_path.glob("keys*")}
+    store.close()
+    with pytest.raises(sqlite3.DatabaseError):
+        Store(str(other))
+    assert modes == {"keys.db": 0o600, "keys.db-wal": 0o600}
+    assert other.stat().st_mode & 0o777 == 0o644
