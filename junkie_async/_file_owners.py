@@ -49,6 +49,13 @@ def _check_link(link: Path, links: int) -> None:
         )
 
 
+def is_kept_by_folder(path: Path) -> bool:
+    """Whether a file can't be replaced, since its folder is as /tmp and it is another user's."""
+    folder = path.parent.stat()
+    is_sticky = bool(folder.st_mode & stat.S_ISVTX)
+    return is_sticky and os.geteuid() not in (0, folder.st_uid, path.stat().st_uid)
+
+
 def check_regular(path: Path) -> os.stat_result:
     """Refuse what is not a regular file: opening a named pipe may never return."""
     found = path.lstat()

@@ -25,8 +25,9 @@ What it relies on:
 
 The file holds key values in plain text, so it has mode 0600; one that is there already gets this
 mode. A second file, with ``.lock`` at the end of its name, keeps a second process out. Files and
-symbolic links that another user made are refused, as there may be in ``/tmp``. Without markers (``marker=None``) the job can't look for
-keys: after an unknown outcome it ends with a `BatchError`, and running it again does not help.
+symbolic links that another user made are refused: in ``/tmp`` there may be such. Without markers
+(``marker=None``) the job can't look for keys: after an unknown outcome it ends with a `BatchError`,
+and running it again does not help.
 """
 
 from __future__ import annotations
