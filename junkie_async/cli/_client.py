@@ -1,4 +1,4 @@
-"""The client of a command: its settings, and what Ctrl-C, SIGTERM and errors do to its run."""
+"""The client of a command: its settings, and what signals and errors do to its run."""
 
 import asyncio
 import contextlib
@@ -75,7 +75,7 @@ def run_with_client(
     settings: Settings = context.obj
 
     async def connect_and_act() -> T:
-        _cancel_on_sigterm()
+        _cancel_on_signals()
         async with settings.connect() as junkie:
             return await act(junkie)
 
@@ -85,15 +85,17 @@ def run_with_client(
         except BrokenPipeError:  # the reader has all it wanted, as with `| head`
             discard_stdout()
             raise typer.Exit from None
-        # Ctrl-C arrives as KeyboardInterrupt, SIGTERM as the cancelled task that it left behind.
+        # Ctrl-C arrives as KeyboardInterrupt, others as the cancelled task that it left behind.
         except (KeyboardInterrupt, asyncio.CancelledError):
             fail(describe_stop(), ExitCode.STOPPED)
 
 
-def _cancel_on_sigterm() -> None:
-    """Make SIGTERM cancel the task as Ctrl-C does, so that files and jobs are closed properly."""
+def _cancel_on_signals() -> None:
+    """Make SIGTERM and SIGHUP cancel the task as Ctrl-C does, so that files are closed properly."""
     loop, task = asyncio.get_running_loop(), asyncio.current_task()
     assert task is not None
-    # Windows has no SIGTERM handlers, and threads other than the main one can't set them.
-    with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):
+    # Windows has no such handlers, and threads other than the main one can't set them.
+    with contextlib.suppress(AttributeError, NotImplementedError, RuntimeError, ValueError):
         loop.add_signal_handler(signal.SIGTERM, task.cancel)
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as `nohup` sets it
+            loop.add_signal_handler(signal.SIGHUP, task.cancel)
