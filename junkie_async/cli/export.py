@@ -30,6 +30,13 @@ def export(
     bom: Annotated[
         bool, typer.Option("--bom", help="Begin a CSV file with a byte order mark, for Excel.")
     ] = False,
+    text_cells: Annotated[
+        bool,
+        typer.Option(
+            "--text-cells",
+            help="Keep a spreadsheet from reading texts such as 007 in a CSV file as numbers.",
+        ),
+    ] = False,
     filters: Filters,
 ) -> None:
     """Write keys to a CSV or JSON Lines file.
@@ -54,7 +61,12 @@ def export(
         ):
             file = open_rows() if to_stdout else path
             return await export_keys(
-                keys, file, format=file_format, bom=bom, on_progress=on_progress
+                keys,
+                file,
+                format=file_format,
+                bom=bom,
+                text_cells=text_cells,
+                on_progress=on_progress,
             )
 
     describe_stop = "stopped" if to_stdout else f"stopped; {path} is unchanged"

@@ -14,15 +14,21 @@ same order. Texts are written unchanged.
 **CSV**: RFC 4180 in UTF-8. The header is always `COLUMNS`. Timestamps are RFC 3339 in UTC, booleans
 are ``true`` and ``false``, and None is written as an empty cell. ``keys_hwid`` holds the device
 identifiers, joined with ``;``. ``hwids`` and ``discord_redemption`` are JSON; the latter is empty
-unless the key came from ``keys.get``. Discord IDs have more digits than a spreadsheet's numbers:
-import those columns as text. Excel reads UTF-8 correctly only with a byte order mark, so pass
-``bom=True`` for it. Most other readers would take the mark for a part of the first column's name;
-Python's codec for such files is ``utf-8-sig``.
+unless the key came from ``keys.get``. Excel reads UTF-8 correctly only with a byte order mark, so
+pass ``bom=True`` for it. Most other readers would take the mark for a part of the first column's
+name; Python's codec for such files is ``utf-8-sig``.
 
-No CSV cell is a formula. A text that begins with ``=``, ``+``, ``-``, ``@`` or their full-width
-forms, with a tab, a line break or NUL, gets an apostrophe in front, as OWASP advises. So does a
-formula after a ``;``, a tab or a line break within a text, because many spreadsheets split cells
-there. A text that has such apostrophes already gets one more, so `unmark` always restores it.
+**Numbers**: a spreadsheet reads a text such as ``007``, ``1E5`` or ``3-4`` as a number or a date,
+and keeps 15 digits of a number. So Discord IDs, and key values of digits, lose some. Import these
+columns as text, or pass ``text_cells=True``: then a text is written as ``="007"``, which is shown
+as 007 and stays a text. Texts with ``;``, ``"`` or control characters, which are no numbers, and
+texts of more than 255 characters are written as without it.
+
+**Formulas**: no CSV cell is one, except for these constants. A text that begins with ``=``, ``+``,
+``-``, ``@`` or their full-width forms, with a tab, a line break or NUL, gets an apostrophe in
+front, as OWASP advises. So does a formula after a ``;``, a tab or a line break within a text,
+because many spreadsheets split cells there; quotes before its sign don't hide it. A text that has
+such apostrophes already gets one more, so `unmark` always restores the text.
 
 `export_values` writes only the values of new keys, one a line, as shops import them. `json_line` is
 for programs that write JSON Lines of their own.
@@ -34,6 +40,7 @@ import enum
 import os
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, Literal, TextIO, TypeVar
 
@@ -70,6 +77,7 @@ async def export_keys(
     *,
     format: Format | Literal["csv", "jsonl"] | None = None,  # noqa: A002 - the usual name
     bom: bool = False,
+    text_cells: bool = False,
     on_progress: OnProgress | None = None,
 ) -> int:
     """Write keys, with all their fields, to a CSV or JSON Lines file.
@@ -82,6 +90,8 @@ async def export_keys(
         format: ``"csv"`` or ``"jsonl"``. None takes it from the path's suffix: ``.csv``,
             ``.jsonl`` or ``.ndjson``.
         bom: Whether a CSV file begins with a byte order mark, for Excel.
+        text_cells: Whether the texts of a CSV file are written as ``="007"``, from which a
+            spreadsheet makes the text 007, not the number 7.
         on_progress: Called after each page with the keys written so far, and how many there are,
             or None where that is unknown.
 
@@ -94,8 +104,8 @@ async def export_keys(
         JunkieError: A page could not be fetched.
     """
     chosen = _choose_format(format, to)
-    header = _make_header(chosen, bom=bom)
-    encode = encode_lines if chosen is Format.JSONL else encode_rows
+    header = _make_header(chosen, bom=bom, text_cells=text_cells)
+    encode = encode_lines if chosen is Format.JSONL else partial(encode_rows, text_cells=text_cells)
     progress = check_progress(on_progress)
     _check_source("keys", keys, "what keys.list() returns, or an async iterable of Keys")
 
@@ -168,13 +178,18 @@ def _choose_format(given: Any, to: Any) -> Format:
     return Format(given)
 
 
-def _make_header(chosen: Format, *, bom: bool) -> bytes:
+def _make_header(chosen: Format, *, bom: bool, text_cells: bool) -> bytes:
     """Return what comes before the keys."""
     check_boolean("bom", bom)
+    check_boolean("text_cells", text_cells)
     if chosen is Format.CSV:
         return encode_header(bom=bom)
     if bom:
         raise InvalidRequestError("bom", "True", "False for JSON Lines (RFC 8259, section 8.1)")
+    if text_cells:
+        raise InvalidRequestError(
+            "text_cells", "True", "False for JSON Lines, which keep texts as they are"
+        )
     return b""
 
 

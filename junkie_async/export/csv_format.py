@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from operator import attrgetter
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import attrs
 
@@ -25,12 +25,20 @@ COLUMNS: Final = tuple(field.name for field in attrs.fields(KeyDetailed))
 _SIGNS: Final = "\0=+\\-@＝＋－＠"  # noqa: RUF001 - the full-width ones are meant
 
 # A formula may begin at the start of the text, and after each character at which a spreadsheet may
-# split it. Apostrophes that stand before its sign already count as part of it: they get one more,
-# so that `unmark` restores every text.
-_FORMULA: Final = rf"(?:\A|(?<=[;\t\r\n])){{}}(?='*[{_SIGNS}])|\A{{}}(?='*[\t\r\n])"
+# split it. There it drops the quotes before the sign: in a file, the text `x;"=1` is `"x;""=1"`.
+# Apostrophes before the sign already count as part of the formula: it gets one more, so that
+# `unmark` restores every text.
+_LEADING_QUOTES: Final = "[\"']*"
+_FORMULA: Final = (
+    rf"(?:\A|(?<=[;\t\r\n])){{}}(?={_LEADING_QUOTES}[{_SIGNS}])|\A{{}}(?={_LEADING_QUOTES}[\t\r\n])"
+)
 _ARMED: Final = re.compile(_FORMULA.format("", ""))
 _DISARMED: Final = re.compile(_FORMULA.format("'", "'"))
-_SUSPECT_FIRST_CHARACTERS: Final = frozenset(f"'{_SIGNS}") - {"\\"}
+_SUSPECT_FIRST_CHARACTERS: Final = frozenset(f"\"'{_SIGNS}") - {"\\"}
+
+# A text as a constant formula, which spreadsheets show as it is. What it can't hold is no number:
+# a quote would end it, and cells may be split at the others. Excel takes 255 characters in one.
+_CONSTANT: Final = re.compile(r'="([^";\0-\x1f\x7f]{1,255})"')
 
 # Only keys from `keys.get` have the last column, the redemption.
 _read_listed_fields: Callable[[Key], tuple[object, ...]] = attrgetter(*COLUMNS[:-1])
@@ -41,13 +49,14 @@ def encode_header(*, bom: bool) -> bytes:
     return codecs.BOM_UTF8 * bom + _encode_lines([COLUMNS])
 
 
-def encode_rows(keys: Sequence[Key]) -> bytes:
+def encode_rows(keys: Sequence[Key], *, text_cells: bool = False) -> bytes:
     """Encode keys, a line each."""
-    return _encode_lines(map(_make_row, all_in_utc(keys)))
+    converters = _TEXT_CELLS if text_cells else _CELLS
+    return _encode_lines(_make_row(key, converters) for key in all_in_utc(keys))
 
 
 def unmark(text: str) -> str:
-    """Remove the apostrophes that an export added to disarm formulas.
+    """Remove what an export added to a cell, so that spreadsheets take it as text.
 
     Args:
         text: A cell, as ``csv.reader`` gives it.
@@ -55,7 +64,8 @@ def unmark(text: str) -> str:
     Returns:
         The text as it was before the export.
     """
-    return _DISARMED.sub("", text)
+    constant = _CONSTANT.fullmatch(text)
+    return constant[1] if constant else _DISARMED.sub("", text)
 
 
 def _disarm_formulas(text: str) -> str:
@@ -72,19 +82,15 @@ def _encode_lines(rows: Iterable[Sequence[Any]]) -> bytes:
     return text.getvalue().encode()
 
 
-def _make_row(key: Key) -> list[object]:
+def _make_row(key: Key, converters: _Converters) -> list[object]:
     cells: list[object] = [*_read_listed_fields(key), getattr(key, COLUMNS[-1], None)]
     return [
         # Most cells are None or an int, which the csv module writes without a call from here.
-        cell if cell is None or type(cell) is int else _CELLS.get(type(cell), _from_unknown)(cell)
+        cell
+        if cell is None or type(cell) is int
+        else converters.get(type(cell), _from_unknown)(cell)
         for cell in cells
     ]
-
-
-def _from_tuple(values: tuple[Any, ...]) -> str:
-    if all(isinstance(value, str) for value in values):
-        return _disarm_formulas(";".join(values))
-    return _disarm_formulas(encode_text(values))
 
 
 def _from_unknown(value: object) -> str:
@@ -92,10 +98,29 @@ def _from_unknown(value: object) -> str:
     return _disarm_formulas(value if isinstance(value, str) else str(value))
 
 
-_CELLS: Final[dict[type, Callable[[Any], str]]] = {
-    str: _disarm_formulas,
-    bool: lambda value: "true" if value else "false",
-    datetime: lambda moment: moment.isoformat().replace("+00:00", "Z"),
-    tuple: _from_tuple,
-    DiscordRedemption: lambda redemption: _disarm_formulas(encode_text(redemption)),
-}
+def _make_constant(text: str) -> str:
+    """Write a text so that a spreadsheet changes nothing of it: it would read 007 as 7."""
+    disarmed, constant = _disarm_formulas(text), f'="{text}"'
+    return constant if disarmed == text and _CONSTANT.fullmatch(constant) else disarmed
+
+
+def _join_tuple(values: tuple[Any, ...]) -> str:
+    if all(isinstance(value, str) for value in values):
+        return ";".join(values)
+    return encode_text(values)
+
+
+def _make_converters(write_text: Callable[[str], str]) -> _Converters:
+    return {
+        str: write_text,
+        bool: lambda value: "true" if value else "false",
+        datetime: lambda moment: moment.isoformat().replace("+00:00", "Z"),
+        tuple: lambda values: write_text(_join_tuple(values)),
+        DiscordRedemption: lambda redemption: write_text(encode_text(redemption)),
+    }
+
+
+_Converters: TypeAlias = dict[type, Callable[[Any], str]]
+
+_CELLS: Final = _make_converters(_disarm_formulas)
+_TEXT_CELLS: Final = _make_converters(_make_constant)

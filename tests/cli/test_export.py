@@ -98,6 +98,16 @@ async def test_filters_reach_the_service(tmp_path: Path) -> None:
     assert path.read_bytes() == b"\xef\xbb\xbf" + ",".join(COLUMNS).encode() + b"\r\n"
 
 
+async def test_texts_that_look_like_numbers(tmp_path: Path) -> None:
+    """With --text-cells a spreadsheet keeps their digits."""
+    async with Emulator() as emulator:
+        await emulator.seed(1, key_value="007")
+        await junkie(emulator, "export", "keys.csv", "--text-cells", cwd=tmp_path)
+    (row,) = csv.DictReader(io.StringIO((tmp_path / "keys.csv").read_text("utf-8"), newline=""))
+    assert row["key_value"] == '="007"'
+    assert unmark(row["key_value"]) == "007"
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -107,6 +117,7 @@ async def test_filters_reach_the_service(tmp_path: Path) -> None:
         ["nowhere/keys.csv"],
         ["keys.csv", "--format=xml"],
         ["keys.jsonl", "--bom"],
+        ["keys.jsonl", "--text-cells"],
         ["keys.csv", "--status=new"],
         ["keys.csv", "--key="],
         ["keys.csv", "--expires-after=2026-01-01"],

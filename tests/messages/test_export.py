@@ -36,6 +36,10 @@ async def _yield(*items: Any) -> AsyncIterator[Any]:
             "bom must be False for JSON Lines (RFC 8259, section 8.1), got True",
         ),
         (
+            {"format": "jsonl", "text_cells": True},
+            "text_cells must be False for JSON Lines, which keep texts as they are, got True",
+        ),
+        (
             {"keys": []},
             "keys must be what keys.list() returns, or an async iterable of Keys, got a list of 0",
         ),

@@ -90,14 +90,15 @@ async def text_of(keys: Iterable[Key], format: Any, **options: Any) -> str:  # n
     return file.getvalue()
 
 
-async def rows_of(*keys: Key) -> list[dict[str, str]]:
+async def rows_of(*keys: Key, **options: Any) -> list[dict[str, str]]:
     """Export keys as CSV and read it back, with `unmark` applied."""
-    reader = csv.DictReader(io.StringIO(await text_of(keys, "csv"), newline=""), strict=True)
+    text = await text_of(keys, "csv", **options)
+    reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
     assert tuple(reader.fieldnames or ()) == COLUMNS
     return [{name: unmark(cell) for name, cell in row.items()} for row in reader]
 
 
-def raw_cell(text: str) -> str:
+def raw_cell(text: str, **options: Any) -> str:
     """Return the CSV cell of a key value, as a spreadsheet reads it."""
-    line = asyncio.run(text_of([Key(id=1, key_value=text)], "csv"))
+    line = asyncio.run(text_of([Key(id=1, key_value=text)], "csv", **options))
     return list(csv.reader(io.StringIO(line, newline="")))[1][1]

@@ -68,6 +68,7 @@ def unused_pager() -> KeyPager:
         ({"to": io.BytesIO(), "format": "csv"}, "to"),
         ({"to": 3, "format": "csv"}, "to"),
         ({"to": NAME, "bom": 1}, "bom"),
+        ({"to": NAME, "text_cells": 1}, "text_cells"),
         ({"to": NAME, "on_progress": 1}, "on_progress"),
         ({"to": NAME, "keys": [FULL]}, "keys"),
     ],
