@@ -36,6 +36,7 @@ from .._protocol import responses
 from .._protocol.rate_limit_headers import read_rate_limit
 from .._protocol.redaction import redact
 from .._protocol.requests import Request
+from .log_output import configure_log
 from .retry import RetryBudget, RetryPolicy
 from .throttle import RateLimit, Throttle
 from .transport import Response, SendState, Transport
@@ -46,8 +47,6 @@ Priority: TypeAlias = Literal["interactive", "background"]
 """Interactive calls have a deadline. Those of walks and jobs wait for a slot without one."""
 
 _log = logging.getLogger("junkie_async")
-# Without a handler, logging's handler of last resort writes warnings to the application's stderr.
-_log.addHandler(logging.NullHandler())
 
 
 @attrs.define(eq=False)
@@ -126,6 +125,7 @@ class Dispatcher:
             max_wait=max(retry.retry_after_cap, retry.wait_max),
             back_off=retry.back_off,
         )
+        self._line_level = configure_log()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closing = asyncio.Event()
 
@@ -250,14 +250,14 @@ class Dispatcher:
                 call.on_in_flight(False)
             raise
         finally:
-            if self.hooks or _log.isEnabledFor(logging.DEBUG):
+            if self.hooks or _log.isEnabledFor(self._line_level):
                 self._report_attempt(call, result, loop.time() - begin)
 
     def _report_attempt(self, call: _CallState[T], result: int | str, seconds: float) -> None:
         """Report an attempt that has ended with an HTTP status, or with an error's class name."""
         method, path = call.request.method, call.request.path
         line = "%s %s: %s, attempt %d, %.1f ms"
-        _log.debug(line, method, path, result, call.attempts, seconds * 1e3)
+        _log.log(self._line_level, line, method, path, result, call.attempts, seconds * 1e3)
         event = AttemptEvent(
             method=method,
             path=path,

@@ -1,5 +1,6 @@
 """The `junkie` command: thin, over the public API. It needs ``pip install "junkie_async[cli]"``."""
 
+import os
 from typing import Annotated
 
 import typer
@@ -36,6 +37,9 @@ def _set_options(
     context: typer.Context,
     *,
     settings: Settings,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", help="Write a line for each request to stderr.")
+    ] = False,
     # Never read: the callback prints and exits before any command runs.
     _version: Annotated[
         bool,
@@ -49,6 +53,9 @@ def _set_options(
     To try it without an account or a network, run `junkie demo`.
     """
     context.obj = settings
+    if verbose:
+        os.environ["JUNKIE_LOG"] = "debug"
+        context.call_on_close(lambda: os.environ.pop("JUNKIE_LOG", None))
     set_encoding()
 
 

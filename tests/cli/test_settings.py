@@ -64,3 +64,13 @@ def test_without_an_api_key_a_command_is_bad_usage() -> None:
     ended = invoke("keys", "list")
     assert (ended.code, ended.out) == (2, "")
     assert ended.err.count("\n") == 1
+
+
+async def test_verbose() -> None:
+    """The option writes a line for each request to stderr, for its own command only."""
+    async with Emulator() as emulator:
+        loud = await junkie(emulator, "--verbose", *_COUNT)
+        quiet = await junkie(emulator, *_COUNT)
+    (line,) = loud.err.splitlines()
+    assert " junkie_async: GET /keys: " in line
+    assert (loud.out, quiet.err) == (quiet.out, "")

@@ -43,6 +43,7 @@ from junkie_async import (
 from junkie_async.emulator import Emulator, Faults
 from junkie_async.ext.discord import texts
 
+from ..unit.test_log_output import unconfigured
 from . import _answers
 from ._discord import EPHEMERAL
 from ._shop import NO_RETRIES, Shop, open_shop, says
@@ -246,6 +247,23 @@ async def test_wrong_api_key(shop: Shop, caplog: pytest.LogCaptureFixture) -> No
         use(shop, client)
         assert (await shop.call("key get")).text == _answers.MISCONFIGURED
     assert "/key get: AuthenticationError: GET /keys" in caplog.text
+
+
+async def test_the_log_is_seen(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What users are told to find in the log is on stderr, without any logging configured."""
+    await shop.stock()
+    with unconfigured():
+        shop.emulator.faults = Faults(error_rate=1.0, error_status=401)
+        await shop.call("key mine")
+        shop.emulator.faults = None
+        monkeypatch.delattr(texts, "list_keys")
+        assert (await shop.call("key mine")).text == _answers.UNEXPECTED
+    written = capsys.readouterr().err
+    assert "/key mine: AuthenticationError: GET /keys: " in written
+    assert "/key mine: AttributeError\n" in written
+    assert "in mine\n" in written
 
 
 async def test_connection_refused(shop: Shop, caplog: pytest.LogCaptureFixture) -> None:

@@ -25,6 +25,7 @@ from junkie_async.emulator import Emulator, Faults
 from junkie_async.ext import aiohttp as aiohttp_ext
 from junkie_async.ext.fastapi import JunkieDep, junkie_errors, junkie_lifespan
 
+from ..unit.test_log_output import unconfigured
 from ._web import (
     ACTIONS,
     API_KEY,
@@ -229,13 +230,15 @@ def program(code: str) -> Iterator[Any]:
         del sys.modules[module.__name__]
 
 
-async def verify(session: aiohttp.ClientSession, url: str, key: str, *, form: bool) -> Any:
+async def verify(
+    session: aiohttp.ClientSession, url: str, key: str, *, form: bool, status: int = 200
+) -> Any:
     """Ask an app to verify a key."""
     claim = {"key": key, "hwid": f"device of {key}"}
     post = session.post(url, data=claim) if form else session.post(url, json=claim)
     async with post as response:
-        assert response.status == 200, await response.text()
-        return await response.json()
+        assert response.status == status, await response.text()
+        return await response.json(content_type=None)
 
 
 def test_the_apps_are_short() -> None:
@@ -272,6 +275,24 @@ async def test_the_apps_under_load(
     assert [session.closed for session in created.pop("sessions")] == [True]
     del session
     gc.collect()  # a session that was not closed emits a warning, which fails the test
+
+
+@pytest.mark.parametrize("number", [0, 1], ids=["fastapi", "aiohttp"])
+async def test_a_wrong_api_key_is_seen(
+    number: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Users get a 500, and stderr says once what to correct: without any logging configured."""
+    form = number == 1
+    async with Emulator(api_keys=["right"]) as emulator:
+        monkeypatch.setenv("JUNKIE_API_KEY", API_KEY)
+        monkeypatch.setenv("JUNKIE_BASE_URL", emulator.url)
+        with program(blocks()[number]) as app, unconfigured():
+            running = serve_aiohttp(app) if form else serve_uvicorn(app)
+            async with running as port, unlimited() as session:
+                url = f"http://127.0.0.1:{port}/verify"
+                for _ in range(3):
+                    await verify(session, url, "JNK-1", form=form, status=500)
+    assert capsys.readouterr().err.count("AuthenticationError") == 1
 
 
 def unlimited() -> aiohttp.ClientSession:

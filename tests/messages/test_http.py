@@ -358,3 +358,10 @@ def test_log_lines(caplog: pytest.LogCaptureFixture) -> None:
     attempt, ignored = [line for line in caplog.messages if "selector" not in line]
     assert re.fullmatch(r"GET /keys/folders: 200, attempt 1, \d+\.\d ms", attempt)
     assert ignored == "a hook raised an exception, which is ignored"
+
+
+def test_log_switch(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    """A value that `$JUNKIE_LOG` can't have is a warning line."""
+    monkeypatch.setenv("JUNKIE_LOG", "loud")
+    make_dispatcher(Script())
+    assert caplog.messages == ["$JUNKIE_LOG must be debug or info: it is ignored"]
