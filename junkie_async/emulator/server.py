@@ -45,8 +45,8 @@ class Emulator(Service):
     `latency`, `rate_limit`, `rate_limit_burst` and `faults` can be set while it runs.
 
     Args:
-        db: A SQLite file, which keeps the keys over a restart, or ``":memory:"``. Only one
-            emulator can have a file open.
+        db: A SQLite file, which keeps the keys over a restart, or ``":memory:"``. Only its owner
+            may read it, and only one emulator can have it open.
         host: A loopback address. The emulator never listens to a network.
         port: The port; 0 takes a free one at every start.
         latency: The minimum time between a request and its response, in seconds.

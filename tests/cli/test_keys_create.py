@@ -184,6 +184,17 @@ async def test_a_job_that_created_nothing_has_the_code_of_its_cause(tmp_path: Pa
     assert "(0 of 10 keys created)" in result.err
 
 
+@posix
+async def test_a_ledger_that_is_a_link_to_itself(tmp_path: Path) -> None:
+    """It is bad usage, in one line."""
+    (tmp_path / "launch.db").symlink_to("launch.db")
+    async with Emulator() as emulator:
+        result = await junkie(emulator, *_JOB, "--out=keys.txt", cwd=tmp_path)
+        assert emulator.requests == 0
+    assert (result.code, result.out) == (2, "")
+    assert result.err.count("\n") == 1
+
+
 @pytest.mark.parametrize(
     "changes",
     [

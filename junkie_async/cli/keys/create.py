@@ -1,5 +1,6 @@
 """`junkie keys create` and `provision`, and `junkie jobs`: one key, or a durable job."""
 
+import os
 import shlex
 import shutil
 import sys
@@ -70,7 +71,8 @@ def provision(
     written at the end and has every key once; on stdout, a resumed job prints the earlier keys
     again first. The ledger contains the key values: delete it once the job is done.
     """
-    if out is not None and out.resolve() == ledger.resolve():
+    # Not `Path.resolve`, which raises for links that go round in a circle.
+    if out is not None and os.path.realpath(out) == os.path.realpath(ledger):
         fail("--out and --ledger must be different files")
     name = "stdout" if out is None else str(out)
 
