@@ -18,6 +18,7 @@ from ._http.retry import RetryPolicy
 from ._http.throttle import RateLimit
 from ._http.transport import Transport
 from ._keys import Keys
+from ._masking import error_boundary
 from ._validation import check_seconds, safe_repr
 
 BASE_URL = "https://api.jnkie.com/api/v2"
@@ -28,6 +29,9 @@ class JunkieClient:
 
     Use it with ``async with``, or call `close` at the end. The first call opens the connections and
     binds the client to the event loop that is running.
+
+    Error trackers show the local variables of an error's frames. Errors leave the client with empty
+    frames, and so without the API key and key values.
 
     Args:
         api_key: The API key. Default: ``$JUNKIE_API_KEY``. Keep it out of your source code.
@@ -48,6 +52,7 @@ class JunkieClient:
         InvalidRequestError: A number is out of its limits.
     """
 
+    @error_boundary
     def __init__(
         self,
         api_key: str | None = None,
@@ -93,6 +98,7 @@ class JunkieClient:
         """Whether `close` was called."""
         return self._dispatcher.closed
 
+    @error_boundary
     async def close(self) -> None:
         """Close the client's connections, and end waiting calls with `ClientClosedError`.
 
@@ -107,6 +113,8 @@ class JunkieClient:
         await self.close()
 
     def __repr__(self) -> str:
+        if not hasattr(self, "_keys"):  # refused arguments: a traceback may show it all the same
+            return "<JunkieClient, not initialized>"
         state = "closed" if self.closed else "open"
         return f"<JunkieClient {self._base_url} {state}>"
 

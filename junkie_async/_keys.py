@@ -18,6 +18,7 @@ from ._jobs.job import OnProgress, check_progress
 from ._jobs.journal import Journal
 from ._jobs.markers import DEFAULT_PREFIX, add_marker, check_prefix, check_room
 from ._jobs.reconcile import RECONCILE_AFTER, Reconciler
+from ._masking import error_boundary
 from ._models import (
     UNSET,
     ActionResult,
@@ -68,6 +69,7 @@ class Keys:
         self._dispatcher = dispatcher
         self._send = dispatcher.send
 
+    @error_boundary
     def list(
         self,
         *,
@@ -96,6 +98,7 @@ class Keys:
         fetch = self._make_fetch(query, "background")
         return KeyPager(fetch, page=page, limit=limit, prefetch=prefetch, strict=strict)
 
+    @error_boundary
     async def get(self, key: KeyRef) -> KeyDetailed:
         """Fetch one key, with its redemption.
 
@@ -107,6 +110,7 @@ class Keys:
         """
         return await self._send(wire.get_key(await self._path_segment(key, "GET")))
 
+    @error_boundary
     async def find(self, key_value: str) -> Key | None:
         """Find the key with exactly this value.
 
@@ -125,6 +129,7 @@ class Keys:
         value = validation.check_key_value("key_value", key_value)
         return await self._search(value, "GET", "/keys")
 
+    @error_boundary
     async def verify(
         self,
         key_value: str,
@@ -165,6 +170,7 @@ class Keys:
         value = validation.key_value_or_none("key_value", key_value)
         return evaluate(await self._look_up_value(value) if value else None, claims)
 
+    @error_boundary
     async def create(self, *, provider_id: int, **fields: Unpack[CreateFields]) -> Key:
         """Create one key.
 
@@ -178,6 +184,7 @@ class Keys:
         given = {"provider_id": provider_id, **fields}
         return await self._send(wire.create_key(validate_fields(CreateKeyBody, "create", given)))
 
+    @error_boundary
     async def create_batch(
         self, *, provider_id: int, amount: int, **fields: Unpack[BatchFields]
     ) -> KeyBatch:
@@ -195,6 +202,7 @@ class Keys:
         validated = validate_fields(CreateBatchBody, "create_batch", given)
         return await self._send(wire.create_batch(validated))
 
+    @error_boundary
     def create_many(
         self,
         amount: int,
@@ -270,6 +278,7 @@ class Keys:
             reconciler=reconciler,
         )
 
+    @error_boundary
     async def update(self, key: KeyRef, **changes: Unpack[UpdateFields]) -> UpdateResult:
         """Change a key's fields. None sends null: ``folder_id=None`` removes it from its folder.
 
@@ -285,14 +294,17 @@ class Keys:
             raise InvalidRequestError("changes", "none", "at least one field of the key")
         return await self._send(wire.update_key(await self._path_segment(key, "PUT"), validated))
 
+    @error_boundary
     async def invalidate(self, key: KeyRef) -> UpdateResult:
         """Revoke a key until it is revalidated: short for ``update(key, is_invalidated=True)``."""
         return await self.update(key, is_invalidated=True)
 
+    @error_boundary
     async def revalidate(self, key: KeyRef) -> UpdateResult:
         """Undo `invalidate`: short for ``update(key, is_invalidated=False)``."""
         return await self.update(key, is_invalidated=False)
 
+    @error_boundary
     async def delete(self, key: KeyRef) -> None:
         """Delete a key.
 
@@ -304,6 +316,7 @@ class Keys:
         """
         await self._send(wire.delete_key(await self._path_segment(key, "DELETE")))
 
+    @error_boundary
     async def bulk_delete(self, keys: Sequence[KeyRef]) -> BulkDeleteResult:
         """Delete up to 1000 keys in one call. Keys that don't exist are ignored.
 
@@ -312,6 +325,7 @@ class Keys:
         """
         return await self._send(wire.bulk_delete(check_key_list("keys", keys)))
 
+    @error_boundary
     def delete_many(
         self,
         keys: Iterable[KeyRef] | AsyncIterable[KeyRef],
@@ -352,6 +366,7 @@ class Keys:
             hooks=self._dispatcher.hooks,
         )
 
+    @error_boundary
     async def purge(
         self,
         *,
@@ -382,6 +397,7 @@ class Keys:
         ids = await collect_ids(self.list(strict=True, **filters))
         return await self.delete_many(ids, on_progress=on_progress)
 
+    @error_boundary
     async def reset_hwid(self, key: KeyRef) -> ActionResult:
         """Unbind all devices (HWIDs) from a key.
 
@@ -397,6 +413,7 @@ class Keys:
         """
         return await self._send(wire.reset_hwid(await self._path_segment(key, "POST")))
 
+    @error_boundary
     async def folders(self) -> KeyFolders:
         """List the folders that keys can be in."""
         return await self._send(wire.list_folders())

@@ -39,6 +39,7 @@ from typing import Any
 import attrs
 
 from ._jobs.ledger_file import check_path, open_readonly, read_job
+from ._masking import error_boundary
 
 __all__ = ["JobStatus", "status"]
 
@@ -72,6 +73,7 @@ class JobStatus:
         return self.created >= self.requested
 
 
+@error_boundary
 def status(path: str | os.PathLike[str]) -> JobStatus:
     """Read a job's progress from its ledger, even while the job runs.
 

@@ -32,6 +32,7 @@ from .._hooks import (
     RetryEvent,
     notify_hooks,
 )
+from .._masking import clear_frames
 from .._protocol import responses
 from .._protocol.rate_limit_headers import read_rate_limit
 from .._protocol.redaction import redact
@@ -73,6 +74,7 @@ class _CallState(Generic[T]):
         if self.failure is not None and self.failure.outcome is not Outcome.NOT_EXECUTED:
             self.may_have_acted = True
         self.failure, self.failed_at = failure, now
+        clear_frames(failure)  # hooks get it before the call has ended
 
     def is_already_deleted(self, failure: JunkieError) -> bool:
         """Whether a 404 means that an earlier DELETE, whose response was lost, was carried out."""
@@ -191,6 +193,7 @@ class Dispatcher:
         else:
             self._budget.earn()
             return value
+        del response  # it would stay among the variables of the failure's first frame
         return await self._recover(call, failure)
 
     async def _attempt(self, call: _CallState[T]) -> Response:

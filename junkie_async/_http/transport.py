@@ -20,6 +20,7 @@ from .._errors import (
     RequestTimeoutError,
     TransportError,
 )
+from .._masking import clear_frames
 from .._protocol.decompression import MAX_BODY
 from .._protocol.requests import Request
 from .._version import __version__
@@ -132,6 +133,9 @@ class Transport:
             failure = _translate_error(error, state.sent)
         except ValueError:  # aiohttp refuses two credentials for one request
             failure = ConfigurationError("session= must not have credentials of its own (auth=)")
+        except BaseException as error:  # a cancellation, or an error of the session's own hooks
+            clear_frames(error)  # here too: an error of our hooks would be logged with it
+            raise
         # Outside of the except blocks: aiohttp's errors hold the request's headers, and with them
         # the API key. `from None` would hide them but keep them in `__context__`.
         raise failure

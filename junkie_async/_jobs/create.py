@@ -9,6 +9,7 @@ from typing import Final
 
 from .._errors import InvalidResponseError, JunkieError, Outcome, OutcomeUnknownError
 from .._hooks import Hooks, InFlightCallback
+from .._masking import error_boundary
 from .._models import CreateReport, KeyBatch
 from .._protocol.fields import MAX_BATCH
 from .._validation import check_integer
@@ -52,6 +53,7 @@ class CreateJob(Job[Intent | KeyBatch, KeyBatch, CreateReport]):
         self._last_doubt: JunkieError | None = None
 
     @property
+    @error_boundary
     def report(self) -> CreateReport:
         """What the job has created so far; final after the job has ended."""
         keys = self._journal.keys()

@@ -9,6 +9,7 @@ from typing import ClassVar, Generic, TypeAlias, TypeVar
 
 from .._errors import APIError, BatchError, InvalidRequestError, JunkieError
 from .._hooks import Hooks, InFlightCallback, JobEvent, notify_hooks
+from .._masking import error_boundary
 from .._validation import check_integer, safe_repr
 from .worker_pool import ChunkT, ResultT, WorkerPool
 
@@ -86,6 +87,7 @@ class Job(abc.ABC, Generic[ChunkT, ResultT, ReportT]):
                 pass
         return self.report
 
+    @error_boundary
     async def __aiter__(self) -> AsyncGenerator[ResultT, None]:
         if self._started:
             raise RuntimeError("a job runs only once: make a new job to run it again")

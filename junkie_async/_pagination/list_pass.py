@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 import attrs
 
 from .._errors import InvalidResponseError, JunkieError, Outcome
+from .._masking import error_boundary
 from .._models import Key, KeyPage
 from .seen_ids import SeenIDs
 
@@ -109,8 +110,12 @@ class ListPass:
         """Start fetching pages, as far as the window and the list go."""
         number = self._number + len(self._in_flight)
         while len(self._in_flight) < self._window and number <= self._last_page:
-            self._in_flight.append(asyncio.create_task(self.fetch(number, self.limit)))
+            self._in_flight.append(asyncio.create_task(self._fetch_page(number)))
             number += 1
+
+    @error_boundary  # asyncio logs an error that nobody has waited for
+    async def _fetch_page(self, number: int) -> PendingPage:
+        return await self.fetch(number, self.limit)
 
     async def _refetch_if_shrunk(self, page: KeyPage) -> KeyPage:
         """Fetch a page again if its total is below that of the page before.

@@ -9,6 +9,7 @@ from contextlib import aclosing
 import attrs
 
 from .._errors import DriftError
+from .._masking import error_boundary
 from .._models import Key, KeyPage
 from .._validation import check_boolean, check_integer
 from .list_pass import FetchPage, ListPass, drop_seen, get_page
@@ -82,7 +83,11 @@ class KeyPager:
         self._drift = Drift()
 
     def __await__(self) -> Generator[None, None, KeyPage]:
-        return get_page(self._fetch, self._page, self._limit).__await__()
+        return self._get_first_page().__await__()
+
+    @error_boundary
+    async def _get_first_page(self) -> KeyPage:
+        return await get_page(self._fetch, self._page, self._limit)
 
     async def __aiter__(self) -> AsyncIterator[Key]:
         async with aclosing(self.pages()) as pages:
@@ -96,6 +101,7 @@ class KeyPager:
         """How the list changed during the latest walk, up to now."""
         return self._drift
 
+    @error_boundary
     async def first(self) -> Key | None:
         """Fetch the first key, or None when the list is empty."""
         # A smaller page size would make any later page begin with another key.
@@ -103,6 +109,7 @@ class KeyPager:
         page = await get_page(self._fetch, self._page, limit)
         return page.keys[0] if page.keys else None
 
+    @error_boundary
     async def count(self) -> int:
         """Count the keys of the whole list.
 
@@ -114,6 +121,7 @@ class KeyPager:
         whole = KeyPager(self._fetch, limit=self._limit, prefetch=self._prefetch)
         return sum([len(page.keys) async for page in whole.pages()])
 
+    @error_boundary
     async def collect(self, limit: int | None = None) -> list[Key]:
         """Walk the list and return its keys.
 
@@ -131,6 +139,7 @@ class KeyPager:
                     break
         return keys[:most]
 
+    @error_boundary
     async def pages(self) -> AsyncGenerator[KeyPage, None]:
         """Walk page by page. The ``keys`` of a page are those that no page before it had.
 

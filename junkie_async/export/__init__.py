@@ -39,13 +39,14 @@ from __future__ import annotations
 import enum
 import os
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Sequence
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing, asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, Literal, TextIO, TypeVar
 
 from .._errors import InvalidRequestError
 from .._jobs.job import OnProgress, check_progress
+from .._masking import error_boundary
 from .._models import Key, KeyBatch
 from .._pagination.pager import KeyPager
 from .._protocol.codec import encode_lines, encode_text
@@ -71,6 +72,7 @@ _SUFFIXES: Final = {".csv": Format.CSV, ".jsonl": Format.JSONL, ".ndjson": Forma
 _CHUNK_SIZE = 500  # keys that are written together when they do not come in pages
 
 
+@error_boundary
 async def export_keys(
     keys: KeyPager | AsyncIterable[Key],
     to: str | os.PathLike[str] | TextIO,
@@ -121,6 +123,7 @@ async def export_keys(
     return written
 
 
+@error_boundary
 async def export_values(
     batches: AsyncIterable[KeyBatch], to: str | os.PathLike[str] | TextIO
 ) -> int:
@@ -152,6 +155,7 @@ async def export_values(
     return written
 
 
+@error_boundary
 def json_line(record: Any) -> str:
     """Encode a value as a line of a JSON Lines file, without the line break.
 
@@ -235,12 +239,10 @@ def _write_encoded(write: Callable[[bytes], None], encode: Callable[[T], bytes],
 
 
 def _encode(encode: Callable[[T], EncodedT], value: T) -> EncodedT:
-    try:
+    with suppress(UnicodeEncodeError):
         return encode(value)
-    except UnicodeEncodeError:
-        # Python's error holds the whole text, which may be a key value: it must not be chained.
-        shown = "text with a lone surrogate"
-        raise InvalidRequestError("keys", shown, "valid Unicode") from None
+    # Out here, or Python's error would be chained. It holds the whole text, maybe a key value.
+    raise InvalidRequestError("keys", "text with a lone surrogate", "valid Unicode") from None
 
 
 def _encode_values(values: Sequence[str]) -> bytes:

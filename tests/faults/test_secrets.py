@@ -121,6 +121,7 @@ def traces_of_error(error: BaseException) -> Iterator[Trace]:
     """Yield every text that an error can show."""
     yield Trace("traceback", "".join(traceback.format_exception(error)))
     for where, one in chained_errors(error):
+        yield Trace(f"locals of {where}", locals_of(one))
         yield from own_traces(where, one)
         if not isinstance(one, JunkieError):
             continue
@@ -129,6 +130,12 @@ def traces_of_error(error: BaseException) -> Iterator[Trace]:
             payload = bool(getattr(one, "rows", ()) or getattr(one, "report", None))
             yield Trace(f"pickle of {where}", pickled.decode("latin-1"), payload)
             yield from own_traces(f"unpickled {where}", pickle.loads(pickled))
+
+
+def locals_of(error: BaseException) -> str:
+    """Show an error's traceback with the local variables of its frames, as error trackers do."""
+    shown = traceback.TracebackException.from_exception(error, capture_locals=True)
+    return "".join(shown.format(chain=False))
 
 
 def own_traces(where: str, error: BaseException) -> Iterator[Trace]:

@@ -165,6 +165,7 @@ async def test_a_lone_surrogate_is_refused(old: Path, format: Format) -> None:  
     assert caught.value.field == "keys"
     assert "secret" not in str(caught.value)
     assert caught.value.__suppress_context__
+    assert caught.value.__context__ is None  # it would hold the text
     assert is_untouched(old)
 
 
