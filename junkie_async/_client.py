@@ -31,7 +31,9 @@ class JunkieClient:
     binds the client to the event loop that is running.
 
     Error trackers show the local variables of an error's frames. Errors leave the client with empty
-    frames, and so without the API key and key values.
+    frames, and so without the API key and key values. sentry-sdk and OpenTelemetry also record the
+    URLs of aiohttp's sessions, and some contain key values. They don't see the client's own
+    sessions. To keep them off one that you pass, call ``session.trace_configs.clear()`` first.
 
     Args:
         api_key: The API key. Default: ``$JUNKIE_API_KEY``. Keep it out of your source code.

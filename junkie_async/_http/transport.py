@@ -173,7 +173,7 @@ class Transport:
 
 def _open_session(*, idempotent: bool) -> aiohttp.ClientSession:
     bytes(_BLOCK_TO_FREE)
-    return aiohttp.ClientSession(
+    session = aiohttp.ClientSession(
         # The throttle limits the requests in flight. aiohttp's own limit can lose the wake-up of
         # a waiter that is cancelled, and its time-outs count the wait for a connection.
         connector=aiohttp.TCPConnector(
@@ -183,6 +183,9 @@ def _open_session(*, idempotent: bool) -> aiohttp.ClientSession:
         trust_env=False,
         request_class=aiohttp.ClientRequest if idempotent else _TrackedRequest,
     )
+    # sentry-sdk and OpenTelemetry add one to each new session. It records URLs, and so key values.
+    session.trace_configs.clear()
+    return session
 
 
 def _make_timeout(total: float) -> aiohttp.ClientTimeout:

@@ -43,8 +43,8 @@ class OpenTelemetryHooks(Hooks):
     class if no response arrived. A redirect is an error: the client follows none.
 
     ``url.full`` has the path's template and no query, because both can contain a key value and the
-    convention wants sensitive parts removed. Leave aiohttp's own instrumentation off: it records
-    complete URLs, and a second span for each attempt.
+    convention wants sensitive parts removed. aiohttp's own instrumentation records complete URLs.
+    It does not see the client's own sessions; `JunkieClient` says how to keep it off a given one.
 
     ================================  =========  ================================================
     ``http.client.request.duration``  s          Attempts, with the attributes of their spans

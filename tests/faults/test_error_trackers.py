@@ -10,6 +10,8 @@ from __future__ import annotations
 import asyncio
 import json
 import sqlite3
+import subprocess
+import sys
 import traceback
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import closing
@@ -109,6 +111,7 @@ def by_structlog(error: BaseException) -> str:
     return json.dumps(transform((type(error), error, error.__traceback__)))
 
 
+ROOT = Path(__file__).parents[2]
 TRACKERS = [by_sentry, by_traceback, by_rich, by_structlog]
 
 
@@ -480,3 +483,21 @@ async def test_a_page_that_nobody_waits_for() -> None:
         assert errors
         await walk.aclose()
     assert leaks(errors) == []
+
+
+# --- instrumentation ------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_instrumentation_of_aiohttp() -> None:
+    """sentry-sdk and OpenTelemetry record no URL of the client's own sessions.
+
+    Of a given session they record key values, until its trace configs are cleared.
+    """
+    command = [sys.executable, "-m", "tests.faults.instrumented"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout) == {
+        "own": [],
+        "given": ["digits", "filter", "hwid", "path"],
+        "cleared": [],
+    }
