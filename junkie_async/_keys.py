@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, Coroutine, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, Coroutine, Iterable, Sequence
 from contextlib import aclosing, suppress
 from functools import lru_cache
 from os import PathLike
@@ -28,6 +28,7 @@ from ._models import (
     KeyBatch,
     KeyDetailed,
     KeyFolder,
+    KeyPage,
     KeyRef,
     UpdateResult,
 )
@@ -257,8 +258,11 @@ class Keys:
             delay = validation.check_seconds("reconcile_after", reconcile_after, zero=True)
             if marker is not None:
                 check_room(validated.get("key_name"), marker)
-                walk = self.list(provider_id=provider_id, strict=True)
-                reconciler = Reconciler(journal, delay, find=walk.pages, delete=self.delete_many)
+
+                def find() -> AsyncGenerator[KeyPage, None]:
+                    return self.list(provider_id=provider_id, strict=True).pages()
+
+                reconciler = Reconciler(journal, delay, find=find, delete=self.delete_many)
 
         @lru_cache(maxsize=2)  # without markers all requests but the last one are alike
         def make_request(count: int, mark: str | None) -> wire.Request[KeyBatch]:
@@ -358,6 +362,8 @@ class Keys:
             request = wire.bulk_delete(chunk)
             return await self._send(request, priority="background", on_in_flight=on_in_flight)
 
+        if isinstance(keys, KeyPager):
+            keys.close()  # if the job is never used, the warning about the job is enough
         return DeleteJob(
             iterate_ids_after_walk(keys) if isinstance(keys, KeyPager) else keys,
             delete,

@@ -14,6 +14,7 @@ from typing import Generic, Literal, NoReturn, TypeAlias, TypeVar
 
 import attrs
 
+from .._coroutines import running_loop
 from .._errors import (
     APIError,
     ClientClosedError,
@@ -165,9 +166,9 @@ class Dispatcher:
         Until then the response takes the memory of its bytes only. If it can't be read, the request
         is retried as far as the policy allows.
         """
-        deadline = math.inf
+        loop, deadline = running_loop(), math.inf
         if priority == "interactive":
-            deadline = asyncio.get_running_loop().time() + self._policy.deadline
+            deadline = loop.time() + self._policy.deadline
         call = _CallState(request, deadline, on_in_flight)
         try:
             response = await self._attempt(call)

@@ -41,7 +41,6 @@ class CreateJob(Job[Intent | KeyBatch, KeyBatch, CreateReport]):
         journal: Journal | None = None,
         reconciler: Reconciler | None = None,
     ) -> None:
-        super().__init__(concurrency=concurrency, on_progress=on_progress, hooks=hooks)
         self._amount = check_integer("amount", amount, 1)
         self._create = create
         self._journal = journal or Journal()
@@ -51,6 +50,7 @@ class CreateJob(Job[Intent | KeyBatch, KeyBatch, CreateReport]):
         self._call_ended = asyncio.Event()
         self._doubts_in_a_row = self._rounds_without_keys = 0
         self._last_doubt: JunkieError | None = None
+        super().__init__(concurrency=concurrency, on_progress=on_progress, hooks=hooks)
 
     @property
     @error_boundary

@@ -26,12 +26,12 @@ class DeleteJob(Job[list[int | str], BulkDeleteResult, DeleteReport]):
         on_progress: OnProgress | None = None,
         hooks: Collection[Hooks] = (),
     ) -> None:
-        super().__init__(concurrency=concurrency, on_progress=on_progress, hooks=hooks)
         _check_keys(keys)
         self._keys = keys
         self._total = len(keys) if isinstance(keys, Collection) else None
         self._delete = delete
         self._read = self._repeated = self._done = self._deleted = 0
+        super().__init__(concurrency=concurrency, on_progress=on_progress, hooks=hooks)
 
     @property
     def report(self) -> DeleteReport:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import abc
 from collections.abc import AsyncGenerator, Callable, Collection, Generator
 from contextlib import aclosing
-from typing import ClassVar, Generic, TypeAlias, TypeVar
+from typing import Any, ClassVar, Generic, TypeAlias, TypeVar
 
+from .._coroutines import LazyCoroutine, running_loop
 from .._errors import APIError, BatchError, InvalidRequestError, JunkieError
 from .._hooks import Hooks, InFlightCallback, JobEvent, notify_hooks
 from .._masking import error_boundary
@@ -26,12 +27,14 @@ def check_progress(callback: OnProgress | None) -> OnProgress | None:
     return callback
 
 
-class Job(abc.ABC, Generic[ChunkT, ResultT, ReportT]):
+class Job(LazyCoroutine[ReportT], Generic[ChunkT, ResultT, ReportT]):
     """A large job, split into calls as large as the service allows.
 
     ``await`` the job for its report, or ``async for`` over its results as they arrive. Nothing is
     sent before that. At most ``concurrency`` calls are in flight; they wait for request slots as
     long as necessary. A slow consumer applies back-pressure.
+
+    A job is a coroutine, so `asyncio.create_task` takes it. It warns if it was never used.
 
     When a call fails for good, no new call starts, the calls in flight finish, and `BatchError`
     carries the report. Cancelling the consumer does the same, and gives the calls in flight 10
@@ -51,6 +54,7 @@ class Job(abc.ABC, Generic[ChunkT, ResultT, ReportT]):
         self._reported = 0
         self._pool: WorkerPool[ChunkT, ResultT] | None = None
         self._started = False
+        super().__init__(f"keys.{self.name}()")
 
     @property
     @abc.abstractmethod
@@ -78,7 +82,8 @@ class Job(abc.ABC, Generic[ChunkT, ResultT, ReportT]):
     async def _after_end(self) -> None:
         """Clean up after the last call."""
 
-    def __await__(self) -> Generator[None, None, ReportT]:
+    def __await__(self) -> Generator[Any, Any, ReportT]:
+        self._mark_used()
         return self._run_to_end().__await__()
 
     async def _run_to_end(self) -> ReportT:
@@ -89,6 +94,8 @@ class Job(abc.ABC, Generic[ChunkT, ResultT, ReportT]):
 
     @error_boundary
     async def __aiter__(self) -> AsyncGenerator[ResultT, None]:
+        self._mark_used()
+        running_loop()
         if self._started:
             raise RuntimeError("a job runs only once: make a new job to run it again")
         self._started = True

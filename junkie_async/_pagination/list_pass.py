@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 
 import attrs
 
+from .._coroutines import running_loop
 from .._errors import InvalidResponseError, JunkieError, Outcome
 from .._masking import error_boundary
 from .._models import Key, KeyPage
@@ -64,6 +65,7 @@ class ListPass:
 
     async def pages(self) -> AsyncGenerator[KeyPage, None]:
         """Give the pages in order, without the keys seen before."""
+        running_loop()
         self._number = self._last_page = self.first_page
         self._in_flight = deque()
         try:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from array import array
 from collections.abc import AsyncGenerator, AsyncIterator, Generator
 from contextlib import aclosing
+from typing import Any
 
 import attrs
 
+from .._coroutines import LazyCoroutine
 from .._errors import DriftError
 from .._masking import error_boundary
 from .._models import Key, KeyPage
@@ -37,11 +39,12 @@ class Drift:
         return bool(self.changes or self.repeats or self.missed)
 
 
-class KeyPager:
+class KeyPager(LazyCoroutine[KeyPage]):
     """A list of keys that is fetched while it is read.
 
     ``async for key in pager`` walks over every key. ``await pager`` fetches only the first
-    `KeyPage`. Each walk starts again from the first page.
+    `KeyPage`. Each walk starts again from the first page. A pager is a coroutine, so
+    `asyncio.create_task` takes it, and it warns if it was never used.
 
     A walk fetches up to ``prefetch`` pages ahead of its reader, and gives them in order. The first
     page is fetched alone, so a reader who stops there has made one request.
@@ -81,8 +84,10 @@ class KeyPager:
         self._limit = check_integer("limit", limit, 1, 100)
         self._prefetch = check_integer("prefetch", prefetch, 1, 64)
         self._drift = Drift()
+        super().__init__("keys.list()")
 
-    def __await__(self) -> Generator[None, None, KeyPage]:
+    def __await__(self) -> Generator[Any, Any, KeyPage]:
+        self._mark_used()
         return self._get_first_page().__await__()
 
     @error_boundary
@@ -104,6 +109,7 @@ class KeyPager:
     @error_boundary
     async def first(self) -> Key | None:
         """Fetch the first key, or None when the list is empty."""
+        self._mark_used()
         # A smaller page size would make any later page begin with another key.
         limit = 1 if self._page == 1 else self._limit
         page = await get_page(self._fetch, self._page, limit)
@@ -115,6 +121,7 @@ class KeyPager:
 
         This takes one request where the service states the total, else a walk.
         """
+        self._mark_used()
         total = (await get_page(self._fetch, 1, 1)).pagination.total
         if total is not None:
             return total
@@ -128,6 +135,7 @@ class KeyPager:
         Args:
             limit: The most keys to return, 0 or more. None returns all.
         """
+        self._mark_used()
         keys: list[Key] = []
         most = None if limit is None else check_integer("limit", limit, 0)
         if most == 0:
@@ -148,6 +156,7 @@ class KeyPager:
             JunkieError: A page could not be fetched; ``error.page`` is its number. All pages before
                 it have been given. ``list(page=error.page)`` walks the rest.
         """
+        self._mark_used()
         seen, highest_id, count = SeenIDs(), -1, 0
         self._drift = Drift()
         async with aclosing(self._start_pass(seen).pages()) as pages:

@@ -44,6 +44,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final, Literal, TextIO, TypeVar
 
+from .._coroutines import LazyCoroutine
 from .._errors import InvalidRequestError
 from .._jobs.job import OnProgress, check_progress
 from .._masking import error_boundary
@@ -105,11 +106,11 @@ async def export_keys(
         OSError: The file can't be written. Where that is known beforehand, nothing was sent.
         JunkieError: A page could not be fetched.
     """
+    _take_source("keys", keys, "what keys.list() returns, or an async iterable of Keys")
     chosen = _choose_format(format, to)
     header = _make_header(chosen, bom=bom, text_cells=text_cells)
     encode = encode_lines if chosen is Format.JSONL else partial(encode_rows, text_cells=text_cells)
     progress = check_progress(on_progress)
-    _check_source("keys", keys, "what keys.list() returns, or an async iterable of Keys")
 
     written = 0
     async with aclosing(_iterate_chunks(keys)) as chunks, open_target(to) as (run, write):
@@ -145,7 +146,7 @@ async def export_values(
         JunkieError: The job failed. No file was written.
     """
     limit = "what keys.create_many() returns, or an async iterable of KeyBatches"
-    _check_source("batches", batches, limit)
+    _take_source("batches", batches, limit)
     check_target(to)
     written = 0
     async with open_target(to) as (run, write), _closing(aiter(batches)) as source:
@@ -197,9 +198,11 @@ def _make_header(chosen: Format, *, bom: bool, text_cells: bool) -> bytes:
     return b""
 
 
-def _check_source(name: str, source: Any, limit: str) -> None:
+def _take_source(name: str, source: Any, limit: str) -> None:
     if not isinstance(source, AsyncIterable):
         raise InvalidRequestError(name, safe_repr(source), limit)
+    if isinstance(source, LazyCoroutine):
+        source.close()  # where an error keeps it from being read, that error is enough
 
 
 async def _iterate_chunks(keys: Any) -> AsyncGenerator[tuple[Sequence[Key], int | None], None]:

@@ -16,6 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import IO, Any, Final, TypeAlias
 
+from .._coroutines import running_loop
 from .._errors import InvalidRequestError
 from .._file_owners import is_kept_by_folder, resolve_links
 from .._validation import safe_repr
@@ -161,8 +162,9 @@ async def open_target(to: Any) -> AsyncGenerator[tuple[_Run, _Write], None]:
     The thread does one step at a time, even when the task is cancelled. So an abort comes after the
     step in progress, which may be the one that creates the temporary file.
     """
+    loop = running_loop()
     thread = ThreadPoolExecutor(1, thread_name_prefix="junkie-export")
-    run = partial(asyncio.get_running_loop().run_in_executor, thread)
+    run = partial(loop.run_in_executor, thread)
     try:
         if is_stream(to):
             yield run, lambda data: to.write(data.decode())

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from junkie_async import InvalidRequestError, JunkieClient, NotFoundError, TooManyMatchesError
+from junkie_async import (
+    ConfigurationError,
+    InvalidRequestError,
+    JunkieClient,
+    NotFoundError,
+    TooManyMatchesError,
+)
 from junkie_async.emulator import Emulator
 
 
@@ -52,6 +59,31 @@ def test_unknown_fields(junkie: JunkieClient) -> None:
     with pytest.raises(TypeError) as caught:
         junkie.keys.create_many(1, provider_id=1, hwids=["a"])  # type: ignore[call-arg]
     assert str(caught.value) == "create_many() got an unexpected keyword argument 'hwids'"
+
+
+def test_no_event_loop(junkie: JunkieClient) -> None:
+    """The error says what runs a call, and names trio, whose users have an event loop."""
+    with pytest.raises(ConfigurationError) as caught:
+        junkie.keys.get(5).send(None)
+    assert str(caught.value) == (
+        "no asyncio event loop is running here: await this call in a coroutine that asyncio runs, "
+        "as asyncio.run(main()) does; trio can't run it"
+    )
+
+
+@pytest.mark.parametrize(
+    ("call", "name"),
+    [
+        (lambda keys: keys.list(), "list"),
+        (lambda keys: keys.create_many(1, provider_id=1), "create_many"),
+        (lambda keys: keys.delete_many([1]), "delete_many"),
+    ],
+)
+def test_never_awaited(junkie: JunkieClient, call: Callable[[Any], Any], name: str) -> None:
+    """The warning has Python's own words for a coroutine."""
+    text = f"keys.{name}() was never awaited or iterated over: nothing was sent"
+    with pytest.warns(RuntimeWarning, match=f"^{re.escape(text)}$"):
+        call(junkie.keys)
 
 
 async def test_a_value_that_too_many_keys_contain() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+
 import pytest
 
 from junkie_async import JunkieError, Key, KeyPage, KeyPager, Pagination
@@ -35,26 +37,27 @@ class _Changing:
 
 
 @pytest.mark.parametrize(
-    ("pager", "message"),
+    ("fetch", "strict", "message"),
     [
+        (_always_page_one, False, "requested page 2, but the response is page 1 (page 2)"),
         (
-            KeyPager(as_pending(_always_page_one)),
-            "requested page 2, but the response is page 1 (page 2)",
-        ),
-        (
-            KeyPager(as_pending(_endless)),
+            _endless,
+            False,
             "endless list: more than 10 pages in a row had no new key (page 12)",
         ),
         (
-            KeyPager(as_pending(_Changing().fetch), strict=True),
+            _Changing().fetch,
+            True,
             "the list was still changing after 10 passes: walk it later, or without strict=True",
         ),
     ],
     ids=["wrong page", "endless list", "too much drift"],
 )
-async def test_walks(pager: KeyPager, message: str) -> None:
+async def test_walks(
+    fetch: Callable[[int, int], Awaitable[KeyPage]], strict: bool, message: str
+) -> None:
     """A walk that can't go on says why, and at which page."""
     with pytest.raises(JunkieError) as caught:
-        async for _ in pager:
+        async for _ in KeyPager(as_pending(fetch), strict=strict):
             pass
     assert str(caught.value) == message

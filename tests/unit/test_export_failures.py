@@ -78,8 +78,9 @@ async def test_bad_arguments_are_named(
 ) -> None:
     """A bad argument is refused by its name, before a request and before a file is created."""
     monkeypatch.chdir(tmp_path)
+    keys = arguments.get("keys") or unused_pager()
     with pytest.raises(InvalidRequestError) as caught:
-        await export_keys(**{"keys": unused_pager(), **arguments})
+        await export_keys(**arguments | {"keys": keys})
     assert caught.value.field == field
     assert files_in(tmp_path) == []
 
@@ -144,6 +145,7 @@ async def test_a_page_that_fails_leaves_no_file(tmp_path: Path) -> None:
     """The service's error is raised with its page number, and no file is created."""
     pages = pager([FULL], [FULL])
     fetch = pages._fetch
+    pages.close()
 
     async def flaky(page: int, limit: int) -> Any:
         if page > 1:

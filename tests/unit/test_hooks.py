@@ -258,4 +258,5 @@ async def test_a_client_passes_its_hooks_on() -> None:
             await junkie.keys.get("")
         job = junkie.keys.create_many(1, provider_id=1)
         assert job._hooks == (recorder,)
+        job.close()
         assert recorder.events == []

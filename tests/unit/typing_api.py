@@ -6,6 +6,7 @@ mypy's ``warn_unused_ignores`` reports those that no longer are.
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
@@ -114,6 +115,16 @@ async def lists(keys: Keys, at: datetime, folder: int | Unset) -> None:
     keys.list(expires_before="2024-01-01")  # type: ignore[arg-type]
     for _ in keys.list():  # type: ignore[attr-defined]
         pass
+
+
+async def tasks(keys: Keys, loop: asyncio.AbstractEventLoop) -> None:
+    """Jobs and lists are coroutines, so that whatever takes a coroutine takes them."""
+    assert_type(asyncio.create_task(keys.create_many(5, provider_id=1)), asyncio.Task[CreateReport])
+    assert_type(asyncio.create_task(keys.list()), asyncio.Task[KeyPage])
+    async with asyncio.TaskGroup() as group:
+        assert_type(group.create_task(keys.delete_many([1])), asyncio.Task[DeleteReport])
+    waiting = asyncio.run_coroutine_threadsafe(keys.list(), loop)
+    assert_type(waiting.result(), KeyPage)
 
 
 async def single(keys: Keys, ref: KeyRef, at: datetime) -> None:

@@ -58,7 +58,7 @@ class BaseCommands(commands.Cog):
         }
         # A mistake shows when the bot starts, not when somebody calls the first command. The job
         # checks its arguments when it is created, and sends nothing until it is awaited.
-        self.keys.create_many(1, provider_id=provider_id, **self.fields)
+        self.keys.create_many(1, provider_id=provider_id, **self.fields).close()
         self.new_keys: Cooldowns = Cooldowns("cooldown", cooldown)
         self.resets: Cooldowns = Cooldowns("reset_cooldown", reset_cooldown)
         if admin_guild_id is not None:

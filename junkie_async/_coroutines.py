@@ -1,0 +1,92 @@
+"""What runs in the event loop: the check that there is one, and coroutines that start lazily."""
+
+from __future__ import annotations
+
+import abc
+import asyncio
+import warnings
+from collections.abc import Coroutine, Generator
+from typing import Any, TypeVar
+
+from ._errors import ConfigurationError
+
+T_co = TypeVar("T_co", covariant=True)
+
+
+def running_loop() -> asyncio.AbstractEventLoop:
+    """Return the running event loop. Call it before anything that would be left behind without one.
+
+    Raises:
+        ConfigurationError: There is none: the caller runs under trio, or in no event loop at all.
+    """
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        pass  # ours is raised outside of the block, so that no other hangs on it
+    raise ConfigurationError(
+        "no asyncio event loop is running here: await this call in a coroutine that asyncio runs,"
+        " as asyncio.run(main()) does; trio can't run it"
+    )
+
+
+class LazyCoroutine(Coroutine[Any, Any, T_co]):
+    """A coroutine that can be used in other ways than awaiting it. Nothing runs before its use.
+
+    As a coroutine, it is taken by `asyncio.create_task`, `asyncio.TaskGroup.create_task` and
+    `asyncio.run_coroutine_threadsafe`, and it warns if it was never used. A subclass calls the
+    constructor last, for a constructor that raises must not warn as well.
+
+    Args:
+        call: What made it, for the warning.
+    """
+
+    _call: str | None = None  # None once it is in use
+    _driven: Generator[Any, Any, T_co] | None = None
+
+    def __init__(self, call: str) -> None:
+        self._call = call
+
+    @abc.abstractmethod
+    def __await__(self) -> Generator[Any, Any, T_co]:
+        """Start it."""
+
+    def send(self, value: Any, /) -> Any:
+        """Run it up to its next pause, as a task does."""
+        driven = self._start_driven()
+        try:
+            return driven.send(value)
+        except BaseException:  # it has ended: its result comes as a StopIteration
+            self._driven = None
+            raise
+
+    def throw(self, *error: Any) -> Any:
+        """Raise an error at the point where it pauses, as a task does that is cancelled."""
+        driven = self._start_driven()
+        try:
+            return driven.throw(*error)
+        except BaseException:
+            self._driven = None
+            raise
+        finally:
+            del error  # its traceback has this frame: a reference cycle
+
+    def close(self) -> None:
+        """End it, or declare that it will not be used: then it does not warn."""
+        self._mark_used()
+        driven, self._driven = self._driven, None
+        if driven is not None:
+            driven.close()
+
+    def _start_driven(self) -> Generator[Any, Any, T_co]:
+        self._mark_used()
+        if self._driven is None:
+            self._driven = self.__await__()
+        return self._driven
+
+    def _mark_used(self) -> None:
+        self._call = None
+
+    def __del__(self, _warn: Any = warnings.warn) -> None:
+        if self._call is not None:
+            text = f"{self._call} was never awaited or iterated over: nothing was sent"
+            _warn(text, RuntimeWarning, stacklevel=2, source=self)
