@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import abc
 import asyncio
+import functools
 import warnings
-from collections.abc import Coroutine, Generator
-from typing import Any, TypeVar
+from collections.abc import Callable, Coroutine, Generator
+from typing import Any, TypeVar, cast
 
 from ._errors import ConfigurationError
+from ._masking import mark_coroutine_function
 
 T_co = TypeVar("T_co", covariant=True)
+MethodT = TypeVar("MethodT", bound=Callable[..., Coroutine[Any, Any, Any]])
 
 
 def running_loop() -> asyncio.AbstractEventLoop:
@@ -27,6 +30,21 @@ def running_loop() -> asyncio.AbstractEventLoop:
         "no asyncio event loop is running here: await this call in a coroutine that asyncio runs,"
         " as asyncio.run(main()) does; trio can't run it"
     )
+
+
+def uses(method: MethodT) -> MethodT:
+    """Decorate a coroutine method of a `LazyCoroutine`: calling it is a use, even if nothing runs.
+
+    A task that is cancelled before its first step runs nothing, and must not warn.
+    """
+
+    @functools.wraps(method)
+    def call(self: Any, *args: Any, **kwargs: Any) -> Any:
+        self._mark_used()
+        return method(self, *args, **kwargs)
+
+    mark_coroutine_function(call)
+    return cast("MethodT", call)
 
 
 class LazyCoroutine(Coroutine[Any, Any, T_co]):

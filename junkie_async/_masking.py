@@ -129,11 +129,11 @@ def _bind_coroutine(function: Callable[..., Awaitable[Any]]) -> Callable[..., An
     def call(*args: Any, **kwargs: Any) -> Any:
         return run(lambda: function(*args, **kwargs))
 
-    _mark_coroutine_function(call)
+    mark_coroutine_function(call)
     return call
 
 
-def _mark_coroutine_function(function: Any) -> None:
+def mark_coroutine_function(function: Any) -> None:
     """Tell `inspect.iscoroutinefunction`, which mocks ask as well, what the function returns."""
     if sys.version_info >= (3, 12):
         inspect.markcoroutinefunction(function)

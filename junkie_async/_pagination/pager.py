@@ -9,7 +9,7 @@ from typing import Any
 
 import attrs
 
-from .._coroutines import LazyCoroutine
+from .._coroutines import LazyCoroutine, uses
 from .._errors import DriftError
 from .._masking import error_boundary
 from .._models import Key, KeyPage
@@ -106,28 +106,29 @@ class KeyPager(LazyCoroutine[KeyPage]):
         """How the list changed during the latest walk, up to now."""
         return self._drift
 
+    @uses
     @error_boundary
     async def first(self) -> Key | None:
         """Fetch the first key, or None when the list is empty."""
-        self._mark_used()
         # A smaller page size would make any later page begin with another key.
         limit = 1 if self._page == 1 else self._limit
         page = await get_page(self._fetch, self._page, limit)
         return page.keys[0] if page.keys else None
 
+    @uses
     @error_boundary
     async def count(self) -> int:
         """Count the keys of the whole list.
 
         This takes one request where the service states the total, else a walk.
         """
-        self._mark_used()
         total = (await get_page(self._fetch, 1, 1)).pagination.total
         if total is not None:
             return total
         whole = KeyPager(self._fetch, limit=self._limit, prefetch=self._prefetch)
         return sum([len(page.keys) async for page in whole.pages()])
 
+    @uses
     @error_boundary
     async def collect(self, limit: int | None = None) -> list[Key]:
         """Walk the list and return its keys.
@@ -135,7 +136,6 @@ class KeyPager(LazyCoroutine[KeyPage]):
         Args:
             limit: The most keys to return, 0 or more. None returns all.
         """
-        self._mark_used()
         keys: list[Key] = []
         most = None if limit is None else check_integer("limit", limit, 0)
         if most == 0:

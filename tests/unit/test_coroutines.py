@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import inspect
 import io
 import warnings
 import weakref
@@ -134,6 +135,18 @@ async def test_a_task_can_be_cancelled(service: Service, passes: int) -> None:
             await task
         assert service.concurrent == 0
         del job, task
+    assert texts == []
+
+
+@pytest.mark.parametrize("method", ["first", "count", "collect"])
+async def test_so_can_a_task_of_a_list(method: str) -> None:
+    """A method was called, so its list was used, even if the task never began."""
+    assert inspect.iscoroutinefunction(getattr(KeyPager, method))
+    with recorded_warnings() as texts:
+        task = asyncio.create_task(getattr(pager(), method)())
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
     assert texts == []
 
 
