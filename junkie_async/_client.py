@@ -44,8 +44,7 @@ class JunkieClient:
         max_in_flight: Maximum number of requests in flight, 1 to 10,000.
         rate_limit: The client's own rate limit, or None.
         session: An `aiohttp.ClientSession` to use instead of the client's own. The client does not
-            close it. With it, a lost connection always counts as sent, so that fewer creates can be
-            retried.
+            close it. Its middlewares run, and its own User-Agent is kept.
         hooks: Receives each attempt, retry, pause and step of a job: an instance of `Hooks`, or a
             list of them.
 

@@ -195,6 +195,8 @@ async def by_early_cancel(call: Awaitable[object]) -> object:
 ENDS = [by_timeout, by_wait_for, by_late_wait_for, by_cancel, by_early_cancel]
 
 
+# A list that is passed to a call which never starts warns, as a coroutine would.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("end", ENDS, ids=lambda end: end.__name__)
 @on_virtual_clock
 async def test_a_call_that_its_caller_ends(

@@ -44,7 +44,13 @@ TLS = (
     aiohttp.ClientConnectorSSLError,
     aiohttp.ServerFingerprintMismatch,
 )
-UNCONNECTED = (*TLS, aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
+UNCONNECTED = (
+    *TLS,
+    aiohttp.ClientConnectorError,
+    aiohttp.ClientHttpProxyError,
+    aiohttp.ConnectionTimeoutError,
+)
+FINAL = (*TLS, aiohttp.ClientHttpProxyError, aiohttp.InvalidURL)  # the proxy answers 400
 
 
 def make_error(cls: type[Any]) -> Exception:
@@ -84,7 +90,7 @@ def test_translate_error(cls: type[Exception], *, sent: bool | None) -> None:
     assert type(ours) is expected(error, sent=sent)
     certain = isinstance(ours, ConnectError | ConfigurationError)
     assert ours.outcome is (Outcome.NOT_EXECUTED if certain else Outcome.UNKNOWN)
-    assert ours.transient is not isinstance(error, (*TLS, aiohttp.InvalidURL))
+    assert ours.transient is not isinstance(error, FINAL)
     assert ours.message
     assert not re.search(r"t0ken|secret|Authorization", f"{ours!r} {ours}", re.IGNORECASE)
     assert (ours.__cause__, ours.__context__) == (None, None)
