@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncGenerator, AsyncIterable, Coroutine, Iterable, Sequence
 from contextlib import aclosing, suppress
 from functools import lru_cache
 from os import PathLike
-from typing import Any, TypeAlias, Unpack
+from typing import Any, TypeAlias, TypeVar, Unpack
 
 from . import _validation as validation
 from ._errors import InvalidRequestError, NotFoundError, TooManyMatchesError
@@ -48,6 +49,8 @@ from ._protocol.fields import (
 )
 from ._verification import Verdict, evaluate
 
+T = TypeVar("T")
+
 # Inside `Keys` the name `list` is its method, also in annotations: a type checker would read
 # `list[KeyFolder]` there as a subscript of that method. So this type gets a name outside.
 KeyFolders: TypeAlias = list[KeyFolder]
@@ -64,11 +67,17 @@ class Keys:
     itself. They raise `InvalidRequestError` before anything is sent when an argument is invalid.
     After that they may raise any other `JunkieError`; "Raises" lists those that callers usually
     handle.
+
+    Attributes:
+        deadline: Seconds that one call may take, with its waits and retries; `RetryPolicy.deadline`
+            counts as well. None by default. Set it where somebody waits for an answer, as the
+            integrations for web apps and Discord do. A walk over a list has it for its first page
+            only, and jobs have none: they may have to wait out a pause.
     """
 
     def __init__(self, dispatcher: Dispatcher) -> None:
         self._dispatcher = dispatcher
-        self._send = dispatcher.send
+        self.deadline: float | None = None
 
     @error_boundary
     def list(
@@ -96,7 +105,7 @@ class Keys:
         # None is dropped, so that callers can pass on their own optional arguments as filters.
         given = {name: UNSET if value is None else value for name, value in filters.items()}
         query = wire.filter_query(validate_fields(Filters, "list", given))
-        fetch = self._make_fetch(query, "background")
+        fetch = self._make_fetch(query, "background", last_timed_page=page)
         return KeyPager(fetch, page=page, limit=limit, prefetch=prefetch, strict=strict)
 
     @error_boundary
@@ -258,9 +267,11 @@ class Keys:
             delay = validation.check_seconds("reconcile_after", reconcile_after, zero=True)
             if marker is not None:
                 check_room(validated.get("key_name"), marker)
+                # Not of `self`, which may have a deadline: a job's walk waits out an outage.
+                patient = Keys(self._dispatcher)
 
                 def find() -> AsyncGenerator[KeyPage, None]:
-                    return self.list(provider_id=provider_id, strict=True).pages()
+                    return patient.list(provider_id=provider_id, strict=True).pages()
 
                 reconciler = Reconciler(journal, delay, find=find, delete=self.delete_many)
 
@@ -270,7 +281,9 @@ class Keys:
 
         async def create(count: int, mark: str | None, on_in_flight: InFlightCallback) -> KeyBatch:
             request = make_request(count, mark)
-            return await self._send(request, priority="background", on_in_flight=on_in_flight)
+            return await self._dispatcher.send(
+                request, priority="background", on_in_flight=on_in_flight
+            )
 
         return CreateJob(
             whole,
@@ -360,7 +373,9 @@ class Keys:
             chunk: Sequence[int | str], on_in_flight: InFlightCallback
         ) -> BulkDeleteResult:
             request = wire.bulk_delete(chunk)
-            return await self._send(request, priority="background", on_in_flight=on_in_flight)
+            return await self._dispatcher.send(
+                request, priority="background", on_in_flight=on_in_flight
+            )
 
         if isinstance(keys, KeyPager):
             keys.close()  # if the job is never used, the warning about the job is enough
@@ -458,9 +473,18 @@ class Keys:
                     raise error
         return None
 
-    def _make_fetch(self, query: str, priority: Priority) -> FetchPage:
+    def _send(self, request: wire.Request[T]) -> Coroutine[Any, Any, T]:
+        return self._dispatcher.send(request, max_seconds=self.deadline)
+
+    def _make_fetch(
+        self, query: str, priority: Priority, last_timed_page: float = math.inf
+    ) -> FetchPage:
         def fetch(page: int, limit: int) -> Coroutine[Any, Any, PendingPage]:
-            return self._dispatcher.fetch(wire.list_keys(query, page, limit), priority=priority)
+            return self._dispatcher.fetch(
+                wire.list_keys(query, page, limit),
+                priority=priority,
+                max_seconds=self.deadline if page <= last_timed_page else None,
+            )
 
         return fetch
 

@@ -148,10 +148,13 @@ class Dispatcher:
         request: Request[T],
         *,
         priority: Priority = "interactive",
+        max_seconds: float | None = None,
         on_in_flight: InFlightCallback | None = None,
     ) -> T:
         """Send a request, retry it where that can do no harm, and return its value."""
-        read = await self.fetch(request, priority=priority, on_in_flight=on_in_flight)
+        read = await self.fetch(
+            request, priority=priority, max_seconds=max_seconds, on_in_flight=on_in_flight
+        )
         return await read()
 
     async def fetch(
@@ -159,16 +162,21 @@ class Dispatcher:
         request: Request[T],
         *,
         priority: Priority = "interactive",
+        max_seconds: float | None = None,
         on_in_flight: InFlightCallback | None = None,
     ) -> Callable[[], Awaitable[T]]:
         """Send a request as `send` does, and return a function that reads the response.
 
         Until then the response takes the memory of its bytes only. If it can't be read, the request
-        is retried as far as the policy allows.
+        is retried as far as the policy allows. The call takes ``max_seconds`` at most, with its
+        waits and retries.
         """
-        loop, deadline = running_loop(), math.inf
+        loop, limit = running_loop(), math.inf
         if priority == "interactive":
-            deadline = loop.time() + self._policy.deadline
+            limit = self._policy.deadline
+        if max_seconds is not None:
+            limit = min(limit, max_seconds)
+        deadline = loop.time() + limit
         call = _CallState(request, deadline, on_in_flight)
         try:
             response = await self._attempt(call)

@@ -14,12 +14,14 @@ app.cleanup_ctx.append(junkie_context())
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
+from datetime import timedelta
 from typing import Final
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from .. import JunkieClient, JunkieError
+from . import DEADLINE, check_deadline
 from .problem_details import MEDIA_TYPE, problem_details
 
 __all__ = ["JUNKIE", "junkie_context", "junkie_errors"]
@@ -31,16 +33,22 @@ sub-app."""
 
 def junkie_context(
     make: Callable[[], JunkieClient] = JunkieClient,
+    *,
+    deadline: float | timedelta | None = DEADLINE,
 ) -> Callable[[web.Application], AsyncIterator[None]]:
     """Create a context for ``app.cleanup_ctx`` that opens and closes a client with the app.
 
     Args:
         make: Creates the client when the app starts. The default one is configured by the
             environment; pass ``lambda: JunkieClient(hooks=...)`` for another.
+        deadline: Seconds, or a `timedelta`, that one call of this client may take, so that users
+            of a service that hangs soon get a 504: see `Keys.deadline`. None for no such limit.
     """
+    seconds = check_deadline(deadline)
 
     async def context(app: web.Application) -> AsyncIterator[None]:
         async with make() as app[JUNKIE]:
+            app[JUNKIE].keys.deadline = seconds
             yield
 
     return context

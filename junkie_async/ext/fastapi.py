@@ -17,10 +17,11 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from datetime import timedelta
 from typing import Annotated, Any
 
 from .. import JunkieClient, JunkieError
-from . import needs_extra
+from . import DEADLINE, check_deadline, needs_extra
 from .problem_details import MEDIA_TYPE, problem_details
 
 with needs_extra("fastapi"):
@@ -33,7 +34,10 @@ __all__ = ["JunkieDep", "junkie_client", "junkie_errors", "junkie_lifespan"]
 
 
 def junkie_lifespan(
-    own: Lifespan[Any] | None = None, *, make: Callable[[], JunkieClient] = JunkieClient
+    own: Lifespan[Any] | None = None,
+    *,
+    make: Callable[[], JunkieClient] = JunkieClient,
+    deadline: float | timedelta | None = DEADLINE,
 ) -> Callable[[FastAPI], AbstractAsyncContextManager[Mapping[str, Any]]]:
     """Create a lifespan that opens and closes a client with the app.
 
@@ -51,12 +55,17 @@ def junkie_lifespan(
             client is closed. The state that it yields is kept.
         make: Creates the client when the app starts. The default one is configured by the
             environment; pass ``lambda: JunkieClient(hooks=...)`` for another.
+        deadline: Seconds, or a `timedelta`, that one call of this client may take, so that users
+            of a service that hangs soon get a 504: see `Keys.deadline`. None for no such limit.
     """
+    seconds = check_deadline(deadline)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncGenerator[Mapping[str, Any]]:
-        async with make() as client, own(app) if own else nullcontext() as state:
-            yield {**(state or {}), "junkie": client}
+        async with make() as client:
+            client.keys.deadline = seconds
+            async with own(app) if own else nullcontext() as state:
+                yield {**(state or {}), "junkie": client}
 
     return lifespan
 

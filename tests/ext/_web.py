@@ -261,11 +261,22 @@ async def create_key(client: JunkieClient) -> object:
     return (await client.keys.create(provider_id=1)).id
 
 
+async def verify_key(client: JunkieClient) -> object:
+    """Verify a key."""
+    return (await client.keys.verify(KEY_VALUE)).valid
+
+
+async def count_keys(client: JunkieClient) -> object:
+    """Walk over all keys."""
+    return len(await client.keys.list().collect())
+
+
 async def invalid_input(client: JunkieClient) -> object:
     """Verify a key with a device that is too long for the API."""
     return await client.keys.verify(KEY_VALUE, hwid=KEY_VALUE * 20)
 
 
 ACTIONS: dict[str, Callable[[JunkieClient], Awaitable[object]]] = {
-    action.__name__: action for action in (get_key, create_key, invalid_input)
+    action.__name__: action
+    for action in (get_key, create_key, verify_key, count_keys, invalid_input)
 }

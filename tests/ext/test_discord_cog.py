@@ -92,6 +92,9 @@ async def test_misconfigured_extension(variables: dict[str, str]) -> None:
         ({"is_premium": 1}, "is_premium"),
         ({"cooldown": timedelta(seconds=-1)}, "cooldown"),
         ({"reset_cooldown": 60}, "reset_cooldown"),
+        ({"deadline": 0}, "deadline"),
+        ({"deadline": timedelta(0)}, "deadline"),
+        ({"deadline": "10"}, "deadline"),
         ({"admin_guild_id": 0}, "admin_guild_id"),
         ({"admin_guild_id": 2**64}, "admin_guild_id"),
         ({"admin_guild_id": True}, "admin_guild_id"),
@@ -102,6 +105,23 @@ def test_settings(settings: dict[str, Any], field: str) -> None:
     with pytest.raises(InvalidRequestError) as caught:
         KeyCog(JunkieClient("any"), **{"provider_id": 1} | settings)
     assert caught.value.field == field
+
+
+@pytest.mark.parametrize(
+    ("settings", "deadline"),
+    [
+        ({}, 10.0),
+        ({"deadline": 2.5}, 2.5),
+        ({"deadline": timedelta(minutes=1)}, 60.0),
+        ({"deadline": None}, None),
+    ],
+)
+def test_deadline(settings: dict[str, Any], deadline: float | None) -> None:
+    """It is 10 s by default, and the client's other calls keep theirs."""
+    client = JunkieClient("any")
+    client.keys.deadline = 99
+    assert KeyCog(client, provider_id=1, **settings).keys.deadline == deadline
+    assert client.keys.deadline == 99.0
 
 
 def test_client_must_be_a_client() -> None:

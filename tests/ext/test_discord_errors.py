@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import math
 import re
@@ -236,6 +237,26 @@ async def test_lost_reset(shop: Shop) -> None:
     await shop.stock()
     shop.emulator.faults = Faults(drop_after_rate=1.0, operations="resetKeyHwid")
     assert (await shop.call("key reset")).text == _answers.OUTCOME_UNKNOWN
+
+
+@pytest.mark.parametrize(
+    ("command", "hangs", "template"),
+    [
+        ("key mine", "listKeys", _answers.UNAVAILABLE),
+        ("key get", "listKeys", _answers.UNAVAILABLE),
+        ("key get", "createKey", _answers.YOUR_KEY),  # found by a look-up
+        ("keys stats", "listKeys", _answers.UNAVAILABLE),
+        ("keys export", "listKeys", _answers.UNAVAILABLE),
+        ("keys revoke", "updateKey", _answers.UNAVAILABLE),
+    ],
+)
+async def test_a_service_that_hangs(command: str, hangs: str, template: str) -> None:
+    """The caller has an answer soon after the deadline."""
+    async with open_shop(deadline=timedelta(seconds=0.3)) as shop:
+        shop.emulator.faults = Faults(latency=30.0, operations=hangs)
+        options: dict[str, Any] = {"key": "JNK"} if command == "keys revoke" else {}
+        async with asyncio.timeout(10):
+            assert says((await shop.call(command, **options)).text, template)
 
 
 async def test_wrong_api_key(shop: Shop, caplog: pytest.LogCaptureFixture) -> None:

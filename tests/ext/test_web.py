@@ -9,6 +9,7 @@ import logging
 import re
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -19,7 +20,7 @@ from aiohttp import web
 from fastapi import FastAPI
 
 import junkie_async
-from junkie_async import JunkieClient, JunkieError, RetryPolicy
+from junkie_async import InvalidRequestError, JunkieClient, JunkieError, RetryPolicy
 from junkie_async._http import transport
 from junkie_async.emulator import Emulator, Faults
 from junkie_async.ext import aiohttp as aiohttp_ext
@@ -43,11 +44,11 @@ README = Path(junkie_async.__file__).parents[1] / "README.md"
 REQUESTS = 200
 
 MakeClient = Callable[[], JunkieClient]
-Serve = Callable[[MakeClient], contextlib.AbstractAsyncContextManager[int]]
+Serve = Callable[..., contextlib.AbstractAsyncContextManager[int]]
 
 
 @contextlib.asynccontextmanager
-async def aiohttp_app(make: MakeClient) -> AsyncIterator[int]:
+async def aiohttp_app(make: MakeClient, **options: Any) -> AsyncIterator[int]:
     """Serve an aiohttp app whose routes raise a case's error or make a call."""
 
     async def fail(request: web.Request) -> web.Response:
@@ -58,7 +59,7 @@ async def aiohttp_app(make: MakeClient) -> AsyncIterator[int]:
         return web.json_response(await ACTIONS[request.match_info["name"]](client))
 
     app = web.Application(middlewares=[aiohttp_ext.junkie_errors])
-    app.cleanup_ctx.append(aiohttp_ext.junkie_context(make))
+    app.cleanup_ctx.append(aiohttp_ext.junkie_context(make, **options))
     app.router.add_get("/fail/{number}", fail)
     app.router.add_get("/act/{name}", act)
     async with serve_aiohttp(app) as port:
@@ -66,9 +67,9 @@ async def aiohttp_app(make: MakeClient) -> AsyncIterator[int]:
 
 
 @contextlib.asynccontextmanager
-async def fastapi_app(make: MakeClient) -> AsyncIterator[int]:
+async def fastapi_app(make: MakeClient, **options: Any) -> AsyncIterator[int]:
     """Serve a FastAPI app with the same routes."""
-    app = FastAPI(lifespan=junkie_lifespan(make=make))
+    app = FastAPI(lifespan=junkie_lifespan(make=make, **options))
     junkie_errors(app)
 
     @app.get("/fail/{number}")
@@ -162,7 +163,8 @@ async def test_a_wrong_base_url(serve: Serve) -> None:
     async with Emulator() as emulator:
         address = emulator.url.removesuffix("/api/v2")
         async with serve(lambda: JunkieClient(API_KEY, base_url=address)) as port:
-            assert [(await ask(port, f"/act/{name}")).status for name in ACTIONS] == [502, 502, 400]
+            replies = {name: (await ask(port, f"/act/{name}")).status for name in ACTIONS}
+    assert replies == dict.fromkeys(ACTIONS, 502) | {"invalid_input": 400}
 
 
 NO_FAULT = Faults()
@@ -206,6 +208,47 @@ async def test_failures_of_the_service(
     assert reply.status == status
     assert members.items() <= {**reply.headers, **reply.problem}.items()
     assert address not in reply.head + reply.body
+
+
+@pytest.mark.parametrize("action", ["verify_key", "count_keys", "create_key"])
+async def test_a_service_that_hangs(serve: Serve, action: str) -> None:
+    """Users get a 504 after the deadline, whatever the client's own time-outs and retries are."""
+    async with Emulator(faults=SLOW) as emulator:
+
+        def make() -> JunkieClient:
+            return JunkieClient(API_KEY, base_url=emulator.url)
+
+        async with serve(make, deadline=0.3) as port, asyncio.timeout(10):
+            problem = (await ask(port, f"/act/{action}")).problem
+    assert problem["status"] == 504
+    assert problem.get("outcome") == ("unknown" if action == "create_key" else None)
+
+
+@pytest.mark.parametrize(
+    ("options", "deadline"),
+    [
+        ({}, 10.0),
+        ({"deadline": 3}, 3.0),
+        ({"deadline": timedelta(minutes=1)}, 60.0),
+        ({"deadline": None}, None),
+    ],
+)
+async def test_the_deadline(
+    serve: Serve, options: Any, deadline: float | None, created: dict[str, list[Any]]
+) -> None:
+    """It is 10 s by default, and the app's to set."""
+    async with serve(lambda: JunkieClient(API_KEY), **options):
+        (client,) = created["clients"]
+        assert client.keys.deadline == deadline
+
+
+@pytest.mark.parametrize("deadline", [0, -1.0, True, "10", 10**400, float("inf"), float("nan")])
+def test_a_wrong_deadline(deadline: Any) -> None:
+    """It is refused when the app is made."""
+    for make in (junkie_lifespan, aiohttp_ext.junkie_context):
+        with pytest.raises(InvalidRequestError) as caught:
+            make(deadline=deadline)
+        assert caught.value.field == "deadline"
 
 
 # --- the README's apps, under load ----------------------------------------------------------------

@@ -297,6 +297,11 @@ async def test_discord_log(caplog: pytest.LogCaptureFixture) -> None:
             "cooldown must be a timedelta >= 0, got -1 day, 0:00:00",
         ),
         ({"reset_cooldown": "1h"}, "reset_cooldown must be a timedelta >= 0, got a str"),
+        ({"deadline": "1h"}, "deadline must be seconds or a timedelta above 0, or None, got a str"),
+        (
+            {"deadline": timedelta(0)},
+            "deadline must be seconds or a timedelta above 0, or None, got 0.0",
+        ),
         (
             {"admin_guild_id": 0},
             f"admin_guild_id must be an integer from 1 to {2**64 - 1}, got 0",

@@ -60,6 +60,8 @@ class KeyCog(UserCommands, AdminCommands):
         admin_guild_id: The server whose administrators can use ``/keys``. That server's settings,
             under "Integrations", can grant the commands to others. On all other servers only the
             bot's owners can use them, because whoever invites a bot is an administrator there.
+        deadline: Seconds, or a `timedelta`, that one call of the service may take before the
+            caller is told that it is not available: see `Keys.deadline`. None for no such limit.
 
     Raises:
         InvalidRequestError: An argument is outside its limits.

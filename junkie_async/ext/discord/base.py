@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import logging
 import time
 import traceback
@@ -17,6 +18,7 @@ from discord.ext import commands
 
 from junkie_async import BatchFields, Filters, InvalidRequestError, JunkieClient, JunkieError, Keys
 
+from .. import DEADLINE, check_deadline
 from . import texts
 
 _log = logging.getLogger("junkie_async.ext.discord")
@@ -43,9 +45,11 @@ class BaseCommands(commands.Cog):
         cooldown: timedelta = timedelta(minutes=1),
         reset_cooldown: timedelta = timedelta(hours=1),
         admin_guild_id: int | None = None,
+        deadline: float | timedelta | None = DEADLINE,
     ) -> None:
         _check_setting("client", client, "a JunkieClient", JunkieClient)
-        self.keys: Keys = client.keys
+        self.keys: Keys = copy.copy(client.keys)  # the bot's other calls keep theirs
+        self.keys.deadline = check_deadline(deadline)
         self.provider_id = provider_id
         self.scope: Filters = {"provider_id": provider_id}
         if service_id is not None:
