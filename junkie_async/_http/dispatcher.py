@@ -242,7 +242,7 @@ class Dispatcher:
         self, call: _CallState[T], loop: asyncio.AbstractEventLoop, begin: float
     ) -> Response:
         """Send the request once, and count and report the attempt."""
-        state = SendState()
+        state = SendState(fresh=isinstance(call.failure, TransportError))
         result: int | str = "CancelledError"
         call.attempts += 1
         if call.on_in_flight is not None:
@@ -322,6 +322,8 @@ class Dispatcher:
             return None
         if isinstance(failure, RateLimitError):
             return 0.0  # the throttle pauses this call along with all others
+        if decision is True and call.attempts == 1 and type(failure) is TransportError:
+            return 0.0  # most often a dead pooled connection, and the next attempt takes a new one
         return self._policy.back_off(call.attempts - 1) if decision is True else decision
 
     async def _sleep_unless_closed(self, seconds: float) -> None:

@@ -28,11 +28,10 @@ from .._version import __version__
 Response: TypeAlias = tuple[int, Mapping[str, str], bytes | None]
 """Status, headers (names in any case), and the undecoded body; None if that is too large."""
 
-# Two sessions, because requests that must not be repeated need connections of their own. A server
-# that closes an idle connection just as we send makes the outcome unknown: 30% of the POSTs on
-# reused connections failed so against a server that closes after each response. They therefore
-# reuse a connection only right after its last response
-# (`test_non_idempotent_calls_reuse_no_idle_connection`).
+# Requests that must not be repeated have a session of their own. A server that closes an idle
+# connection just as we send makes the outcome unknown: 30% of the POSTs on reused connections
+# failed so against a server that closes after each response. They therefore reuse a connection
+# only right after its last response (`test_non_idempotent_calls_reuse_no_idle_connection`).
 _KEEPALIVE = 15.0
 _KEEPALIVE_NON_IDEMPOTENT = 0.5
 
@@ -55,11 +54,16 @@ class _ConnectionLostError(Exception):
 
 
 class SendState:
-    """How far a request got: sent, not sent, or None where that is not tracked."""
+    """How far a request got: sent, not sent, or None where that is not tracked.
 
-    __slots__ = ("sent",)
+    ``fresh`` asks for a new connection. When one pooled connection is dead, most often all are: a
+    retry that draws the next one from the pool fails like the first attempt.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("fresh", "sent")
+
+    def __init__(self, *, fresh: bool = False) -> None:
+        self.fresh = fresh
         self.sent: bool | None = None
 
     async def middleware(
@@ -115,7 +119,7 @@ class Transport:
         self._max_seconds = timeout
         self._timeout = _make_timeout(timeout)
         self._given = session
-        self._sessions: dict[bool, aiohttp.ClientSession] = {}  # by whether requests are idempotent
+        self._sessions: dict[float, aiohttp.ClientSession] = {}  # by seconds of keep-alive
 
     async def close(self) -> None:
         """Close the connections, but not a session that was passed in. May be called again."""
@@ -128,7 +132,8 @@ class Transport:
         ``state`` says how far the request got, also when the attempt is cancelled. Any error but a
         TransportError means that the session that was passed in can't be used.
         """
-        session = self._given or self._get_session(idempotent=request.idempotent)
+        keepalive = _KEEPALIVE if request.idempotent else _KEEPALIVE_NON_IDEMPOTENT
+        session = self._given or self._get_session(0.0 if state.fresh else keepalive)
         if session.closed:
             raise ClientClosedError("the aiohttp session passed as session= is closed")
         state.sent = None if request.idempotent else False
@@ -174,22 +179,25 @@ class Transport:
                 return response.status, response.headers, b""
             return response.status, response.headers, await _read_body(response)
 
-    def _get_session(self, *, idempotent: bool) -> aiohttp.ClientSession:
-        """Return the session for this kind of request, and open it for the first one."""
-        session = self._sessions.get(idempotent)
+    def _get_session(self, keepalive: float) -> aiohttp.ClientSession:
+        """Return the session that keeps idle connections so long, and open it for its first use."""
+        session = self._sessions.get(keepalive)
         if session is None:
-            session = self._sessions[idempotent] = _open_session(idempotent=idempotent)
+            session = self._sessions[keepalive] = _open_session(keepalive)
         return session
 
 
-def _open_session(*, idempotent: bool) -> aiohttp.ClientSession:
+def _open_session(keepalive: float) -> aiohttp.ClientSession:
     bytes(_BLOCK_TO_FREE)
+    # The throttle limits the requests in flight. aiohttp's own limit can lose the wake-up of a
+    # waiter that is cancelled, and its time-outs count the wait for a connection.
+    connector = (
+        aiohttp.TCPConnector(limit=0, keepalive_timeout=keepalive)
+        if keepalive
+        else aiohttp.TCPConnector(limit=0, force_close=True)
+    )
     session = aiohttp.ClientSession(
-        # The throttle limits the requests in flight. aiohttp's own limit can lose the wake-up of
-        # a waiter that is cancelled, and its time-outs count the wait for a connection.
-        connector=aiohttp.TCPConnector(
-            limit=0, keepalive_timeout=_KEEPALIVE if idempotent else _KEEPALIVE_NON_IDEMPOTENT
-        ),
+        connector=connector,
         cookie_jar=aiohttp.DummyCookieJar(),
         trust_env=False,
         # The default of 8,190 bytes a field makes a created key's response unreadable.

@@ -101,8 +101,8 @@ def created(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[Any]]:
         found["clients"].append(self)
         original_init(self, *args, **options)
 
-    def opened(*, idempotent: bool) -> aiohttp.ClientSession:
-        found["sessions"].append(session := original_open(idempotent=idempotent))
+    def opened(keepalive: float) -> aiohttp.ClientSession:
+        found["sessions"].append(session := original_open(keepalive))
         return session
 
     monkeypatch.setattr(JunkieClient, "__init__", init)

@@ -93,7 +93,10 @@ CALLS: list[tuple[Callable[[], Awaitable[None]], str]] = [
         "GET /keys/folders: timed out waiting for a request slot (max_in_flight)",
     ),
     (send_when_closed, "GET /keys/folders: the client is closed"),
-    (lambda: close_during(LOST), CLOSED_WHILE_WAITING),
+    (
+        lambda: close_during(LOST, LOST),
+        f"{CLOSED_WHILE_WAITING} (after 2 attempts)",
+    ),
     (lambda: close_during(delayed(1000.0), max_in_flight=1, calls=2), CLOSED_WHILE_WAITING),
     (
         lambda: send_to(FOLDERS, *[(500, {}, b'{"message": "database down"}')] * 5),
