@@ -14,7 +14,6 @@ from typing import Generic, Literal, NoReturn, TypeAlias, TypeVar
 
 import attrs
 
-from .._coroutines import running_loop
 from .._errors import (
     APIError,
     ClientClosedError,
@@ -38,6 +37,7 @@ from .._protocol import responses
 from .._protocol.rate_limit_headers import read_rate_limit
 from .._protocol.redaction import redact
 from .._protocol.requests import Request
+from .coroutines import running_loop
 from .log_output import configure_log
 from .retry import RetryBudget, RetryPolicy
 from .throttle import RateLimit, Throttle

@@ -7,9 +7,9 @@ from collections.abc import AsyncGenerator, Callable, Collection, Generator
 from contextlib import aclosing
 from typing import Any, ClassVar, Generic, TypeAlias, TypeVar
 
-from .._coroutines import LazyCoroutine, running_loop
 from .._errors import APIError, BatchError, InvalidRequestError, JunkieError
 from .._hooks import Hooks, InFlightCallback, JobEvent, notify_hooks
+from .._http.coroutines import LazyCoroutine, running_loop
 from .._masking import error_boundary
 from .._validation import check_integer, safe_repr
 from .worker_pool import ChunkT, ResultT, WorkerPool

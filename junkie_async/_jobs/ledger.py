@@ -12,9 +12,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Final, TypeAlias, TypeVar
 
 from .._errors import ConfigurationError, InvalidRequestError
-from .._file_owners import resolve_links
 from .._protocol.fields import MAX_BATCH
 from .._validation import safe_repr
+from .file_owners import resolve_links
 from .journal import Intent, Journal
 from .ledger_file import (
     check_path,

@@ -18,15 +18,15 @@ from typing import Any, Final
 import attrs
 
 from .._errors import ConfigurationError, InvalidRequestError
-from .._file_owners import (
+from .._protocol.codec import decode_json, encode_json
+from .._protocol.fields import MAX_BATCH
+from .._validation import MAX_INTEGER, safe_repr
+from .file_owners import (
     check_own_files,
     check_regular,
     create_private,
     make_private,
 )
-from .._protocol.codec import decode_json, encode_json
-from .._protocol.fields import MAX_BATCH
-from .._validation import MAX_INTEGER, safe_repr
 from .markers import new_job_id
 
 _APPLICATION_ID: Final = 0x6A6E6B31  # "jnk1": by it `file`, SQLite's tools and we know a ledger

@@ -9,8 +9,8 @@ from typing import Any, TypeAlias
 
 import attrs
 
-from .._coroutines import running_loop
 from .._errors import InvalidResponseError, JunkieError, Outcome
+from .._http.coroutines import running_loop
 from .._masking import error_boundary
 from .._models import Key, KeyPage
 from .seen_ids import SeenIDs

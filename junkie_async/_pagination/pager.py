@@ -9,8 +9,8 @@ from typing import Any
 
 import attrs
 
-from .._coroutines import LazyCoroutine, uses
 from .._errors import DriftError
+from .._http.coroutines import LazyCoroutine, uses
 from .._masking import error_boundary
 from .._models import Key, KeyPage
 from .._validation import check_boolean, check_integer

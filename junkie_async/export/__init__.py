@@ -44,8 +44,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final, Literal, TextIO, TypeVar
 
-from .._coroutines import LazyCoroutine
 from .._errors import InvalidRequestError
+from .._http.coroutines import LazyCoroutine
 from .._jobs.job import OnProgress, check_progress
 from .._masking import error_boundary
 from .._models import Key, KeyBatch

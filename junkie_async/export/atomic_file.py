@@ -16,9 +16,9 @@ from functools import partial
 from pathlib import Path
 from typing import IO, Any, Final, TypeAlias
 
-from .._coroutines import running_loop
 from .._errors import InvalidRequestError
-from .._file_owners import is_kept_by_folder, resolve_links
+from .._http.coroutines import running_loop
+from .._jobs.file_owners import is_kept_by_folder, resolve_links
 from .._validation import safe_repr
 
 if sys.platform != "win32":

@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 
 from junkie_async import ConfigurationError, CreateJob, JunkieClient
-from junkie_async._file_owners import resolve_links
 from junkie_async._jobs import ledger_file
+from junkie_async._jobs.file_owners import resolve_links
 from tests.other_user import give_away, posix, share_folder
 
 from .server import PROVIDER, Service

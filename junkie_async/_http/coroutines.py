@@ -9,8 +9,8 @@ import warnings
 from collections.abc import Callable, Coroutine, Generator
 from typing import Any, TypeVar, cast
 
-from ._errors import ConfigurationError
-from ._masking import mark_coroutine_function
+from .._errors import ConfigurationError
+from .._masking import mark_coroutine_function
 
 T_co = TypeVar("T_co", covariant=True)
 MethodT = TypeVar("MethodT", bound=Callable[..., Coroutine[Any, Any, Any]])
