@@ -170,7 +170,7 @@ class Transport:
             auto_decompress=False,
             # aiohttp gives a POST without a body the type application/octet-stream, which web
             # frameworks refuse: Fastify 5 answers 415.
-            skip_auto_headers=("Content-Type",),
+            skip_auto_headers=("Content-Type",) if request.body is None else None,
             # A session's own come first: an argument here replaces them.
             middlewares=(*getattr(session, "_middlewares", ()), state.middleware),
         ) as response:
