@@ -242,7 +242,7 @@ async def test_the_deadline(
         assert client.keys.deadline == deadline
 
 
-@pytest.mark.parametrize("deadline", [0, -1.0, True, "10", 10**400, float("inf"), float("nan")])
+@pytest.mark.parametrize("deadline", [0, -1.0, True, "10", float("inf"), float("nan")])
 def test_a_wrong_deadline(deadline: Any) -> None:
     """It is refused when the app is made."""
     for make in (junkie_lifespan, aiohttp_ext.junkie_context):

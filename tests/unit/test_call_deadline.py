@@ -59,7 +59,7 @@ def test_every_call_has_its_own() -> None:
 
 
 def test_retries_end_with_it() -> None:
-    """The service that hangs has answered nothing when the deadline has passed: no retry begins."""
+    """A retry that could not begin before it is not made."""
     script = Script(*[(503, {}, b"")] * 9)
 
     async def main() -> float:
