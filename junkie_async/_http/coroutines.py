@@ -55,14 +55,15 @@ class LazyCoroutine(Coroutine[Any, Any, T_co]):
     constructor last, for a constructor that raises must not warn as well.
 
     Args:
-        call: What made it, for the warning.
+        name: What made it, for the warning and for the reprs of tasks.
     """
 
-    _call: str | None = None  # None once it is in use
+    _is_unused = False  # true from the end of the constructor to the first use
     _driven: Generator[Any, Any, T_co] | None = None
 
-    def __init__(self, call: str) -> None:
-        self._call = call
+    def __init__(self, name: str) -> None:
+        self.__qualname__ = name  # asyncio reads it, as that of any coroutine
+        self._is_unused = True
 
     @abc.abstractmethod
     def __await__(self) -> Generator[Any, Any, T_co]:
@@ -102,9 +103,9 @@ class LazyCoroutine(Coroutine[Any, Any, T_co]):
         return self._driven
 
     def _mark_used(self) -> None:
-        self._call = None
+        self._is_unused = False
 
     def __del__(self, _warn: Any = warnings.warn) -> None:
-        if self._call is not None:
-            text = f"{self._call} was never awaited or iterated over: nothing was sent"
+        if self._is_unused:
+            text = f"{self.__qualname__}() was never awaited or iterated over: nothing was sent"
             _warn(text, RuntimeWarning, stacklevel=2, source=self)

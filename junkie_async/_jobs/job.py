@@ -54,7 +54,7 @@ class Job(LazyCoroutine[ReportT], Generic[ChunkT, ResultT, ReportT]):
         self._reported = 0
         self._pool: WorkerPool[ChunkT, ResultT] | None = None
         self._started = False
-        super().__init__(f"keys.{self.name}()")
+        super().__init__(f"keys.{self.name}")
 
     @property
     @abc.abstractmethod

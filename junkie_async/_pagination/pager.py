@@ -84,7 +84,7 @@ class KeyPager(LazyCoroutine[KeyPage]):
         self._limit = check_integer("limit", limit, 1, 100)
         self._prefetch = check_integer("prefetch", prefetch, 1, 64)
         self._drift = Drift()
-        super().__init__("keys.list()")
+        super().__init__("keys.list")
 
     def __await__(self) -> Generator[Any, Any, KeyPage]:
         self._mark_used()

@@ -7,6 +7,7 @@ import contextlib
 import gc
 import inspect
 import io
+import re
 import warnings
 import weakref
 from collections.abc import Awaitable, Callable, Generator
@@ -107,6 +108,16 @@ async def test_a_job_and_a_list_are_taken_as_coroutines(
     assert (await way(service.create_job(250))).created == 250
     page = await way(pager())
     assert [key.id for key in page.keys] == [5]
+
+
+async def test_a_task_names_what_it_runs(service: Service) -> None:
+    """As it names the function of any coroutine."""
+    tasks = [asyncio.create_task(pager()), asyncio.create_task(service.create_job(5))]
+    assert [name for task in tasks for name in re.findall(r"coro=<(.*?)>", repr(task))] == [
+        "keys.list()",
+        "keys.create_many()",
+    ]
+    await asyncio.wait(tasks)
 
 
 async def test_errors_of_a_task(service: Service) -> None:

@@ -10,6 +10,8 @@ import msgspec
 import pytest
 
 from junkie_async import (
+    BatchError,
+    InvalidRequestError,
     Key,
     Keys,
     NotFoundError,
@@ -108,6 +110,31 @@ def test_a_look_up_is_interactive(name: str) -> None:
     """Its requests have the call's deadline; those of a walk wait for a slot without one."""
     _, script = call(name, *(page(number, pages=5) for number in range(1, 6)))
     assert all(math.isfinite(left) for _, left in script.began)
+
+
+TOO_LONG: dict[str, Callable[[Keys, str], Any]] = {
+    **{name: call for name, call in CALLS.items() if name != "verify"},
+    "list": lambda keys, value: keys.list(key=value),
+    "bulk_delete": lambda keys, value: keys.bulk_delete([5, value]),
+    "delete_many": lambda keys, value: keys.delete_many([5, value]),
+    "delete_many, read": lambda keys, value: keys.delete_many(iter([value])),
+}
+
+
+@pytest.mark.parametrize("name", TOO_LONG)
+def test_a_value_that_is_too_long_is_not_sent(name: str) -> None:
+    """1024 characters are the limit, wherever a key value is given; `verify` says NOT_FOUND."""
+    script = Script()
+
+    async def main() -> None:
+        await TOO_LONG[name](Keys(make_dispatcher(script)), "7" * 1025)
+
+    with pytest.raises((InvalidRequestError, BatchError)) as caught:
+        run(main())
+    refused = caught.value.__cause__ or caught.value
+    assert isinstance(refused, InvalidRequestError)
+    assert refused.field in ("key", "key_value", "keys[0]", "keys[1]")
+    assert script.began == []
 
 
 def test_so_is_the_list_that_settles_a_404() -> None:
