@@ -20,6 +20,8 @@ from ._masking import mask_key_value
 
 # With `tz=True` msgspec refuses a datetime without offset; the lenient reader then takes it as UTC.
 Timestamp: TypeAlias = Annotated[datetime, msgspec.Meta(tz=True)]
+# An ID beyond them can't be sent back: JSON readers might round it to that of another key.
+Identifier: TypeAlias = Annotated[int, msgspec.Meta(ge=-(2**53) + 1, le=2**53 - 1)]
 
 
 class Unset(enum.Enum):
@@ -100,7 +102,7 @@ class KeyFolder:
         created_at: When it was created, in UTC.
     """
 
-    id: int
+    id: Identifier
     name: str = ""
     created_at: Timestamp | None = None
 
@@ -135,7 +137,7 @@ class Key:
         keys_hwid: The bound devices' identifiers alone.
     """
 
-    id: int
+    id: Identifier
     key_value: str = attrs.field(repr=mask_key_value)
     user_id: int | None = None
     service_id: int | None = None

@@ -25,6 +25,8 @@ T = TypeVar("T")
 KeyT = TypeVar("KeyT", bound=Key)
 
 _ENCODER = msgspec.json.Encoder()
+_LARGE = 2**17  # bytes; a page of 100 keys has some 50,000
+_MAX_VALUES = 100_000  # a page of 100 keys with 100 devices each has some 53,000
 # msgspec reports bad UTF-8 and deep nesting by Python's own errors.
 _NOT_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
@@ -110,9 +112,10 @@ def encode_text(value: object) -> str:
 # --- reading --------------------------------------------------------------------------------------
 
 
-def read_page(body: bytes) -> models.KeyPage:
-    """Read the response of ``GET /keys``."""
-    page = _decode_strict(body, _PageBody) or _structure_page(_decode_document(body))
+def read_page(body: bytes, limit: int = 100) -> models.KeyPage:
+    """Read the response of ``GET /keys``, to a request of up to ``limit`` keys."""
+    page = _decode_strict(body, _PageBody) or _structure_page(_decode_document(body), limit)
+    _check_amount(page.keys, limit)
     stated = page.pagination or _PaginationBody()
     return models.KeyPage(
         keys=_keys_in_utc(page.keys),
@@ -143,9 +146,13 @@ def read_folders(body: bytes) -> list[models.KeyFolder]:
     return [_in_utc(folder) for folder in _read_as(body, _FoldersBody).folders]
 
 
-def read_batch(body: bytes) -> models.KeyBatch:
-    """Read the response of ``POST /keys/batch``: strings, or objects with a ``key_value``."""
-    batch = _decode_strict(body, _BatchBody) or _structure_batch(_decode_document(body))
+def read_batch(body: bytes, amount: int = 100) -> models.KeyBatch:
+    """Read the response of ``POST /keys/batch``, to a request of ``amount`` keys.
+
+    They are strings, or objects with a ``key_value``.
+    """
+    batch = _decode_strict(body, _BatchBody) or _structure_batch(_decode_document(body), amount)
+    _check_amount(batch.keys, amount)
     count = len(batch.keys) if batch.count is None else batch.count
     return models.KeyBatch(keys=batch.keys, count=count, config=batch.config or {})
 
@@ -174,8 +181,8 @@ def read_error_message(body: bytes) -> str:
     of problem details (RFC 9457).
     """
     try:
-        document: Any = msgspec.json.decode(body)
-    except _NOT_JSON:
+        document: Any = _decode_document(body)
+    except InvalidResponseError:
         return ""
     for name in ("error", "message", "detail", "title"):
         found = document.get(name) if is_object(document) else None
@@ -210,16 +217,23 @@ def _keys_in_utc(keys: tuple[KeyT, ...]) -> tuple[KeyT, ...]:
 
 
 def _in_utc(value: Any) -> Any:
-    """Copy a model with all datetimes in UTC, those of models inside of it too."""
+    """Return a model with all datetimes in UTC, those of models inside of it too."""
     kind: Any = value.__class__
-    if isinstance(value, datetime):
+    if kind is datetime:
         return to_utc(value)
     if kind is tuple:
-        return tuple(map(_in_utc, value))
-    if not attrs.has(kind):
-        return value
-    names = [field.name for field in attrs.fields(kind)]
-    return attrs.evolve(value, **{name: _in_utc(getattr(value, name)) for name in names})
+        return tuple(map(_in_utc, value)) if value else value
+    changed = {
+        name: new
+        for name in _field_names(kind)
+        if (new := _in_utc(old := getattr(value, name))) is not old
+    }
+    return attrs.evolve(value, **changed) if changed else value
+
+
+@functools.cache
+def _field_names(kind: Any) -> tuple[str, ...]:
+    return tuple(field.name for field in attrs.fields(kind)) if attrs.has(kind) else ()
 
 
 # --- strict, then lenient -------------------------------------------------------------------------
@@ -236,6 +250,7 @@ def _make_decoder(shape: Any) -> msgspec.json.Decoder[Any]:
 
 
 def _decode_strict(body: bytes, shape: type[T]) -> T | None:
+    _check_size(body)
     # Good bodies are the rule, and msgspec needs a quarter of the time that cattrs takes for them.
     decoder: msgspec.json.Decoder[T] = _make_decoder(shape)  # type: ignore[arg-type]  # a class hashes
     try:
@@ -244,13 +259,24 @@ def _decode_strict(body: bytes, shape: type[T]) -> T | None:
         return None  # the lenient reader's error must not have this one as its context
 
 
+def _check_size(body: bytes) -> None:
+    """Refuse a large body of small values: 8 MiB of them would take seconds and gigabytes."""
+    values = 0
+    for begin in range(0, len(body) if len(body) > _LARGE else 0, _LARGE):
+        # Each value follows a comma, what opens a list or an object, or the name of a field.
+        values += sum(body.count(mark, begin, begin + _LARGE) for mark in (b",", b"[", b"{"))
+        if values > _MAX_VALUES:
+            raise InvalidResponseError(f"the response has more than {_MAX_VALUES} values")
+
+
 def _decode_document(body: bytes) -> Any:
+    _check_size(body)
     with contextlib.suppress(*_NOT_JSON):
         return msgspec.json.decode(body)
     raise InvalidResponseError("the response is not JSON, or was cut short", transient=True)
 
 
-def _structure_page(document: Any) -> _PageBody:
+def _structure_page(document: Any, limit: int) -> _PageBody:
     if not is_object(document) or "keys" not in document:
         raise wrong_shape("the response is not a page of keys", "keys")
     rows: Any = document["keys"]
@@ -258,14 +284,26 @@ def _structure_page(document: Any) -> _PageBody:
         rows = []
     if not is_list(rows):
         raise wrong_shape(f"keys must be a list, got {json_type(rows)}", "keys")
+    _check_amount(rows, limit)
     return _structure_list(document, rows, Key, _PageBody)
 
 
-def _structure_batch(document: Any) -> _BatchBody:
+def _structure_batch(document: Any, amount: int) -> _BatchBody:
     rows = document.get("keys") if is_object(document) else None
     if not is_list(rows):
         raise wrong_shape(f"keys must be a list of key values, got {json_type(rows)}", "keys")
+    _check_amount(rows, amount)
     return _structure_list(document, rows, KeyValueRow, _BatchBody)
+
+
+def _check_amount(rows: Sequence[object], most: int) -> None:
+    """Refuse more rows than were requested: reading them would have no limit."""
+    if len(rows) > most:
+        error = wrong_shape(
+            f"requested up to {most} keys, but the response has {len(rows)}", "keys"
+        )
+        error.rows = rows[:most] if isinstance(rows, tuple) else ()  # a list is not read yet
+        raise error
 
 
 def _structure_list(
@@ -283,20 +321,20 @@ def _structure_list(
 def _structure_rows(rows: list[Any], shape: Any) -> tuple[Any, ...]:
     """Read rows one by one; the error for bad ones carries the good ones."""
     good: list[Any] = []
-    bad: list[tuple[int, InvalidResponseError]] = []
+    problems: list[tuple[int, str, str | None]] = []  # an error would keep this frame alive
     for index, row in enumerate(rows):
         try:
             good.append(structure(row, shape, f"keys[{index}]"))
         except InvalidResponseError as error:
-            bad.append((index, error))
-    if not bad:
+            problems.append((index, error.message, error.field))
+    if not problems:
         return tuple(good)
-    index, first = bad[0]
-    more = f", and {len(bad) - 1} more bad rows" if len(bad) > 1 else ""
+    index, message, field = problems[0]
+    more = f", and {len(problems) - 1} more bad rows" if len(problems) > 1 else ""
     raise InvalidResponseError(
-        f"{first.message}{more}; the other {len(good)} rows are in this error's `rows`",
+        f"{message}{more}; the other {len(good)} rows are in this error's `rows`",
         outcome=Outcome.EXECUTED,
-        field=first.field,
+        field=field,
         row=index,
         rows=tuple(good),
     )

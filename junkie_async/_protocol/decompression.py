@@ -15,18 +15,25 @@ MAX_BODY = 8 * 2**20
 _MAX_MEMBERS = 100
 # zlib joins what one call gives from blocks, which takes twice its size (tests/faults/test_memory).
 _STEP = 2**18
+_OTHER_CODINGS = ("br", "compress", "dcb", "dcz", "deflate", "zstd")
 _GZIP = 16 + zlib.MAX_WBITS  # zlib's way to ask for a gzip header and its checksum
 
 
 def decompress(body: bytes, encoding: str) -> bytes:
     """Undo a response's content coding, within `MAX_BODY` and to the end of the stream.
 
-    The encoding is the value of ``Content-Encoding``, in lower case.
+    The encoding is the value of ``Content-Encoding``: a list of codings, in any case.
     """
-    if encoding in ("", "identity") or not body:
+    # Some frameworks write a charset there. "x-gzip" is as good as "gzip" (RFC 9110, 8.4.1.3).
+    codings = [coding.strip() for coding in encoding.lower().split(",")]
+    codings = [coding for coding in codings if coding not in ("", "identity", "utf-8")]
+    if not codings or not body:
         return body
-    if encoding != "gzip":
-        raise InvalidResponseError(f"the response has an unsupported content coding: {encoding!r}")
+    if codings not in (["gzip"], ["x-gzip"]):
+        # Not quoted unless it is known: an unknown one may be anything, even a secret.
+        known = ", ".join(repr(coding) for coding in codings if coding in _OTHER_CODINGS)
+        name = f": {known}" if known else ""
+        raise InvalidResponseError(f"the response has an unsupported content coding{name}")
     with contextlib.suppress(zlib.error):
         return _decompress_gzip(body)
     # Outside of `except`, so that zlib's error does not become this one's context.

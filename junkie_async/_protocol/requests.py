@@ -49,7 +49,7 @@ def list_keys(query: str, page: int, limit: int) -> Request[models.KeyPage]:
     """``GET /keys``, with the filters as `filter_query` writes them: once for all pages."""
     filters = f"{query}&" if query else ""
     target = f"/keys?{filters}page={page}&limit={limit}"
-    return Request("GET", "/keys", target, _codec.read_page)
+    return Request("GET", "/keys", target, functools.partial(_codec.read_page, limit=limit))
 
 
 def create_key(fields: Mapping[str, Any]) -> Request[models.Key]:
@@ -61,7 +61,8 @@ def create_key(fields: Mapping[str, Any]) -> Request[models.Key]:
 def create_batch(fields: Mapping[str, Any]) -> Request[models.KeyBatch]:
     """``POST /keys/batch``."""
     path, body = "/keys/batch", _codec.encode_json(fields)
-    return Request("POST", path, path, _codec.read_batch, body, idempotent=False)
+    read = functools.partial(_codec.read_batch, amount=fields["amount"])
+    return Request("POST", path, path, read, body, idempotent=False)
 
 
 def get_key(key: str) -> Request[models.KeyDetailed]:

@@ -20,6 +20,7 @@ T = TypeVar("T")
 _MAX_ERROR_BODY = 64 * 1024
 """Bytes of a body that an error keeps."""
 
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _MAX_WORD = 1024
 _WORD_BYTES = string.ascii_letters.encode() + string.digits.encode()
 
@@ -59,7 +60,8 @@ def _decode_body(headers: Mapping[str, str], raw: bytes | None) -> bytes:
     if raw is None:
         raise body_too_large()
     encoding = headers.get("Content-Encoding", "")
-    return decompress(raw, encoding.strip().lower()) if encoding else raw
+    body = decompress(raw, encoding) if encoding else raw
+    return body.removeprefix(_BYTE_ORDER_MARK)
 
 
 _ERROR_CLASSES: dict[int, type[APIError]] = {

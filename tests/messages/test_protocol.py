@@ -182,6 +182,8 @@ CUT_JSON = "the response is not JSON, or was cut short"
             KEY,
             "the response has an unsupported content coding: 'br'",
         ),
+        ({"Content-Encoding": "JNK-1"}, KEY, "the response has an unsupported content coding"),
+        ({}, b'{"keys":[' + b"{}," * 100_000 + b"0]}", "the response has more than 100000 values"),
     ],
     ids=itertools.count(),
 )
@@ -212,6 +214,7 @@ def test_failures(status: int, headers: dict[str, str], body: bytes, text: str) 
 
 BARE: dict[str, Any] = {"id": 7, "key_value": "JNK"}
 MARK = "S3CRET"
+SMALL = "must be an integer of at most 53 bits"
 
 
 @pytest.mark.parametrize(
@@ -225,6 +228,8 @@ MARK = "S3CRET"
         ({"id": 1.5, "key_value": MARK}, "keys[1].id", "must be an integer, got a number"),
         # Beyond 2**53 a float is any of several integers, and so names another key.
         ({"id": 2.0**53 + 2, "key_value": MARK}, "keys[1].id", "must be an integer, got a number"),
+        ({"id": 2**53, "key_value": MARK}, "keys[1].id", f"{SMALL}, got a number"),
+        ({"id": -(2**61) + 1, "key_value": MARK}, "keys[1].id", f"{SMALL}, got a number"),
         ({"id": 1, "key_value": [MARK]}, "keys[1].key_value", "must be a string, got a list"),
         (BARE | {"keys_hwid": MARK}, "keys[1].keys_hwid", "must be a list, got a string"),
         (BARE | {"keys_hwid": [None]}, "keys[1].keys_hwid[0]", "must be a string, got null"),
@@ -268,6 +273,11 @@ def test_several_bad_rows() -> None:
         (codec.read_batch, {}, "keys must be a list of key values, got null"),
         (codec.read_action, None, "the response must be an object, got null"),
         (codec.read_batch, {"keys": [], "config": ["v"]}, "config has the wrong shape"),
+        (
+            codec.read_page,
+            {"keys": [BARE] * 101},
+            "requested up to 100 keys, but the response has 101",
+        ),
     ],
 )
 def test_wrong_shapes(read: Callable[[bytes], object], document: Any, text: str) -> None:

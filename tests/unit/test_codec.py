@@ -6,8 +6,11 @@ spelling, or wrong.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
+import time
+import tracemalloc
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
@@ -207,7 +210,7 @@ def test_readers_agree(page: tuple[list[Any], bytes]) -> None:
     strict = codec._decode_strict(body, codec._PageBody)
     assume(strict is not None)
     assert strict is not None
-    lenient = codec._structure_page(codec._decode_document(body))
+    lenient = codec._structure_page(codec._decode_document(body), 100)
     assert codec._keys_in_utc(lenient.keys) == codec._keys_in_utc(strict.keys)
     assert lenient.pagination == strict.pagination
 
@@ -622,3 +625,93 @@ def test_broken_json_is_transient() -> None:
     assert caught.value.transient
     assert caught.value.outcome is Outcome.UNKNOWN
     assert_clean(caught.value)
+
+
+# --- bodies that cost more than they weigh --------------------------------------------------------
+
+ROW = '{"id":1,"key_value":"a"},'
+SURPLUS: dict[str, tuple[str, Any]] = {
+    "page of 1": ('{"keys":[' + ROW * 2 + "0]}", lambda body: codec.read_page(body, limit=1)),
+    "page": ('{"keys":[' + ROW * 101 + ROW[:-1] + "]}", codec.read_page),
+    "page of bad rows": ('{"keys":[' + "{}," * 100 + "{}]}", codec.read_page),
+    "batch": ('{"keys":[' + '"a",' * 100 + '"a"]}', codec.read_batch),
+    "batch of 2": (
+        '{"keys":[' + '{"key_value":"a"},' * 2 + "5]}",
+        lambda body: codec.read_batch(body, amount=2),
+    ),
+}
+
+
+@pytest.mark.parametrize(("document", "read"), SURPLUS.values(), ids=SURPLUS)
+def test_more_rows_than_requested(document: str, read: Callable[[bytes], object]) -> None:
+    """They are refused before they are read; those that were asked for are kept if they were."""
+    with pytest.raises(InvalidResponseError) as caught:
+        read(document.encode())
+    error = caught.value
+    assert (error.field, error.row, error.transient) == ("keys", None, False)
+    assert error.outcome is Outcome.EXECUTED
+    assert len(error.rows) in (0, 100)
+
+
+@pytest.mark.parametrize(
+    "unit", ["{},", "[],", "0,", '"",', '{"id":1},', ROW, '{"a":' * 900 + "0" + "}" * 900 + ","]
+)
+@pytest.mark.parametrize("size", [2**17, 2**23])
+def test_many_small_values(unit: str, size: int) -> None:
+    """8 MiB of them, 8 KB when compressed, took a minute and 3 GB: now 50 ms and 16 MiB."""
+    body = b'{"keys":[' + unit.encode() * (size // len(unit)) + b"0]}"
+    for read in (codec.read_page, codec.read_key):
+        tracemalloc.start()
+        with pytest.raises(InvalidResponseError):
+            read(body)
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert peak < 2**24
+        assert_quick(read, body)
+
+
+@pytest.mark.parametrize(
+    "unit", ["0", '{"bound_at":5}', "{}", '{"bound_at":"2024-01-01T00:00:00"}']
+)
+def test_many_devices(unit: str) -> None:
+    """Nor do 20,000 bad devices of one key cost an error for each."""
+    devices = ",".join([unit] * 20_000)
+    body = f'{{"key":{{"id":"x","key_value":"a","hwids":[{devices}]}}}}'.encode()
+    assert_quick(codec.read_key, body)
+    with pytest.raises(InvalidResponseError) as caught:
+        codec.read_key(body)
+    assert caught.value.field == "key.id"
+
+
+def test_a_full_page_with_all_devices_is_read() -> None:
+    """100 keys with 100 devices each are far from the limit."""
+    device = {"hwid": "a" * 36, "executor_user_id": "5", "bound_at": "2024-01-01T00:00:00Z"}
+    row = BARE | {"hwids": [device | {"bound_by": "api"}] * 100, "keys_hwid": ["a" * 36] * 100}
+    found = codec.read_page(json.dumps({"keys": [row] * 100}).encode())
+    assert sum(len(key.hwids) for key in found.keys) == 10_000
+
+
+def assert_quick(read: Callable[[bytes], object], body: bytes) -> None:
+    """Read a body within 100 ms of CPU: half of that, and room for a busy machine."""
+    taken: list[float] = []
+    while not taken or (taken[-1] >= 0.1 and len(taken) < 5):
+        begin = time.process_time()
+        with contextlib.suppress(InvalidResponseError):
+            read(body)
+        taken.append(time.process_time() - begin)
+    assert min(taken) < 0.1
+
+
+@pytest.mark.parametrize("big", [2**53, -(2**53), 2**61 - 1, 2**63, 10**30, 10**400])
+def test_ids_beyond_53_bits(big: int) -> None:
+    """They can't be sent back, and may have been rounded to that of another key already."""
+    for document, read, field in (
+        ({"keys": [{"id": big, "key_value": "a"}, BARE]}, codec.read_page, "keys[0].id"),
+        ({"key": BARE | {"id": big}}, codec.read_key, "key.id"),
+        ({"folders": [{"id": big}]}, codec.read_folders, "folders[0].id"),
+    ):
+        with pytest.raises(InvalidResponseError) as caught:
+            read(json.dumps(document).encode())
+        assert caught.value.field == field
+    small = codec.read_key(json.dumps({"key": BARE | {"id": 2**53 - 1, "user_id": 2**60}}).encode())
+    assert (small.id, small.user_id) == (2**53 - 1, 2**60)

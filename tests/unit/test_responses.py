@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+
 import pytest
 from multidict import CIMultiDict
 
@@ -172,3 +174,23 @@ def test_retry_after_in_errors(status: int, outcome: Outcome) -> None:
     """The wait is in the error; a 503 with a wait was not executed."""
     error = refused(status, Retry_After="7")
     assert (error.retry_after, error.outcome, error.transient) == (7.0, outcome, True)
+
+
+# --- codings --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "coding",
+    [
+        *("x-gzip", "X-GZip", "GZIP", "gzip, identity", "identity,gzip", "utf-8, gzip"),
+        *("utf-8", "UTF-8", "identity, identity", " , ", ""),
+    ],
+)
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"], ids=["plain", "marked"])
+def test_codings(coding: str, mark: bytes) -> None:
+    """Whatever names gzip or nothing is read, and a byte order mark before JSON is skipped."""
+    encode = gzip.compress if "gzip" in coding.lower() else bytes
+    headers = CIMultiDict({"Content-Encoding": coding})
+    assert responses.read_success(GET, 200, headers, encode(mark + KEY)).id == 7
+    body = encode(mark + b'{"error": "no such key"}')
+    assert refused(404, body, Content_Encoding=coding).message == "no such key"
