@@ -125,7 +125,7 @@ class Dispatcher:
         self._throttle = Throttle(
             max_in_flight,
             rate_limit,
-            max_wait=max(retry.retry_after_cap, retry.wait_max),
+            max_reset=retry.retry_after_cap,
             back_off=retry.back_off,
         )
         self._line_level = configure_log()

@@ -35,7 +35,8 @@ class RetryPolicy:
         wait_initial: Seconds to wait before the second attempt.
         wait_max: Maximum seconds of one back-off. A ``Retry-After`` may ask for more.
         wait_jitter: Maximum random seconds added to each back-off.
-        retry_after_cap: A ``Retry-After`` of more seconds than this raises immediately.
+        retry_after_cap: A ``Retry-After`` of more seconds than this raises immediately. No good
+            response stops the client for longer, whatever it states about the rate limit.
         deadline: Seconds for the whole call: waiting for a request slot, all attempts, and the
             waits between them. List walks and jobs wait for a slot without a limit; for each of
             their calls the deadline counts from the first failure.

@@ -52,8 +52,9 @@ class Throttle:
     the service states is nearly used up, slots are given one after the other, first come, first
     served. A waiter can be cancelled at any point. A throttle belongs to one event loop.
 
-    A wait of more than ``max_wait`` seconds because of the service raises. ``back_off`` computes
-    the pause after a 429 without ``Retry-After``, from the number of 429s in a row before it.
+    A reset that the service states is believed up to ``max_reset`` seconds: then a request goes
+    out, and its response may correct what was wrong. ``back_off`` computes the pause after a 429
+    without ``Retry-After``, from the number of 429s in a row before it.
     """
 
     def __init__(
@@ -61,13 +62,13 @@ class Throttle:
         max_in_flight: int,
         rate_limit: RateLimit | None = None,
         *,
-        max_wait: float = 120.0,
+        max_reset: float = 120.0,
         back_off: Callable[[int], float] = lambda refusals: 0.25 * 2.0 ** min(refusals, 5),
     ) -> None:
         self._max_in_flight = check_integer("max_in_flight", max_in_flight, 1, 10_000)
         self.ceiling = self._max_in_flight  # of slots in use at a time, now
         self._rate_limiter = _make_limiter(rate_limit) if rate_limit else None
-        self._max_wait = max_wait
+        self._max_reset = max_reset
         self._back_off = back_off
         self._slots = asyncio.Semaphore(self._max_in_flight)
         self._gate = asyncio.Lock()
@@ -111,7 +112,7 @@ class Throttle:
                 self.ceiling, self._successes = self.ceiling + 1, 0
         self._stated = stated
         if stated is not None:
-            self._resets_at = now + stated.reset
+            self._resets_at = now + min(stated.reset, self._max_reset)
             self._restrained = self._restrained or self._is_scarce(stated)
 
     def record_refusal(
@@ -190,7 +191,7 @@ class Throttle:
                 # Not before `now - _MAX_CATCH_UP`: a rate that was not used is not saved up.
                 self._last_due = max(due, now - _MAX_CATCH_UP)
                 break
-            if due < math.inf and due - now > min(self._max_wait, deadline - now):
+            if deadline < due < math.inf:
                 raise _make_rate_limit_error(due - now)
             # Whoever releases a slot or reads a response sets the event: both may move the moment.
             with contextlib.suppress(TimeoutError):
@@ -208,14 +209,15 @@ class Throttle:
         rate, due = self._adaptive_rate.rate(now), self._resumes_at
         stated = self._stated
         if stated is not None and now >= self._resets_at:
-            limit = math.inf if stated.limit is None else stated.limit
-            stated = self._stated = attrs.evolve(stated, remaining=limit)
+            stated = self._stated = attrs.evolve(stated, remaining=stated.limit or math.inf)
         if stated is not None and self._is_scarce(stated):
             # The statement is as old as its response. Requests sent since then are not in it.
             spare, left = stated.remaining - self._in_flight, self._resets_at - now
-            if spare <= 0:
-                due = max(due, math.inf if self._in_flight else self._resets_at)
-            elif left > 0:
+            if left <= 0:
+                due = math.inf if self._in_flight else due  # a response tells what is left now
+            elif spare < 1:
+                due = max(due, self._resets_at)
+            else:
                 rate = min(rate, spare / left)
         # Back to the fast path of `acquire` as soon as nothing restrains.
         free = rate == math.inf and due <= now and self.ceiling == self._max_in_flight

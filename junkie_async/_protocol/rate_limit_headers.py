@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
@@ -26,36 +27,57 @@ def read_retry_after(headers: Mapping[str, str]) -> float | None:
     local clock does no harm.
     """
     value = headers.get("Retry-After", "").strip()
-    if re.fullmatch(r"[0-9]+(\.[0-9]+)?", value):
+    if re.fullmatch(r"[0-9]{1,300}(\.[0-9]{1,300})?", value):  # beyond that a float is infinite
         return float(value)
-    moment = _parse_http_date(value)
-    return None if moment is None else _seconds_until(moment.timestamp(), headers)
+    return _seconds_until(_parse_date(value), headers)
 
 
 def read_rate_limit(headers: Mapping[str, str]) -> RateLimitState | None:
     """Return what a response states about the rate limit; None if it states nothing usable.
 
-    Understands ``RateLimit-Limit``, ``-Remaining`` and ``-Reset`` (seconds) of
-    draft-ietf-httpapi-ratelimit-headers-03, the same with ``X-`` (where a reset may also be a Unix
-    time), and the single ``RateLimit`` field of the later drafts.
+    Understands ``RateLimit-Limit``, ``-Remaining`` and ``-Reset`` of
+    draft-ietf-httpapi-ratelimit-headers-03, the same with ``X-``, and the single ``RateLimit``
+    field of the later drafts. A reset is in seconds, or a moment: a date, or a Unix time in seconds
+    or milliseconds. Of several limits the tightest counts.
     """
     for prefix in ("RateLimit-", "X-RateLimit-"):
         if (remaining := headers.get(prefix + "Remaining")) is not None:
-            reset, limit = headers.get(prefix + "Reset", ""), headers.get(prefix + "Limit", "")
-            seconds = _first_number(reset)
-            if seconds is not None and seconds >= _LEAST_UNIX_TIME:
-                seconds = _seconds_until(seconds, headers)
-            return _make_state(_first_number(remaining), seconds, _first_number(limit))
-    if (line := headers.get("RateLimit")) is not None:
-        # Draft 07 writes `limit=100, remaining=50, reset=5`, draft 08 and later `"name";r=50;t=5`.
-        stated = {name: float(number) for name, number in _RATE_LIMIT_ITEM.findall(line)}
-        left, seconds = stated.get("r", stated.get("remaining")), stated.get("t")
-        return _make_state(left, seconds or stated.get("reset"), stated.get("limit"))
+            reset = _read_reset(headers.get(prefix + "Reset", ""), headers)
+            limit = _read_number(headers.get(prefix + "Limit", ""))
+            return _make_state(_read_number(remaining), reset, limit)
+    if "RateLimit" in headers:
+        # A list may be spread over several fields (RFC 9110, section 5.3).
+        line = ",".join(value for name, value in headers.items() if name.lower() == "ratelimit")
+        return min(_read_policies(line), key=_allowed_rate, default=None)
     return None
 
 
-_RATE_LIMIT_ITEM = re.compile(r"\b(r|t|remaining|reset|limit)=(\d{1,15})\b")
-_LEAST_UNIX_TIME = 1e9  # September 2001; as seconds to wait it would be 31 years
+# Draft 07 writes `limit=100, remaining=50, reset=5`, draft 08 and later `"name";r=50;t=5, ...`.
+_RATE_LIMIT_ITEM = re.compile(
+    r'"[^"]*"|(?P<next>,)|\b(?P<name>r|t|remaining|reset|limit)=(?P<number>[0-9]{1,15})\b'
+)
+
+
+def _read_policies(line: str) -> Iterator[RateLimitState]:
+    policies: list[dict[str, float]] = [{}]
+    for item in _RATE_LIMIT_ITEM.finditer(line):
+        if item["name"]:
+            policies[-1][item["name"]] = float(item["number"])
+        elif item["next"] and "r" in policies[-1]:
+            policies.append({})
+    for policy in policies:
+        state = _make_state(
+            policy.get("r", policy.get("remaining")),
+            policy.get("t", policy.get("reset")),
+            policy.get("limit"),
+        )
+        if state is not None:
+            yield state
+
+
+def _allowed_rate(state: RateLimitState) -> tuple[float, float]:
+    """Order limits by what they allow: requests a second until the reset; the later reset first."""
+    return state.remaining / max(state.reset, 1e-9), -state.reset
 
 
 def _make_state(
@@ -66,21 +88,38 @@ def _make_state(
     return RateLimitState(remaining, reset, limit)
 
 
-def _first_number(text: str) -> float | None:
+_LEAST_UNIX_TIME = 1e9  # September 2001; as seconds to wait it would be 31 years
+_LEAST_UNIX_MILLISECONDS = 1e12
+
+
+def _read_reset(text: str, headers: Mapping[str, str]) -> float | None:
+    number = _read_number(text)
+    if number is None:
+        return _seconds_until(_parse_date(text), headers)
+    if number < _LEAST_UNIX_TIME:
+        return number
+    return _seconds_until(number / (1e3 if number >= _LEAST_UNIX_MILLISECONDS else 1), headers)
+
+
+def _read_number(text: str) -> float | None:
     """Read the number that a header begins with; it may go on, as in ``100, 100;w=1``."""
-    # Fifteen digits keep whoever sends more from overflowing what is computed with the number.
-    found = re.match(r"\s*(\d{1,15}(\.\d{1,9})?)", text)
+    # Fifteen digits keep whoever sends more from overflowing what is computed with the number. A
+    # date begins with a number, too.
+    found = re.match(r"\s*([0-9]{1,15}(\.[0-9]{1,9})?)(?![0-9:/-])", text)
     return float(found[1]) if found else None
 
 
-def _seconds_until(unix_time: float, headers: Mapping[str, str]) -> float:
-    now = _parse_http_date(headers.get("Date", "")) or datetime.now(UTC)
-    return max(0.0, unix_time - now.timestamp())
-
-
-def _parse_http_date(value: str) -> datetime | None:
-    try:
-        moment = parsedate_to_datetime(value)
-    except (ValueError, IndexError, OverflowError):
+def _seconds_until(unix_time: float | None, headers: Mapping[str, str]) -> float | None:
+    if unix_time is None:
         return None
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
+    now = _parse_date(headers.get("Date", "")) or datetime.now(UTC).timestamp()
+    return max(0.0, unix_time - now)
+
+
+def _parse_date(value: str) -> float | None:
+    """Read an HTTP date, or one of ISO 8601, as a Unix time."""
+    for parse in (datetime.fromisoformat, parsedate_to_datetime):
+        with contextlib.suppress(ValueError, IndexError, OverflowError):
+            moment = parse(value)
+            return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+    return None

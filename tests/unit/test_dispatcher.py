@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import pickle
+import random
 
 import pytest
+from multidict import CIMultiDict
 
 from junkie_async import (
+    APIError,
     ClientClosedError,
     ConnectError,
     InvalidResponseError,
@@ -26,6 +30,7 @@ from junkie_async._http.transport import Response, SendState
 from junkie_async._protocol import requests
 
 from .clock import run
+from .random_headers import random_headers
 from .scripted import CREATE, FOLDERS, GOOD, Script, delayed, hang, make_dispatcher, now
 
 
@@ -251,3 +256,23 @@ def test_a_client_is_not_pickled() -> None:
     for value in (client, client.keys):
         with pytest.raises(TypeError):
             pickle.dumps(value)
+
+
+def test_no_headers_stop_a_client_for_long() -> None:
+    """Whatever good answers and refusals state, the next call is sent within the cap."""
+
+    async def main() -> float:
+        dice, script, longest = random.Random(1), Script(), 0.0
+        dispatcher = make_dispatcher(script, RetryPolicy(attempts=1))
+        for _ in range(1000):
+            status = dice.choice([200, 200, 200, 404, 429, 403, 503])
+            body = GOOD[2] if status == 200 else b'{"error": "rate limit"}'
+            script.steps.append((status, CIMultiDict(random_headers(dice)), body))
+            begin = now()
+            with contextlib.suppress(APIError):
+                await dispatcher.send(FOLDERS)
+            longest = max(longest, script.began[-1][0] - begin)
+        assert len(script.began) == 1000
+        return longest
+
+    assert 100 < run(main()) < 120.01  # the script rounds its times

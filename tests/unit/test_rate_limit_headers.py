@@ -15,6 +15,7 @@ from junkie_async._protocol.rate_limit_headers import read_rate_limit, read_retr
 # --- Retry-After ----------------------------------------------------------------------------------
 
 SERVER_NOW = "Wed, 01 Jan 2020 00:00:00 GMT"
+DATE = {"Date": SERVER_NOW}
 
 
 @pytest.mark.parametrize(
@@ -38,6 +39,8 @@ SERVER_NOW = "Wed, 01 Jan 2020 00:00:00 GMT"
         ("nan", None, None),
         ("", SERVER_NOW, None),
         ("soon", SERVER_NOW, None),
+        ("2020-01-01T00:00:30Z", SERVER_NOW, 30.0),
+        ("9" * 400, SERVER_NOW, None),
         ("99999999999999999999", SERVER_NOW, 1e20),
         ("٣", None, None),
         ("Wed, 99 Jan 2020 00:00:30 GMT", SERVER_NOW, None),
@@ -131,6 +134,43 @@ def test_retry_after_never_fails(value: str, date: str) -> None:
             0,
             None,
         ),
+        (
+            {
+                "X-RateLimit-Remaining": "0",
+                "X-RateLimit-Reset": "1577836860000",
+                "Date": SERVER_NOW,
+            },
+            0,
+            60,
+            None,
+        ),
+        (
+            {
+                "X-RateLimit-Remaining": "0",
+                "X-RateLimit-Reset": "1577836799500",
+                "Date": SERVER_NOW,
+            },
+            0,
+            0,
+            None,
+        ),
+        *(
+            ({f"{prefix}Remaining": "0", f"{prefix}Reset": reset} | DATE, 0, 60, None)
+            for prefix in ("X-RateLimit-", "RateLimit-")
+            for reset in (
+                "2020-01-01T00:01:00Z",
+                "2020-01-01T01:01:00.000+01:00",
+                "2020-01-01 00:01:00",
+                "Wed, 01 Jan 2020 00:01:00 GMT",
+            )
+        ),
+        ({"RateLimit-Remaining": "0", "RateLimit-Reset": "999999999"}, 0, 999_999_999, None),
+        ({"RateLimit": '"burst";r=0;t=2, "daily";r=9000;t=80000'}, 0, 2, None),
+        ({"RateLimit": '"daily";r=9000;t=80000,"burst";r=0;t=2'}, 0, 2, None),
+        ({"RateLimit": '"burst";r=5;t=1, "daily";r=1;t=80000'}, 1, 80_000, None),
+        ({"RateLimit": '"burst";r=0;t=2, "daily";r=0;t=80000'}, 0, 80_000, None),
+        ({"RateLimit": '"a, r=0";r=5;t=1;pk=:eA==:, b;r=7, c;t=3;r=3'}, 3, 3, None),
+        ({"RateLimit": "b;t=60;r=0"}, 0, 60, None),
         ({"RateLimit": '"default";r=50;t=30'}, 50, 30, None),
         ({"RateLimit": "limit=100, remaining=50, reset=5"}, 50, 5, 100),
     ],
@@ -152,7 +192,10 @@ def test_rate_limits(
         {"RateLimit-Remaining": "5"},
         {"RateLimit-Remaining": "-1", "RateLimit-Reset": "5"},
         {"RateLimit-Remaining": "many", "RateLimit-Reset": "5"},
-        {"X-RateLimit-Remaining": "5", "X-RateLimit-Reset": "Sat, 01 Jan 2000 00:00:00 GMT"},
+        {"X-RateLimit-Remaining": "5", "X-RateLimit-Reset": "Sat, 41 Jan 2000 00:00:00 GMT"},
+        {"X-RateLimit-Remaining": "5", "X-RateLimit-Reset": "2020-13-01T00:00:00Z"},
+        {"X-RateLimit-Remaining": "5", "X-RateLimit-Reset": "1577836860000000"},
+        {"RateLimit-Remaining": "٣", "RateLimit-Reset": "5"},
         {"RateLimit": "garbage"},
         {"RateLimit": '"default";r=50'},
     ],
@@ -160,6 +203,14 @@ def test_rate_limits(
 def test_no_rate_limit(headers: dict[str, str]) -> None:
     """Headers that are missing, incomplete or garbage are ignored."""
     assert read_rate_limit(CIMultiDict(headers)) is None
+
+
+def test_a_list_may_be_spread_over_several_fields() -> None:
+    """Policies in fields of their own are as good as in one list (RFC 9110, section 5.3)."""
+    headers = CIMultiDict([("RateLimit", '"daily";r=9;t=80000'), ("ratelimit", '"burst";r=0;t=2')])
+    state = read_rate_limit(headers)
+    assert state is not None
+    assert (state.remaining, state.reset) == (0, 2)
 
 
 @given(st.text(max_size=30), st.text(max_size=30), st.text(max_size=30))

@@ -18,9 +18,14 @@ from junkie_async import (
     RequestTimeoutError,
 )
 from junkie_async._http.throttle import Throttle
-from junkie_async._protocol.rate_limit_headers import RateLimitState
+from junkie_async._protocol.rate_limit_headers import (
+    RateLimitState,
+    read_rate_limit,
+    read_retry_after,
+)
 
 from .clock import run
+from .random_headers import random_headers
 
 
 def now() -> float:
@@ -307,16 +312,16 @@ def test_a_scarce_limit_is_spread_until_its_reset() -> None:
 
 
 def test_a_used_up_limit_waits_for_its_reset() -> None:
-    """With nothing left, calls wait for the reset, or raise if that is too far away."""
+    """With nothing left, calls wait for the reset, or raise if it comes after their deadline."""
 
     async def main() -> None:
-        throttle = Throttle(10, max_wait=60.0)
+        throttle = Throttle(10)
         throttle.record_success(now(), RateLimitState(remaining=0, reset=30, limit=100))
         assert await take_slot(throttle) == 1030
         assert await take_slots(throttle, 10) == [0] * 10  # the limit is reset
         throttle.record_success(now(), RateLimitState(remaining=0, reset=61, limit=None))
         with pytest.raises(RateLimitError) as caught:
-            await take_slot(throttle)
+            await throttle.acquire(now() + 60)
         assert caught.value.retry_after == pytest.approx(61)
 
     run(main())
@@ -327,15 +332,65 @@ def test_a_newer_statement_ends_a_wait() -> None:
 
     async def main() -> None:
         throttle = Throttle(10)
-        throttle.record_success(now(), RateLimitState(remaining=3, reset=60, limit=100))
         for _ in range(3):
             await throttle.acquire()
+        throttle.record_success(now(), RateLimitState(remaining=3, reset=60, limit=100))
         waiter = asyncio.create_task(take_slot(throttle))
         await asyncio.sleep(50)
         assert not waiter.done()
         throttle.record_success(now(), RateLimitState(remaining=90, reset=60, limit=100))
         throttle.release()
         assert await waiter == pytest.approx(now())
+
+    run(main())
+
+
+@pytest.mark.parametrize("reset", [121.0, 999_999_999.0, 1e15])
+def test_a_stated_reset_is_believed_up_to_the_cap(reset: float) -> None:
+    """A wrong statement stops the client for no longer, and no call raises: one corrects it."""
+
+    async def main() -> None:
+        throttle = Throttle(10)
+        throttle.record_success(now(), RateLimitState(remaining=0, reset=reset))
+        assert await take_slots(throttle, 10) == [120.0] * 10
+        throttle.record_success(now(), RateLimitState(remaining=0, reset=reset))
+        assert await take_slot(throttle) == 1240
+
+    run(main())
+
+
+@pytest.mark.slow
+def test_no_statement_of_100_000_stops_a_client_for_longer_than_the_cap() -> None:
+    """Good answers and 429s with random headers: the next slot is due within the cap."""
+
+    async def main() -> None:
+        dice, throttle, now, longest = random.Random(2), Throttle(10), 1000.0, 0.0
+        for _ in range(100_000):
+            headers = random_headers(dice)
+            wait = read_retry_after(headers)
+            if dice.random() < 0.7:
+                throttle.record_success(now, read_rate_limit(headers))
+            elif wait is None or wait <= 120:  # a longer one is raised, and pauses nothing
+                throttle.record_refusal(now, wait, sent=now)
+            due = throttle._next_due(now)
+            longest = max(longest, due - now)
+            now = max(now, due)
+            throttle._last_due = now
+        assert 119 < longest < 120.001
+
+    run(main())
+
+
+@pytest.mark.parametrize("remaining", [3, 2.5, 0.001])
+def test_a_reset_is_waited_for_while_requests_hang(remaining: float) -> None:
+    """What remains is in flight, and is not answered: the reset comes all the same."""
+
+    async def main() -> None:
+        throttle = Throttle(10)
+        for _ in range(3):
+            await throttle.acquire()
+        throttle.record_success(now(), RateLimitState(remaining=remaining, reset=60, limit=100))
+        assert await take_slot(throttle) == 1060
 
     run(main())
 
