@@ -17,7 +17,7 @@ JunkieError
 │   ├── PermissionDeniedError  403
 │   ├── NotFoundError          404
 │   ├── ConflictError          409
-│   ├── RateLimitError         429
+│   ├── RateLimitError         429, or a 403 that says so
 │   └── ServerError            5xx
 └── BatchError                 a job ended early; has the report of what was done
 """
@@ -189,10 +189,13 @@ class APIError(JunkieError):
 
     Attributes:
         status: The HTTP status.
-        body: The response's body as text, at most 64 KiB.
-        headers: The response's headers, names in lower case.
-        challenge: Whether a CDN's HTML page was returned instead of the service's response.
-        retry_after: Seconds that the service asked to wait (``Retry-After``), or None.
+        body: The beginning of the response's body as text, up to 16,384 characters on one line.
+        headers: The response's headers, names in lower case, up to 16,384 characters in all.
+        challenge: Whether a CDN refused the request in the service's place: with an HTML page, or
+            with an error of its own.
+        retry_after: Seconds to wait that ``Retry-After`` or the body states, or None.
+
+    In all texts the API key, and the key values and HWIDs of the call, are masked (``***``).
     """
 
     def __init__(
@@ -239,7 +242,7 @@ class ConflictError(APIError):
 
 
 class RateLimitError(APIError):
-    """429: too many requests. Retry after ``retry_after`` seconds."""
+    """429, or a 403 that says so: too many requests. Retry after ``retry_after`` seconds."""
 
     transient = True
 

@@ -65,7 +65,7 @@ class RetryEvent:
 
 @attrs.frozen(kw_only=True)
 class PauseEvent:
-    """The service refused a request (429 or a CDN's challenge), and the whole client pauses.
+    """The service is throttling, or a CDN challenges all calls, and the whole client pauses.
 
     Attributes:
         seconds: Duration of the pause, in which no request is sent.

@@ -1,6 +1,6 @@
 """One call, from its request slot to its value: attempts, retries, and what a failure means.
 
-In reading order: `Dispatcher.send` -> `_attempt` -> `_read_response` -> `_recover`.
+In reading order: `Dispatcher.send` -> `_attempt` -> `_finish_call` -> `_recover`.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from .._hooks import (
 from .._masking import clear_frames
 from .._protocol import responses
 from .._protocol.rate_limit_headers import read_rate_limit
-from .._protocol.redaction import redact
+from .._protocol.redaction import find_secrets
 from .._protocol.requests import Request
 from .coroutines import running_loop
 from .log_output import configure_log
@@ -58,6 +58,7 @@ class _CallState(Generic[T]):
     request: Request[T]
     deadline: float
     on_in_flight: InFlightCallback | None
+    priority: Priority
     attempts: int = 0
     failure: JunkieError | None = None
     """The error of the latest attempt, once one has failed."""
@@ -177,7 +178,7 @@ class Dispatcher:
         if max_seconds is not None:
             limit = min(limit, max_seconds)
         deadline = loop.time() + limit
-        call = _CallState(request, deadline, on_in_flight)
+        call = _CallState(request, deadline, on_in_flight, priority)
         try:
             response = await self._attempt(call)
         except JunkieError as error:
@@ -196,7 +197,7 @@ class Dispatcher:
     async def _finish_call(self, call: _CallState[T], response: Response) -> T:
         """Read the response of the first attempt."""
         try:
-            value = self._read_response(call, response)
+            value = responses.read_success(call.request, *response)
         except JunkieError as error:
             failure = error
         else:
@@ -229,12 +230,11 @@ class Dispatcher:
             notify_hooks(self.hooks, event)
         response = await self._send_once(call, loop, begin)
         status, headers, body = response
-        failure = responses.read_failure(status, headers, body)
+        failure = responses.read_failure(call.request, status, headers, body, self._api_key)
         if failure is None:
             self._throttle.record_success(loop.time(), read_rate_limit(headers))
             return response
-        self._adapt_throttle(failure, headers, begin, loop.time())
-        redact(call.request, failure, self._api_key)
+        self._adapt_throttle(call.request, failure, headers, begin, loop.time())
         call.report_not_executed(failure)
         raise failure
 
@@ -281,14 +281,6 @@ class Dispatcher:
         )
         notify_hooks(self.hooks, event)
 
-    def _read_response(self, call: _CallState[T], response: Response) -> T:
-        try:
-            return responses.read_success(call.request, *response)
-        except JunkieError as error:
-            failure = error
-        redact(call.request, failure, self._api_key)
-        raise failure
-
     async def _recover(self, call: _CallState[T], failure: JunkieError) -> T:
         """Retry a call that has failed, while the policy and the budget allow it."""
         # Callers are outside of their except blocks, and so is what follows the loop: otherwise
@@ -299,7 +291,7 @@ class Dispatcher:
         while (seconds := self._seconds_to_retry(call, failure, loop.time())) is not None:
             try:
                 await self._sleep_unless_closed(seconds)
-                value = self._read_response(call, await self._attempt(call))
+                value = responses.read_success(call.request, *await self._attempt(call))
             except JunkieError as error:
                 failure = error
             else:
@@ -316,7 +308,11 @@ class Dispatcher:
         """Ask the policy and the budget: the seconds to wait, or None to give up."""
         left = call.deadline - now
         decision = self._policy.decide(
-            failure, idempotent=call.request.idempotent, attempt=call.attempts, left=left
+            failure,
+            idempotent=call.request.idempotent,
+            attempt=call.attempts,
+            left=left,
+            interactive=call.priority == "interactive",
         )
         if decision is False or left <= 0 or not self._budget.take(failure):
             return None
@@ -333,17 +329,25 @@ class Dispatcher:
                 raise ClientClosedError("the client was closed while this call was waiting")
 
     def _adapt_throttle(
-        self, failure: JunkieError, headers: Mapping[str, str], begin: float, now: float
+        self,
+        request: Request[T],
+        failure: JunkieError,
+        headers: Mapping[str, str],
+        begin: float,
+        now: float,
     ) -> None:
         """Slow the whole client down if a response asks for it."""
-        too_many = isinstance(failure, RateLimitError)
-        if not isinstance(failure, APIError) or not (too_many or failure.challenge):
+        retry_after: float | None = None
+        if isinstance(failure, APIError) and failure.challenge and failure.status != 429:
+            seconds = self._throttle.record_challenge(now, _name_target(request), sent=begin)
+        elif isinstance(failure, RateLimitError):
+            retry_after = failure.retry_after
+            if retry_after is not None and retry_after > self._policy.retry_after_cap:
+                return  # no pause: each call is to raise now, rather than to wait for an hour
+            seconds = self._throttle.record_refusal(now, retry_after, sent=begin)
+        else:
             self._throttle.record_success(now, read_rate_limit(headers))
             return
-        retry_after = failure.retry_after
-        if retry_after is not None and retry_after > self._policy.retry_after_cap:
-            return  # without a pause: each call is to raise now, rather than to wait for an hour
-        seconds = self._throttle.record_refusal(now, retry_after, sent=begin, slow_down=too_many)
         if seconds is not None:
             event = PauseEvent(
                 seconds=seconds,
@@ -365,6 +369,12 @@ class Dispatcher:
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a client can't be pickled: it holds the API key and open connections")
+
+
+def _name_target(request: Request[object]) -> str:
+    """Name what a request is about. All that users may have typed counts as the same."""
+    typed = next(find_secrets(request), None)
+    return f"{request.method} {request.target}" if typed is None else "a key value or HWID"
 
 
 def _describe_unknown(failure: JunkieError) -> str:

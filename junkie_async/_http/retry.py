@@ -8,7 +8,14 @@ from typing import Final
 
 import attrs
 
-from .._errors import APIError, InvalidResponseError, JunkieError, Outcome, RequestTimeoutError
+from .._errors import (
+    APIError,
+    InvalidResponseError,
+    JunkieError,
+    Outcome,
+    RateLimitError,
+    RequestTimeoutError,
+)
 from .._validation import check_integer, check_seconds
 
 # The figures of botocore's standard mode (`botocore.retries.standard.RetryQuotaChecker`): 100
@@ -53,7 +60,13 @@ class RetryPolicy:
     deadline: float = attrs.field(default=180.0, validator=_validate_seconds)
 
     def decide(
-        self, error: JunkieError, *, idempotent: bool, attempt: int, left: float = math.inf
+        self,
+        error: JunkieError,
+        *,
+        idempotent: bool,
+        attempt: int,
+        left: float = math.inf,
+        interactive: bool = True,
     ) -> bool | float:
         """Decide whether a failed call is sent again.
 
@@ -62,6 +75,8 @@ class RetryPolicy:
             idempotent: Whether the request may be sent again after an unknown outcome.
             attempt: The number of that attempt, from 1.
             left: Seconds within which the next attempt must begin.
+            interactive: Whether somebody waits for the call. Then the ``Retry-After`` of a gateway
+                that failed is ignored: Cloudflare adds 60 to 120 s to every blip.
 
         Returns:
             False to give up, True to retry after `back_off`, or the seconds to wait instead.
@@ -73,9 +88,12 @@ class RetryPolicy:
         # HTML or broken JSON is retried once: a gateway's page passes, a wrong base URL does not.
         if isinstance(error, InvalidResponseError) and attempt > 1:
             return False
-        if isinstance(error, APIError) and error.retry_after is not None:
-            fits = error.retry_after <= min(self.retry_after_cap, left)
-            return error.retry_after if fits else False
+        longest = min(self.retry_after_cap, left)
+        if isinstance(error, APIError) and (wait := error.retry_after) is not None:
+            if isinstance(error, RateLimitError) or error.status == 503:
+                return wait if wait <= longest else False
+            if not interactive and wait <= longest:
+                return wait
         # With the full jitter, so that the decision does not depend on the dice.
         return self._back_off_with(self.wait_jitter, attempt - 1) <= left
 

@@ -77,6 +77,7 @@ class Throttle:
         self._in_flight = self._successes = self._refusals = 0
         self._adaptive_rate = AdaptiveRate()
         self._paused_at = self._resumes_at = self._last_due = -math.inf
+        self._challenged: str | None = None
         self._stated: RateLimitState | None = None
         self._resets_at = -math.inf
         self._restrained = self._rate_limiter is not None
@@ -104,6 +105,7 @@ class Throttle:
     def record_success(self, now: float, stated: RateLimitState | None) -> None:
         """Adapt to a response that is no 429, and to the rate limit that its headers state."""
         self._refusals = 0
+        self._challenged = None
         self._adaptive_rate.record_success(now)
         # Additive increase: each full round of successes lets one more request through.
         if self.ceiling < self._max_in_flight:
@@ -140,6 +142,17 @@ class Throttle:
         self._restrained = True
         self._changed.set()
         return wait if begins else None
+
+    def record_challenge(self, now: float, target: str, *, sent: float) -> float | None:
+        """Pause as after a refusal, if the CDN also challenged the response before this one.
+
+        A single challenge says nothing of other calls: a firewall may object to what one user
+        typed. Nor do several of the same target.
+        """
+        before, self._challenged = self._challenged, target
+        if before is None or before == target:
+            return None
+        return self.record_refusal(now, None, sent=sent, slow_down=False)
 
     def close(self) -> None:
         """Raise ClientClosedError in every task that waits for a slot, now or later."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, TypeVar
@@ -174,23 +175,61 @@ def read_action(body: bytes) -> models.ActionResult:
     return _read_as(body, models.ActionResult)
 
 
-def read_error_message(body: bytes) -> str:
-    """Return the message of an error body, or an empty string.
+@attrs.frozen
+class ErrorDetails:
+    """What an error body says.
 
-    The contract's ``error``, and what gateways send: ``message`` and the ``detail`` and ``title``
-    of problem details (RFC 9457).
+    Attributes:
+        message: Its message, or an empty string.
+        names: What it calls the error, if anything.
+        retry_after: Seconds to wait, or None.
+        cloudflare_code: Cloudflare's code of the error, 1000 to 1999, or None.
+    """
+
+    message: str = ""
+    names: str = ""
+    retry_after: float | None = None
+    cloudflare_code: int | None = None
+
+
+def read_error_details(body: bytes) -> ErrorDetails:
+    """Read an error body, in any of the usual forms.
+
+    These are the contract's ``error``, and what gateways send: ``message``, the ``detail`` and
+    ``title`` of problem details (RFC 9457), and what Cloudflare adds to those.
     """
     try:
-        document: Any = _decode_document(body)
+        document = _decode_document(body)
     except InvalidResponseError:
-        return ""
-    for name in ("error", "message", "detail", "title"):
-        found = document.get(name) if is_object(document) else None
-        if is_object(found):
-            found = found.get("message")
-        if isinstance(found, str) and found:
-            return found
-    return ""
+        return ErrorDetails(cloudflare_code=_find_cloudflare_code(body[:32].decode("latin-1")))
+    if not is_object(document):
+        return ErrorDetails()
+    texts = {name: _read_text(document, name) for name in (*_MESSAGES, *_NAMES)}
+    wait: Any = document.get("retry_after")
+    return ErrorDetails(
+        message=next(filter(None, map(texts.get, _MESSAGES)), ""),
+        names=" ".join(texts[name] for name in _NAMES),
+        retry_after=float(wait) if type(wait) in (int, float) and 0 <= wait < 1e12 else None,
+        cloudflare_code=_find_cloudflare_code(f"error {document.get('error_code')!s:.4}")
+        or _find_cloudflare_code(texts["title"]),
+    )
+
+
+_MESSAGES = ("error", "message", "detail", "title")
+_NAMES = ("title", "code", "error_code", "error_name", "error_category")
+_CLOUDFLARE_CODE = re.compile(r"\s*error(?: code:)? (1[0-9]{3})\b", re.IGNORECASE)
+
+
+def _read_text(document: dict[str, Any], name: str) -> str:
+    found = document.get(name)
+    if is_object(found):
+        found = found.get("message")
+    return found if isinstance(found, str) else ""
+
+
+def _find_cloudflare_code(text: str) -> int | None:
+    found = _CLOUDFLARE_CODE.match(text)
+    return int(found[1]) if found else None
 
 
 # --- UTC ------------------------------------------------------------------------------------------

@@ -2,8 +2,8 @@
 
 The TypedDicts are what callers write (``create(provider_id=1, is_premium=True)``) and what type
 checkers and editors read. The same annotations carry the check, which takes the field's name and
-value and returns the value ready for JSON, and the command line's help. Where the type allows None,
-it is sent as null. The limits are those of the contract.
+value and returns the value ready for JSON, the command line's help, and for a text whether errors
+may show it. Where the type allows None, it is sent as null. The limits are those of the contract.
 """
 
 # Not `from __future__ import annotations`: users read the annotations of the public TypedDicts,
@@ -14,10 +14,10 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from itertools import islice
-from typing import Annotated, Any, Literal, TypeAlias, TypedDict, get_args, get_type_hints
+from typing import Annotated, Any, Final, Literal, TypeAlias, TypedDict, get_args, get_type_hints
 
 from .._errors import InvalidRequestError
-from .._models import UNSET, KeyStatus, Unset
+from .._models import UNSET, KeyRef, KeyStatus, Unset
 from .._validation import (
     MAX_KEY_VALUE,
     check_boolean,
@@ -36,6 +36,11 @@ MAX_BATCH = 100
 MAX_BULK_DELETE = 1000
 MAX_TEXT = 255
 """Characters of a key's name, and of a device's identifier."""
+
+SECRET = True
+"""Marks a field of text that no error may show: key values and devices."""
+PUBLIC = False
+"""Marks a field of text that an error may show. `test_texts_are_secret_or_public` wants either."""
 
 _DISCORD_ID = re.compile(r"[0-9]{17,19}")
 
@@ -114,7 +119,7 @@ class _SharedFields(TypedDict, total=False):
     folder_id: Annotated[int | Unset | None, _positive_id, "Folder to file the key in."]
     """Folder to file the key in: its ID, 1 or more. None for no folder."""
 
-    key_name: Annotated[str | Unset | None, _text_or_empty, "Note of up to 255 characters."]
+    key_name: Annotated[str | Unset | None, _text_or_empty, "Note of up to 255 characters.", PUBLIC]
     """Note of up to 255 characters, or None."""
 
     validity_minutes: Annotated[
@@ -123,7 +128,7 @@ class _SharedFields(TypedDict, total=False):
     """Whole minutes until the key expires, 0 or more; or a `timedelta` of them; or None."""
 
     discord_id: Annotated[
-        int | str | Unset | None, _check_discord_id, "Owner's Discord ID, 17 to 19 digits."
+        int | str | Unset | None, _check_discord_id, "Owner's Discord ID, 17 to 19 digits.", PUBLIC
     ]
     """Owner's Discord ID, 17 to 19 digits, as int or str; or None."""
 
@@ -148,7 +153,7 @@ class _SharedFields(TypedDict, total=False):
 class _NewKeyFields(_SharedFields, total=False):
     """Fields of every new key."""
 
-    hwid: Annotated[str | Unset | None, _text_or_empty, "Device to bind."]
+    hwid: Annotated[str | Unset | None, _text_or_empty, "Device to bind.", SECRET]
     """Device to bind: its identifier, up to 255 characters; or None."""
 
 
@@ -165,7 +170,7 @@ class CreateFields(_NewKeyFields, total=False):
     service_id: Annotated[int | Unset | None, check_identifier, "Service that the key unlocks."]
     """Service that the key unlocks: its ID; or None."""
 
-    hwids: Annotated[Iterable[str] | Unset, _check_hwids, "Devices to bind."]
+    hwids: Annotated[Iterable[str] | Unset, _check_hwids, "Devices to bind.", SECRET]
     """Devices to bind: their identifiers, up to 255 characters each."""
 
 
@@ -182,7 +187,10 @@ class UpdateFields(_SharedFields, total=False):
     """Whether the key is revoked."""
 
     hwids: Annotated[
-        Iterable[str] | Unset, _check_hwids, "Devices to bind, in place of those bound now."
+        Iterable[str] | Unset,
+        _check_hwids,
+        "Devices to bind, in place of those bound now.",
+        SECRET,
     ]
     """Devices to bind, up to 255 characters each, in place of those bound now; empty for none."""
 
@@ -195,13 +203,15 @@ class Filters(TypedDict, total=False):
     """
 
     # An empty string is refused: as a part of a value, it would match every key.
-    discord_id: Annotated[int | str | Unset | None, _check_discord_filter, "Owner's Discord ID."]
+    discord_id: Annotated[
+        int | str | Unset | None, _check_discord_filter, "Owner's Discord ID.", PUBLIC
+    ]
     """Owner's Discord ID, exactly, as int or str."""
 
-    key: Annotated[str | Unset | None, _part, "Part of the value."]
+    key: Annotated[str | Unset | None, _part, "Part of the value.", SECRET]
     """Part of the key value."""
 
-    hwid: Annotated[str | Unset | None, _part, "Part of a bound device's identifier."]
+    hwid: Annotated[str | Unset | None, _part, "Part of a bound device's identifier.", SECRET]
     """Part of a bound device's identifier."""
 
     service_id: Annotated[int | Unset | None, check_identifier, "Service ID."]
@@ -217,6 +227,7 @@ class Filters(TypedDict, total=False):
         KeyStatus | Literal["active", "used", "expired", "invalidated"] | Unset | None,
         _check_status,
         "Only keys with this status.",
+        PUBLIC,
     ]
     """Status, as a `KeyStatus` or its value."""
 
@@ -242,6 +253,12 @@ class CreateBatchBody(BatchFields):
 
     provider_id: Annotated[int, _positive_id]
     amount: Annotated[int, functools.partial(check_integer, low=1, high=MAX_BATCH)]
+
+
+class BulkDeleteBody(TypedDict):
+    """Body of ``POST /keys/bulk-delete``."""
+
+    keys: Annotated[Iterable[KeyRef], check_key_list, "Keys to delete.", SECRET]
 
 
 class Claims(TypedDict, total=False):
@@ -286,3 +303,24 @@ def validate_fields(
         if value is not UNSET or name in declaration.__required_keys__:
             validated[name] = None if value is None and nullable else check(name, value)
     return validated
+
+
+REQUESTS: Final[tuple[_TypedDictClass, ...]] = (
+    CreateKeyBody,
+    CreateBatchBody,
+    UpdateFields,
+    BulkDeleteBody,
+    Filters,
+)
+"""The declarations of all requests that have fields."""
+
+
+@functools.cache
+def secret_fields() -> frozenset[str]:
+    """Return the names of the fields that no error may show."""
+    return frozenset(
+        name
+        for declaration in REQUESTS
+        for name, hint in get_type_hints(declaration, include_extras=True).items()
+        if SECRET in get_args(hint)[3:]
+    )

@@ -3,26 +3,29 @@
 from __future__ import annotations
 
 import contextlib
-import string
+import re
 from collections.abc import Mapping
 from typing import TypeVar
 
 import junkie_async._errors as errors
 
 from .._errors import APIError, InvalidResponseError, JunkieError, Outcome
-from . import codec as _codec
+from .codec import ErrorDetails, read_error_details
 from .decompression import body_too_large, decompress
 from .rate_limit_headers import read_retry_after
+from .redaction import Redactor, find_secrets
 from .requests import Request
 
 T = TypeVar("T")
 
-_MAX_ERROR_BODY = 64 * 1024
-"""Bytes of a body that an error keeps."""
+# Characters that an error keeps. Redaction must search them all, and people need the beginning.
+_MAX_BODY = 16 * 1024
+_MAX_HEADERS = 16 * 1024  # of all headers together
+_MAX_HEADER = 1024
+_MAX_WORDS = 2048  # of the service's message, before redaction
+_MAX_MESSAGE = 200  # and after it
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-_MAX_WORD = 1024
-_WORD_BYTES = string.ascii_letters.encode() + string.digits.encode()
 
 
 def read_success(
@@ -43,8 +46,17 @@ def read_success(
         raise
 
 
-def read_failure(status: int, headers: Mapping[str, str], raw: bytes | None) -> JunkieError | None:
-    """Return the error that a response stands for; None for a 2xx, whatever its body."""
+def read_failure(
+    request: Request[object],
+    status: int,
+    headers: Mapping[str, str],
+    raw: bytes | None,
+    api_key: str,
+) -> JunkieError | None:
+    """Return the error that a response stands for; None for a 2xx, whatever its body.
+
+    What the service says is in the error without the API key and the secrets of the request.
+    """
     if 200 <= status < 300:
         return None
     if status < 400:
@@ -53,7 +65,7 @@ def read_failure(status: int, headers: Mapping[str, str], raw: bytes | None) -> 
     body = b""
     with contextlib.suppress(InvalidResponseError):  # the status counts, readable body or not
         body = _decode_body(headers, raw)
-    return _make_error(status, headers, body)
+    return _make_error(status, headers, body, Redactor([api_key, *find_secrets(request)]))
 
 
 def _decode_body(headers: Mapping[str, str], raw: bytes | None) -> bytes:
@@ -73,44 +85,70 @@ _ERROR_CLASSES: dict[int, type[APIError]] = {
     422: errors.BadRequestError,
     429: errors.RateLimitError,
 }
+# 501: the service does not have the operation. The others are Cloudflare's, for an origin that it
+# did not reach: refused, unreachable, no TLS, an invalid certificate, no address.
+_NOT_EXECUTED = (501, 521, 523, 525, 526, 530)
+
+_RATE_LIMIT = re.compile(r"\brate[ _-]?limit|\btoo many requests\b", re.IGNORECASE)
+_CLOUDFLARE_RATE_LIMIT = 1015
 
 
-def _make_error(status: int, headers: Mapping[str, str], body: bytes) -> APIError:
-    cls = _ERROR_CLASSES.get(status, errors.ServerError if status >= 500 else APIError)
-    retry_after = read_retry_after(headers)
+def _make_error(status: int, headers: Mapping[str, str], body: bytes, redact: Redactor) -> APIError:
     html = _is_html(headers, body)
-    # Cloudflare's challenges come with these statuses. A retry would meet the same page.
-    challenge = html and status in (403, 429)
+    details = ErrorDetails() if html else read_error_details(body)
+    text = body[: 4 * _MAX_BODY + 4].decode("utf-8", "replace")
+    words = redact(details.message or text, _MAX_WORDS)
+    wait = read_retry_after(headers)
     # A 503 with a Retry-After is load shedding: the request was turned away, not carried out.
-    not_executed = status < 500 or (status == 503 and retry_after is not None)
+    turned_away = status < 500 or status in _NOT_EXECUTED or (status == 503 and wait is not None)
+    wait = details.retry_after if wait is None else wait
+    challenge = _is_challenge(status, headers, details, html=html)
+    cls = _ERROR_CLASSES.get(status, errors.ServerError if status >= 500 else APIError)
+    # Cloudflare's own refusals are final, whatever they say.
+    if status == 403 and (html or not challenge):
+        says_so = wait is not None or _RATE_LIMIT.search(f"{words} {details.names}")
+        cls = errors.RateLimitError if says_so else cls
+    if details.cloudflare_code == _CLOUDFLARE_RATE_LIMIT:
+        cls = errors.RateLimitError
     return cls(
-        _error_message(status, body, html=html),
-        outcome=Outcome.NOT_EXECUTED if not_executed else Outcome.UNKNOWN,
-        transient=False if challenge else None,
+        _make_message(status, words, html=html, challenge=challenge),
+        outcome=Outcome.NOT_EXECUTED if turned_away or challenge else Outcome.UNKNOWN,
+        # A challenge is for browsers: a retry would meet it again.
+        transient=False if challenge or status == 501 else None,
         status=status,
-        body=_truncate_body(body).decode("utf-8", "replace"),
-        headers={name.lower(): value for name, value in headers.items()},
+        body=redact(text, _MAX_BODY),
+        headers=_keep_headers(headers, redact),
         challenge=challenge,
-        retry_after=retry_after,
+        retry_after=wait,
     )
 
 
-def _error_message(status: int, body: bytes, *, html: bool) -> str:
+def _is_challenge(
+    status: int, headers: Mapping[str, str], details: ErrorDetails, *, html: bool
+) -> bool:
+    """Whether the CDN refused the request, by a page for browsers or by one of its own errors."""
+    if html and status in (403, 429):
+        return True
+    refused = status == 403 and details.cloudflare_code not in (None, _CLOUDFLARE_RATE_LIMIT)
+    return refused or headers.get("cf-mitigated", "").strip().lower() == "challenge"
+
+
+def _make_message(status: int, words: str, *, html: bool, challenge: bool) -> str:
     if html:
         sender = "the CDN in front of the service" if status in (403, 429) else "a gateway"
         return f"{sender} answered with an HTML page"
-    message = _codec.read_error_message(body) or _truncate_body(body).decode("utf-8", "replace")
-    return " ".join(message.split()) or "the service gave no reason"
+    message = " ".join(words.split())[:_MAX_MESSAGE] or "the service gave no reason"
+    return f"the CDN in front of the service refused: {message}" if challenge else message
 
 
-def _truncate_body(body: bytes) -> bytes:
-    """Return what an error keeps of a body, cut between words."""
-    kept = body[:_MAX_ERROR_BODY]
-    if len(body) <= _MAX_ERROR_BODY:
-        return kept
-    # Redaction would not recognise half a key value, so the last word goes unless it is huge.
-    whole_words = kept.rstrip(_WORD_BYTES)
-    return whole_words if len(kept) - len(whole_words) < _MAX_WORD else kept
+def _keep_headers(headers: Mapping[str, str], redact: Redactor) -> dict[str, str]:
+    kept: dict[str, str] = {}
+    room = _MAX_HEADERS
+    for name, value in headers.items():
+        room -= len(name) + min(len(value), _MAX_HEADER)
+        if room >= 0:
+            kept[redact(name, _MAX_HEADER).lower()] = redact(value, _MAX_HEADER)
+    return kept
 
 
 def _is_html(headers: Mapping[str, str], body: bytes) -> bool:

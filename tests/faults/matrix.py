@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 from typing import Any
 
 import attrs
@@ -100,7 +101,7 @@ def _failed(status: int, *, name: str = "", **headers: str) -> Row:
 
 def _later(name: str, status: int = 429, **headers: str) -> Row:
     """Refused for now, so every call waits and is retried."""
-    verdict = Verdict(RateLimitError if status == 429 else ServerError, NO, 3)
+    verdict = Verdict(ServerError if status == 503 else RateLimitError, NO, 3)
     return Row(name, f.answers(status, **headers), verdict, verdict, says={"status": status})
 
 
@@ -109,6 +110,13 @@ def _much_later(name: str, seconds: float, status: int = 429, **headers: str) ->
     verdict = Verdict(RateLimitError if status == 429 else ServerError, NO)
     says = {"status": status, "retry_after": seconds}
     return Row(name, f.answers(status, **headers), verdict, verdict, says=says)
+
+
+def _unreached(status: int) -> Row:
+    """The CDN did not reach the service: every call is retried."""
+    verdict = Verdict(ServerError, NO, 3)
+    says = {"status": status, "message": "not like this", "challenge": False}
+    return Row(str(status), f.answers(status), verdict, verdict, says=says)
 
 
 def _refused(name: str, fault: Fault, cls: type[APIError], **says: Any) -> Row:
@@ -146,6 +154,11 @@ def _bad_crc(body: bytes) -> bytes:
     return bytes(packed)
 
 
+def cloudflare(code: int, **members: Any) -> bytes:
+    """Write a problem document of Cloudflare's."""
+    return json.dumps({"title": f"Error {code}", "error_code": code} | members).encode()
+
+
 HTML = {"content_type": "text/html; charset=utf-8"}
 GZIP = {"content_encoding": "gzip"}
 # A server whose clock is 73 years ahead: by the local clock these waits are beyond any cap.
@@ -177,7 +190,10 @@ LOST = [
     _lost("huge_header", f.commits_but_says(b"{}", x_huge="x" * 70_000)),
 ]
 FAILED = [
-    *map(_failed, (500, 501, 502, 503, 504, 520, 521, 522, 523, 524, 525, 526)),
+    *map(_failed, (500, 502, 503, 504, 520, 522, 524)),
+    *map(_unreached, (521, 523, 525, 526, 530)),
+    _refused("501", f.answers(501), ServerError, status=501),
+    *(_failed(status, name=f"{status}_wait", retry_after="0") for status in (500, 502, 504, 520)),
     _failed(503, name="503_garbage_wait", retry_after="soon"),
     attrs.evolve(
         _failed(502, name="502_html"),
@@ -193,6 +209,10 @@ LATER = [
     _later("429_negative", retry_after="-5"),
     _later("429_garbage", retry_after="soon"),
     _later("429_empty", retry_after=""),
+    _later("403_seconds", 403, retry_after="0"),
+    attrs.evolve(_later("403_words", 403), fault=f.answers(403, b'{"error": "rate limit"}')),
+    attrs.evolve(_later("403_1015", 403), fault=f.answers(403, b"error code: 1015")),
+    attrs.evolve(_later("429_1015"), fault=f.answers(429, cloudflare(1015, retry_after=0))),
     _later("503_seconds", 503, retry_after="0"),
     _later("503_date", 503, retry_after=AHEAD, date=AHEAD),
 ]
@@ -218,6 +238,21 @@ REFUSED = [
     ),
     _refused("403_html", f.answers(403, f.HTML, **HTML), PermissionDeniedError, challenge=True),
     _refused("429_html", f.answers(429, f.HTML, **HTML), RateLimitError, challenge=True),
+    _refused(
+        "403_html_wait",
+        f.answers(403, f.HTML, retry_after="0", **HTML),
+        RateLimitError,
+        challenge=True,
+    ),
+    *(
+        _refused(f"403_{name}", fault, PermissionDeniedError, challenge=True)
+        for name, fault in {
+            "1010": f.answers(403, cloudflare(1010)),
+            "1020": f.answers(403, cloudflare(1020)),
+            "1006_text": f.answers(403, b"error code: 1006"),
+            "mitigated": f.answers(403, cf_mitigated="challenge"),
+        }.items()
+    ),
     _refused("404_html", f.answers(404, f.HTML, **HTML), NotFoundError, challenge=False),
     _refused("409_not_gzip", f.answers(409, b"{}", **GZIP), ConflictError, status=409),
     _refused("400_huge", f.answers(400, b" " * f.TOO_LARGE), BadRequestError, status=400),
@@ -257,6 +292,13 @@ ACCEPTED = [
     _good("gzip", f.commits_and_recodes(gzip.compress, **GZIP)),
     _good("gzip_in_capitals", f.commits_and_recodes(gzip.compress, content_encoding=" GZIP ")),
     _good("gzip_of_members", f.commits_and_recodes(f.members, **GZIP)),
+    _good("x_gzip", f.commits_and_recodes(gzip.compress, content_encoding="x-gzip")),
+    _good(
+        "gzip_and_identity",
+        f.commits_and_recodes(gzip.compress, content_encoding="gzip, identity"),
+    ),
+    _good("utf_8", f.commits_and_recodes(bytes, content_encoding="UTF-8")),
+    _good("byte_order_mark", f.commits_and_recodes(lambda body: b"\xef\xbb\xbf" + body)),
     _good("identity", f.commits_and_recodes(bytes, content_encoding="identity")),
     _good("chunked", f.commits_but_sends(f.chunked)),
     _good("early_hints", f.commits_but_sends(lambda x: b"HTTP/1.1 103 Wait\r\n\r\n" + f.good(x))),

@@ -273,7 +273,7 @@ def echoes(request: Request) -> list[str]:
     return [
         f"X-Echo: {quote(said)}",
         f"X-Plain: {said.encode('ascii', 'replace').decode()}",
-        f"X-{CORES['api key']}: 1",
+        f"X-{API_KEY}: 1",
         f"Set-Cookie: session={API_KEY}",
         "Retry-After: 0",
     ]
@@ -381,7 +381,7 @@ MISBEHAVIOUR: dict[str, Answer] = ERRORS | {
         409, json.dumps({"error": {"message": heard(request), "request": heard(request)}}).encode()
     ),
     "cut message": padded(200),
-    "cut body": padded(64 * 1024),
+    "cut body": padded(16 * 1024),
     "broken JSON": lambda request: http(200, b'{"key": {"key_value": "' + heard(request).encode()),
     "plain 200": lambda request: http(200, heard(request).encode(), kind="text/plain"),
     "page 200": pages(200),
@@ -432,7 +432,7 @@ CALLS: dict[str, Call] = {
     "create_batch": lambda client: client.keys.create_batch(provider_id=1, amount=2, hwid=HWID),
     "create_many": lambda client: client.keys.create_many(250, provider_id=1, hwid=HWID),
     "create_many, read": _read_batches,
-    "update": lambda client: client.keys.update(PATH, hwids=[HWID], key_name=BULK),
+    "update": lambda client: client.keys.update(PATH, hwids=[HWID, BULK]),
     "invalidate": lambda client: client.keys.invalidate(PATH),
     "revalidate": lambda client: client.keys.revalidate(DIGITS),
     "delete": lambda client: client.keys.delete(PATH),

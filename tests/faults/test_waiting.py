@@ -82,22 +82,29 @@ async def test_a_429_pauses_the_whole_client(headers: dict[str, str]) -> None:
 
 
 @with_each(SAMPLES)
-@pytest.mark.parametrize(("status", "error"), [(403, PermissionDeniedError), (429, RateLimitError)])
-async def test_a_challenge_pauses_the_other_calls(
-    server: FaultServer,
-    operation: Operation,
-    status: int,
-    error: type[PermissionDeniedError | RateLimitError],
+async def test_a_429_with_a_page_pauses_the_other_calls(
+    server: FaultServer, operation: Operation
 ) -> None:
-    """The challenged call fails immediately; the next one waits for the back-off first."""
+    """The refused call fails immediately; the next one waits for the back-off first."""
     clock = Clock()
-    server.script.extend([clock(answers(status, HTML, content_type="text/html")), clock(HEALTHY)])
+    server.script.extend([clock(answers(429, HTML, content_type="text/html")), clock(HEALTHY)])
     async with connect(server, retry=SOON) as client:
-        with pytest.raises(error) as caught:
+        with pytest.raises(RateLimitError) as caught:
             await operation.call(client)
         assert caught.value.challenge
         await client.keys.get(2)
     assert min(clock.since_first()) >= 0.1 - SLACK
+
+
+async def test_a_value_that_a_firewall_objects_to_slows_nobody(server: FaultServer) -> None:
+    """While one visitor's values are answered by pages, the calls of all others go on."""
+    server.script.extend([answers(403, HTML, content_type="text/html"), HEALTHY] * 20)
+    async with connect(server, retry=LONG_WAITS) as client, asyncio.timeout(5):
+        for number in range(20):
+            with pytest.raises(PermissionDeniedError):
+                await client.keys.list(key=f"<script>{number}")
+            await client.keys.get(2)
+    assert len(server.arrivals) == 40
 
 
 @with_each(SAMPLES)

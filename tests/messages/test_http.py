@@ -102,6 +102,27 @@ CALLS: list[tuple[Callable[[], Awaitable[None]], str]] = [
         lambda: send_to(FOLDERS, *[(500, {}, b'{"message": "database down"}')] * 5),
         "GET /keys/folders: database down (after 5 attempts) [500]",
     ),
+    (  # a note is no secret
+        lambda: send_to(
+            requests.create_key({"provider_id": 42, "key_name": "provider launch"}),
+            (400, {}, b'{"error": "provider 42 does not exist"}'),
+        ),
+        "POST /keys: provider 42 does not exist [400]",
+    ),
+    (  # our own words have no secrets
+        lambda: send_to(
+            requests.list_keys("key=created", 1, 100),
+            (200, {}, b'{"keys": [{"id": 1, "key_value": "v", "created_at": 5}]}'),
+        ),
+        (
+            "GET /keys: keys[0].created_at must be an RFC 3339 date-time, got a number; the other "
+            "0 rows are in this error's `rows`"
+        ),
+    ),
+    (
+        lambda: send_to(FOLDERS, (404, {}, b"no \x1b[31mfolders\x1b[0m\xe2\x80\xae\r\nhere")),
+        "GET /keys/folders: no [31mfolders[0m here [404]",
+    ),
     (
         lambda: send_to(CREATE, LATE),
         "POST /keys: outcome unknown: the request was sent, but timed out before a full response",

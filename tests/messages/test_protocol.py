@@ -203,11 +203,17 @@ def test_unreadable_responses(headers: dict[str, str], body: bytes | None, text:
         (403, HTML, PAGE, "the CDN in front of the service answered with an HTML page [403]"),
         (502, HTML, PAGE, "a gateway answered with an HTML page [502]"),
         (500, GZIP, b"not gzip", "the service gave no reason [500]"),
+        (
+            403,
+            {},
+            b"error code: 1020",
+            "the CDN in front of the service refused: error code: 1020 [403]",
+        ),
     ],
 )
 def test_failures(status: int, headers: dict[str, str], body: bytes, text: str) -> None:
     """A refusal has the service's message, or says that there was none."""
-    assert str(responses.read_failure(status, headers, body)) == text
+    assert str(responses.read_failure(GET, status, headers, body, "api-key")) == text
 
 
 # --- rows and shapes ------------------------------------------------------------------------------

@@ -548,7 +548,7 @@ def test_nasty_bodies(name: str) -> None:
     """Any body gives a value or our error, and never another exception."""
     for reader in READERS:
         outcome_of(reader, NASTY[name])
-    assert isinstance(codec.read_error_message(NASTY[name]), str)
+    assert isinstance(codec.read_error_details(NASTY[name]).message, str)
 
 
 def test_last_duplicate_counts() -> None:
@@ -599,7 +599,7 @@ def test_arbitrary_json(document: Any) -> None:
     body = dump(document)
     for reader in READERS:
         outcome_of(reader, body)
-    assert isinstance(codec.read_error_message(body), str)
+    assert isinstance(codec.read_error_details(body).message, str)
 
 
 @given(
@@ -615,7 +615,7 @@ def test_arbitrary_bytes(body: bytes) -> None:
     """Any bytes, and any damage to good ones, give a value or our error."""
     for reader in READERS:
         outcome_of(reader, body)
-    assert isinstance(codec.read_error_message(body), str)
+    assert isinstance(codec.read_error_details(body).message, str)
 
 
 def test_broken_json_is_transient() -> None:

@@ -20,12 +20,14 @@ from junkie_async import (
     JunkieError,
     Outcome,
     OutcomeUnknownError,
+    PermissionDeniedError,
     RateLimitError,
     RequestTimeoutError,
     RetryPolicy,
     ServerError,
     TransportError,
 )
+from junkie_async._http.dispatcher import Priority
 from junkie_async._http.transport import Response, SendState
 from junkie_async._protocol import requests
 
@@ -256,6 +258,122 @@ def test_a_client_is_not_pickled() -> None:
     for value in (client, client.keys):
         with pytest.raises(TypeError):
             pickle.dumps(value)
+
+
+# --- throttles, challenges and gateways -----------------------------------------------------------
+
+PAGE: Response = (403, CIMultiDict({"Content-Type": "text/html"}), b"<html>blocked</html>")
+BLOCKED: Response = (403, CIMultiDict(), b'{"title": "Error 1020", "error_code": 1020}')
+
+
+@pytest.mark.parametrize("blocked", [PAGE, BLOCKED, (403, CIMultiDict(), b"error code: 1010")])
+@pytest.mark.parametrize(
+    "targets",
+    [
+        [requests.get_key(requests.segment(f"<script>{number}")) for number in range(5)],
+        [requests.list_keys(f"key=%3Cscript%3E{number}", 1, 100) for number in range(5)],
+        [requests.get_key("%3Cscript%3E"), requests.list_keys("key=%3Cscript%3E", 1, 100)],
+        [requests.get_key("7")] * 5,
+    ],
+)
+def test_what_one_visitor_types_pauses_nobody(
+    targets: list[requests.Request[object]], blocked: Response
+) -> None:
+    """A firewall that objects to key values, of any number and in any call, stops no other call."""
+
+    async def main() -> None:
+        script = Script(*[blocked] * len(targets))
+        dispatcher = make_dispatcher(script)
+        for target in targets:
+            with pytest.raises(PermissionDeniedError) as caught:
+                await dispatcher.send(target)
+            assert (caught.value.challenge, caught.value.attempts) == (True, 1)
+        await dispatcher.send(FOLDERS)
+        assert [at for at, _ in script.began] == [1000] * (len(targets) + 1)
+
+    run(main())
+
+
+@pytest.mark.parametrize("blocked", [PAGE, BLOCKED])
+def test_challenges_of_different_calls_in_a_row_pause_all(blocked: Response) -> None:
+    """Then it is the client that the CDN objects to. A good answer in between says it is not."""
+
+    async def main() -> None:
+        script = Script(blocked, GOOD, blocked, blocked)
+        dispatcher = make_dispatcher(script)
+        for request in (requests.get_key("7"), FOLDERS, requests.get_key("8"), FOLDERS, FOLDERS):
+            with contextlib.suppress(PermissionDeniedError):
+                await dispatcher.send(request)
+        assert [at for at, _ in script.began] == [1000, 1000, 1000, 1000, 1001]
+
+    run(main())
+
+
+@pytest.mark.parametrize(
+    ("headers", "body"),
+    [
+        ({}, b'{"error": "Rate limit exceeded", "retry_after": 7}'),
+        ({"Retry-After": "7"}, b'{"error": "slow down"}'),
+        ({"Retry-After": "7"}, b"error code: 1015"),
+    ],
+)
+@pytest.mark.parametrize("status", [403, 429])
+def test_a_403_that_is_a_throttle(status: int, headers: dict[str, str], body: bytes) -> None:
+    """It waits as a 429 does, along with all other calls: a create is sent again, too."""
+
+    async def main() -> None:
+        created: Response = (201, {}, b'{"key": {"id": 7, "key_value": "JNK"}}')
+        script = Script((status, CIMultiDict(headers), body), created)
+        dispatcher = make_dispatcher(script)
+        call = asyncio.create_task(dispatcher.send(CREATE))
+        await asyncio.sleep(1)
+        await asyncio.gather(call, dispatcher.send(FOLDERS))
+        begins = [at for at, _ in script.began]
+        assert begins[:2] == [1000, 1007]
+        assert begins[2] >= 1007
+
+    run(main())
+
+
+def test_a_throttle_that_lasts_is_a_rate_limit() -> None:
+    """A user is told to come back later, not that the app is misconfigured."""
+
+    async def main() -> None:
+        throttled: Response = (403, CIMultiDict({"Retry-After": "600"}), b"slow down")
+        with pytest.raises(RateLimitError) as caught:
+            await make_dispatcher(Script(throttled)).send(FOLDERS)
+        assert (caught.value.status, caught.value.retry_after) == (403, 600.0)
+
+    run(main())
+
+
+@pytest.mark.parametrize("status", [500, 502, 504, 520, 522, 524])
+@pytest.mark.parametrize(("priority", "wait"), [("interactive", 1.0), ("background", 60.0)])
+def test_the_retry_after_of_a_gateway(status: int, priority: Priority, wait: float) -> None:
+    """Somebody waits for an interactive call: it is retried as without. Walks and jobs may wait."""
+
+    async def main() -> None:
+        blip: Response = (status, CIMultiDict({"Retry-After": "60"}), b"")
+        script = Script(blip)
+        await make_dispatcher(script).send(FOLDERS, priority=priority)
+        assert [at for at, _ in script.began] == [1000, 1000 + wait]
+
+    run(main())
+
+
+@pytest.mark.parametrize("status", [521, 523, 525, 526, 530])
+def test_an_origin_that_was_not_reached(status: int) -> None:
+    """The CDN says so: nothing was carried out, and a create is sent again."""
+
+    async def main() -> None:
+        created: Response = (201, {}, b'{"key": {"id": 7, "key_value": "JNK"}}')
+        script = Script((status, CIMultiDict(), b""), created)
+        assert (await make_dispatcher(script).send(CREATE)).id == 7
+        with pytest.raises(ServerError) as caught:
+            await make_dispatcher(Script(*[(status, CIMultiDict(), b"")] * 5)).send(CREATE)
+        assert caught.value.outcome is Outcome.NOT_EXECUTED
+
+    run(main())
 
 
 def test_no_headers_stop_a_client_for_long() -> None:

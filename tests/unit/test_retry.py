@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+
+import attrs
 import pytest
 
 from junkie_async import (
@@ -45,6 +48,30 @@ def test_decisions(
     """Which errors of a first attempt are retried, by kind of request."""
     assert POLICY.decide(error, idempotent=True, attempt=1) == if_idempotent
     assert POLICY.decide(error, idempotent=False, attempt=1) == otherwise
+
+
+@pytest.mark.parametrize("status", [500, 502, 504, 520, 521, 522, 523, 524])
+def test_the_wait_of_a_gateway(status: int) -> None:
+    """Cloudflare adds 60 to 120 s to its own errors: only walks and jobs wait for so long."""
+    down = ServerError(str(status), status=status, retry_after=60.0)
+    assert POLICY.decide(down, idempotent=True, attempt=1) is True
+    assert POLICY.decide(down, idempotent=True, attempt=1, left=1.0) is True
+    assert POLICY.decide(down, idempotent=True, attempt=1, interactive=False) == 60.0
+    # Beyond the cap, or the time that is left, the usual back-off is better than none.
+    for longer in (attrs.evolve(POLICY, retry_after_cap=59.0), POLICY):
+        left = 59.0 if longer is POLICY else math.inf
+        assert longer.decide(down, idempotent=True, attempt=1, left=left, interactive=False) is True
+
+
+@pytest.mark.parametrize("interactive", [True, False])
+def test_the_wait_of_a_service_that_sheds_load(interactive: bool) -> None:
+    """A 503 or a 429 with a wait is the service's own: every call honours it."""
+    for error in (
+        ServerError("503", status=503, outcome=Outcome.NOT_EXECUTED, retry_after=60.0),
+        RateLimitError("403", status=403, outcome=Outcome.NOT_EXECUTED, retry_after=60.0),
+    ):
+        decide = POLICY.decide(error, idempotent=False, attempt=1, interactive=interactive)
+        assert decide == 60.0
 
 
 def test_attempts_are_counted() -> None:

@@ -395,6 +395,23 @@ def test_a_reset_is_waited_for_while_requests_hang(remaining: float) -> None:
     run(main())
 
 
+def test_challenges_of_different_targets_in_a_row_pause() -> None:
+    """One says nothing of other calls, nor do many of one target, nor any before a good answer."""
+
+    async def main() -> None:
+        throttle = Throttle(10, back_off=lambda _: 5.0)
+        for target in "aaab":
+            throttle.record_success(now(), None)
+            assert throttle.record_challenge(now(), target, sent=now()) is None
+        assert throttle.record_challenge(now(), "b", sent=now()) is None
+        assert await take_slot(throttle) == 1000
+        assert throttle.record_challenge(now(), "a", sent=now()) == 5.0
+        assert await take_slot(throttle) == 1005
+        assert throttle.ceiling == 10
+
+    run(main())
+
+
 @pytest.mark.parametrize(
     ("make", "field"),
     [
