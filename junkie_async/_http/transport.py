@@ -63,7 +63,7 @@ class SendState:
     __slots__ = ("fresh", "sent")
 
     def __init__(self, *, fresh: bool = False) -> None:
-        self.fresh = fresh
+        self.fresh: bool = fresh
         self.sent: bool | None = None
 
     async def middleware(
