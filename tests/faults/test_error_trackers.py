@@ -251,6 +251,8 @@ def _make_session(place: str) -> aiohttp.ClientSession:
     if place == "resolver":
         connector = aiohttp.TCPConnector(resolver=_BrokenResolver())
         return aiohttp.ClientSession(connector=connector)
+    if place == "middleware":
+        return aiohttp.ClientSession(middlewares=[_raise])  # type: ignore[list-item]
     config = aiohttp.TraceConfig()
     getattr(config, place).append(_raise)
     return aiohttp.ClientSession(trace_configs=[config])
@@ -260,6 +262,7 @@ def _make_session(place: str) -> aiohttp.ClientSession:
     "place",
     [
         "resolver",
+        "middleware",
         "on_request_start",
         "on_connection_create_start",
         "on_request_headers_sent",
