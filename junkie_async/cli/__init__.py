@@ -6,13 +6,11 @@ from typing import Annotated
 import typer
 
 from .. import __version__
-from . import demo, export, keys, serve
+from . import demo, export, folders, jobs, keys, serve
 from ._client import Settings
 from ._exit_codes import EXIT_CODES_HELP
 from ._options import spread_options
 from ._stdout import set_encoding
-from .keys.create import jobs
-from .keys.list import folders
 
 __all__ = ["app"]
 
@@ -60,5 +58,5 @@ def _set_options(
 
 
 app.add_typer(keys.app)
-for _command in (folders, export.export, jobs, serve.serve, demo.demo):
+for _command in (folders.folders, export.export, jobs.jobs, serve.serve, demo.demo):
     app.command()(_command)

@@ -1,4 +1,4 @@
-"""`junkie keys create` and `provision`, and `junkie jobs`: one key, or a durable job."""
+"""`junkie keys create` and `provision`: one key, or a durable job."""
 
 import os
 import shlex
@@ -11,12 +11,12 @@ import typer
 
 from ... import BatchFields, CreateFields, JunkieClient, JunkieError
 from ...export import export_values
-from ...provisioning import JobStatus, status
+from ...provisioning import status
 from .._client import run_with_client
-from .._exit_codes import ExitCode, exit_on_error, exit_on_file_error, fail
+from .._exit_codes import ExitCode, exit_on_file_error, fail
 from .._options import JSONOption, Provider, spread_options
 from .._progress import show_progress
-from .._stdout import is_terminal, open_rows, print_json, print_line, remove_controls, to_one_line
+from .._stdout import is_terminal, open_rows, print_json, print_line, remove_controls
 
 # After bad usage the same command would fail again.
 _RESUMABLE = (ExitCode.REFUSED, ExitCode.UNREACHABLE, ExitCode.PARTLY, ExitCode.STOPPED)
@@ -104,19 +104,6 @@ def provision(
     typer.echo(f"{written:,} keys, without duplicates, written to {name}", err=True)
 
 
-def jobs(
-    ledgers: Annotated[list[Path], typer.Argument(help="Ledger files, given as ledger=.")],
-) -> None:
-    """Show the state of durable jobs from their ledgers.
-
-    A ledger can be read while its job runs. To resume a job that is not done, run its program
-    again with the same ledger and arguments.
-    """
-    with exit_on_error():
-        for ledger in ledgers:
-            print_line(to_one_line(f"{ledger}: {_format_status(status(ledger))}"))
-
-
 def _describe_stop(ledger: Path, amount: int) -> str:
     try:
         created = status(ledger).created
@@ -135,12 +122,3 @@ def _quote_command_line() -> str:
     found = shutil.which(path.name)
     is_on_path = found is not None and Path(found).resolve() == path.resolve()
     return shlex.join([path.name if is_on_path else program, *arguments])
-
-
-def _format_status(job: JobStatus) -> str:
-    state = "done" if job.done else "not done"
-    in_doubt = f", {job.open:,} requested with unknown outcome" if job.open else ""
-    return (
-        f"{state}, {job.created:,} of {job.requested:,} keys created{in_doubt};"
-        f" job {job.job}, {job.calls:,} calls, started {job.begun_at:%Y-%m-%d %H:%M} UTC"
-    )

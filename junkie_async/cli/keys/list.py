@@ -1,4 +1,4 @@
-"""`junkie keys list` and `count`, and `junkie folders`."""
+"""`junkie keys list` and `count`."""
 
 import asyncio
 import sys
@@ -70,21 +70,6 @@ def count(
         print_table(("Status", "Keys"), rows)
     else:
         print_line(str(counts[None]))
-
-
-@spread_options
-def folders(context: typer.Context, *, output: JSONOption) -> None:
-    """List the folders that keys can be filed in."""
-    found = run_with_client(context, lambda junkie: junkie.keys.folders())
-    if output.json:
-        for folder in found:
-            print_json(folder)
-        return
-    rows = [
-        (str(folder.id), folder.name, f"{folder.created_at:%Y-%m-%d}" if folder.created_at else "")
-        for folder in found
-    ]
-    print_table(("ID", "Name", "Created"), rows)
 
 
 async def show_keys(
