@@ -35,9 +35,6 @@ def _set_options(
     context: typer.Context,
     *,
     settings: Settings,
-    verbose: Annotated[
-        bool, typer.Option("--verbose", help="Write a line for each request to stderr.")
-    ] = False,
     # Never read: the callback prints and exits before any command runs.
     _version: Annotated[
         bool,
@@ -51,7 +48,7 @@ def _set_options(
     To try it without an account or a network, run `junkie demo`.
     """
     context.obj = settings
-    if verbose:
+    if settings.verbose:
         os.environ["JUNKIE_LOG"] = "debug"
         context.call_on_close(lambda: os.environ.pop("JUNKIE_LOG", None))
     set_encoding()

@@ -37,6 +37,9 @@ class Settings:
             help="Address of the service.  [default: $JUNKIE_BASE_URL, or the public service]",
         ),
     ] = None
+    verbose: Annotated[
+        bool, typer.Option("--verbose", help="Write a line for each request to stderr.")
+    ] = False
 
     def connect(self, **options: Any) -> JunkieClient:
         """Make a client, with further arguments of `JunkieClient`."""
