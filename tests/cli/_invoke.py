@@ -34,7 +34,11 @@ def invoke(
 
 
 def invoke_in_terminal(
-    *arguments: str, cwd: Path | None = None, env: Mapping[str, str] | None = None, typed: str = ""
+    *arguments: str,
+    cwd: Path | None = None,
+    env: Mapping[str, str] | None = None,
+    typed: str = "",
+    typed_ahead: str = "",
 ) -> Ended:
     """Run a command in a terminal of 80 columns, and return all that was written to it.
 
@@ -42,16 +46,17 @@ def invoke_in_terminal(
         *arguments: The command's arguments.
         cwd: Where it runs.
         env: Its environment, besides a plain one.
-        typed: What is typed, before it asks.
+        typed: What is typed once it asks.
+        typed_ahead: What is typed before that.
     """
     import pty
 
     ours, theirs = pty.openpty()
     kept = {name: value for name, value in os.environ.items() if not name.startswith(OUR_VARIABLES)}
     size = {"TERM": "xterm-256color", "COLUMNS": "80", "LINES": "24"}
-    os.write(ours, typed.encode())
+    os.write(ours, typed_ahead.encode())
     written: list[bytes] = []
-    reader = threading.Thread(target=lambda: written.extend(_read_all(ours)))
+    reader = threading.Thread(target=lambda: written.extend(_read_and_answer(ours, typed)))
     reader.start()
     with (
         os.fdopen(theirs, encoding="utf-8") as stdin,
@@ -74,10 +79,12 @@ def _exit_code(*arguments: str) -> int:
     return caught.value.code or 0
 
 
-def _read_all(file: int) -> Iterator[bytes]:
+def _read_and_answer(file: int, answer: str) -> Iterator[bytes]:
     with contextlib.suppress(OSError):  # EIO is how Linux ends a terminal
         while read := os.read(file, 65536):
             yield read
+            if read.endswith(b"[y/N] "):
+                os.write(file, answer.encode())
 
 
 async def junkie(
@@ -93,8 +100,15 @@ async def junkie(
 
 
 async def junkie_in_terminal(
-    emulator: Emulator, *arguments: str, cwd: Path | None = None, typed: str = "", **env: str
+    emulator: Emulator,
+    *arguments: str,
+    cwd: Path | None = None,
+    typed: str = "",
+    typed_ahead: str = "",
+    **env: str,
 ) -> Ended:
     """Run a command against an emulator in a terminal of 80 columns."""
     given = emulator_environment(emulator, **env)
-    return await asyncio.to_thread(invoke_in_terminal, *arguments, cwd=cwd, env=given, typed=typed)
+    return await asyncio.to_thread(
+        invoke_in_terminal, *arguments, cwd=cwd, env=given, typed=typed, typed_ahead=typed_ahead
+    )

@@ -92,6 +92,22 @@ async def test_the_question_has_the_number_of_keys(
 
 
 @terminal
+async def test_what_was_typed_ahead_is_no_answer(tmp_path: Path) -> None:
+    """The walk took its time: a "y" that was typed meanwhile was typed for something else."""
+    async with Emulator() as emulator:
+        await emulator.seed(3, expires_at=_PAST)
+        ended = await junkie_in_terminal(
+            emulator,
+            *("keys", "purge", "--status=expired"),
+            cwd=tmp_path,
+            typed="n\n",
+            typed_ahead="y\n",
+        )
+        assert await emulator.count() == 3
+    assert ended.code == 130
+
+
+@terminal
 async def test_delete_asks_too(tmp_path: Path) -> None:
     """The question is in the singular for one key."""
     async with Emulator() as emulator:
@@ -112,6 +128,9 @@ def test_ctrl_c_means_no(
     class Terminal:
         def isatty(self) -> bool:
             return True
+
+        def fileno(self) -> int:
+            raise OSError
 
         def readline(self) -> str:
             raise KeyboardInterrupt

@@ -1,10 +1,10 @@
 """`junkie keys delete` and `purge`: count, ask, delete."""
 
 import asyncio
+import contextlib
 import sys
 from array import array
 from collections.abc import Sequence
-from contextlib import aclosing
 from typing import Annotated
 
 import attrs
@@ -97,6 +97,7 @@ def _ask_user(keys: int, confirm: ConfirmOptions) -> None:
     _require_answer(confirm)
     if confirm.yes:
         return
+    _discard_typed_ahead()
     # Not `typer.confirm`, which asks again after "maybe" and after the end of the input.
     typer.echo(f"Delete {format_key_count(keys)}? [y/N] ", nl=False, err=True)
     try:
@@ -106,6 +107,20 @@ def _ask_user(keys: int, confirm: ConfirmOptions) -> None:
         answer = ""
     if answer.strip().lower() not in ("y", "yes"):
         fail("stopped; nothing was deleted", ExitCode.STOPPED)
+
+
+def _discard_typed_ahead() -> None:
+    """Discard what was typed before the question: it can't be an answer to it."""
+    if sys.platform == "win32":
+        import msvcrt
+
+        while msvcrt.kbhit():
+            msvcrt.getwch()
+    else:
+        import termios
+
+        with contextlib.suppress(OSError, termios.error):  # stdin is a stand-in without a terminal
+            termios.tcflush(sys.stdin, termios.TCIFLUSH)
 
 
 def _delete_keys(
@@ -138,7 +153,7 @@ async def _collect_ids(junkie: JunkieClient, filters: Filters) -> "array[int]":
     ids = array("q")
     with show_progress("Keys found") as on_progress:
         # strict: a list that changes during the walk must not lead to a wrong count.
-        async with aclosing(junkie.keys.list(strict=True, **filters).pages()) as pages:
+        async with contextlib.aclosing(junkie.keys.list(strict=True, **filters).pages()) as pages:
             async for page in pages:
                 ids.extend(key.id for key in page.keys)
                 on_progress(len(ids), page.pagination.total)
