@@ -47,6 +47,7 @@ from ._protocol.fields import (
     check_key_list,
     validate_fields,
 )
+from ._protocol.filter_checks import check_rows
 from ._verification import Verdict, evaluate
 
 T = TypeVar("T")
@@ -104,9 +105,20 @@ class Keys:
         """
         # None is dropped, so that callers can pass on their own optional arguments as filters.
         given = {name: UNSET if value is None else value for name, value in filters.items()}
-        query = wire.filter_query(validate_fields(Filters, "list", given))
-        fetch = self._make_fetch(query, "background", last_timed_page=page)
-        return KeyPager(fetch, page=page, limit=limit, prefetch=prefetch, strict=strict)
+        validated = validate_fields(Filters, "list", given)
+        query = wire.filter_query(validated)
+
+        def check(keys: Iterable[Key], certain: bool) -> None:
+            check_rows(validated, keys, self._dispatcher.service_time(), certain=certain)
+
+        return KeyPager(
+            self._make_fetch(query, "background", last_timed_page=page),
+            page=page,
+            limit=limit,
+            prefetch=prefetch,
+            strict=strict,
+            check=check if validated else None,
+        )
 
     @error_boundary
     async def get(self, key: KeyRef) -> KeyDetailed:
@@ -128,7 +140,8 @@ class Keys:
         skipped, up to 500 of them.
 
         Args:
-            key_value: The whole value, up to 1024 bytes in UTF-8.
+            key_value: The whole value, up to 1024 bytes in UTF-8. If no key has it, it is looked
+                for again without blanks, quotes and invisible characters around it.
 
         Returns:
             The key, or None when no key has this value.
@@ -136,8 +149,13 @@ class Keys:
         Raises:
             TooManyMatchesError: It is not among the first 500 keys that match, and there are more.
         """
-        value = validation.check_key_value("key_value", key_value)
-        return await self._search(value, "GET", "/keys")
+        values = validation.key_values_in("key_value", key_value, validation.check_key_value)
+        if not values:
+            validation.check_key_value("key_value", key_value)  # raises
+        for value in values:
+            if found := await self._search(value, "GET", "/keys"):
+                return found
+        return None
 
     @error_boundary
     async def verify(
@@ -151,15 +169,19 @@ class Keys:
     ) -> Verdict:
         """Check whether a key may be used: with this device, by this user, for this service.
 
-        An outage is never a verdict: this raises when the service can't be reached or fails. It
+        An outage is never a verdict: this raises when the service can't be reached or fails. The
+        service's clock decides whether a key has expired, not the local one. The call
         takes one request. For a key that does not exist it takes two, because a gateway in front
         of the service may answer 404 as well.
 
         Args:
-            key_value: The whole value, as a user typed it. Any string is allowed. One that can't
-                be a key value, such as one of more than 1024 bytes, takes no request.
+            key_value: The whole value, as a user typed or pasted it. Any string is allowed. If no
+                key has it, it is looked for again without blanks, quotes and invisible characters
+                around it; `Verdict.looked_for` says which one it was. What can't be a key value,
+                such as a text of more than 1024 bytes, takes no request.
             hwid: The device's identifier, up to 255 characters. A device that is not bound yet is
-                accepted while the key has room for one more.
+                accepted while the key has room for one more. Devices that the service has banned
+                are not known here.
             discord_id: The user's Discord ID, 17 to 19 digits, as int or str.
             service_id: The service that the key must be for.
             premium: Whether the key must be premium.
@@ -177,8 +199,13 @@ class Keys:
         claims = validate_fields(Claims, "verify", given)
         # A text that can't be a key value needs no request: it is a verdict, not an error, since
         # users type it.
-        value = validation.key_value_or_none("key_value", key_value)
-        return evaluate(await self._look_up_value(value) if value else None, claims)
+        values = validation.key_values_in("key_value", key_value, validation.check_reference)
+        value, found = key_value, None
+        for value in values:
+            if found := await self._look_up_value(value):
+                break
+        now = self._dispatcher.service_time()
+        return evaluate(found, claims, now=now, looked_for=value)
 
     @error_boundary
     async def create(self, *, provider_id: int, **fields: Unpack[CreateFields]) -> Key:

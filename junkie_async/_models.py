@@ -68,7 +68,7 @@ class HWID:
         hwid: The device's identifier.
         executor_user_id: The user's ID at the executor.
         bound_at: When it was bound, in UTC.
-        bound_by: Who bound it, as the service states it.
+        bound_by: How it was bound: ``api``, ``verify``, ``manual`` or ``admin``.
     """
 
     hwid: str = ""
@@ -124,10 +124,11 @@ class Key:
         is_invalidated: Whether the key is revoked.
         one_time_use: Whether the key is spent by its first use.
         expiry_on_first_use: Whether the validity starts at the first use.
-        validity_minutes: Minutes from creation, or from the first use, until the key expires.
+        validity_minutes: Minutes from creation, or from the first use, until the key expires. 0 or
+            None is for ever.
         no_hwid: Whether the key is never bound to a device.
         key_name: A note of up to 255 characters.
-        hwid_limit: How many devices may be bound, 0 to 100.
+        hwid_limit: How many devices may be bound, up to 100. 0 or None is unlimited.
         discord_id: The owner's Discord ID.
         created_at: When the key was created.
         service_name: The service's name.
@@ -284,7 +285,8 @@ class UpdateResult(ActionResult):
     """The service's report on an update.
 
     Attributes:
-        keys_hwid: Identifiers of the devices that are bound after it.
+        keys_hwid: Identifiers of the devices that are bound after it. Stated only if the update
+            changed ``hwids``.
     """
 
     keys_hwid: tuple[str, ...] = ()

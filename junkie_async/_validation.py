@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import operator
 import re
 import sys
-from collections.abc import Iterable, Mapping, Sized
+from collections.abc import Callable, Iterable, Mapping, Sized
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, cast
 
@@ -22,6 +23,7 @@ MAX_KEY_VALUE = 1024
 
 # C0, DEL, C1 and Unicode's line separators: whatever could break a line of somebody's log.
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+_QUOTES = frozenset("`'\"\u2018\u2019\u201a\u201c\u201d\u201e\u00ab\u00bb\u2039\u203a")
 # Words and numbers; a key value has letters and digits, or is too long to be shown anyway.
 _HARMLESS = re.compile(r"[ A-Za-z_]*|[ +-]?[ .0-9]*")
 
@@ -153,14 +155,30 @@ def check_reference(name: str, value: Any) -> int | str:
     return number
 
 
-def key_value_or_none(name: str, value: Any) -> str | None:
-    """Return a string that can be a key value, None for one that can't; refuse all else."""
-    if not isinstance(value, str):
-        raise InvalidRequestError(name, safe_repr(value), "a string")
-    try:
-        return str(check_reference(name, value))
-    except InvalidRequestError:
-        return None
+def key_values_in(name: str, pasted: Any, check: Callable[[str, Any], object]) -> tuple[str, ...]:
+    """Return the texts to look for where somebody pasted a key value; none if it can't be one.
+
+    First what is given, then without the blanks, quotes and invisible characters around it.
+    """
+    if not isinstance(pasted, str):
+        raise InvalidRequestError(name, safe_repr(pasted), "a string")
+    values: list[str] = []
+    for form in dict.fromkeys((str.__str__(pasted), _strip_edges(pasted))):
+        with contextlib.suppress(InvalidRequestError):
+            check(name, form)
+            values.append(form)
+    return tuple(values)
+
+
+def _strip_edges(pasted: str) -> str:
+    if len(pasted) > 2 * MAX_KEY_VALUE:  # no key value
+        return pasted
+    inner = [index for index, letter in enumerate(pasted) if not _is_edge(letter)]
+    return pasted[inner[0] : inner[-1] + 1] if inner else pasted
+
+
+def _is_edge(letter: str) -> bool:
+    return letter.isspace() or letter in _QUOTES or not letter.isprintable()
 
 
 def check_iterable(name: str, value: object, limit: str) -> Iterable[Any]:

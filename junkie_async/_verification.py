@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 import attrs
 
+from ._masking import mask_key_value
 from ._models import Key, KeyStatus
 
 
@@ -42,6 +44,10 @@ class VerdictReason(enum.StrEnum):
     """The key belongs to another Discord user, or to none."""
 
 
+def _mask_or_none(value: str | None) -> str:
+    return "None" if value is None else mask_key_value(value)
+
+
 @attrs.frozen(kw_only=True)
 class Verdict:
     """Whether a key may be used, and if not, why. In a condition it is true if the key may.
@@ -49,10 +55,13 @@ class Verdict:
     Attributes:
         reason: The first reason against the key, in the order of `VerdictReason`, or None.
         key: The key as the service knows it; None if there is no such key.
+        looked_for: The value that was looked for last: the one given, or what is left of it without
+            blanks, quotes and invisible characters around it. A secret, so ``repr`` masks it.
     """
 
     reason: VerdictReason | None = None
     key: Key | None = None
+    looked_for: str | None = attrs.field(default=None, repr=_mask_or_none)
 
     @property
     def valid(self) -> bool:
@@ -63,15 +72,25 @@ class Verdict:
         return self.valid
 
 
-def evaluate(key: Key | None, claims: Mapping[str, Any]) -> Verdict:
-    """Decide whether a key may be used now, by the validated `Claims` about its holder."""
+def evaluate(
+    key: Key | None,
+    claims: Mapping[str, Any],
+    *,
+    now: datetime | None = None,
+    looked_for: str | None = None,
+) -> Verdict:
+    """Decide whether a key may be used, by the validated `Claims` about its holder.
+
+    ``now`` is the service's time, or None for that of the local clock.
+    """
     if key is None:
-        return Verdict(reason=VerdictReason.NOT_FOUND)
-    return Verdict(reason=next(_find_reasons(key, claims), None), key=key)
+        return Verdict(reason=VerdictReason.NOT_FOUND, looked_for=looked_for)
+    reason = next(_find_reasons(key, claims, now or datetime.now(UTC)), None)
+    return Verdict(reason=reason, key=key, looked_for=looked_for)
 
 
-def _find_reasons(key: Key, claims: Mapping[str, Any]) -> Iterator[VerdictReason]:
-    status = key.status
+def _find_reasons(key: Key, claims: Mapping[str, Any], now: datetime) -> Iterator[VerdictReason]:
+    status = key.status_at(now)
     if status is KeyStatus.INVALIDATED:
         yield VerdictReason.INVALIDATED
     if status is KeyStatus.EXPIRED:
@@ -90,11 +109,10 @@ def _find_reasons(key: Key, claims: Mapping[str, Any]) -> Iterator[VerdictReason
 
 
 def _check_device(key: Key, hwid: str) -> Iterator[VerdictReason]:
+    limit = key.hwid_limit
+    if not limit:  # 0 and null are unlimited, as the service's reference says
+        return
     # The contract requires neither field, so a key may come with only one of them.
     bound = {*key.keys_hwid, *(device.hwid for device in key.hwids)}
-    if hwid in bound:
-        return
-    # Without a stated limit, a key is for the devices that it is bound to, or for its first one.
-    limit = max(len(bound), 1) if key.hwid_limit is None else key.hwid_limit
-    if len(bound) >= limit:
+    if hwid not in bound and len(bound) >= limit:
         yield VerdictReason.HWID_MISMATCH if limit == 1 else VerdictReason.HWID_LIMIT

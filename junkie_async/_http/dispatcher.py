@@ -10,6 +10,7 @@ import contextlib
 import logging
 import math
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Generic, Literal, NoReturn, TypeAlias, TypeVar
 
 import attrs
@@ -34,7 +35,7 @@ from .._hooks import (
 )
 from .._masking import clear_frames
 from .._protocol import responses
-from .._protocol.rate_limit_headers import read_rate_limit
+from .._protocol.rate_limit_headers import read_date, read_rate_limit
 from .._protocol.redaction import find_secrets
 from .._protocol.requests import Request
 from .coroutines import running_loop
@@ -132,11 +133,24 @@ class Dispatcher:
         self._line_level = configure_log()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closing = asyncio.Event()
+        self._answered_at = 0.0
+        self._last_headers: Mapping[str, str] = {}
 
     @property
     def closed(self) -> bool:
         """Whether `close` was called."""
         return self._closing.is_set()
+
+    def service_time(self) -> datetime:
+        """Return the time by the service's clock, as its latest response states it.
+
+        Without a response it is that of the local clock, which may be wrong.
+        """
+        stated = read_date(self._last_headers)
+        if stated is None:
+            return datetime.now(UTC)
+        age = asyncio.get_running_loop().time() - self._answered_at
+        return stated + timedelta(seconds=age)
 
     async def close(self) -> None:
         """End all waiting calls with ClientClosedError, and close the connections."""
@@ -230,6 +244,7 @@ class Dispatcher:
             notify_hooks(self.hooks, event)
         response = await self._send_once(call, loop, begin)
         status, headers, body = response
+        self._answered_at, self._last_headers = loop.time(), headers
         failure = responses.read_failure(call.request, status, headers, body, self._api_key)
         if failure is None:
             self._throttle.record_success(loop.time(), read_rate_limit(headers))

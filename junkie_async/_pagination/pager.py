@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import AsyncGenerator, AsyncIterator, Generator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterable
 from contextlib import aclosing
-from typing import Any
+from typing import Any, TypeAlias
 
 import attrs
 
@@ -14,8 +14,10 @@ from .._http.coroutines import LazyCoroutine, uses
 from .._masking import error_boundary
 from .._models import Key, KeyPage
 from .._validation import check_boolean, check_integer
-from .list_pass import FetchPage, ListPass, drop_seen, get_page
+from .list_pass import FetchPage, ListPass, PendingPage, drop_seen, get_page
 from .seen_ids import SeenIDs
+
+CheckRows: TypeAlias = Callable[[Iterable[Key], bool], None]
 
 _MAX_PASSES = 10
 
@@ -64,6 +66,8 @@ class KeyPager(LazyCoroutine[KeyPage]):
         limit: Keys in a page, 1 to 100.
         prefetch: Pages in flight while walking, 1 to 64.
         strict: Repeat the pass until nothing more is found.
+        check: Raises for keys that contradict the filters of the list, and if its second argument
+            is true, for keys that don't tell.
 
     Raises:
         InvalidRequestError: An argument is out of its limits.
@@ -77,14 +81,39 @@ class KeyPager(LazyCoroutine[KeyPage]):
         limit: int = 100,
         prefetch: int = 4,
         strict: bool = False,
+        check: CheckRows | None = None,
     ) -> None:
-        self._fetch = fetch
+        self._fetch_unchecked = fetch
+        self._check = check
         self._strict = check_boolean("strict", strict)
+        self._fetch = self._make_fetch(certain=strict)
         self._page = check_integer("page", page, 1)
         self._limit = check_integer("limit", limit, 1, 100)
         self._prefetch = check_integer("prefetch", prefetch, 1, 64)
         self._drift = Drift()
         super().__init__("keys.list")
+
+    def _make_fetch(self, *, certain: bool) -> FetchPage:
+        """Return what fetches a page and checks its rows against the filters."""
+        fetch, check = self._fetch_unchecked, self._check
+        if check is None:
+            return fetch
+
+        async def fetch_and_check(number: int, limit: int) -> PendingPage:
+            decode = await fetch(number, limit)
+
+            async def decode_and_check() -> KeyPage:
+                page = await decode()
+                check(page.keys, certain)
+                return page
+
+            return decode_and_check
+
+        return fetch_and_check
+
+    def _require_certainty(self) -> None:
+        """Refuse, from now on, keys that don't tell whether they match the filters."""
+        self._fetch = self._make_fetch(certain=True)
 
     def __await__(self) -> Generator[Any, Any, KeyPage]:
         self._mark_used()
@@ -122,10 +151,11 @@ class KeyPager(LazyCoroutine[KeyPage]):
 
         This takes one request where the service states the total, else a walk.
         """
-        total = (await get_page(self._fetch, 1, 1)).pagination.total
+        fetch = self._make_fetch(certain=True)
+        total = (await get_page(fetch, 1, 1)).pagination.total
         if total is not None:
             return total
-        whole = KeyPager(self._fetch, limit=self._limit, prefetch=self._prefetch)
+        whole = KeyPager(fetch, limit=self._limit, prefetch=self._prefetch)
         return sum([len(page.keys) async for page in whole.pages()])
 
     @uses
@@ -214,7 +244,8 @@ class KeyPager(LazyCoroutine[KeyPage]):
 
 
 async def collect_ids(pager: KeyPager) -> array[int]:
-    """Walk the list and return its IDs, 8 bytes each."""
+    """Walk a list whose keys are to be deleted, and return its IDs, 8 bytes each."""
+    pager._require_certainty()  # noqa: SLF001 - the class of this file
     ids = array("q")
     async with aclosing(pager.pages()) as pages:
         async for page in pages:

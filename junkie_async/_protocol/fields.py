@@ -125,7 +125,10 @@ class _SharedFields(TypedDict, total=False):
     validity_minutes: Annotated[
         int | timedelta | Unset | None, _check_minutes, "Whole minutes until the key expires."
     ]
-    """Whole minutes until the key expires, 0 or more; or a `timedelta` of them; or None."""
+    """Whole minutes until the key expires, or a `timedelta` of them. 0 or None is for ever.
+
+    A new key without this field may get the default of its provider.
+    """
 
     discord_id: Annotated[
         int | str | Unset | None, _check_discord_id, "Owner's Discord ID, 17 to 19 digits.", PUBLIC
@@ -146,15 +149,17 @@ class _SharedFields(TypedDict, total=False):
     no_hwid: Annotated[bool | Unset, check_boolean, "Never bind the key to a device."]
     """Whether the key is never bound to a device."""
 
-    hwid_limit: Annotated[int | Unset | None, _up_to_100, "Devices that may be bound, 0 to 100."]
-    """How many devices may be bound, 0 to 100, or None."""
+    hwid_limit: Annotated[
+        int | Unset | None, _up_to_100, "Devices that may be bound; 0 is unlimited."
+    ]
+    """How many devices may be bound, up to 100. 0 or None is unlimited."""
 
 
 class _NewKeyFields(_SharedFields, total=False):
     """Fields of every new key."""
 
     hwid: Annotated[str | Unset | None, _text_or_empty, "Device to bind.", SECRET]
-    """Device to bind: its identifier, up to 255 characters; or None."""
+    """Device to bind, of every key of a batch: its identifier, up to 255 characters; or None."""
 
 
 class BatchFields(_NewKeyFields, total=False):
@@ -171,7 +176,7 @@ class CreateFields(_NewKeyFields, total=False):
     """Service that the key unlocks: its ID; or None."""
 
     hwids: Annotated[Iterable[str] | Unset, _check_hwids, "Devices to bind.", SECRET]
-    """Devices to bind: their identifiers, up to 255 characters each."""
+    """Devices to bind, up to 255 characters each. They replace ``hwid`` where both are given."""
 
 
 class UpdateFields(_SharedFields, total=False):

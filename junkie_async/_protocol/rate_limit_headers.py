@@ -52,6 +52,12 @@ def read_rate_limit(headers: Mapping[str, str]) -> RateLimitState | None:
     return None
 
 
+def read_date(headers: Mapping[str, str]) -> datetime | None:
+    """Return when a response was made, by the service's own clock; None if it does not say."""
+    seconds = _parse_date(headers.get("Date", ""))
+    return None if seconds is None else datetime.fromtimestamp(seconds, UTC)
+
+
 # Draft 07 writes `limit=100, remaining=50, reset=5`, draft 08 and later `"name";r=50;t=5, ...`.
 _RATE_LIMIT_ITEM = re.compile(
     r'"[^"]*"|(?P<next>,)|\b(?P<name>r|t|remaining|reset|limit)=(?P<number>[0-9]{1,15})\b'

@@ -109,7 +109,7 @@ def _format_field(value: Any) -> str:
 
 
 def _format_row(key: Key, view: ViewOptions) -> tuple[str, ...]:
-    limit = "" if key.hwid_limit is None else f"/{key.hwid_limit}"
+    limit = f"/{key.hwid_limit}" if key.hwid_limit else ""  # 0 is unlimited
     return (
         str(key.id),
         remove_controls(_mask_value(key.key_value, view)),

@@ -174,6 +174,9 @@ class Service:
             self._calls[operation.operation_id] += 1
             self._authenticate(request)
             parameters = operation.validate_parameters(request.query, request.match_info)
+            if self.faults is not None:
+                for name in self.faults.ignored_filters:
+                    parameters.pop(name, None)
             body = operation.validate_body(request.content_type, await request.read())
             response = await self._run_in_store(run_operation, ValidRequest(parameters, body))
             return _json_response(response.body, response.status)

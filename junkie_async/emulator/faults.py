@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import attrs
 
 from . import request_validation
+from .schema import FILTERS
 
 _KINDS = ("error", "drop_before", "drop_after", "throttle")  # a request has at most one of them
 
@@ -41,6 +42,10 @@ def _are_operations(names: frozenset[str] | None) -> bool:
     return (names or set()) <= {operation.operation_id for operation in operations}
 
 
+def _to_filters(given: str | Collection[str]) -> frozenset[str]:
+    return frozenset([given] if isinstance(given, str) else given)
+
+
 _RATE = _limit_to("a number from 0 to 1", lambda rate: 0 <= rate <= 1)
 _STATUSES = _limit_to(
     "one or more statuses from 400 to 599",
@@ -55,6 +60,7 @@ _LATENCY = _limit_to(
     "a finite number of seconds >= 0, or a (least, most) pair of them",
     lambda bounds: len(bounds) == 2 and 0 <= bounds[0] <= bounds[1] < math.inf,
 )
+_FILTERS = _limit_to("filters of listKeys", lambda names: names <= {*FILTERS})
 _OPERATIONS = _limit_to("operationIds of the contract", _are_operations)
 
 
@@ -77,6 +83,8 @@ class Faults:
         retry_after: The ``Retry-After`` of these 429s, in whole seconds >= 0; None omits it.
         latency: The extra delay of each response or abort, in seconds, finite and >= 0: a number,
             or a (least, most) pair between which each request draws.
+        ignored_filters: Filters of ``listKeys`` that are ignored, as a service does that does not
+            know them: their names, such as ``folder_id``.
         operations: The operations that can fail, as one operationId such as ``createKeyBatch`` or
             several; None means every request, also for a path that does not exist.
         seed: The same seed makes the same sequence of requests fail alike; None is random.
@@ -96,6 +104,9 @@ class Faults:
     retry_after: int | None = attrs.field(default=1, validator=_RETRY_AFTER)
     latency: tuple[float, float] = attrs.field(
         default=(0.0, 0.0), converter=_to_range, validator=_LATENCY
+    )
+    ignored_filters: frozenset[str] = attrs.field(
+        default=(), converter=_to_filters, validator=_FILTERS
     )
     operations: frozenset[str] | None = attrs.field(
         default=None, converter=_to_names, validator=_OPERATIONS

@@ -7,6 +7,7 @@ SCHEMA_VERSION = 1
 BOOLEANS = ("is_premium", "is_invalidated", "one_time_use", "expiry_on_first_use", "no_hwid")
 # The columns with an equality filter; each has an index and counters.
 EXACT_FILTERS = ("provider_id", "service_id", "folder_id", "discord_id")
+FILTERS = (*EXACT_FILTERS, "key", "hwid", "status", "expires_before", "expires_after")
 
 # `hwids` is a JSON array of the contract's HWID objects: they are only read with their key, and a
 # table of their own would add a join per row. AUTOINCREMENT never reuses a deleted key's ID.

@@ -48,7 +48,11 @@ STEPS = [
     Step("keys find {value}", r"(?s).*key_name\tfirst\n.*", r"provider_id +42"),
     Step("keys find nothing", r"", r"Error: no key has this value", 1),
     Step("keys verify {value} --hwid PC", r"valid\n", r"^valid"),
-    Step("keys update --id {id} --key-name vip --hwids PC", r"1 key updated\n", r"1 key updated"),
+    Step(
+        "keys update --id {id} --key-name vip --hwids PC --hwid-limit 1",
+        r"1 key updated\n",
+        r"1 key updated",
+    ),
     Step("keys verify {value} --hwid ANOTHER", r"not valid: hwid_mismatch\n", r"not valid", 1),
     Step("keys reset-hwid --id {id}", r"1 key unbound\n", r"1 key unbound"),
     Step("keys invalidate {value}", r"1 key invalidated\n", r"1 key invalidated"),

@@ -108,7 +108,9 @@ async def test_a_terminal_gets_the_fields_that_are_set(tmp_path: Path) -> None:
 async def test_a_verdict(tmp_path: Path) -> None:
     """A valid key gives exit code 0, any other 1 and the first reason."""
     async with Emulator() as emulator:
-        await emulator.seed(2, key_value=lambda row: [_VALUE, "JNK-OLD"][row], hwids=["PC"])
+        await emulator.seed(
+            2, key_value=lambda row: [_VALUE, "JNK-OLD"][row], hwids=["PC"], hwid_limit=1
+        )
         ended = await junkie(emulator, "keys", "verify", _VALUE, "--hwid=PC", cwd=tmp_path)
         no = await junkie(emulator, "keys", "verify", _VALUE, "--premium", cwd=tmp_path)
         other = await junkie(emulator, "keys", "verify", _VALUE, "--hwid=Mac")

@@ -636,7 +636,9 @@ async def test_delete_many_splits() -> None:
 
 async def test_purge() -> None:
     """A purge walks the list with its filters, and then deletes the IDs."""
-    async with service(page(KEY, OTHER), {"deleted": 2}) as (keys, network):
+    expired = {"service_id": 5, "expires_at": "2020-01-01T00:00:00Z"}
+    rows = page({**KEY, **expired}, {**OTHER, **expired})
+    async with service(rows, {"deleted": 2}) as (keys, network):
         report = await keys.purge(status=KeyStatus.EXPIRED, service_id=5)
     walk, delete = network.sent
     assert walk.query == {"status": "expired", "service_id": "5", "page": "1", "limit": "100"}

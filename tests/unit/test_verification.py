@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from typing import Any
 
 import msgspec
@@ -59,19 +60,20 @@ def key(**fields: Any) -> Key:
         # devices
         ({}, {"hwid": "A"}, None),
         ({"hwid_limit": 1}, {"hwid": "A"}, None),
-        ({"hwid_limit": 0}, {"hwid": "A"}, "hwid_limit"),
+        ({"hwid_limit": 0}, {"hwid": "A"}, None),  # unlimited, as null is
+        ({"keys_hwid": ("A", "C"), "hwid_limit": 0}, {"hwid": "B"}, None),
         ({"keys_hwid": ("A",), "hwid_limit": 1}, {"hwid": "A"}, None),
         ({"hwids": (HWID(hwid="A"),), "hwid_limit": 1}, {"hwid": "A"}, None),
         ({"keys_hwid": ("A",), "hwid_limit": 1}, {"hwid": "B"}, "hwid_mismatch"),
         ({"hwids": (HWID(hwid="A"),), "hwid_limit": 1}, {"hwid": "B"}, "hwid_mismatch"),
-        ({"keys_hwid": ("A",)}, {"hwid": "B"}, "hwid_mismatch"),
+        ({"keys_hwid": ("A",)}, {"hwid": "B"}, None),
         ({"keys_hwid": ("A",), "hwid_limit": 2}, {"hwid": "B"}, None),
         ({"keys_hwid": ("A", "C"), "hwid_limit": 2}, {"hwid": "B"}, "hwid_limit"),
-        ({"keys_hwid": ("A", "C")}, {"hwid": "B"}, "hwid_limit"),
+        ({"keys_hwid": ("A", "C")}, {"hwid": "B"}, None),
         ({"keys_hwid": ("A",), "hwid_limit": 1}, {"hwid": "a"}, "hwid_mismatch"),
         ({"keys_hwid": ("A",), "hwid_limit": 1, "no_hwid": True}, {"hwid": "B"}, None),
         # the first of several, in the order of the enum
-        ({"keys_hwid": ("A",)}, {"hwid": "B", "service_id": 2}, "hwid_mismatch"),
+        ({"keys_hwid": ("A",), "hwid_limit": 1}, {"hwid": "B", "service_id": 2}, "hwid_mismatch"),
         ({}, {"service_id": 2, "premium": True, "discord_id": OWNER + 1}, "wrong_service"),
         ({}, {"premium": True, "discord_id": OWNER + 1}, "not_premium"),
     ],
@@ -228,6 +230,65 @@ def test_bad_arguments(value: Any, claims: dict[str, Any], field: str) -> None:
     with pytest.raises(InvalidRequestError) as caught:
         verified(value, **claims)
     assert caught.value.field == field
+
+
+@pytest.mark.parametrize(
+    "pasted",
+    [
+        *(
+            " JNK",
+            "JNK ",
+            "JNK\n",
+            "\r\nJNK\t",
+            "\xa0JNK\xa0",
+            "JNK\u200b",
+            "\ufeffJNK",
+            "\u2003JNK",
+        ),
+        *(
+            "`JNK`",
+            "```\nJNK\n```",
+            '"JNK"',
+            "'JNK'",
+            "\u201cJNK\u201d",
+            "\xabJNK\xbb",
+            " \u200b`JNK` ",
+        ),
+    ],
+    ids=ascii,
+)
+def test_what_was_pasted_around_a_value(pasted: str) -> None:
+    """The value as given comes first, if it can be one; then what is left without its edges."""
+    found = answer(200, {"key": {"id": 1, "key_value": "JNK"}})
+    is_sendable = not any(letter < " " for letter in pasted)
+    verdict, requests = verified(pasted, *([GONE, page()] if is_sendable else []), found)
+    assert (verdict.valid, verdict.looked_for) == (True, "JNK")
+    assert requests == (3 if is_sendable else 1)
+
+
+def test_a_value_with_such_edges_comes_first() -> None:
+    """Somebody's key may really begin with a quote."""
+    found = answer(200, {"key": {"id": 1, "key_value": "'JNK'"}})
+    verdict, requests = verified("'JNK'", found)
+    assert (verdict.valid, verdict.looked_for, requests) == (True, "'JNK'", 1)
+
+
+def test_a_verdict_says_what_was_looked_for() -> None:
+    """Its repr masks that, as it masks the key."""
+    verdict, requests = verified(" JNK-0123456789-SECRET ", GONE, page(), GONE, page())
+    assert (verdict.looked_for, requests) == ("JNK-0123456789-SECRET", 4)
+    assert "0123456789" not in repr(verdict)
+
+
+def test_the_services_clock_judges() -> None:
+    """A local clock may be minutes off, in either direction."""
+    expires = NOW.replace(microsecond=0) + timedelta(hours=5)
+    for service_time, reason in (expires - timedelta(seconds=1), None), (expires, "expired"):
+        row = {"id": 1, "key_value": "JNK", "expires_at": expires.isoformat()}
+        status, _, body = answer(200, {"key": row})
+        headers = {"Date": format_datetime(service_time, usegmt=True)}
+        verdict, _ = verified("JNK", (status, headers, body))
+        assert verdict.reason == reason
 
 
 def test_a_failing_service_is_named() -> None:

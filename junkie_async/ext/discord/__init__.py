@@ -53,7 +53,8 @@ class KeyCog(UserCommands, AdminCommands):
         service_id: The service that the keys unlock, or None.
         validity_minutes: Whole minutes until a new key expires, or a `timedelta` of them; None for
             a key that does not expire.
-        hwid_limit: The number of devices that a new key can be bound to, 0 to 100, or None.
+        hwid_limit: The number of devices that a new key can be bound to, up to 100. 0 or None is
+            unlimited.
         is_premium: Whether new keys are premium.
         cooldown: The wait between two new keys of a user.
         reset_cooldown: The wait between two resets of a user.

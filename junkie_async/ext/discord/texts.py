@@ -122,13 +122,14 @@ def describe_key(key: Key) -> str:
     """Describe a key in one line."""
     # A response may list a device in either field, or in both.
     devices = len({*key.keys_hwid, *(device.hwid for device in key.hwids)})
-    limit = "" if key.hwid_limit is None else f" of {key.hwid_limit}"
+    limit = f" of {key.hwid_limit}" if key.hwid_limit else ""  # 0 is unlimited
+    noun = "device" if devices == 1 and not limit else "devices"
     parts = [
         f"{quote(key.key_value)} (#{key.id})",
         key.status.value,
         "premium" if key.is_premium else "",
         f"until {format_dt(key.expires_at)}" if key.expires_at else "",
-        "" if key.no_hwid else f"{devices}{limit} devices",
+        "" if key.no_hwid else f"{devices}{limit} {noun}",
         escape_markup((key.key_name or "")[:_MAX_KEY_NAME]),
     ]
     return " · ".join(part for part in parts if part)
