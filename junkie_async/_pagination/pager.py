@@ -245,7 +245,7 @@ class KeyPager(LazyCoroutine[KeyPage]):
 
 async def collect_ids(pager: KeyPager) -> array[int]:
     """Walk a list whose keys are to be deleted, and return its IDs, 8 bytes each."""
-    pager._require_certainty()  # noqa: SLF001 - the class of this file
+    pager._require_certainty()  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
     ids = array("q")
     async with aclosing(pager.pages()) as pages:
         async for page in pages:
