@@ -71,8 +71,11 @@ class Keys:
     Attributes:
         deadline: Seconds that one call may take, with its waits and retries; `RetryPolicy.deadline`
             counts as well. None by default. Set it where somebody waits for an answer, as the
-            integrations for web apps and Discord do. A walk over a list has it for its first page
-            only, and jobs have none: they may have to wait out a pause.
+            integrations for web apps and Discord do. A call that a rate limit or a pause would hold
+            for longer raises `RateLimitError` immediately, with ``retry_after``, and is not sent.
+            asyncio does not tell a client about a caller's own `asyncio.timeout`, so this can't be
+            done for that: the call ends with it. A walk over a list has the deadline for its first
+            page only, and jobs have none: they may have to wait out a pause.
     """
 
     def __init__(self, dispatcher: Dispatcher) -> None:
@@ -105,8 +108,14 @@ class Keys:
         # None is dropped, so that callers can pass on their own optional arguments as filters.
         given = {name: UNSET if value is None else value for name, value in filters.items()}
         query = wire.filter_query(validate_fields(Filters, "list", given))
-        fetch = self._make_fetch(query, "background", last_timed_page=page)
-        return KeyPager(fetch, page=page, limit=limit, prefetch=prefetch, strict=strict)
+        return KeyPager(
+            self._make_fetch(query, "background", last_timed_page=page),
+            page=page,
+            limit=limit,
+            prefetch=prefetch,
+            strict=strict,
+            fetch_single=self._make_fetch(query, "interactive"),
+        )
 
     @error_boundary
     async def get(self, key: KeyRef) -> KeyDetailed:
@@ -137,7 +146,7 @@ class Keys:
             TooManyMatchesError: It is not among the first 500 keys that match, and there are more.
         """
         value = validation.check_key_value("key_value", key_value)
-        return await self._search(value, "GET", "/keys")
+        return await self._search(value, "GET", "/keys", "search list(key=...)")
 
     @error_boundary
     async def verify(
@@ -445,7 +454,7 @@ class Keys:
         `find` alone would take a request for each page of longer values that contain this one.
         """
         if wire.is_ambiguous(value):
-            return await self._search(value, "GET", wire.KEY)
+            return await self._search(value, "GET", wire.KEY, "search list(key=...)")
         with suppress(NotFoundError):
             return _find_exact(value, [await self._send(wire.get_key(wire.segment(value)))])
         # A gateway's 404 looks the same. A list can only come from the service: it settles it.
@@ -453,8 +462,11 @@ class Keys:
         page = await self._send(wire.list_keys(query, 1, _PAGE_SIZE))
         return _find_exact(value, page.keys)
 
-    async def _search(self, value: str, method: str, path: str) -> Key | None:
-        """Look for a value among the keys that contain it. The error names the caller's call."""
+    async def _search(self, value: str, method: str, path: str, advice: str) -> Key | None:
+        """Look for a value among the keys that contain it.
+
+        The error names the caller's call, and advises what that call can do.
+        """
         fetch = self._make_fetch(wire.filter_query({"key": value}), "interactive")
         number = seen = 0
         async with aclosing(KeyPager(fetch, limit=_PAGE_SIZE, prefetch=1).pages()) as pages:
@@ -467,7 +479,7 @@ class Keys:
                 if number == _MAX_SEARCHED_PAGES and not is_last:
                     error = TooManyMatchesError(
                         f"none of the first {seen} keys that contain this value is equal to it, and"
-                        " there are more: pass the key's ID as an int, or search list(key=...)"
+                        f" there are more: {advice}"
                     )
                     error.method, error.path = method, path
                     raise error
@@ -496,7 +508,8 @@ class Keys:
         """
         checked: Any = validation.check_reference("key", key)
         if isinstance(checked, str) and wire.is_ambiguous(checked):
-            found = await self._search(checked, method, wire.KEY)
+            advice = "pass the key's ID as an int, or search list(key=...)"
+            found = await self._search(checked, method, wire.KEY, advice)
             if found is None:
                 error = NotFoundError("no key has this value (pass an ID as an int)", status=404)
                 error.method, error.path = method, wire.KEY

@@ -43,7 +43,8 @@ class KeyPager(LazyCoroutine[KeyPage]):
     """A list of keys that is fetched while it is read.
 
     ``async for key in pager`` walks over every key. ``await pager`` fetches only the first
-    `KeyPage`. Each walk starts again from the first page. A pager is a coroutine, so
+    `KeyPage`. Each walk starts again from the first page. Somebody waits for `await`, `first` and
+    `count`, so they are interactive calls, and walks are not. A pager is a coroutine, so
     `asyncio.create_task` takes it, and it warns if it was never used.
 
     A walk fetches up to ``prefetch`` pages ahead of its reader, and gives them in order. The first
@@ -64,6 +65,7 @@ class KeyPager(LazyCoroutine[KeyPage]):
         limit: Keys in a page, 1 to 100.
         prefetch: Pages in flight while walking, 1 to 64.
         strict: Repeat the pass until nothing more is found.
+        fetch_single: Fetches a page outside of a walk. None means ``fetch``.
 
     Raises:
         InvalidRequestError: An argument is out of its limits.
@@ -77,8 +79,10 @@ class KeyPager(LazyCoroutine[KeyPage]):
         limit: int = 100,
         prefetch: int = 4,
         strict: bool = False,
+        fetch_single: FetchPage | None = None,
     ) -> None:
         self._fetch = fetch
+        self._fetch_single = fetch_single or fetch
         self._strict = check_boolean("strict", strict)
         self._page = check_integer("page", page, 1)
         self._limit = check_integer("limit", limit, 1, 100)
@@ -92,7 +96,7 @@ class KeyPager(LazyCoroutine[KeyPage]):
 
     @error_boundary
     async def _get_first_page(self) -> KeyPage:
-        return await get_page(self._fetch, self._page, self._limit)
+        return await get_page(self._fetch_single, self._page, self._limit)
 
     async def __aiter__(self) -> AsyncIterator[Key]:
         async with aclosing(self.pages()) as pages:
@@ -112,7 +116,7 @@ class KeyPager(LazyCoroutine[KeyPage]):
         """Fetch the first key, or None when the list is empty."""
         # A smaller page size would make any later page begin with another key.
         limit = 1 if self._page == 1 else self._limit
-        page = await get_page(self._fetch, self._page, limit)
+        page = await get_page(self._fetch_single, self._page, limit)
         return page.keys[0] if page.keys else None
 
     @uses
@@ -122,7 +126,7 @@ class KeyPager(LazyCoroutine[KeyPage]):
 
         This takes one request where the service states the total, else a walk.
         """
-        total = (await get_page(self._fetch, 1, 1)).pagination.total
+        total = (await get_page(self._fetch_single, 1, 1)).pagination.total
         if total is not None:
             return total
         whole = KeyPager(self._fetch, limit=self._limit, prefetch=self._prefetch)
