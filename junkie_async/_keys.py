@@ -7,10 +7,15 @@ from collections.abc import AsyncGenerator, AsyncIterable, Coroutine, Iterable, 
 from contextlib import aclosing, suppress
 from functools import lru_cache
 from os import PathLike
-from typing import Any, TypeAlias, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, Unpack
 
 from . import _validation as validation
-from ._errors import InvalidRequestError, NotFoundError, TooManyMatchesError
+from ._errors import (
+    ConfigurationError,
+    InvalidRequestError,
+    NotFoundError,
+    TooManyMatchesError,
+)
 from ._hooks import InFlightCallback
 from ._http.dispatcher import Dispatcher, Priority
 from ._jobs.create import CreateJob
@@ -48,6 +53,9 @@ from ._protocol.fields import (
     validate_fields,
 )
 from ._verification import Verdict, evaluate
+
+if TYPE_CHECKING:
+    from ._jobs.ledger import Ledger
 
 T = TypeVar("T")
 
@@ -267,12 +275,9 @@ class Keys:
         journal: Journal | None = None
         reconciler: Reconciler | None = None
         if ledger is not None:
-            # Here, so that a Python that was built without sqlite3 can do everything else.
-            from ._jobs.ledger import Ledger
-
             url = self._dispatcher.base_url
             arguments = {**validated, "amount": whole, "base_url": url}
-            journal = Ledger(ledger, arguments, check_prefix(marker))
+            journal = load_ledger()(ledger, arguments, check_prefix(marker))
             delay = validation.check_seconds("reconcile_after", reconcile_after, zero=True)
             if marker is not None:
                 check_room(validated.get("key_name"), marker)
@@ -516,6 +521,21 @@ class Keys:
                 raise error
             checked = found.id
         return wire.segment(checked)
+
+
+def load_ledger() -> type[Ledger]:
+    """Import the ledger: a Python that was built without sqlite3 can do everything else.
+
+    Raises:
+        ConfigurationError: It can't be imported.
+    """
+    try:
+        from ._jobs.ledger import Ledger
+    except (ImportError, OSError) as error:
+        reason = type(error).__name__
+    else:
+        return Ledger
+    raise ConfigurationError(f"ledger= needs Python's sqlite3, and importing it failed: {reason}")
 
 
 def _find_exact(value: str, keys: Iterable[Key]) -> Key | None:
