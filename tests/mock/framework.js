@@ -1,4 +1,4 @@
-// The nine operations on a web framework with its default body parsers: `node framework.js fastify`.
+// The nine operations on a web framework with its default body parsers: `node framework.js NAME`.
 // $NODE_PATH has the framework. Prints the port. Answers repeat what the framework has read.
 "use strict";
 
@@ -7,9 +7,13 @@ const PAGE = { page: 1, limit: 100, total: 1, totalPages: 1 };
 
 // Each handler takes {params, query, body} and returns [status, answer].
 const OPERATIONS = [
-  ["get", "/keys", ({ query }) => [200, { keys: [{ ...KEY, key_value: query.key }], pagination: PAGE }]],
+  ["get", "/keys", ({ query }) => {
+    return [200, { keys: [{ ...KEY, key_value: query.key }], pagination: PAGE }];
+  }],
   ["post", "/keys", ({ body }) => [201, { key: { ...KEY, ...body, key_value: "JNK" } }]],
-  ["post", "/keys/batch", ({ body }) => [201, { keys: Array(body.amount).fill(body.key_name), count: body.amount }]],
+  ["post", "/keys/batch", ({ body: { amount, key_name } }) => {
+    return [201, { keys: Array(amount).fill(key_name), count: amount }];
+  }],
   ["post", "/keys/bulk-delete", ({ body }) => [200, { deleted: body.keys.length }]],
   ["get", "/keys/folders", () => [200, { folders: [{ id: 1, name: "folder" }] }]],
   ["get", "/keys/:key", ({ params }) => [200, { key: { ...KEY, key_value: params.key } }]],
