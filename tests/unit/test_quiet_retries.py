@@ -24,7 +24,7 @@ print(sorted(watched & sys.modules.keys()))
 
 
 def test_a_retry_prints_nothing() -> None:
-    """structlog is installed here, as some libraries take for a reason to print through it."""
+    """Though structlog is installed: some libraries print through it wherever it is."""
     assert importlib.util.find_spec("structlog") is not None
     ended = subprocess.run(
         [sys.executable, "-c", PROGRAM], capture_output=True, text=True, timeout=60, check=True
