@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from types import NoneType
 from typing import Any, Self
 
@@ -17,8 +18,9 @@ from ._http.dispatcher import Dispatcher
 from ._http.retry import RetryPolicy
 from ._http.throttle import RateLimit
 from ._http.transport import Transport
-from ._keys import Keys
+from ._keys import Keys, load_ledger
 from ._masking import error_boundary
+from ._protocol.codec import prepare_codec
 from ._validation import check_seconds, safe_repr
 
 BASE_URL = "https://api.jnkie.com/api/v2"
@@ -83,6 +85,10 @@ class JunkieClient:
             hooks=check_hooks(hooks),
         )
         self._keys = Keys(self._dispatcher)
+        # Now, not in the middle of a call: an import may fail there, and stalls the event loop.
+        prepare_codec()
+        with suppress(ConfigurationError):  # `create_many` raises it, if it is asked for a ledger
+            load_ledger()
 
     @property
     def keys(self) -> Keys:

@@ -180,7 +180,8 @@ class TooManyMatchesError(JunkieError):
     """The key may exist, but too many others contain its value to look through them.
 
     The service finds keys by parts of their values. A value that a path can't hold, such as ``7``,
-    is looked for among the first 500 keys that contain it. Pass the key's ID instead.
+    is looked for among the first 500 keys that contain it. Pass the key's ID where the call takes
+    one, or search ``list(key=...)``.
     """
 
 

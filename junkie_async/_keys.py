@@ -7,10 +7,15 @@ from collections.abc import AsyncGenerator, AsyncIterable, Coroutine, Iterable, 
 from contextlib import aclosing, suppress
 from functools import lru_cache
 from os import PathLike
-from typing import Any, TypeAlias, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, Unpack
 
 from . import _validation as validation
-from ._errors import InvalidRequestError, NotFoundError, TooManyMatchesError
+from ._errors import (
+    ConfigurationError,
+    InvalidRequestError,
+    NotFoundError,
+    TooManyMatchesError,
+)
 from ._hooks import InFlightCallback
 from ._http.dispatcher import Dispatcher, Priority
 from ._jobs.create import CreateJob
@@ -50,6 +55,9 @@ from ._protocol.fields import (
 from ._protocol.filter_checks import check_rows
 from ._verification import Verdict, evaluate
 
+if TYPE_CHECKING:
+    from ._jobs.ledger import Ledger
+
 T = TypeVar("T")
 
 # Inside `Keys` the name `list` is its method, also in annotations: a type checker would read
@@ -72,8 +80,11 @@ class Keys:
     Attributes:
         deadline: Seconds that one call may take, with its waits and retries; `RetryPolicy.deadline`
             counts as well. None by default. Set it where somebody waits for an answer, as the
-            integrations for web apps and Discord do. A walk over a list has it for its first page
-            only, and jobs have none: they may have to wait out a pause.
+            integrations for web apps and Discord do. A call that a rate limit or a pause would hold
+            for longer raises `RateLimitError` immediately, with ``retry_after``, and is not sent.
+            asyncio does not tell a client about a caller's own `asyncio.timeout`, so this can't be
+            done for that: the call ends with it. A walk over a list has the deadline for its first
+            page only, and jobs have none: they may have to wait out a pause.
     """
 
     def __init__(self, dispatcher: Dispatcher) -> None:
@@ -117,6 +128,7 @@ class Keys:
             limit=limit,
             prefetch=prefetch,
             strict=strict,
+            fetch_single=self._make_fetch(query, "interactive"),
             check=check if validated else None,
         )
 
@@ -153,7 +165,7 @@ class Keys:
         if not values:
             validation.check_key_value("key_value", key_value)  # raises
         for value in values:
-            if found := await self._search(value, "GET", "/keys"):
+            if found := await self._search(value, "GET", "/keys", "search list(key=...)"):
                 return found
         return None
 
@@ -285,12 +297,9 @@ class Keys:
         journal: Journal | None = None
         reconciler: Reconciler | None = None
         if ledger is not None:
-            # Here, so that a Python that was built without sqlite3 can do everything else.
-            from ._jobs.ledger import Ledger
-
             url = self._dispatcher.base_url
             arguments = {**validated, "amount": whole, "base_url": url}
-            journal = Ledger(ledger, arguments, check_prefix(marker))
+            journal = load_ledger()(ledger, arguments, check_prefix(marker))
             delay = validation.check_seconds("reconcile_after", reconcile_after, zero=True)
             if marker is not None:
                 check_room(validated.get("key_name"), marker)
@@ -472,7 +481,7 @@ class Keys:
         `find` alone would take a request for each page of longer values that contain this one.
         """
         if wire.is_ambiguous(value):
-            return await self._search(value, "GET", wire.KEY)
+            return await self._search(value, "GET", wire.KEY, "search list(key=...)")
         with suppress(NotFoundError):
             return _find_exact(value, [await self._send(wire.get_key(wire.segment(value)))])
         # A gateway's 404 looks the same. A list can only come from the service: it settles it.
@@ -480,8 +489,11 @@ class Keys:
         page = await self._send(wire.list_keys(query, 1, _PAGE_SIZE))
         return _find_exact(value, page.keys)
 
-    async def _search(self, value: str, method: str, path: str) -> Key | None:
-        """Look for a value among the keys that contain it. The error names the caller's call."""
+    async def _search(self, value: str, method: str, path: str, advice: str) -> Key | None:
+        """Look for a value among the keys that contain it.
+
+        The error names the caller's call, and advises what that call can do.
+        """
         fetch = self._make_fetch(wire.filter_query({"key": value}), "interactive")
         number = seen = 0
         async with aclosing(KeyPager(fetch, limit=_PAGE_SIZE, prefetch=1).pages()) as pages:
@@ -494,7 +506,7 @@ class Keys:
                 if number == _MAX_SEARCHED_PAGES and not is_last:
                     error = TooManyMatchesError(
                         f"none of the first {seen} keys that contain this value is equal to it, and"
-                        " there are more: pass the key's ID as an int, or search list(key=...)"
+                        f" there are more: {advice}"
                     )
                     error.method, error.path = method, path
                     raise error
@@ -523,13 +535,29 @@ class Keys:
         """
         checked: Any = validation.check_reference("key", key)
         if isinstance(checked, str) and wire.is_ambiguous(checked):
-            found = await self._search(checked, method, wire.KEY)
+            advice = "pass the key's ID as an int, or search list(key=...)"
+            found = await self._search(checked, method, wire.KEY, advice)
             if found is None:
                 error = NotFoundError("no key has this value (pass an ID as an int)", status=404)
                 error.method, error.path = method, wire.KEY
                 raise error
             checked = found.id
         return wire.segment(checked)
+
+
+def load_ledger() -> type[Ledger]:
+    """Import the ledger: a Python that was built without sqlite3 can do everything else.
+
+    Raises:
+        ConfigurationError: It can't be imported.
+    """
+    try:
+        from ._jobs.ledger import Ledger
+    except (ImportError, OSError) as error:
+        reason = type(error).__name__
+    else:
+        return Ledger
+    raise ConfigurationError(f"ledger= needs Python's sqlite3, and importing it failed: {reason}")
 
 
 def _find_exact(value: str, keys: Iterable[Key]) -> Key | None:

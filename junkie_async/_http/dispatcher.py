@@ -6,7 +6,6 @@ In reading order: `Dispatcher.send` -> `_attempt` -> `_finish_call` -> `_recover
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import math
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -220,10 +219,10 @@ class Dispatcher:
         del response  # it would stay among the variables of the failure's first frame
         return await self._recover(call, failure)
 
-    async def _attempt(self, call: _CallState[T]) -> Response:
+    async def _attempt(self, call: _CallState[T], back_off: float = 0.0) -> Response:
         """Wait for a request slot, and send the request once."""
         loop = self._bind_loop()
-        await self._throttle.acquire(call.deadline)
+        await self._throttle.acquire(call.deadline, back_off=back_off)
         try:
             return await self._attempt_in_slot(call, loop)
         finally:
@@ -305,8 +304,7 @@ class Dispatcher:
         call.deadline = min(call.deadline, call.failed_at + self._policy.deadline)
         while (seconds := self._seconds_to_retry(call, failure, loop.time())) is not None:
             try:
-                await self._sleep_unless_closed(seconds)
-                value = responses.read_success(call.request, *await self._attempt(call))
+                value = responses.read_success(call.request, *await self._attempt(call, seconds))
             except JunkieError as error:
                 failure = error
             else:
@@ -336,12 +334,6 @@ class Dispatcher:
         if decision is True and call.attempts == 1 and type(failure) is TransportError:
             return 0.0  # most often a dead pooled connection, and the next attempt takes a new one
         return self._policy.back_off(call.attempts - 1) if decision is True else decision
-
-    async def _sleep_unless_closed(self, seconds: float) -> None:
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._closing.wait()
-                raise ClientClosedError("the client was closed while this call was waiting")
 
     def _adapt_throttle(
         self,

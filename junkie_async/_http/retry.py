@@ -45,8 +45,9 @@ class RetryPolicy:
         retry_after_cap: A ``Retry-After`` of more seconds than this raises immediately. No good
             response stops the client for longer, whatever it states about the rate limit.
         deadline: Seconds for the whole call: waiting for a request slot, all attempts, and the
-            waits between them. List walks and jobs wait for a slot without a limit; for each of
-            their calls the deadline counts from the first failure.
+            waits between them. A call that would have to wait for longer, because of a rate limit
+            or a pause, raises RateLimitError immediately. List walks and jobs wait for a slot
+            without a limit; for each of their calls the deadline counts from the first failure.
 
     Raises:
         InvalidRequestError: A value is out of its limits.

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from typing import Final
 
 import attrs
-from aiolimiter import AsyncLimiter
 
 from .._errors import ClientClosedError, Outcome, RateLimitError, RequestTimeoutError
 from .._protocol.rate_limit_headers import RateLimitState
@@ -45,12 +44,42 @@ class RateLimit:
     per: float = attrs.field(default=1.0, validator=_validate_positive)
 
 
+@attrs.define(eq=False)
+class _LocalRate:
+    """The caller's own rate limit by GCRA: a bucket that leaks, kept as one moment.
+
+    Unlike a bucket's level, the moment tells when each waiting request can have its turn.
+    """
+
+    interval: float = 0.0  # seconds a request; 0 without a limit
+    tolerance: float = 0.0  # seconds by which a burst may be early
+    _arrival: float = -math.inf  # when the next request is due if there are no bursts
+
+    @classmethod
+    def from_limit(cls, limit: RateLimit) -> _LocalRate:
+        interval = limit.per / limit.requests
+        return cls(interval, max(0.0, limit.per - interval))
+
+    def next_due(self) -> float:
+        return self._arrival - self.tolerance
+
+    def due_behind(self, ahead: int, now: float) -> float:
+        """Compute when a request is due at the earliest, with so many ahead of it."""
+        return max(self._arrival, now) + ahead * self.interval - self.tolerance
+
+    def take(self, now: float) -> None:
+        self._arrival = max(self._arrival, now) + self.interval
+
+
 class Throttle:
     """Gives out request slots, one for each request, to all tasks of a client.
 
     Without a restraint, a slot costs one uncontended semaphore. After a 429, or when the limit that
     the service states is nearly used up, slots are given one after the other, first come, first
     served. A waiter can be cancelled at any point. A throttle belongs to one event loop.
+
+    A waiter whose turn can't come before its deadline raises RateLimitError immediately, also when
+    that becomes known while it waits behind others.
 
     A reset that the service states is believed up to ``max_reset`` seconds: then a request goes
     out, and its response may correct what was wrong. ``back_off`` computes the pause after a 429
@@ -67,31 +96,32 @@ class Throttle:
     ) -> None:
         self._max_in_flight = check_integer("max_in_flight", max_in_flight, 1, 10_000)
         self.ceiling = self._max_in_flight  # of slots in use at a time, now
-        self._rate_limiter = _make_limiter(rate_limit) if rate_limit else None
+        self._local_rate = _LocalRate.from_limit(rate_limit) if rate_limit else _LocalRate()
         self._max_reset = max_reset
         self._back_off = back_off
         self._slots = asyncio.Semaphore(self._max_in_flight)
         self._gate = asyncio.Lock()
         self._changed = asyncio.Event()
         self._waits: set[asyncio.Timeout] = set()
+        self._queued = 0  # waits that are in the queue, not in a back-off
         self._in_flight = self._successes = self._refusals = 0
         self._adaptive_rate = AdaptiveRate()
         self._paused_at = self._resumes_at = self._last_due = -math.inf
         self._challenged: str | None = None
         self._stated: RateLimitState | None = None
         self._resets_at = -math.inf
-        self._restrained = self._rate_limiter is not None
+        self._restrained = rate_limit is not None
         self._closed = False
 
-    async def acquire(self, deadline: float = math.inf) -> None:
+    async def acquire(self, deadline: float = math.inf, *, back_off: float = 0.0) -> None:
         """Wait for a slot until the deadline, on the event loop's clock. `release` gives it back.
 
-        Raises RateLimitError immediately if the service asked for a pause beyond the deadline.
+        A retry waits ``back_off`` seconds before it queues for its slot.
         """
         if self._closed:
             raise ClientClosedError("the client is closed")
-        if self._restrained or self._slots.locked():
-            await self._wait_for_slot(deadline)
+        if self._restrained or back_off or self._slots.locked():
+            await self._wait_for_slot(deadline, back_off)
         else:
             await self._slots.acquire()  # returns without yielding to the event loop
         self._in_flight += 1
@@ -115,7 +145,9 @@ class Throttle:
         self._stated = stated
         if stated is not None:
             self._resets_at = now + min(stated.reset, self._max_reset)
-            self._restrained = self._restrained or self._is_scarce(stated)
+            if self._is_scarce(stated):
+                self._restrained = True
+                self._end_late_waits(now)
 
     def record_refusal(
         self, now: float, retry_after: float | None, *, sent: float, slow_down: bool = True
@@ -141,6 +173,7 @@ class Throttle:
         self._resumes_at = max(self._resumes_at, now + wait)
         self._restrained = True
         self._changed.set()
+        self._end_late_waits(now)
         return wait if begins else None
 
     def record_challenge(self, now: float, target: str, *, sent: float) -> float | None:
@@ -161,36 +194,48 @@ class Throttle:
             if not wait.expired():
                 wait.reschedule(0.0)
 
-    async def _wait_for_slot(self, deadline: float) -> None:
-        acquired = False
+    async def _wait_for_slot(self, deadline: float, back_off: float) -> None:
+        acquired, wait = False, asyncio.timeout_at(_finite_or_none(deadline))
         # `acquired` is set inside the scope, so that a time-out in the same iteration of the event
         # loop can't lose the slot.
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout_at(_finite_or_none(deadline)) as wait:
+            async with wait:
                 self._waits.add(wait)
                 try:
-                    await self._slots.acquire()
-                    try:
-                        await self._pass_gate(deadline)
-                    except BaseException:
-                        self._slots.release()
-                        raise
+                    if back_off:
+                        self._check_turn(deadline)
+                        await asyncio.sleep(back_off)
+                    await self._pass_queue(deadline)
                     acquired = True
                 finally:
                     self._waits.discard(wait)
-        if not acquired:
-            if self._closed:
-                raise ClientClosedError("the client was closed while this call was waiting")
-            raise RequestTimeoutError(
-                "timed out waiting for a request slot (max_in_flight)", outcome=Outcome.NOT_EXECUTED
-            )
+        if acquired:
+            return
+        if self._closed:
+            raise ClientClosedError("the client was closed while this call was waiting")
+        if wait.when() != deadline:  # `_end_late_waits`
+            now = asyncio.get_running_loop().time()
+            raise _make_rate_limit_error(max(0.0, self._next_due(now, at_least=True) - now))
+        raise RequestTimeoutError(
+            "timed out waiting for a request slot (max_in_flight)", outcome=Outcome.NOT_EXECUTED
+        )
+
+    async def _pass_queue(self, deadline: float) -> None:
+        self._check_turn(deadline, self._queued)
+        self._queued += 1
+        try:
+            await self._slots.acquire()
+            try:
+                await self._pass_gate(deadline)
+            except BaseException:
+                self._slots.release()
+                raise
+        finally:
+            self._queued -= 1
 
     async def _pass_gate(self, deadline: float) -> None:
         async with self._gate:
             await self._sleep_until_due(deadline)
-            if self._rate_limiter is not None:
-                await self._rate_limiter.acquire()
-                await self._sleep_until_due(deadline)  # a pause may have begun meanwhile
         if self._closed:  # in the same iteration of the event loop that gave the slot
             raise TimeoutError
 
@@ -203,21 +248,36 @@ class Throttle:
             if due <= now:
                 # Not before `now - _MAX_CATCH_UP`: a rate that was not used is not saved up.
                 self._last_due = max(due, now - _MAX_CATCH_UP)
+                self._local_rate.take(now)
                 break
-            if deadline < due < math.inf:
-                raise _make_rate_limit_error(due - now)
+            self._check_turn(deadline)
             # Whoever releases a slot or reads a response sets the event: both may move the moment.
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout_at(_finite_or_none(due)):
                     await self._changed.wait()
 
-    def _next_due(self, now: float) -> float:
+    def _check_turn(self, deadline: float, ahead: int = 0) -> None:
+        """Raise RateLimitError if a turn with so many requests ahead is after the deadline."""
+        now = asyncio.get_running_loop().time()
+        pause, queue = self._next_due(now, at_least=True), self._local_rate.due_behind(ahead, now)
+        if max(deadline, now) < (due := max(pause, queue)):
+            raise _make_rate_limit_error(due - now)
+
+    def _end_late_waits(self, now: float) -> None:
+        """End the waits that a pause outlasts. Only the first in the queue would notice itself."""
+        due = self._next_due(now, at_least=True)
+        for wait in self._waits:
+            if (wait.when() or math.inf) < due and not wait.expired():
+                wait.reschedule(0.0)
+
+    def _next_due(self, now: float, *, at_least: bool = False) -> float:
         """Compute when the next slot may be given; infinity when that depends on a response.
 
-        The latest of three: the end of the pause, the stated reset once nothing remains, and one
-        interval of the lower rate (adaptive, or stated) after the slot before.
+        The latest of four: the end of the pause, the stated reset once nothing remains, the turn by
+        the caller's own limit, and one interval of the lower rate (adaptive, or stated) after the
+        slot before. With ``at_least``, what depends on a response is left out.
         """
-        if self._in_flight >= self.ceiling:
+        if self._in_flight >= self.ceiling and not at_least:
             return math.inf
         rate, due = self._adaptive_rate.rate(now), self._resumes_at
         stated = self._stated
@@ -226,16 +286,17 @@ class Throttle:
         if stated is not None and self._is_scarce(stated):
             # The statement is as old as its response. Requests sent since then are not in it.
             spare, left = stated.remaining - self._in_flight, self._resets_at - now
-            if left <= 0:
-                due = math.inf if self._in_flight else due  # a response tells what is left now
+            if left <= 0:  # a response tells what is left now
+                due = math.inf if self._in_flight and not at_least else due
             elif spare < 1:
                 due = max(due, self._resets_at)
             else:
                 rate = min(rate, spare / left)
-        # Back to the fast path of `acquire` as soon as nothing restrains.
-        free = rate == math.inf and due <= now and self.ceiling == self._max_in_flight
-        self._restrained = self._closed or self._rate_limiter is not None or not free
-        return max(due, self._last_due + 1 / rate)
+        if not at_least:
+            # Back to the fast path of `acquire` as soon as nothing restrains.
+            free = rate == math.inf and due <= now and self.ceiling == self._max_in_flight
+            self._restrained = self._closed or self._local_rate.interval > 0 or not free
+        return max(due, self._local_rate.next_due(), self._last_due + 1 / rate)
 
     def _is_scarce(self, stated: RateLimitState) -> bool:
         """Whether the requests in flight could use up what remains of the stated limit."""
@@ -258,9 +319,3 @@ def _make_rate_limit_error(wait: float) -> RateLimitError:
         status=429,
         retry_after=wait,
     )
-
-
-def _make_limiter(limit: RateLimit) -> AsyncLimiter:
-    # aiolimiter refuses to give out 1 from a bucket that holds less: 0.5/s becomes 1 per 2 s.
-    scale = max(1.0, 1.0 / limit.requests)
-    return AsyncLimiter(limit.requests * scale, limit.per * scale)

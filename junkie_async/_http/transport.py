@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import TypeAlias
 
 import aiohttp
+from aiohttp import hdrs
 from aiohttp.connector import Connection
 from aiohttp.http_exceptions import HttpProcessingError
 from yarl import URL
@@ -74,6 +75,9 @@ class SendState:
         aiohttp silently sends GET, PUT and DELETE again when a connection drops, even a fresh one.
         It does so for these two classes only, so an error of our own ends the attempt instead.
         """
+        if not request.body:
+            # One of a given session's own headers. Fastify and Express then look for a body.
+            request.headers.popall(hdrs.CONTENT_TYPE, None)
         if self.sent is False:
             self._track(request)
         try:

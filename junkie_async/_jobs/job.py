@@ -112,6 +112,7 @@ class Job(LazyCoroutine[ReportT], Generic[ChunkT, ResultT, ReportT]):
                     self._report_progress()
                     yield result
         finally:
+            self._pool = None  # it refers to this job: in a cycle, the failure would live on
             try:
                 await self._after_end()
             except JunkieError as error:  # most often the very failure that has ended the job

@@ -45,7 +45,8 @@ class KeyPager(LazyCoroutine[KeyPage]):
     """A list of keys that is fetched while it is read.
 
     ``async for key in pager`` walks over every key. ``await pager`` fetches only the first
-    `KeyPage`. Each walk starts again from the first page. A pager is a coroutine, so
+    `KeyPage`. Each walk starts again from the first page. Somebody waits for `await`, `first` and
+    `count`, so they are interactive calls, and walks are not. A pager is a coroutine, so
     `asyncio.create_task` takes it, and it warns if it was never used.
 
     A walk fetches up to ``prefetch`` pages ahead of its reader, and gives them in order. The first
@@ -66,6 +67,7 @@ class KeyPager(LazyCoroutine[KeyPage]):
         limit: Keys in a page, 1 to 100.
         prefetch: Pages in flight while walking, 1 to 64.
         strict: Repeat the pass until nothing more is found.
+        fetch_single: Fetches a page outside of a walk. None means ``fetch``.
         check: Raises for keys that contradict the filters of the list, and if its second argument
             is true, for keys that don't tell.
 
@@ -81,21 +83,22 @@ class KeyPager(LazyCoroutine[KeyPage]):
         limit: int = 100,
         prefetch: int = 4,
         strict: bool = False,
+        fetch_single: FetchPage | None = None,
         check: CheckRows | None = None,
     ) -> None:
-        self._fetch_unchecked = fetch
-        self._check = check
         self._strict = check_boolean("strict", strict)
-        self._fetch = self._make_fetch(certain=strict)
+        self._fetch_unchecked, self._check = fetch, check
+        self._fetch = self._check_pages(fetch, certain=strict)
+        self._fetch_single = self._check_pages(fetch_single or fetch, certain=strict)
         self._page = check_integer("page", page, 1)
         self._limit = check_integer("limit", limit, 1, 100)
         self._prefetch = check_integer("prefetch", prefetch, 1, 64)
         self._drift = Drift()
         super().__init__("keys.list")
 
-    def _make_fetch(self, *, certain: bool) -> FetchPage:
+    def _check_pages(self, fetch: FetchPage, *, certain: bool) -> FetchPage:
         """Return what fetches a page and checks its rows against the filters."""
-        fetch, check = self._fetch_unchecked, self._check
+        check = self._check
         if check is None:
             return fetch
 
@@ -113,7 +116,7 @@ class KeyPager(LazyCoroutine[KeyPage]):
 
     def _require_certainty(self) -> None:
         """Refuse, from now on, keys that don't tell whether they match the filters."""
-        self._fetch = self._make_fetch(certain=True)
+        self._fetch = self._check_pages(self._fetch_unchecked, certain=True)
 
     def __await__(self) -> Generator[Any, Any, KeyPage]:
         self._mark_used()
@@ -121,7 +124,7 @@ class KeyPager(LazyCoroutine[KeyPage]):
 
     @error_boundary
     async def _get_first_page(self) -> KeyPage:
-        return await get_page(self._fetch, self._page, self._limit)
+        return await get_page(self._fetch_single, self._page, self._limit)
 
     async def __aiter__(self) -> AsyncIterator[Key]:
         async with aclosing(self.pages()) as pages:
@@ -141,7 +144,7 @@ class KeyPager(LazyCoroutine[KeyPage]):
         """Fetch the first key, or None when the list is empty."""
         # A smaller page size would make any later page begin with another key.
         limit = 1 if self._page == 1 else self._limit
-        page = await get_page(self._fetch, self._page, limit)
+        page = await get_page(self._fetch_single, self._page, limit)
         return page.keys[0] if page.keys else None
 
     @uses
@@ -151,10 +154,11 @@ class KeyPager(LazyCoroutine[KeyPage]):
 
         This takes one request where the service states the total, else a walk.
         """
-        fetch = self._make_fetch(certain=True)
-        total = (await get_page(fetch, 1, 1)).pagination.total
+        fetch_single = self._check_pages(self._fetch_single, certain=True)
+        total = (await get_page(fetch_single, 1, 1)).pagination.total
         if total is not None:
             return total
+        fetch = self._check_pages(self._fetch_unchecked, certain=True)
         whole = KeyPager(fetch, limit=self._limit, prefetch=self._prefetch)
         return sum([len(page.keys) async for page in whole.pages()])
 

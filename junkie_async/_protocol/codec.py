@@ -20,7 +20,16 @@ import junkie_async._models as models
 
 from .._errors import InvalidResponseError, Outcome
 from .._models import Key, KeyDetailed
-from .lenient import KeyValueRow, is_list, is_object, json_type, structure, to_utc, wrong_shape
+from .lenient import (
+    KeyValueRow,
+    is_list,
+    is_object,
+    json_type,
+    prepare_reader,
+    structure,
+    to_utc,
+    wrong_shape,
+)
 
 T = TypeVar("T")
 KeyT = TypeVar("KeyT", bound=Key)
@@ -78,6 +87,16 @@ class _BulkDeleteBody:
 
 
 ListT = TypeVar("ListT", _PageBody, _BatchBody)
+
+
+def prepare_codec() -> None:
+    """Load and generate all that reading a response may need: see `lenient.prepare_reader`."""
+    prepare_reader(
+        (
+            *(_PageBody, _KeyBody, _DetailedKeyBody, _FoldersBody, _BatchBody, _BulkDeleteBody),
+            *(Key, KeyValueRow, models.UpdateResult, models.ActionResult),
+        )
+    )
 
 
 # --- writing --------------------------------------------------------------------------------------

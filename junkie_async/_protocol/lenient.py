@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeGuard, TypeVar, get_args, get_origin
 
@@ -17,7 +18,7 @@ import msgspec
 from .._errors import InvalidResponseError, Outcome
 from .._models import Identifier
 
-if TYPE_CHECKING:  # cattrs takes a third of the package's import time, and few responses need it
+if TYPE_CHECKING:  # loaded by `prepare_reader`: a program may import the package for its models
     import cattrs
 
 T = TypeVar("T")
@@ -56,6 +57,16 @@ def structure(document: Any, shape: type[T], path: str = "") -> T:
         inner_path, problem = _locate_error(error)
     field = path + inner_path if path else inner_path.removeprefix(".")
     raise wrong_shape(f"{field or 'the response'} {problem}", field)
+
+
+def prepare_reader(shapes: Iterable[type]) -> None:
+    """Load cattrs, and have it generate the code that reads these classes.
+
+    In the middle of a call that would stall the event loop for 15 ms. It would fail where the
+    package was upgraded in place, or where the process has no file descriptor left.
+    """
+    for shape in shapes:
+        _make_converter().get_structure_hook(shape)
 
 
 def wrong_shape(message: str, field: str) -> InvalidResponseError:

@@ -56,7 +56,8 @@ def junkie_lifespan(
         make: Creates the client when the app starts. The default one is configured by the
             environment; pass ``lambda: JunkieClient(hooks=...)`` for another.
         deadline: Seconds, or a `timedelta`, that one call of this client may take, so that users
-            of a service that hangs soon get a 504: see `Keys.deadline`. None for no such limit.
+            of a service that hangs soon get a 504, and a 503 with ``Retry-After`` during a longer
+            pause: see `Keys.deadline`. None for no such limit.
     """
     seconds = check_deadline(deadline)
 

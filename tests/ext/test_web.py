@@ -20,7 +20,14 @@ from aiohttp import web
 from fastapi import FastAPI
 
 import junkie_async
-from junkie_async import InvalidRequestError, JunkieClient, JunkieError, RetryPolicy
+from junkie_async import (
+    Hooks,
+    InvalidRequestError,
+    JunkieClient,
+    JunkieError,
+    PauseEvent,
+    RetryPolicy,
+)
 from junkie_async._http import transport
 from junkie_async.emulator import Emulator, Faults
 from junkie_async.ext import aiohttp as aiohttp_ext
@@ -222,6 +229,30 @@ async def test_a_service_that_hangs(serve: Serve, action: str) -> None:
             problem = (await ask(port, f"/act/{action}")).problem
     assert problem["status"] == 504
     assert problem.get("outcome") == ("unknown" if action == "create_key" else None)
+
+
+@pytest.mark.parametrize("action", ["verify_key", "count_keys", "create_key"])
+async def test_a_pause_beyond_the_deadline(
+    serve: Serve, action: str, created: dict[str, list[Any]]
+) -> None:
+    """Users get a 503 with Retry-After at once, while a job of the app waits the pause out."""
+    faults = Faults(throttle_rate=1.0, retry_after=60, operations="bulkDeleteKeys")
+    paused = asyncio.Event()
+
+    class Observer(Hooks):
+        def on_pause(self, event: PauseEvent) -> None:
+            paused.set()
+
+    def make() -> JunkieClient:
+        return JunkieClient(API_KEY, base_url=emulator.url, max_in_flight=2, hooks=Observer())
+
+    async with Emulator(faults=faults) as emulator, serve(make) as port, asyncio.timeout(5):
+        job = asyncio.create_task(created["clients"][0].keys.delete_many(range(1, 9001)))
+        await paused.wait()
+        reply = await ask(port, f"/act/{action}")
+        job.cancel()
+    assert (reply.status, reply.problem.get("outcome")) == (503, None)
+    assert 50 <= int(reply.headers["retry-after"]) <= 60
 
 
 @pytest.mark.parametrize(

@@ -83,9 +83,14 @@ async def test_a_proxy_that_refuses_has_sent_nothing(answer: bytes, requests: in
     assert all(head.startswith(b"CONNECT ") for head in heads)
 
 
-async def test_no_body_has_no_content_type() -> None:
-    """Fastify answers 415 to an empty body of type application/octet-stream."""
-    async with raw_server(lambda _: response(b"{}")) as (url, heads), client(url) as junkie:
+@pytest.mark.parametrize("headers", [None, {"content-type": "application/json"}])
+async def test_no_body_has_no_content_type(headers: dict[str, str] | None) -> None:
+    """Fastify answers 415 to an empty body of type octet-stream, and 400 to one of type JSON."""
+    async with (
+        raw_server(lambda _: response(b"{}")) as (url, heads),
+        aiohttp.ClientSession(headers=headers) as session,
+        JunkieClient("k", base_url=url, session=session if headers else None) as junkie,
+    ):
         await junkie.keys.reset_hwid(5)
         await junkie.keys.delete(5)
     assert len(heads) == 2

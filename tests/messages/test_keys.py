@@ -86,15 +86,23 @@ def test_never_awaited(junkie: JunkieClient, call: Callable[[Any], Any], name: s
         call(junkie.keys)
 
 
-async def test_a_value_that_too_many_keys_contain() -> None:
-    """The error says how many were looked at, and what to do."""
+@pytest.mark.parametrize(
+    ("name", "call", "advice"),
+    [
+        ("delete", "DELETE /keys/{keyId}", "pass the key's ID as an int, or search list(key=...)"),
+        ("verify", "GET /keys/{keyId}", "search list(key=...)"),
+        ("find", "GET /keys", "search list(key=...)"),
+    ],
+)
+async def test_a_value_that_too_many_keys_contain(name: str, call: str, advice: str) -> None:
+    """The error says how many were looked at, and what the caller of this method can do."""
     async with Emulator() as emulator, JunkieClient("any", base_url=emulator.url) as junkie:
         await emulator.seed(600, key_value=lambda row: f"JNK-7-{row}")
         with pytest.raises(TooManyMatchesError) as caught:
-            await junkie.keys.delete("7")
+            await getattr(junkie.keys, name)("7")
     assert str(caught.value) == (
-        "DELETE /keys/{keyId}: none of the first 500 keys that contain this value is equal to it, "
-        "and there are more: pass the key's ID as an int, or search list(key=...)"
+        f"{call}: none of the first 500 keys that contain this value is equal to it, "
+        f"and there are more: {advice}"
     )
 
 

@@ -1,8 +1,9 @@
-"""A mock server that is not ours: Prism serves the contract, and refuses what breaks it.
+"""Servers that are not ours: Prism checks the contract, web frameworks what they read.
 
 ``JUNKIE_PRISM`` holds the command that starts Prism, such as ``npx --yes @stoplight/prism-cli@5``.
-It needs Node.js, so without the variable these tests are not collected: a machine that only has
-Python runs all the others.
+``JUNKIE_NODE_MODULES`` is a ``node_modules`` folder with ``fastify`` 5 and ``express`` 5. They need
+Node.js, so without a variable its tests are not collected: a machine that only has Python runs all
+the others.
 """
 
 import os
@@ -11,8 +12,10 @@ import signal
 import socket
 import subprocess
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib import resources
+from pathlib import Path
 from typing import IO
 
 import aiohttp
@@ -23,16 +26,22 @@ from junkie_async import JunkieClient
 from .traffic import Traffic
 
 COMMAND = shlex.split(os.environ.get("JUNKIE_PRISM", ""))
+NODE_MODULES = os.environ.get("JUNKIE_NODE_MODULES", "")
 STARTUP = 180.0
 """Seconds: npx may have to download Prism first."""
 
-collect_ignore = [] if COMMAND else ["test_prism.py"]
+_NEEDED = {
+    "test_prism.py": (COMMAND, "$JUNKIE_PRISM names no command"),
+    "test_frameworks.py": (NODE_MODULES, "$JUNKIE_NODE_MODULES names no folder"),
+}
+collect_ignore = [file for file, (given, _) in _NEEDED.items() if not given]
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Say why there are no tests here."""
-    if not COMMAND:
-        terminalreporter.write_line("tests/mock: not collected, $JUNKIE_PRISM names no command")
+    for file, (given, reason) in _NEEDED.items():
+        if not given:
+            terminalreporter.write_line(f"tests/mock/{file}: not collected, {reason}")
 
 
 def _free_port() -> int:
@@ -43,22 +52,51 @@ def _free_port() -> int:
 
 
 class _Output(threading.Thread):
-    """Reads what a process writes, so that it never blocks, and notes when it is ready."""
+    """Reads what a process writes, so that it never blocks, and notes the line that says ready."""
 
-    def __init__(self, stream: IO[str]) -> None:
+    def __init__(self, stream: IO[str], ready: str) -> None:
         super().__init__(daemon=True)
-        self.ready = False
+        self.ready_line = ""
         self.settled = threading.Event()
         self.lines: list[str] = []
         self._stream = stream
+        self._ready = ready
 
     def run(self) -> None:
         for line in self._stream:
             self.lines.append(line)
-            if "Prism is listening" in line:
-                self.ready = True
+            if self._ready in line:
+                self.ready_line = line
                 self.settled.set()
         self.settled.set()
+
+
+@contextmanager
+def _run_server(
+    command: Sequence[str], ready: str, environment: Mapping[str, str] | None = None
+) -> Iterator[str]:
+    """Run a server until the block ends; gives the line by which it said that it is ready."""
+    process = subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=environment,
+        start_new_session=True,  # npx starts node: both are ended as one group
+    )
+    assert process.stdout is not None
+    with process.stdout as stream:
+        output = _Output(stream, ready)
+        output.start()
+        try:
+            output.settled.wait(STARTUP)
+            assert output.ready_line, f"the server did not start:\n{''.join(output.lines)}"
+            yield output.ready_line
+        finally:
+            os.killpg(process.pid, signal.SIGKILL)  # it keeps nothing that it could lose
+            process.wait()
+            output.join()
 
 
 @pytest.fixture(scope="session")
@@ -67,26 +105,18 @@ def prism() -> Iterator[str]:
     port = _free_port()
     contract = resources.files("junkie_async.emulator") / "openapi.json"
     with resources.as_file(contract) as file:
-        process = subprocess.Popen(
-            [*COMMAND, "mock", "--errors", "-h", "127.0.0.1", "-p", str(port), str(file)],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,  # npx starts node: both are ended as one group
-        )
-        assert process.stdout is not None
-        with process.stdout as stream:
-            output = _Output(stream)
-            output.start()
-            try:
-                output.settled.wait(STARTUP)
-                assert output.ready, f"Prism did not start:\n{''.join(output.lines)}"
-                yield f"http://127.0.0.1:{port}"
-            finally:
-                os.killpg(process.pid, signal.SIGKILL)  # it keeps nothing that it could lose
-                process.wait()
-                output.join()
+        options = ["mock", "--errors", "-h", "127.0.0.1", "-p", str(port), str(file)]
+        with _run_server([*COMMAND, *options], "Prism is listening"):
+            yield f"http://127.0.0.1:{port}"
+
+
+@pytest.fixture(scope="session", params=["fastify", "express"])
+def framework(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Run the nine operations on a web framework; gives the base URL."""
+    script = Path(__file__).with_name("framework.js")
+    environment = {**os.environ, "NODE_PATH": NODE_MODULES}
+    with _run_server(["node", str(script), request.param], "listening on", environment) as line:
+        yield f"http://127.0.0.1:{line.split()[-1]}"
 
 
 @pytest.fixture

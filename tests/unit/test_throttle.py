@@ -228,14 +228,15 @@ def test_a_slot_given_while_closing_is_refused() -> None:
 
 @pytest.mark.parametrize("seed", range(20))
 def test_cancelled_waiters_lose_no_slot(seed: int) -> None:
-    """Tasks that are cancelled at any moment, in any state, give their slots back."""
+    """Tasks that are cancelled, refused or late at any moment give their slots back."""
 
     async def main() -> None:
         dice = random.Random(seed)
         throttle = Throttle(3, RateLimit(20) if seed % 2 else None)
 
         async def work() -> None:
-            await throttle.acquire()
+            back_off = dice.choice([0.0, 0.1])
+            await throttle.acquire(now() + dice.choice([0.1, 1.0, 1e9]), back_off=back_off)
             try:
                 sent = now()
                 await asyncio.sleep(dice.choice([0, 0.01, 0.2]))
@@ -253,6 +254,7 @@ def test_cancelled_waiters_lose_no_slot(seed: int) -> None:
                 task.cancel()
             async with asyncio.timeout(600):
                 await asyncio.gather(*tasks, return_exceptions=True)
+        assert throttle._queued == 0
         await asyncio.sleep(600)
         async with asyncio.timeout(600):
             assert len(await take_slots(throttle, 30)) == 30

@@ -1,0 +1,128 @@
+"""Errors die with their last reference: they are in no cycle that waits for the garbage collector.
+
+An error's traceback has the frames that it went through. If one of these has the error in a local
+variable, the error keeps itself alive, and with it the body of its response.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import weakref
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from junkie_async import (
+    AttemptEvent,
+    Hooks,
+    JunkieError,
+    Keys,
+    RequestTimeoutError,
+    RetryPolicy,
+    TransportError,
+)
+from junkie_async._http.transport import Response
+
+from .scripted import Script, Step, make_dispatcher
+
+LARGE = 2**16
+JSON = {"Content-Type": "application/json"}
+
+
+def fails(error: type[JunkieError]) -> Callable[[], Coroutine[None, None, Response]]:
+    """Make a step that raises a new error each time."""
+
+    async def step() -> Response:
+        raise error("lost")
+
+    return step
+
+
+FAILURES: dict[str, Step] = {
+    "a large refusal": (400, JSON, b'{"error": "%s"}' % (b"x" * LARGE)),
+    "a rate limit": (429, {"Retry-After": "0"}, b"{}"),
+    "a long wait": (429, {"Retry-After": "9999"}, b"{}"),
+    "an outage": (500, {}, b"x" * LARGE),
+    "a page for browsers": (503, {"Content-Type": "text/html"}, b"<html>" + b"x" * LARGE),
+    "no JSON": (200, JSON, b"x" * LARGE),
+    "bad rows": (200, JSON, b'{"keys": [%s]}' % b",".join([b'{"id": "x"}'] * 100)),
+    "a wrong shape": (200, JSON, b'{"key": [], "keys": {}, "folders": 1, "deleted": "x"}'),
+    "a cut body": (200, {"Content-Encoding": "gzip"}, b"\x1f\x8b\x08"),
+    "a body beyond the cap": (200, JSON, None),
+    "a redirect": (302, {}, b""),
+    "a lost connection": fails(TransportError),
+    "a time-out": fails(RequestTimeoutError),
+}
+CALLS: dict[str, Callable[[Keys], Awaitable[object]]] = {
+    "list": lambda keys: keys.list(),
+    "walk": lambda keys: keys.list().collect(),
+    "strict walk": lambda keys: keys.list(strict=True).collect(),
+    "get": lambda keys: keys.get(1),
+    "get a value": lambda keys: keys.get("JNK-1"),
+    "find": lambda keys: keys.find("JNK-1"),
+    "verify": lambda keys: keys.verify("JNK-1"),
+    "create": lambda keys: keys.create(provider_id=1),
+    "create_many": lambda keys: keys.create_many(150, provider_id=1),
+    "update": lambda keys: keys.update(1, key_name="x"),
+    "delete": lambda keys: keys.delete(1),
+    "delete_many": lambda keys: keys.delete_many(range(1, 1500)),
+    "purge": lambda keys: keys.purge(everything=True),
+    "reset_hwid": lambda keys: keys.reset_hwid(1),
+    "folders": lambda keys: keys.folders(),
+    "a task": lambda keys: asyncio.create_task(keys.get(1)),
+    "a refused argument": lambda keys: keys.get("\0"),
+}
+
+
+class Watch(Hooks):
+    """An observer, as the programs have that see errors before their callers do."""
+
+    def on_attempt(self, event: AttemptEvent) -> None:
+        """Do nothing."""
+
+
+@pytest.fixture(autouse=True)
+def no_collector() -> Iterator[None]:
+    """Collect garbage by reference counts alone."""
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
+@asynccontextmanager
+async def keys_over(failure: Step) -> AsyncIterator[Keys]:
+    """Make a client of a service that fails so, always."""
+    retry = RetryPolicy(attempts=2, wait_initial=0.0, wait_jitter=0.0)
+    script = Script(*[failure] * 40)
+    yield Keys(make_dispatcher(script, retry, hooks=[Watch()]))
+
+
+async def watch_errors(
+    call: Callable[[Keys], Awaitable[object]], keys: Keys
+) -> list[weakref.ref[BaseException]]:
+    """Make a call that fails, and return references to its error and to those behind it."""
+    try:
+        await call(keys)
+    except JunkieError as error:
+        return list(watch_chain(error))  # in a frame of its own: this one is in the traceback
+    return []
+
+
+def watch_chain(error: BaseException | None) -> Iterator[weakref.ref[BaseException]]:
+    """Refer to an error and to those behind it."""
+    while error is not None:
+        yield weakref.ref(error)
+        error = error.__cause__ or error.__context__
+
+
+@pytest.mark.parametrize("name", CALLS)
+@pytest.mark.parametrize("failure", FAILURES)
+async def test_an_error_is_in_no_cycle(name: str, failure: str) -> None:
+    """It is gone as soon as its handler has ended."""
+    async with keys_over(FAILURES[failure]) as keys:
+        errors = await watch_errors(CALLS[name], keys)
+        await asyncio.sleep(0)  # the loop lets go of the task that has ended
+        assert [error() for error in errors if error() is not None] == []
