@@ -277,6 +277,17 @@ def test_a_list_of_all_keys_of_a_call() -> None:
     assert "JNK" not in error.body
 
 
+@pytest.mark.parametrize("escape", ["\\n", "%5C", "&lt;", "%255Cn", "\\\\"])
+def test_a_text_of_escapes_is_cut(escape: str) -> None:
+    """Undoing each takes a microsecond: of more than 3,000 only the beginning is kept."""
+    text = escape * 2999 + f" {KEY[:20]}" + escape * 3 + KEY[20:] + " " * 16_000
+    shown = Redactor([KEY])(text, 2**16)
+    assert len(escape) * 2900 < len(shown) < len(escape) * 3001 + len(KEY)
+    assert KEY[:4] not in shown
+    letters = "\\u0436" * 2700
+    assert Redactor([KEY])(letters, 16 * 1024) == letters
+
+
 def check_time(call: requests.Request[Any], body: bytes) -> APIError:
     """Read an error body within 50 ms of CPU, at the second try if the machine is busy."""
     taken: list[float] = []
