@@ -55,6 +55,7 @@ _DOTS = re.compile(r"[\W_]{0,3}?(?:\.\.|…)")
 
 def find_secrets(request: Request[Any]) -> Iterator[str]:
     """Yield the secrets of a request: the key that its path refers to, and its secret fields."""
+    yield from request.unsent_secrets
     path, _, query = request.target.partition("?")
     if request.path.startswith(KEY) and not (key := path.split("/")[2]).isdigit():  # not an ID
         yield unquote(key)

@@ -84,6 +84,7 @@ def test_texts_are_secret_or_public() -> None:
         (requests.create_batch({"amount": 1, "hwid": "a", "discord_id": "1" * 18}), {"a"}),
         (requests.update_key("7", {"hwids": ["a", KEY], "hwid_limit": 3}), {"a", KEY}),
         (requests.list_folders(), set()),
+        (requests.list_keys("status=active", 1, 100, (ODD,)), {ODD}),
     ],
     ids=lambda value: getattr(value, "target", None),
 )
