@@ -90,8 +90,10 @@ class SendState:
         try:
             return await handler(request)
         except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
-            lost = error
-        raise _ConnectionLostError(lost)
+            # No other variable may refer to it: this frame is in its traceback, a reference cycle.
+            raise _ConnectionLostError(error) from None
+        finally:
+            vars(request).pop("send", None)  # another cycle: it refers to the request
 
     def _track(self, request: aiohttp.ClientRequest) -> None:
         """Record when the request is about to be written.
@@ -189,10 +191,12 @@ class Transport:
             return await self._exchange_bytes(session, request, timeout, state.middleware)
         except _ConnectionLostError as lost:
             failure = _translate_error(lost.error, state.sent)
+            clear_frames(lost)  # aiohttp's have the error, and the request, in variables
         except (aiohttp.ClientError, HttpProcessingError, OSError) as error:
             failure = (
                 _make_queue_error() if state.is_queued else _translate_error(error, state.sent)
             )
+            clear_frames(error)
         except ValueError as error:  # aiohttp refuses two credentials for one request
             refusal = _describe_credentials(session, URL(self.base_url))
             if refusal is None:

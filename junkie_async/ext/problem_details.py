@@ -172,8 +172,9 @@ def _speaks_of_a_key(body: str) -> bool:
 
 
 def _read_text(member: Any) -> str:
-    inner: Any = member.get("message") if isinstance(member, dict) else member
-    return inner if isinstance(inner, str) else ""
+    if isinstance(member, dict):
+        member = cast("dict[str, Any]", member).get("message")
+    return member if isinstance(member, str) else ""
 
 
 def _extra_members(error: JunkieError) -> dict[str, Any]:
