@@ -183,7 +183,9 @@ class Transport:
         session = self._given or self._get_session(0.0 if state.fresh else keepalive)
         if session.closed:
             raise ClientClosedError(_SESSION_CLOSED)
-        state.sent = None if request.idempotent else False
+        # Not tracked on own connections, for speed. Those of a session that was passed in may lead
+        # through a proxy that closes them before anything is sent.
+        state.sent = None if request.idempotent and self._given is None else False
         try:
             if self._given is not None:
                 return await self._exchange_over_given(self._given, request, state, left)
@@ -305,11 +307,15 @@ async def _wait_for_connection(connector: Any, key: object) -> None:
 
     aiohttp does that within its time-out for connecting. It has no public name for the wait.
     """
+    count_available = getattr(connector, "_available_connections", None)
+    wait = getattr(connector, "_wait_for_available_connection", None)
+    if count_available is None or wait is None:  # another aiohttp, whose time-out counts the wait
+        return
     # An idle connection is taken even if all others are in use.
-    if connector._available_connections(key) > 0 or key in connector._conns:  # noqa: SLF001
+    if count_available(key) > 0 or key in getattr(connector, "_conns", ()):
         return
     try:
-        await connector._wait_for_available_connection(key, [])  # noqa: SLF001
+        await wait(key, [])
     except asyncio.CancelledError:
         task = asyncio.current_task()
         if not connector.closed or (task is not None and task.cancelling()):

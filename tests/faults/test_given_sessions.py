@@ -82,16 +82,17 @@ def response(body: bytes, status: str = "200 OK", *headers: str) -> bytes:
     ids=["403", "407", "502", "503", "closed"],
 )
 async def test_a_proxy_that_refuses_has_sent_nothing(answer: bytes, requests: int) -> None:
-    """A create through it did not happen; only what may pass is tried again."""
+    """A call through it did not happen; only what may pass is tried again."""
     async with (
         raw_server(lambda _: answer) as (proxy, heads),
         aiohttp.ClientSession(proxy=proxy) as session,
         JunkieClient("k", base_url="https://shop.test", session=session, retry=AT_ONCE) as junkie,
     ):
-        with pytest.raises(ConnectError) as caught:
-            await junkie.keys.create(provider_id=42)
-    assert caught.value.outcome is Outcome.NOT_EXECUTED
-    assert len(heads) == requests
+        for call in junkie.keys.create(provider_id=42), junkie.keys.get(5):
+            with pytest.raises(ConnectError) as caught:
+                await call
+            assert caught.value.outcome is Outcome.NOT_EXECUTED
+    assert len(heads) == 2 * requests
     assert all(head.startswith(b"CONNECT ") for head in heads)
 
 

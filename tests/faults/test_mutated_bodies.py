@@ -17,7 +17,7 @@ from junkie_async._http.dispatcher import Dispatcher
 from junkie_async._http.transport import Response, SendState, Transport
 from junkie_async._protocol.requests import Request
 
-from .mutations import API_KEY, DEVICE, MIB, VALUE, spoil_answer
+from .mutations import API_KEY, BOMBS, DEVICE, MIB, RAW_BODIES, VALUE, spoil_answer
 
 CALLS: dict[str, tuple[Callable[[Keys], Awaitable[object]], tuple[str, ...]]] = {
     "list": (lambda keys: keys.list(), ()),
@@ -26,7 +26,7 @@ CALLS: dict[str, tuple[Callable[[Keys], Awaitable[object]], tuple[str, ...]]] = 
     "count": (lambda keys: keys.list().count(), ()),
     "get": (lambda keys: keys.get(VALUE), (VALUE,)),
     "find": (lambda keys: keys.find(VALUE), (VALUE,)),
-    "verify": (lambda keys: keys.verify(VALUE, hwid=DEVICE), (VALUE,)),
+    "verify": (lambda keys: keys.verify(VALUE, hwid=DEVICE), (VALUE, DEVICE)),
     "create": (lambda keys: keys.create(provider_id=42, hwid=DEVICE), (DEVICE,)),
     "create_batch": (
         lambda keys: keys.create_batch(provider_id=42, amount=100, hwid=DEVICE),
@@ -41,7 +41,7 @@ CALLS: dict[str, tuple[Callable[[Keys], Awaitable[object]], tuple[str, ...]]] = 
     "reset_hwid": (lambda keys: keys.reset_hwid(VALUE), (VALUE,)),
     "folders": (lambda keys: keys.folders(), ()),
 }
-"""Calls, and their secrets besides the API key. `verify` does not send the device."""
+"""Calls, and their secrets besides the API key."""
 
 _MAX_ANSWERS = 12  # of one call; then the service is gone
 _CASES_A_TEST = 50
@@ -75,10 +75,15 @@ def make_call(seed: int) -> tuple[str, SpoiledService, Callable[[], Awaitable[An
     """Make the service, the client and the call of a case."""
     random = Random(seed)
     name = random.choice([*CALLS])
-    service = SpoiledService(spoil_answer(random))
-    retry = RetryPolicy(
-        attempts=random.choice((1, 1, 3)), wait_initial=0.0, wait_jitter=0.0, retry_after_cap=0.0
-    )
+    return make_call_with(name, spoil_answer(random), attempts=random.choice((1, 1, 3)))
+
+
+def make_call_with(
+    name: str, answer: Response, attempts: int = 1
+) -> tuple[str, SpoiledService, Callable[[], Awaitable[Any]]]:
+    """Make a service that answers so, a client, and a call by its name."""
+    service = SpoiledService(answer)
+    retry = RetryPolicy(attempts=attempts, wait_initial=0.0, wait_jitter=0.0, retry_after_cap=0.0)
     dispatcher = Dispatcher(service, api_key=API_KEY, retry=retry, max_in_flight=4, rate_limit=None)
     return name, service, lambda: _settle(CALLS[name][0](Keys(dispatcher)))
 
@@ -133,6 +138,25 @@ async def test_every_answer(block: int) -> None:
         assert shown is None, f"seed {seed}: {name} shows {shown}"
         assert not complaints, f"seed {seed}: {name}: {complaints}"
         del result
+
+
+@pytest.mark.parametrize("name", CALLS)
+async def test_large_bodies(name: str) -> None:
+    """Each of the largest bodies costs each call little: the random ones seldom meet."""
+    for body in (*(body for body in RAW_BODIES if len(body) > MIB / 4), *BOMBS):
+        encoding = {"Content-Encoding": "gzip"} if body in BOMBS else {}
+        _, service, call = make_call_with(name, (200, encoding, body))
+        taken: list[float] = []
+        while not taken or (taken[-1] > 0.05 and len(taken) < 5):
+            begin, before = time.thread_time(), service.answers
+            await call()
+            taken.append((time.thread_time() - begin) / (service.answers - before or 1))
+        assert taken[-1] <= 0.05, body[:40]
+        tracemalloc.start()
+        await call()
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak <= 32 * MIB, body[:40]
 
 
 async def test_memory(block: int) -> None:
