@@ -29,8 +29,10 @@ BASE_URL = "https://api.jnkie.com/api/v2"
 class JunkieClient:
     """Client for the Junkie REST API. Create one per app, and share it between all tasks.
 
-    Use it with ``async with``, or call `close` at the end. The first call opens the connections and
-    binds the client to the event loop that is running.
+    Use it with ``async with``, or call `close` at the end. The first call opens the connections in
+    the event loop that is running. A client works in one event loop after another: once that one is
+    closed, as after `asyncio.run`, the next call starts anew and keeps the rate that was learned.
+    While it is not closed, calls in another one raise `ClientClosedError`.
 
     Error trackers show the local variables of an error's frames. Errors leave the client with empty
     frames, and so without the API key and key values. sentry-sdk and OpenTelemetry also record the
@@ -46,7 +48,9 @@ class JunkieClient:
         max_in_flight: Maximum number of requests in flight, 1 to 10,000.
         rate_limit: The client's own rate limit, or None.
         session: An `aiohttp.ClientSession` to use instead of the client's own. The client does not
-            close it. Its middlewares run, and its own User-Agent is kept.
+            close it. Its middlewares run, and its own User-Agent is kept. It must have no
+            credentials for the service, in ``auth=`` or in ``.netrc``. Calls are made in its event
+            loop alone.
         hooks: Receives each attempt, retry, pause and step of a job: an instance of `Hooks`, or a
             list of them.
 
@@ -109,7 +113,10 @@ class JunkieClient:
     async def close(self) -> None:
         """Close the client's connections, and end waiting calls with `ClientClosedError`.
 
-        May be called again.
+        May be called again, and in another event loop once that of the calls is closed.
+
+        Raises:
+            ClientClosedError: The calls run in another event loop, which is not closed.
         """
         await self._dispatcher.close()
 

@@ -3,7 +3,7 @@
 JunkieError
 ├── InvalidRequestError        an argument is out of its limits; also a ValueError
 ├── ConfigurationError         no API key, an invalid base URL, a missing extra
-├── ClientClosedError          the client is closed, or used in another event loop
+├── ClientClosedError          the client is closed, or in use in another event loop
 ├── TransportError             no complete response
 │   ├── ConnectError           could not connect; nothing was sent
 │   └── RequestTimeoutError    timed out before a full response
@@ -109,7 +109,7 @@ class ConfigurationError(JunkieError):
 
 
 class ClientClosedError(JunkieError):
-    """The client is closed, or used in another event loop than that of its first call."""
+    """The client is closed, or belongs to another event loop, which is not closed."""
 
 
 class TransportError(JunkieError):

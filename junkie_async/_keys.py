@@ -9,6 +9,8 @@ from functools import lru_cache
 from os import PathLike
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, Unpack
 
+import attrs
+
 from . import _validation as validation
 from ._errors import (
     ConfigurationError,
@@ -214,7 +216,7 @@ class Keys:
         values = validation.key_values_in("key_value", key_value, validation.check_reference)
         value, found = key_value, None
         for value in values:
-            if found := await self._look_up_value(value):
+            if found := await self._look_up_value(value, (hwid,) if hwid else ()):
                 break
         now = self._dispatcher.service_time()
         return evaluate(found, claims, now=now, looked_for=value)
@@ -475,26 +477,31 @@ class Keys:
         """List the folders that keys can be in."""
         return await self._send(wire.list_folders())
 
-    async def _look_up_value(self, value: str) -> Key | None:
-        """Find a key by its value in one or two requests.
+    async def _look_up_value(self, value: str, secrets: tuple[str, ...]) -> Key | None:
+        """Find a key by its value in one or two requests; no error shows the other secrets.
 
         `find` alone would take a request for each page of longer values that contain this one.
         """
         if wire.is_ambiguous(value):
-            return await self._search(value, "GET", wire.KEY, "search list(key=...)")
+            return await self._search(value, "GET", wire.KEY, "search list(key=...)", secrets)
         with suppress(NotFoundError):
-            return _find_exact(value, [await self._send(wire.get_key(wire.segment(value)))])
+            request = attrs.evolve(wire.get_key(wire.segment(value)), unsent_secrets=secrets)
+            return _find_exact(value, [await self._send(request)])
         # A gateway's 404 looks the same. A list can only come from the service: it settles it.
-        query = wire.filter_query({"key": value})
-        page = await self._send(wire.list_keys(query, 1, _PAGE_SIZE))
-        return _find_exact(value, page.keys)
+        read = await self._make_fetch(
+            wire.filter_query({"key": value}), "interactive", secrets=secrets
+        )(1, _PAGE_SIZE)
+        return _find_exact(value, (await read()).keys)
 
-    async def _search(self, value: str, method: str, path: str, advice: str) -> Key | None:
+    async def _search(
+        self, value: str, method: str, path: str, advice: str, secrets: tuple[str, ...] = ()
+    ) -> Key | None:
         """Look for a value among the keys that contain it.
 
         The error names the caller's call, and advises what that call can do.
         """
-        fetch = self._make_fetch(wire.filter_query({"key": value}), "interactive")
+        query = wire.filter_query({"key": value})
+        fetch = self._make_fetch(query, "interactive", secrets=secrets)
         number = seen = 0
         async with aclosing(KeyPager(fetch, limit=_PAGE_SIZE, prefetch=1).pages()) as pages:
             async for page in pages:
@@ -516,11 +523,15 @@ class Keys:
         return self._dispatcher.send(request, max_seconds=self.deadline)
 
     def _make_fetch(
-        self, query: str, priority: Priority, last_timed_page: float = math.inf
+        self,
+        query: str,
+        priority: Priority,
+        last_timed_page: float = math.inf,
+        secrets: tuple[str, ...] = (),
     ) -> FetchPage:
         def fetch(page: int, limit: int) -> Coroutine[Any, Any, PendingPage]:
             return self._dispatcher.fetch(
-                wire.list_keys(query, page, limit),
+                wire.list_keys(query, page, limit, secrets),
                 priority=priority,
                 max_seconds=self.deadline if page <= last_timed_page else None,
             )

@@ -8,8 +8,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+import threading
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Generic, Literal, NoReturn, TypeAlias, TypeVar
 
 import attrs
@@ -102,7 +104,7 @@ class _CallState(Generic[T]):
 
 
 class Dispatcher:
-    """Sends calls over a transport. It belongs to the event loop of its first call.
+    """Sends calls over a transport, in one event loop after another.
 
     No error shows the ``api_key``. The other arguments are those of `JunkieClient`.
     """
@@ -123,14 +125,17 @@ class Dispatcher:
         self._api_key = api_key
         self._policy = retry
         self._budget = RetryBudget()
-        self._throttle = Throttle(
+        self._make_throttle = partial(
+            Throttle,
             max_in_flight,
             rate_limit,
             max_reset=retry.retry_after_cap,
             back_off=retry.back_off,
         )
+        self._throttle = self._make_throttle()
         self._line_level = configure_log()
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._loop_lock = threading.Lock()
         self._closing = asyncio.Event()
         self._answered_at = 0.0
         self._last_headers: Mapping[str, str] = {}
@@ -152,7 +157,12 @@ class Dispatcher:
         return stated + timedelta(seconds=age)
 
     async def close(self) -> None:
-        """End all waiting calls with ClientClosedError, and close the connections."""
+        """End all waiting calls with ClientClosedError, and close the connections.
+
+        Raises ClientClosedError if the calls run in another event loop.
+        """
+        if self._loop is not None and not self.closed:
+            await self._enter_loop(asyncio.get_running_loop())
         self._closing.set()
         self._throttle.close()
         await self._transport.close()
@@ -221,12 +231,16 @@ class Dispatcher:
 
     async def _attempt(self, call: _CallState[T], back_off: float = 0.0) -> Response:
         """Wait for a request slot, and send the request once."""
-        loop = self._bind_loop()
-        await self._throttle.acquire(call.deadline, back_off=back_off)
+        loop = asyncio.get_running_loop()
+        if loop is not self._loop and not self.closed:  # a closed client's throttle says that
+            self._transport.check_loop(loop)
+            await self._enter_loop(loop)
+        throttle = self._throttle
+        await throttle.acquire(call.deadline, back_off=back_off)
         try:
             return await self._attempt_in_slot(call, loop)
         finally:
-            self._throttle.release()
+            throttle.release()
 
     async def _attempt_in_slot(
         self, call: _CallState[T], loop: asyncio.AbstractEventLoop
@@ -268,8 +282,8 @@ class Dispatcher:
         except JunkieError as error:
             result = type(error).__name__
             call.report_not_executed(error)
-            if not isinstance(error, TransportError):
-                call.attempts -= 1  # the session can't be used: there was no request
+            if state.is_queued or not isinstance(error, TransportError):
+                call.attempts -= 1  # the session can't be used, or was busy: there was no request
             raise
         except asyncio.CancelledError:
             if call.on_in_flight is not None and state.sent is False:
@@ -363,16 +377,25 @@ class Dispatcher:
             )
             notify_hooks(self.hooks, event)
 
-    def _bind_loop(self) -> asyncio.AbstractEventLoop:
-        """Return the running loop. The first call binds the client to it."""
-        loop = asyncio.get_running_loop()
-        if self._loop is None:
+    async def _enter_loop(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Bind the client to the running event loop, if the one before it is closed."""
+        with self._loop_lock:  # two threads may make their first calls at once
+            before = self._loop
+            if before is loop:
+                return
+            if before is not None and not before.is_closed():
+                raise ClientClosedError(
+                    "the client belongs to another event loop, which is not closed:"
+                    " create one client per event loop"
+                )
             self._loop = loop
-        if self._loop is not loop and not self.closed:  # a closed client's throttle says that
-            raise ClientClosedError(
-                "the client belongs to another event loop: create one client per event loop"
-            )
-        return loop
+            if before is not None:
+                self._start_anew(is_same_clock=before.time() <= loop.time() + 1.0)
+        await self._transport.enter_loop()
+
+    def _start_anew(self, *, is_same_clock: bool) -> None:
+        # What was learned ends at moments of the clock. By an earlier clock it would hold for long.
+        self._throttle = self._throttle.renew() if is_same_clock else self._make_throttle()
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a client can't be pickled: it holds the API key and open connections")

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import copy
 import math
 from collections.abc import Callable
-from typing import Final
+from typing import Final, Self
 
 import attrs
 
@@ -99,12 +100,7 @@ class Throttle:
         self._local_rate = _LocalRate.from_limit(rate_limit) if rate_limit else _LocalRate()
         self._max_reset = max_reset
         self._back_off = back_off
-        self._slots = asyncio.Semaphore(self._max_in_flight)
-        self._gate = asyncio.Lock()
-        self._changed = asyncio.Event()
-        self._waits: set[asyncio.Timeout] = set()
-        self._queued = 0  # waits that are in the queue, not in a back-off
-        self._in_flight = self._successes = self._refusals = 0
+        self._successes = self._refusals = 0
         self._adaptive_rate = AdaptiveRate()
         self._paused_at = self._resumes_at = self._last_due = -math.inf
         self._challenged: str | None = None
@@ -112,6 +108,24 @@ class Throttle:
         self._resets_at = -math.inf
         self._restrained = rate_limit is not None
         self._closed = False
+        self._free_all_slots()
+
+    def renew(self) -> Self:
+        """Make a throttle for another event loop, which has all slots and what this one learned.
+
+        The calls of a closed event loop give no slot back, or give it back to this throttle.
+        """
+        renewed = copy.copy(self)
+        renewed._free_all_slots()  # noqa: SLF001 - of this class
+        return renewed
+
+    def _free_all_slots(self) -> None:
+        self._slots = asyncio.Semaphore(self._max_in_flight)
+        self._gate = asyncio.Lock()
+        self._changed = asyncio.Event()
+        self._waits: set[asyncio.Timeout] = set()
+        self._queued = 0  # waits that are in the queue, not in a back-off
+        self._in_flight = 0
 
     async def acquire(self, deadline: float = math.inf, *, back_off: float = 0.0) -> None:
         """Wait for a slot until the deadline, on the event loop's clock. `release` gives it back.

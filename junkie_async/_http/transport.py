@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import math
 import os
-from collections.abc import Mapping
-from typing import TypeAlias
+from collections.abc import AsyncGenerator, Mapping
+from typing import Any, TypeAlias
 
 import aiohttp
 from aiohttp import hdrs
@@ -18,6 +20,7 @@ from .._errors import (
     ConfigurationError,
     ConnectError,
     JunkieError,
+    Outcome,
     RequestTimeoutError,
     TransportError,
 )
@@ -37,6 +40,8 @@ _KEEPALIVE = 15.0
 _KEEPALIVE_NON_IDEMPOTENT = 0.5
 
 _CONNECT_TIMEOUT = 10.0
+
+_SESSION_CLOSED = "the aiohttp session passed as session= is closed"
 
 _MAX_HEADER_BYTES = 2**16
 _MAX_HEADERS = 1000
@@ -58,13 +63,15 @@ class SendState:
     """How far a request got: sent, not sent, or None where that is not tracked.
 
     ``fresh`` asks for a new connection. When one pooled connection is dead, most often all are: a
-    retry that draws the next one from the pool fails like the first attempt.
+    retry that draws the next one from the pool fails like the first attempt. ``is_queued`` is true
+    while the request waits for one of the connections that a session passed in may have.
     """
 
-    __slots__ = ("fresh", "sent")
+    __slots__ = ("fresh", "is_queued", "sent")
 
     def __init__(self, *, fresh: bool = False) -> None:
         self.fresh: bool = fresh
+        self.is_queued: bool = False
         self.sent: bool | None = None
 
     async def middleware(
@@ -83,8 +90,10 @@ class SendState:
         try:
             return await handler(request)
         except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
-            lost = error
-        raise _ConnectionLostError(lost)
+            # No other variable may refer to it: this frame is in its traceback, a reference cycle.
+            raise _ConnectionLostError(error) from None
+        finally:
+            vars(request).pop("send", None)  # another cycle: it refers to the request
 
     def _track(self, request: aiohttp.ClientRequest) -> None:
         """Record when the request is about to be written.
@@ -102,7 +111,7 @@ class SendState:
 
 
 class Transport:
-    """Connections to the service. They belong to the event loop of the first attempt.
+    """Connections to the service, in one event loop after another.
 
     ``base_url`` has no slash at the end. A ``session`` is used instead of the transport's own two.
     """
@@ -124,11 +133,45 @@ class Transport:
         self._timeout = _make_timeout(timeout)
         self._given = session
         self._sessions: dict[float, aiohttp.ClientSession] = {}  # by seconds of keep-alive
+        self._closer: AsyncGenerator[None, None] | None = None
 
     async def close(self) -> None:
         """Close the connections, but not a session that was passed in. May be called again."""
         for session in self._sessions.values():
             await session.close()  # not forgotten: a cancelled close is finished by the next
+        if self._closer is not None:
+            await self._closer.aclose()
+
+    def check_loop(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Raise ConfigurationError if a session that was passed in belongs to another loop."""
+        given = self._given
+        if given is not None and not given.closed and getattr(given, "_loop", loop) is not loop:
+            raise ConfigurationError(
+                "the aiohttp session passed as session= belongs to another event loop:"
+                " create it in the event loop that makes the calls"
+            )
+
+    async def enter_loop(self) -> None:
+        """Begin in the running event loop. The one before it is closed."""
+        dead, self._sessions = self._sessions, {}
+        self._closer = self._close_with_loop()
+        await anext(self._closer)
+        for session in dead.values():  # open only if their loop ended without its async generators
+            with contextlib.suppress(RuntimeError):  # "Event loop is closed"
+                await session.close()
+
+    async def _close_with_loop(self) -> AsyncGenerator[None, None]:
+        """Close the sessions when the event loop ends.
+
+        `asyncio.run` finishes all async generators that were begun in its loop before it closes it.
+        Nothing else that asyncio offers runs at that moment.
+        """
+        try:
+            yield
+        finally:
+            for session in self._sessions.values():
+                await session.close()
+            self._sessions = {}
 
     async def attempt(self, request: Request[object], state: SendState, left: float) -> Response:
         """Send one request and read its undecoded response, with ``left`` seconds to the deadline.
@@ -139,16 +182,29 @@ class Transport:
         keepalive = _KEEPALIVE if request.idempotent else _KEEPALIVE_NON_IDEMPOTENT
         session = self._given or self._get_session(0.0 if state.fresh else keepalive)
         if session.closed:
-            raise ClientClosedError("the aiohttp session passed as session= is closed")
-        state.sent = None if request.idempotent else False
+            raise ClientClosedError(_SESSION_CLOSED)
+        # Not tracked on own connections, for speed. Those of a session that was passed in may lead
+        # through a proxy that closes them before anything is sent.
+        state.sent = None if request.idempotent and self._given is None else False
         try:
-            return await self._exchange_bytes(session, request, state, left)
+            if self._given is not None:
+                return await self._exchange_over_given(self._given, request, state, left)
+            timeout = self._timeout if left >= self._max_seconds else _make_timeout(left)
+            return await self._exchange_bytes(session, request, timeout, state.middleware)
         except _ConnectionLostError as lost:
             failure = _translate_error(lost.error, state.sent)
+            clear_frames(lost)  # aiohttp's have the error, and the request, in variables
         except (aiohttp.ClientError, HttpProcessingError, OSError) as error:
-            failure = _translate_error(error, state.sent)
-        except ValueError:  # aiohttp refuses two credentials for one request
-            failure = ConfigurationError("session= must not have credentials of its own (auth=)")
+            failure = (
+                _make_queue_error() if state.is_queued else _translate_error(error, state.sent)
+            )
+            clear_frames(error)
+        except ValueError as error:  # aiohttp refuses two credentials for one request
+            refusal = _describe_credentials(session, URL(self.base_url))
+            if refusal is None:
+                clear_frames(error)
+                raise
+            failure = ConfigurationError(refusal)
         except BaseException as error:  # a cancellation, or an error of the session's own hooks
             clear_frames(error)  # here too: an error of our hooks would be logged with it
             raise
@@ -156,27 +212,59 @@ class Transport:
         # the API key. `from None` would hide them but keep them in `__context__`.
         raise failure
 
-    async def _exchange_bytes(
+    async def _exchange_over_given(
         self,
         session: aiohttp.ClientSession,
         request: Request[object],
         state: SendState,
         left: float,
     ) -> Response:
+        """Use the session that was passed in, whose connector may have a limit of its own.
+
+        aiohttp's time-outs count the wait for a connection, so a time-out of ours replaces its
+        total. Only the call's deadline ends the wait.
+        """
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + left
+
+        async def wait_for_connection(
+            request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+        ) -> aiohttp.ClientResponse:
+            state.is_queued = True
+            limit.reschedule(None if deadline == math.inf else deadline)
+            await _wait_for_connection(session.connector, request.connection_key)
+            state.is_queued = False
+            limit.reschedule(min(deadline, loop.time() + self._max_seconds))
+            return await handler(request)
+
+        # The session's own come first: an argument here replaces them.
+        own = getattr(session, "_middlewares", ())
+        timeout = _make_timeout(min(left, self._max_seconds), has_total=False)
+        async with asyncio.timeout(min(left, self._max_seconds)) as limit:
+            return await self._exchange_bytes(
+                session, request, timeout, *own, wait_for_connection, state.middleware
+            )
+
+    async def _exchange_bytes(
+        self,
+        session: aiohttp.ClientSession,
+        request: Request[object],
+        limits: aiohttp.ClientTimeout,
+        *middlewares: aiohttp.ClientMiddlewareType,
+    ) -> Response:
         async with session.request(
             request.method,
             URL(self.base_url + request.target, encoded=True),
             data=request.body,
             headers=self._headers if request.body is None else self._body_headers,
-            timeout=self._timeout if left >= self._max_seconds else _make_timeout(max(left, 0.001)),
+            timeout=limits,
             allow_redirects=False,  # aiohttp would repeat our headers, and so the API key, there
             raise_for_status=False,
             auto_decompress=False,
             # aiohttp gives a POST without a body the type application/octet-stream, which web
             # frameworks refuse: Fastify 5 answers 415.
             skip_auto_headers=("Content-Type",) if request.body is None else None,
-            # A session's own come first: an argument here replaces them.
-            middlewares=(*getattr(session, "_middlewares", ()), state.middleware),
+            middlewares=middlewares,
         ) as response:
             if 300 <= response.status < 400:
                 response.close()
@@ -214,13 +302,60 @@ def _open_session(keepalive: float) -> aiohttp.ClientSession:
     return session
 
 
-def _make_timeout(total: float) -> aiohttp.ClientTimeout:
+async def _wait_for_connection(connector: Any, key: object) -> None:
+    """Wait until the connector may open a connection, after the requests that wait already.
+
+    aiohttp does that within its time-out for connecting. It has no public name for the wait.
+    """
+    count_available = getattr(connector, "_available_connections", None)
+    wait = getattr(connector, "_wait_for_available_connection", None)
+    if count_available is None or wait is None:  # another aiohttp, whose time-out counts the wait
+        return
+    # An idle connection is taken even if all others are in use.
+    if count_available(key) > 0 or key in getattr(connector, "_conns", ()):
+        return
+    try:
+        await wait(key, [])
+    except asyncio.CancelledError:
+        task = asyncio.current_task()
+        if not connector.closed or (task is not None and task.cancelling()):
+            raise
+    if connector.closed:  # which cancels the waits, not the tasks
+        raise ClientClosedError(_SESSION_CLOSED)
+
+
+def _make_queue_error() -> JunkieError:
+    return RequestTimeoutError(
+        "timed out waiting for a free connection of session= (the limit of its connector)",
+        outcome=Outcome.NOT_EXECUTED,
+    )
+
+
+def _describe_credentials(session: Any, url: URL) -> str | None:
+    """Say which credentials of a session that was passed in would replace the API key, if any."""
+    origin = getattr(session, "_base_url_origin", None)
+    if session.auth is not None and origin in (None, url.origin()):
+        return "the session passed as session= has credentials of its own: create it without auth="
+    entry = session.trust_env and session._get_netrc_auth(url.host)  # noqa: SLF001 - as it does
+    if entry:
+        return (
+            f"the session passed as session= takes credentials for {url.host} from .netrc:"
+            " remove that entry, or create the session without trust_env=True"
+        )
+    return None
+
+
+def _make_timeout(total: float, *, has_total: bool = True) -> aiohttp.ClientTimeout:
     # `total` also ends a response that comes in drips, which `sock_read` never does: it would only
     # add a timer for each piece. Connecting gets less, so that a retry, which is safe as long as
     # nothing was sent, still fits. aiohttp rounds time-outs above `ceil_threshold` up to seconds.
+    total = max(total, 0.001)
     connect = min(total / 2, _CONNECT_TIMEOUT)
     return aiohttp.ClientTimeout(
-        total=total, connect=connect, sock_connect=connect, ceil_threshold=math.inf
+        total=total if has_total else None,
+        connect=connect,
+        sock_connect=connect,
+        ceil_threshold=math.inf,
     )
 
 

@@ -117,8 +117,9 @@ class Job(LazyCoroutine[ReportT], Generic[ChunkT, ResultT, ReportT]):
                 await self._after_end()
             except JunkieError as error:  # most often the very failure that has ended the job
                 pool.failure = pool.failure or error
-        if pool.failure is not None:
-            raise _batch_error(pool.failure, self.report) from pool.failure
+        failure, pool.failure = pool.failure, None  # another call's error may still have the pool
+        if failure is not None:
+            raise _batch_error(failure, self.report) from failure
 
     def _report_progress(self) -> None:
         done, total = self._count_done()

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from typing import Final, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 from .._hooks import InFlightCallback
+from .._masking import clear_frames
 
 ChunkT = TypeVar("ChunkT")
 ResultT = TypeVar("ResultT")
@@ -63,32 +64,31 @@ class WorkerPool(Generic[ChunkT, ResultT]):
             worker.cancel()
 
     async def _run_worker(self) -> None:
-        worker = asyncio.current_task()
-        assert worker is not None
-
-        def on_in_flight(in_flight: bool) -> None:
-            (self._in_flight.add if in_flight else self._in_flight.discard)(worker)
-            if self._stopped and not in_flight:  # `stop` spared it, but now it would only retry
-                worker.cancel()
-
         while not (self._stopped or self._drained):
             await self._result_slots.acquire()
             async with self._source_lock:
-                chunk = await self._next_chunk(worker)
+                chunk = await self._next_chunk()
             if chunk is None:
                 return
             try:
-                result = await self._call(chunk, on_in_flight)
+                result = await self._call(chunk, self._mark_in_flight)
             except Exception as error:
-                self.stop(error)
+                clear_frames(error)  # of many failures one is raised, and all would be in cycles
+                # Without this frame, which has the pool, and so the error.
+                self.stop(error.with_traceback(error.__traceback__ and error.__traceback__.tb_next))
                 return
-            self._in_flight.discard(worker)
+            self._in_flight.discard(_current_worker())
             if result is None:
                 self._result_slots.release()
             else:
                 self._results.put_nowait(result)
 
-    async def _next_chunk(self, worker: asyncio.Task[None]) -> ChunkT | None:
+    def _mark_in_flight(self, in_flight: bool) -> None:
+        (self._in_flight.add if in_flight else self._in_flight.discard)(_current_worker())
+        if self._stopped and not in_flight:  # `stop` spared it, but now it would only retry
+            _current_worker().cancel()
+
+    async def _next_chunk(self) -> ChunkT | None:
         if self._stopped or self._drained:
             return None
         try:
@@ -97,16 +97,18 @@ class WorkerPool(Generic[ChunkT, ResultT]):
             self._drained = True  # unlike `stop`: other calls go on, and may be retried
             return None
         except asyncio.CancelledError:
-            if worker.cancelling():
+            if _current_worker().cancelling():
                 raise
             # Raised further, this would end the worker, and the job would look complete.
-            failure: Exception = RuntimeError("the iterable of keys awaited a cancelled task")
+            self._end_source(RuntimeError("the iterable of keys awaited a cancelled task"))
         except Exception as error:  # the caller's own iterable may raise anything
-            failure = error
+            self._end_source(error)
+        return None
+
+    def _end_source(self, failure: Exception) -> None:
         # Unlike `stop`, this cancels no worker: chunks that were read are still processed.
         self.failure = self.failure or failure
         self._stopped = True
-        return None
 
     def _remove_worker(self, worker: asyncio.Task[None]) -> None:
         self._workers.discard(worker)
@@ -123,3 +125,10 @@ class WorkerPool(Generic[ChunkT, ResultT]):
                 worker.cancel()
             await asyncio.gather(*self._workers, return_exceptions=True)
             await self._source.aclose()
+
+
+def _current_worker() -> asyncio.Task[Any]:
+    # No worker keeps its own task in a variable: the task's error has its frame, a reference cycle.
+    worker = asyncio.current_task()
+    assert worker is not None
+    return worker

@@ -37,6 +37,8 @@ class Request(Generic[T_co]):
     read: Callable[[bytes], T_co] = attrs.field(repr=False)
     body: bytes | None = attrs.field(default=None, repr=False)
     idempotent: bool = True
+    unsent_secrets: tuple[str, ...] = attrs.field(default=(), repr=False)
+    """What the service may name though it was not sent, such as the device of a `verify`."""
 
 
 def filter_query(filters: Mapping[str, Any]) -> str:
@@ -45,11 +47,14 @@ def filter_query(filters: Mapping[str, Any]) -> str:
     return urlencode(filters, quote_via=quote)
 
 
-def list_keys(query: str, page: int, limit: int) -> Request[models.KeyPage]:
+def list_keys(
+    query: str, page: int, limit: int, unsent_secrets: tuple[str, ...] = ()
+) -> Request[models.KeyPage]:
     """``GET /keys``, with the filters as `filter_query` writes them: once for all pages."""
     filters = f"{query}&" if query else ""
     target = f"/keys?{filters}page={page}&limit={limit}"
-    return Request("GET", "/keys", target, functools.partial(_codec.read_page, limit=limit))
+    read = functools.partial(_codec.read_page, limit=limit)
+    return Request("GET", "/keys", target, read, unsent_secrets=unsent_secrets)
 
 
 def create_key(fields: Mapping[str, Any]) -> Request[models.Key]:

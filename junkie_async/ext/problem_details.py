@@ -50,6 +50,11 @@ _MAX_RETRY_AFTER = 86_400.0  # one day; `retry_after` can be infinite, which is 
 
 _WORDS = ("error", "message")  # where the service writes; gateways also use other members
 _KEY = re.compile(r"\bkey\b", re.IGNORECASE)
+# Words about another kind of key, or about an address.
+_NO_KEY = re.compile(
+    r"\b(?:api|app|application|access|secret|public)[ _-]?key\b|\b(?:route|path|url|endpoint)\b|/",
+    re.IGNORECASE,
+)
 
 _NOT_SET_UP = (500, "This server is not set up correctly for the key service.")
 _REJECTED = (502, "The key service rejected the request.")
@@ -161,9 +166,15 @@ def _speaks_of_a_key(body: str) -> bool:
         return False
     if not isinstance(document, dict):
         return False
-    members = cast("dict[str, object]", document)
-    words = [members.get(name) for name in _WORDS]
-    return any(isinstance(text, str) and _KEY.search(text) for text in words)
+    members = cast("dict[str, Any]", document)
+    texts = [text for name in _WORDS if (text := _read_text(members.get(name)))]
+    return any(map(_KEY.search, texts)) and not any(map(_NO_KEY.search, texts))
+
+
+def _read_text(member: Any) -> str:
+    if isinstance(member, dict):
+        member = cast("dict[str, Any]", member).get("message")
+    return member if isinstance(member, str) else ""
 
 
 def _extra_members(error: JunkieError) -> dict[str, Any]:

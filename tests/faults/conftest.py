@@ -16,6 +16,11 @@ from .operations import connect
 from .server import FaultServer
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add ``--mutated-bodies``, which works when pytest is given this folder by name."""
+    parser.addoption("--mutated-bodies", type=int, help="how many to read, 400 by default")
+
+
 @pytest.fixture
 async def server() -> AsyncIterator[FaultServer]:
     """A scripted server; the test fails if the script and the requests don't match."""

@@ -4,12 +4,24 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
+from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
 
-from junkie_async import ConnectError, JunkieClient, Outcome, RetryPolicy
+from junkie_async import (
+    ClientClosedError,
+    ConfigurationError,
+    ConnectError,
+    JunkieClient,
+    Outcome,
+    RequestTimeoutError,
+    RetryPolicy,
+)
+
+from .operations import on_virtual_clock
 
 AT_ONCE = RetryPolicy(attempts=3, wait_initial=0.0, wait_jitter=0.0)
 KEY = b'{"key": {"id": 1, "key_value": "JNK"}}'
@@ -70,16 +82,17 @@ def response(body: bytes, status: str = "200 OK", *headers: str) -> bytes:
     ids=["403", "407", "502", "503", "closed"],
 )
 async def test_a_proxy_that_refuses_has_sent_nothing(answer: bytes, requests: int) -> None:
-    """A create through it did not happen; only what may pass is tried again."""
+    """A call through it did not happen; only what may pass is tried again."""
     async with (
         raw_server(lambda _: answer) as (proxy, heads),
         aiohttp.ClientSession(proxy=proxy) as session,
         JunkieClient("k", base_url="https://shop.test", session=session, retry=AT_ONCE) as junkie,
     ):
-        with pytest.raises(ConnectError) as caught:
-            await junkie.keys.create(provider_id=42)
-    assert caught.value.outcome is Outcome.NOT_EXECUTED
-    assert len(heads) == requests
+        for call in junkie.keys.create(provider_id=42), junkie.keys.get(5):
+            with pytest.raises(ConnectError) as caught:
+                await call
+            assert caught.value.outcome is Outcome.NOT_EXECUTED
+    assert len(heads) == 2 * requests
     assert all(head.startswith(b"CONNECT ") for head in heads)
 
 
@@ -135,3 +148,114 @@ async def test_a_given_sessions_middlewares_run() -> None:
     ):
         await JunkieClient("k", base_url=url, session=session).keys.get(1)
     assert seen == ["GET"]
+
+
+@pytest.mark.parametrize("limits", [{"limit": 2}, {"limit_per_host": 2}], ids=str)
+@on_virtual_clock
+async def test_a_busy_session_is_waited_for(limits: dict[str, Any]) -> None:
+    """The wait for its connections is no attempt and no time-out; only a deadline ends it."""
+
+    def busy(head: bytes) -> bytes:
+        return (
+            response(KEY) if b"/keys" in head else b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n"
+        )
+
+    async with (
+        raw_server(busy) as (url, heads),
+        aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(**limits), timeout=aiohttp.ClientTimeout(total=None)
+        ) as session,
+    ):
+        held = [await session.get(url) for _ in range(2)]
+        short = JunkieClient("k", base_url=url, session=session, retry=RetryPolicy(deadline=50.0))
+        junkie = JunkieClient("k", base_url=url, session=session)
+        calls = [asyncio.ensure_future(junkie.keys.create(provider_id=42)) for _ in range(4)]
+        with pytest.raises(RequestTimeoutError) as caught:
+            await short.keys.create(provider_id=42)
+        await asyncio.sleep(50.0)
+        for answer in held:
+            answer.close()
+        await asyncio.gather(*calls)
+    assert (caught.value.outcome, caught.value.attempts) == (Outcome.NOT_EXECUTED, 0)
+    assert len(heads) == 2 + 4
+
+
+async def test_a_session_that_is_closed_while_a_call_waits_for_it() -> None:
+    """The call ends with an error of ours, not as if it were cancelled."""
+    async with raw_server(lambda _: b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n") as (url, _):
+        session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=1))
+        held = await session.get(url)
+        junkie = JunkieClient("k", base_url=url, session=session)
+        call = asyncio.ensure_future(junkie.keys.get(1))
+        await asyncio.sleep(0.01)
+        await session.close()
+        with pytest.raises(ClientClosedError):
+            await call
+        held.close()
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of auth=
+@pytest.mark.parametrize("source", ["netrc", "auth"])
+async def test_credentials_of_a_given_session_are_refused(
+    source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The error names where they come from; nothing is sent."""
+    (tmp_path / "netrc").write_text("machine 127.0.0.1 login somebody password pw")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    auth = aiohttp.BasicAuth("somebody", "pw") if source == "auth" else None
+    async with (
+        raw_server(lambda _: response(KEY)) as (url, heads),
+        aiohttp.ClientSession(trust_env=source == "netrc", auth=auth) as session,
+    ):
+        with pytest.raises(ConfigurationError, match=source) as caught:
+            await JunkieClient("k", base_url=url, session=session).keys.get(1)
+    assert (caught.value.attempts, heads) == (0, [])
+
+
+@pytest.mark.parametrize("place", ["trace", "middleware"])
+async def test_a_value_error_of_the_sessions_own_code(place: str) -> None:
+    """It is not taken for aiohttp's complaint about credentials."""
+
+    async def fail(*_: object) -> aiohttp.ClientResponse:
+        raise ValueError("a bug of the application")
+
+    trace = aiohttp.TraceConfig()
+    trace.on_request_start.append(fail)
+    options: dict[str, Any] = {
+        "trace": {"trace_configs": [trace]},
+        "middleware": {"middlewares": [fail]},
+    }
+    async with aiohttp.ClientSession(**options[place]) as session:
+        junkie = JunkieClient("k", base_url="http://127.0.0.1:9", session=session)
+        with pytest.raises(ValueError, match="a bug of the application"):
+            await junkie.keys.get(1)
+
+
+@pytest.mark.parametrize("source", ["url", "netrc"])
+@pytest.mark.parametrize("scheme", ["http", "https"])
+async def test_a_proxy_of_the_environment_gets_its_own_credentials(
+    scheme: str, source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They don't collide with the API key, which a tunnel's proxy does not get."""
+    (tmp_path / "netrc").write_text(
+        "machine localhost login me password pw" if source == "netrc" else ""
+    )
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    async with raw_server(
+        lambda head: response(KEY, "407 No" if b"CONNECT" in head else "200 OK")
+    ) as (
+        url,
+        heads,
+    ):
+        proxy = url.replace("127.0.0.1", "me:pw@localhost" if source == "url" else "localhost")
+        monkeypatch.setenv(f"{scheme}_proxy", proxy)
+        async with aiohttp.ClientSession(trust_env=True) as session:
+            junkie = JunkieClient(
+                "k3y", base_url=f"{scheme}://127.0.0.1:9", session=session, retry=AT_ONCE
+            )
+            with nullcontext() if scheme == "http" else pytest.raises(ConnectError):
+                await junkie.keys.get(1)
+    assert b"Proxy-Authorization: Basic bWU6cHc=" in heads[0]
+    assert (b"k3y" in heads[0]) is (scheme == "http")

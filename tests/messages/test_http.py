@@ -9,8 +9,8 @@ import pickle
 import re
 import socket
 import ssl
-import warnings
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -188,14 +188,53 @@ def test_unreadable_responses_of_creates(body: Response, outcome: Outcome, prefi
     run(main())
 
 
-def test_another_event_loop() -> None:
+async def test_another_event_loop() -> None:
     """A client in a second event loop says what to do instead."""
     dispatcher = make_dispatcher(Script())
-    run(dispatcher.send(FOLDERS))
+    await dispatcher.send(FOLDERS)
     with pytest.raises(JunkieError) as caught:
-        run(dispatcher.send(FOLDERS))
+        await asyncio.to_thread(run, dispatcher.send(FOLDERS))
     assert caught.value.message == (
-        "the client belongs to another event loop: create one client per event loop"
+        "the client belongs to another event loop, which is not closed:"
+        " create one client per event loop"
+    )
+    await dispatcher.close()
+
+
+async def test_a_session_of_another_event_loop() -> None:
+    """It says where to create the session."""
+    async with aiohttp.ClientSession() as session:
+        client = JunkieClient("k", base_url="http://127.0.0.1:9", session=session)
+        with pytest.raises(JunkieError) as caught:
+            await asyncio.to_thread(run, client.keys.folders())
+    assert caught.value.message == (
+        "the aiohttp session passed as session= belongs to another event loop:"
+        " create it in the event loop that makes the calls"
+    )
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of auth=
+async def test_credentials_of_a_given_session(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It says where they come from."""
+    netrc = tmp_path / "netrc"
+    netrc.write_text("machine 127.0.0.1 login somebody password pw")
+    monkeypatch.setenv("NETRC", str(netrc))
+    messages = []
+    for options in ({"trust_env": True}, {"auth": aiohttp.BasicAuth("somebody", "pw")}):
+        async with aiohttp.ClientSession(**options) as session:
+            client = JunkieClient("k", base_url="http://127.0.0.1:9", session=session)
+            with pytest.raises(JunkieError) as caught:
+                await client.keys.folders()
+        messages.append(caught.value.message)
+    by_netrc, by_auth = messages
+    assert by_netrc == (
+        "the session passed as session= takes credentials for 127.0.0.1 from .netrc:"
+        " remove that entry, or create the session without trust_env=True"
+    )
+    assert by_auth == (
+        "the session passed as session= has credentials of its own: create it without auth="
     )
 
 
@@ -266,17 +305,6 @@ async def test_a_closed_session() -> None:
     with pytest.raises(JunkieError) as caught:
         await junkie.keys.folders()
     assert caught.value.message == "the aiohttp session passed as session= is closed"
-
-
-async def test_a_session_with_credentials() -> None:
-    """A session with credentials of its own is named by its argument."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # since aiohttp 3.14
-        session = aiohttp.ClientSession(auth=aiohttp.BasicAuth("user", "secret"))
-    async with session:
-        with pytest.raises(ConfigurationError) as caught:
-            await JunkieClient("x", base_url=URL, session=session).keys.folders()
-    assert caught.value.message == "session= must not have credentials of its own (auth=)"
 
 
 @pytest.mark.parametrize(

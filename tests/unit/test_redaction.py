@@ -84,6 +84,7 @@ def test_texts_are_secret_or_public() -> None:
         (requests.create_batch({"amount": 1, "hwid": "a", "discord_id": "1" * 18}), {"a"}),
         (requests.update_key("7", {"hwids": ["a", KEY], "hwid_limit": 3}), {"a", KEY}),
         (requests.list_folders(), set()),
+        (requests.list_keys("status=active", 1, 100, (ODD,)), {ODD}),
     ],
     ids=lambda value: getattr(value, "target", None),
 )
@@ -275,6 +276,17 @@ def test_a_list_of_all_keys_of_a_call() -> None:
     values = [f"JNK-{number:04}-{KEY}" for number in range(1000)]
     error = check_time(requests.bulk_delete(values), json.dumps({"error": values}).encode())
     assert "JNK" not in error.body
+
+
+@pytest.mark.parametrize("escape", ["\\n", "%5C", "&lt;", "%255Cn", "\\\\"])
+def test_a_text_of_escapes_is_cut(escape: str) -> None:
+    """Undoing each takes a microsecond: of more than 3,000 only the beginning is kept."""
+    text = escape * 2999 + f" {KEY[:20]}" + escape * 3 + KEY[20:] + " " * 16_000
+    shown = Redactor([KEY])(text, 2**16)
+    assert len(escape) * 2900 < len(shown) < len(escape) * 3001 + len(KEY)
+    assert KEY[:4] not in shown
+    letters = "\\u0436" * 2700
+    assert Redactor([KEY])(letters, 16 * 1024) == letters
 
 
 def check_time(call: requests.Request[Any], body: bytes) -> APIError:

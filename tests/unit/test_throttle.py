@@ -105,6 +105,21 @@ def test_the_ceiling_halves_and_recovers_step_by_step() -> None:
     run(main())
 
 
+def test_a_renewed_throttle_keeps_what_it_learned() -> None:
+    """In the next event loop all slots are free, and pauses and rate limits go on."""
+
+    async def main() -> None:
+        used = Throttle(2, RateLimit(1, per=3.0))
+        await used.acquire()
+        used.record_refusal(now(), 5.0, sent=now(), slow_down=False)
+        throttle = used.renew()
+        assert await take_slots(throttle, 2) == [5, 8]
+        used.release()  # the garbage collector may end a dead loop's call late
+        assert await take_slots(throttle.renew(), 1) == [3]
+
+    run(main())
+
+
 def test_a_halved_ceiling_holds() -> None:
     """After a refusal no more slots are in use than the ceiling allows."""
 
