@@ -293,6 +293,9 @@ class Keys:
                 so far.
             ConfigurationError: Raised by the job: the ledger can't be used.
         """
+        prefix = None if ledger is None else check_prefix(marker)
+        if prefix is not None:  # first, since 255 characters are too many here
+            check_room(fields.get("key_name"), prefix)
         given = {"provider_id": provider_id, "amount": 1, **fields}
         validated = validate_fields(CreateBatchBody, "create_many", given)
         whole = validation.check_integer("amount", amount, 1)
@@ -301,10 +304,9 @@ class Keys:
         if ledger is not None:
             url = self._dispatcher.base_url
             arguments = {**validated, "amount": whole, "base_url": url}
-            journal = load_ledger()(ledger, arguments, check_prefix(marker))
+            journal = load_ledger()(ledger, arguments, prefix)
             delay = validation.check_seconds("reconcile_after", reconcile_after, zero=True)
-            if marker is not None:
-                check_room(validated.get("key_name"), marker)
+            if prefix is not None:
                 # Not of `self`, which may have a deadline: a job's walk waits out an outage.
                 patient = Keys(self._dispatcher)
 

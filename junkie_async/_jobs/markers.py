@@ -43,13 +43,14 @@ def make_marker(prefix: str, job_id: str, number: int) -> str:
     return f"{prefix}-{job_id}.{_to_base36(number)}"
 
 
-def check_room(key_name: str | None, prefix: str) -> None:
-    """Check that a name has room for any marker with this prefix."""
+def check_room(key_name: object, prefix: str) -> None:
+    """Check that a name, if it is one, has room for any marker with this prefix."""
     longest = make_marker(prefix, "x" * _JOB_ID_LENGTH, 36**_MAX_NUMBER_LENGTH - 1)
     room = MAX_TEXT - len(longest) - 1
-    if len(key_name or "") > room:
-        limit = f"a string of at most {room} characters, since the job's marker follows it"
-        raise InvalidRequestError("key_name", f"one of {len(key_name or '')} characters", limit)
+    if isinstance(key_name, str) and len(key_name) > room:
+        example = make_marker(prefix, "k3v9x2mq", 51)
+        limit = f"a string of at most {room} characters, since a marker like {example} follows it"
+        raise InvalidRequestError("key_name", f"one of {len(key_name)} characters", limit)
 
 
 def add_marker(fields: Mapping[str, Any], marker: str | None) -> Mapping[str, Any]:
