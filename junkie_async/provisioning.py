@@ -24,8 +24,10 @@ What it relies on:
 - The disk keeps what it reports as synced, and the ledger is on a local file system.
 
 The file holds key values in plain text, so it has mode 0600; one that is there already gets this
-mode. A second file, with ``.lock`` at the end of its name, keeps a second process out. Files and
-symbolic links that another user made are refused: in ``/tmp`` there may be such. Without markers
+mode. A second file, with ``.lock`` at the end of its name, keeps a second job out. Files and
+symbolic links that another user made are refused: in ``/tmp`` there may be such. A ledger with hard
+links is refused, too. When a file is moved, replaced or deleted while the job runs, the job ends
+with a `BatchError`, and its report has all keys, also those that the ledger lacks. Without markers
 (``marker=None``) the job can't look for keys: after an unknown outcome it ends with a `BatchError`,
 and running it again does not help.
 """

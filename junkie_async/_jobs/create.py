@@ -59,7 +59,6 @@ class CreateJob(Job[Intent | KeyBatch, KeyBatch, CreateReport]):
         keys = self._journal.keys()
         intents = self._journal.open_intents.values()
         unknown = sum(intent.outstanding for intent in intents if intent.in_doubt)
-        unknown += self._journal.created - len(keys)  # of a disk that failed: never yielded
         return CreateReport(
             requested=self._amount,
             keys=keys,

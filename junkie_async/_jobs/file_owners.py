@@ -64,6 +64,26 @@ def check_regular(path: Path) -> os.stat_result:
     return found
 
 
+def check_one_name(path: Path) -> None:
+    """Refuse a file with hard links: a lock beside one name does not guard the others."""
+    if path.stat().st_nlink > 1:
+        raise OSError(
+            errno.EMLINK,
+            "it has another name, a hard link: delete one, or copy the file",
+            str(path),
+        )
+
+
+def identify_files(paths: Iterable[Path]) -> dict[Path, tuple[int, int]]:
+    """Return device and inode of each file that exists, by which it is known whatever its name."""
+    found: dict[Path, tuple[int, int]] = {}
+    for path in paths:
+        with suppress(FileNotFoundError):
+            status = path.lstat()
+            found[path] = status.st_dev, status.st_ino
+    return found
+
+
 def check_own_files(paths: Iterable[Path], folder: Path) -> None:
     """Refuse files in a folder that another user made; those that don't exist are no matter.
 

@@ -9,19 +9,21 @@ import sqlite3
 from collections import deque
 from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, Final, TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 from .._errors import ConfigurationError, InvalidRequestError
 from .._protocol.fields import MAX_BATCH
 from .._validation import safe_repr
 from .file_owners import resolve_links
 from .journal import Intent, Journal
+from .key_log import KeyLog
 from .ledger_file import (
+    MovedError,
+    OpenFiles,
     check_path,
     create_tables,
     explain_errors,
     lock_and_connect,
-    open_readonly,
     read_job,
 )
 from .markers import make_marker
@@ -29,8 +31,6 @@ from .markers import make_marker
 T = TypeVar("T")
 
 _Statement: TypeAlias = tuple[str, Sequence[tuple[object, ...]]]
-
-_REPLAY_ROWS: Final = 1000  # each query is a trip to the ledger's thread
 
 
 class Ledger(Journal):
@@ -44,53 +44,54 @@ class Ledger(Journal):
     ) -> None:
         super().__init__()
         self._path = check_path(path)
-        self._file = self._path  # without links, once the ledger is open
+        with explain_errors(self._path, "opened"):  # there may be no current folder
+            self._file = self._path.absolute()  # now, since the folder may be another one later
         self._arguments = {**arguments, "marker": marker}
         self._prefix = marker
         self._job_id = ""  # until the ledger is open
-        self._last_replayed = 0  # the row of the newest key of earlier runs
+        self._key_log = KeyLog(self._file.parent)
+        self._earlier_blocks = self._read_blocks = 0
         # One thread, since SQLite blocks; and only one, since it must keep the order of the rows.
         self._thread = ThreadPoolExecutor(1, "junkie-ledger")
         self._connections = contextlib.ExitStack()
         self._db: sqlite3.Connection
+        self._open_files: OpenFiles | None = None
         # A deque: the event loop appends while the thread takes. An item is never divided.
         self._queue: deque[Sequence[_Statement]] = deque()
         self._last_commit: Future[None] | None = None
-        self._failure: Exception | None = None
+        self._failure: BaseException | None = None
 
     def keys(self) -> tuple[str, ...]:
-        """Return all logged key values, in the order in which they were logged."""
-        if not self._job_id:
+        """Return all key values of the job, in the order in which they were logged."""
+        if self._open_files is None:
             return ()
-        with open_readonly(self._file) as db:
-            return tuple(value for (value,) in db.execute("SELECT value FROM key ORDER BY rowid"))
+        for number in range(self._read_blocks, self._key_log.end_block()):
+            for keys in self._key_log.read(number):
+                self._keys += keys
+            self._read_blocks += 1
+        return super().keys()
 
     async def open(self) -> None:
         """Create the file, or resume from it."""
         try:
             await _wait_for(self._thread.submit(self._load_job))
         except BaseException:
-            await self.close()
+            with contextlib.suppress(ConfigurationError):
+                await self.close()
             raise
 
     async def close(self) -> None:
-        """Flush and close, and release the lock."""
-        try:
-            await self.sync()
-        finally:
-            closing = self._thread.submit(self._connections.close)  # the lock comes last
-            self._thread.shutdown(wait=False)
-            await _wait_for(closing)
+        """Flush and close, and release the lock, even if the caller is cancelled."""
+        closing = self._thread.submit(self._commit_and_close)
+        self._thread.shutdown(wait=False)
+        await _wait_for(closing)
+        self._raise_failure()
 
     async def replay(self) -> AsyncGenerator[Sequence[str], None]:
         """Yield the key values that earlier runs have logged, 100 at a time."""
-        row = 0
-        while row < self._last_replayed:
-            query = "SELECT rowid, value FROM key WHERE rowid > ? AND rowid <= ? LIMIT ?"
-            rows = await self._fetch_rows(query, (row, self._last_replayed, _REPLAY_ROWS))
-            row = rows[-1][0]
-            for start in range(0, len(rows), MAX_BATCH):
-                yield [value for _, value in rows[start : start + MAX_BATCH]]
+        for number in range(self._earlier_blocks):
+            for keys in self._key_log.read(number):
+                yield keys
 
     async def log_intents(self, amounts: Sequence[int]) -> list[Intent]:
         """Open an intent for each amount of keys. Their calls may be sent after this returns."""
@@ -105,6 +106,7 @@ class Ledger(Journal):
     def log_result(self, intent: Intent, keys: Collection[str], *, final: bool) -> None:
         """Log keys of an intent, and close the intent if nothing more can come of it."""
         self._update_intent(intent, len(keys), final=final)
+        self._key_log.append(keys)
         number = intent.number
         change = "open = 0" if final else "suspect = 1"
         self._enqueue_statements(
@@ -116,11 +118,7 @@ class Ledger(Journal):
         """Wait until everything logged so far is on the disk."""
         if self._last_commit is not None and not self._last_commit.done():
             await _wait_for(self._last_commit)
-        if self._failure is not None:
-            raise ConfigurationError(
-                f"the ledger {self._path} can't be written: {self._failure}."
-                " Run the job again when it can: it resumes where the ledger ends"
-            )
+        self._raise_failure()
 
     async def logged_keys(self, numbers: Collection[int]) -> set[str]:
         """Return the key values that are logged for these intents."""
@@ -145,28 +143,70 @@ class Ledger(Journal):
         self._last_commit = self._thread.submit(self._commit_queue)
 
     def _commit_queue(self) -> None:
+        if self._failure is not None or not self._queue:
+            return  # one failed, and nothing may follow the gap; or an earlier commit took all
         items = [self._queue.popleft() for _ in range(len(self._queue))]
-        if not items or self._failure is not None:
-            return  # an earlier commit took all; or one failed, and nothing may follow the gap
         try:
+            self._begin()
             _commit_batch(self._db, [statement for item in items for statement in item])
-        except Exception as error:  # whatever it is, `sync` raises it
+        except BaseException as error:  # whatever it is, `sync` and `close` raise it
             self._failure = error
+            with contextlib.suppress(sqlite3.Error):
+                self._db.rollback()  # another job may have the ledger open by now
+
+    def _begin(self) -> None:
+        self._db.execute("BEGIN IMMEDIATE")
+        # Within the transaction. Who has put another lock in place of ours reads all of this
+        # transaction, or has read before it and is noticed.
+        assert self._open_files is not None
+        self._open_files.check()
+
+    def _commit_and_close(self) -> None:
+        self._commit_queue()
+        try:
+            with self._connections:  # the lock comes last
+                if self._open_files is not None:
+                    self._open_files.check()
+        except BaseException as error:
+            self._failure = self._failure or error
+
+    def _raise_failure(self) -> None:
+        if self._failure is None:
+            return
+        reason = str(self._failure) or type(self._failure).__name__
+        advice = "Run the job again when it can: it resumes where the ledger ends"
+        if isinstance(self._failure, MovedError):
+            advice = (
+                "The report has all keys, and the file may lack some."
+                " To resume, put all its files back and run the job again"
+            )
+        raise ConfigurationError(f"the ledger {self._path} can't be written: {reason}. {advice}")
 
     def _load_job(self) -> None:
         with explain_errors(self._path, "opened"):
-            self._file = resolve_links(self._path)
-            self._db = db = lock_and_connect(self._file, self._connections)
+            db, files = lock_and_connect(resolve_links(self._file), self._connections)
+            self._db = db
             if db.execute("PRAGMA user_version").fetchone() == (0,):
                 create_tables(db, self._arguments)
+            db.execute("BEGIN EXCLUSIVE")  # until the check, a job with a lost lock may still write
+            files.add_new_files()
+            files.check()
             job = read_job(db)
             _check_arguments(job.arguments, self._arguments)
             self._load_intents(job.id)
+            self._load_keys()
+            db.execute("COMMIT")
+            self._open_files = files
+
+    def _load_keys(self) -> None:
+        rows = self._db.execute("SELECT value FROM key ORDER BY rowid")
+        while chunk := rows.fetchmany(MAX_BATCH):
+            self._key_log.append([value for (value,) in chunk])
+        self._earlier_blocks = self._key_log.end_block()
 
     def _load_intents(self, job_id: str) -> None:
         db, self._job_id = self._db, job_id
-        self.created, last_row = db.execute("SELECT count(*), max(rowid) FROM key").fetchone()
-        self._last_replayed = last_row or 0
+        self.created = db.execute("SELECT count(*) FROM key").fetchone()[0]
         self._next_number = db.execute("SELECT count(*) FROM attempt").fetchone()[0]
         for number, outstanding, is_open in db.execute(
             "SELECT number, amount - (SELECT count(*) FROM key WHERE attempt = number), open"
@@ -187,7 +227,6 @@ async def _wait_for(future: Future[T]) -> T:
 
 
 def _commit_batch(db: sqlite3.Connection, statements: list[_Statement]) -> None:
-    db.execute("BEGIN IMMEDIATE")
     for statement, rows in statements:
         db.executemany(statement, rows)
     db.execute("COMMIT")

@@ -10,6 +10,7 @@ import contextlib
 import os
 import re
 import sqlite3
+import sys
 import time
 from collections.abc import Generator, Mapping
 from pathlib import Path
@@ -21,10 +22,13 @@ from .._errors import ConfigurationError, InvalidRequestError
 from .._protocol.codec import decode_json, encode_json
 from .._protocol.fields import MAX_BATCH
 from .._validation import MAX_INTEGER, safe_repr
+from .file_lock import hold_lock
 from .file_owners import (
+    check_one_name,
     check_own_files,
     check_regular,
     create_private,
+    identify_files,
     make_private,
 )
 from .markers import new_job_id
@@ -41,10 +45,12 @@ _SCHEMA: Final = (
     "CREATE INDEX key_attempt ON key (attempt)",
 )
 
+_BUSY_TIMEOUT: Final = 5.0  # seconds that another program, not a job, may lock the ledger
 _MAX_SCHEMA_STEPS: Final = 1_000_000  # of SQLite's; reading the schema takes some hundred
 _JOB_ID: Final = re.compile("[0-9a-z]{1,32}")
 
-# SQLite takes values of any type in any column. (`quick_check` looks for NULL.)
+# SQLite takes values of any type in any column. (`integrity_check` looks for NULL.) Numbers without
+# gaps: a row of `attempt` that is missing would be a call whose keys nobody looks for.
 _IS_SOUND: Final = f"""
 SELECT (SELECT count(*) FROM job) = 1 AND NOT EXISTS (
   SELECT 1 FROM job WHERE typeof(id) <> 'text' OR typeof(arguments) <> 'text'
@@ -54,7 +60,10 @@ SELECT (SELECT count(*) FROM job) = 1 AND NOT EXISTS (
   OR open NOT IN (0, 1) OR suspect NOT IN (0, 1)
 ) AND NOT EXISTS (
   SELECT 1 FROM key WHERE typeof(value) <> 'text' OR typeof(attempt) <> 'integer'
-)"""  # noqa: S608 - a constant
+) AND ifnull((SELECT max(number) FROM attempt), -1) = (SELECT count(*) FROM attempt) - 1
+AND ifnull((SELECT min(number) FROM attempt), 0) = 0
+AND ifnull((SELECT min(attempt) FROM key), 0) >= 0
+AND ifnull((SELECT max(attempt) FROM key), -1) < (SELECT count(*) FROM attempt)"""  # noqa: S608 - a constant
 
 # The codes of errors that do not come from the content. SQLite has a fixed text for each.
 _CODES_FROM_OUTSIDE: Final = (
@@ -82,6 +91,13 @@ class _DamagedError(Exception):
     """The content is not what this package writes."""
 
 
+class MovedError(Exception):
+    """A path no longer leads to the file that is open."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(f"{path} was moved, replaced or deleted")
+
+
 def check_path(path: str | os.PathLike[str]) -> Path:
     """Check the path of a ledger."""
     checked = Path()
@@ -97,7 +113,7 @@ def explain_errors(path: Path, verb: str) -> Generator[None]:
     """Turn errors of SQLite, of the operating system and of the content into one of ours."""
     try:
         yield
-    except (OSError, sqlite3.Error, UnicodeDecodeError, _DamagedError) as error:
+    except (OSError, sqlite3.Error, UnicodeDecodeError, MovedError, _DamagedError) as error:
         raise _describe_failure(error, path, verb) from None
 
 
@@ -105,9 +121,9 @@ def _describe_failure(error: Exception, path: Path, verb: str) -> ConfigurationE
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # without the detail, in the upper bits
     if code == sqlite3.SQLITE_NOTADB:
         return _not_a_ledger(path)
-    if code == sqlite3.SQLITE_BUSY:
+    if code == sqlite3.SQLITE_BUSY or isinstance(error, BlockingIOError):
         reason = "another job has it open: wait until that one has ended"
-    elif isinstance(error, OSError) or code in _CODES_FROM_OUTSIDE:
+    elif isinstance(error, OSError | MovedError) or code in _CODES_FROM_OUTSIDE:
         reason = str(error)
     else:  # SQLite's text may quote the file
         reason = "it is damaged: restore a copy of it"
@@ -118,7 +134,9 @@ def _not_a_ledger(path: Path) -> ConfigurationError:
     return ConfigurationError(f"{path} is not a ledger: choose another path")
 
 
-def lock_and_connect(path: Path, connections: contextlib.ExitStack) -> sqlite3.Connection:
+def lock_and_connect(
+    path: Path, connections: contextlib.ExitStack
+) -> tuple[sqlite3.Connection, OpenFiles]:
     """Open or create the file for the one job that may write it."""
     # Nothing of another user is opened: SQLite would believe it, or write keys to it.
     check_own_files(_list_files(path), path.parent)
@@ -127,8 +145,13 @@ def lock_and_connect(path: Path, connections: contextlib.ExitStack) -> sqlite3.C
     create_private(path)
     # The lock is that of a second file: one on the ledger would end with each commit, and
     # `locking_mode = EXCLUSIVE` would shut out `status`. It ends with its process.
-    _connect_to(lock_path, connections).execute("BEGIN EXCLUSIVE")
-    db = _connect_to(path, connections)
+    if sys.platform == "win32":  # its locks belong to one opening of a file, so SQLite's will do
+        _connect_to(lock_path, connections, timeout=0).execute("BEGIN EXCLUSIVE")
+    else:
+        connections.enter_context(hold_lock(lock_path))
+    check_one_name(path)
+    files = OpenFiles(path)
+    db = _connect_to(path, connections, timeout=_BUSY_TIMEOUT)
     _has_tables(db, path)  # else the file is another program's: its mode is not ours to change
     make_private(_list_files(path))
     # WAL: a commit is one append and one sync, and readers never block it. FULL: NORMAL syncs a
@@ -137,7 +160,31 @@ def lock_and_connect(path: Path, connections: contextlib.ExitStack) -> sqlite3.C
     db.execute("PRAGMA synchronous = FULL")
     # Another user may have made the -wal file just before SQLite would.
     check_own_files(_list_files(path), path.parent)
-    return db
+    return db, files
+
+
+class OpenFiles:
+    """The files of an open ledger, known by more than their names."""
+
+    def __init__(self, path: Path) -> None:
+        suffixes = ("", ".lock", "-wal", "-shm")
+        self._paths = [path.with_name(path.name + suffix) for suffix in suffixes]
+        self._found = identify_files(self._paths[:2])
+
+    def add_new_files(self) -> None:
+        """Note the files that SQLite has opened since."""
+        self._found = identify_files(self._paths) | self._found
+
+    def check(self) -> None:
+        """Check that nobody has moved, replaced or deleted a file.
+
+        Raises:
+            MovedError: What is written would not be found again, or another job has a new lock.
+        """
+        now = identify_files(self._found)
+        for path, found in self._found.items():
+            if now.get(path) != found:
+                raise MovedError(path)
 
 
 def _list_files(path: Path) -> list[Path]:
@@ -147,8 +194,10 @@ def _list_files(path: Path) -> list[Path]:
     return [file.with_name(file.name + suffix) for file in files for suffix in suffixes]
 
 
-def _connect_to(path: Path, connections: contextlib.ExitStack) -> sqlite3.Connection:
-    connection = sqlite3.connect(path, timeout=0, isolation_level=None)
+def _connect_to(
+    path: Path, connections: contextlib.ExitStack, *, timeout: float
+) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, timeout=timeout, isolation_level=None)
     connections.enter_context(contextlib.closing(connection))
     return _distrust(connection)
 
@@ -165,6 +214,8 @@ def _has_tables(db: sqlite3.Connection, path: Path) -> bool:
     """Whether the file is a ledger, or False if it is empty and may become one."""
     (application,) = db.execute("PRAGMA application_id").fetchone()
     (version,) = db.execute("PRAGMA user_version").fetchone()
+    if application == _APPLICATION_ID and version > _VERSION:  # before its tables are read
+        raise ConfigurationError(f"{path} is of a newer version of junkie_async: update this one")
     # ANALYZE, which some tools run unasked, makes the tables sqlite_stat1 and sqlite_stat4.
     rows = db.execute(
         "SELECT sql FROM sqlite_schema WHERE type <> 'table' OR name NOT GLOB 'sqlite_stat?'"
@@ -174,8 +225,6 @@ def _has_tables(db: sqlite3.Connection, path: Path) -> bool:
         return False
     if application != _APPLICATION_ID:
         raise _not_a_ledger(path)
-    if version > _VERSION:
-        raise ConfigurationError(f"{path} is of a newer version of junkie_async: update this one")
     # A view can make a query endless, and a trigger can change what is written.
     if version != _VERSION or {sql for (sql,) in rows} != {*_SCHEMA}:
         raise _DamagedError
@@ -194,8 +243,9 @@ def create_tables(db: sqlite3.Connection, arguments: Mapping[str, Any]) -> None:
 
 def read_job(db: sqlite3.Connection) -> JobRow:
     """Return the row of the job, once all that is in the ledger has been checked."""
-    # Without this check, pages that refer to each other can make a query endless.
-    (found,) = db.execute("PRAGMA quick_check(1)").fetchone()
+    # Without this check, pages that refer to each other can make a query endless. Not the quick
+    # one: keys that only the index lacks would be taken for surplus, and deleted.
+    (found,) = db.execute("PRAGMA integrity_check(1)").fetchone()
     if found != "ok" or not db.execute(_IS_SOUND).fetchone()[0]:
         raise _DamagedError
     job_id, arguments, begun = db.execute("SELECT id, arguments, begun FROM job").fetchone()

@@ -105,7 +105,7 @@ def prepare_codec() -> None:
 # --- writing --------------------------------------------------------------------------------------
 
 
-def encode_json(body: Mapping[str, Any] | str) -> bytes:
+def encode_json(body: Mapping[str, Any] | Sequence[str] | str) -> bytes:
     """Write plain data as JSON."""
     return _ENCODER.encode(body)
 

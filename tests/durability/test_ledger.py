@@ -234,6 +234,90 @@ async def test_a_disk_that_fails_ends_the_job_and_loses_nothing(
     assert set(yielded) <= set(report.keys)
 
 
+@pytest.mark.parametrize("kind", [KeyboardInterrupt, SystemExit, asyncio.CancelledError])
+async def test_a_commit_that_is_interrupted_ends_the_job(
+    kind: type[BaseException],
+    service: Service,
+    make_job: Callable[..., CreateJob],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Whatever ends a commit, no key is yielded that is not logged, and the job can be resumed."""
+    left, commit = 3, ledger._commit_batch
+
+    def interrupt(db: sqlite3.Connection, statements: Any) -> None:
+        nonlocal left
+        left -= 1
+        if left == 0:
+            raise kind
+        commit(db, statements)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ledger, "_commit_batch", interrupt)
+        with pytest.raises(BatchError) as caught:
+            await make_job(amount=800)
+    assert isinstance(caught.value.__cause__, ConfigurationError)
+    assert sorted(caught.value.report.keys) == sorted(service.values())
+    assert _is_exact(await make_job(amount=800), service, 800)
+
+
+@pytest.mark.parametrize("suffix", ["", "-wal", ".lock"])
+async def test_a_ledger_that_is_deleted_ends_the_job(
+    suffix: str, service: Service, make_job: Callable[..., CreateJob], tmp_path: Path
+) -> None:
+    """No more keys are created, and the error's report has those that were."""
+    with pytest.raises(BatchError) as caught:
+        async for _ in make_job(amount=6000):
+            (tmp_path / f"ledger.db{suffix}").unlink(missing_ok=True)
+    assert isinstance(caught.value.__cause__, ConfigurationError)
+    report: CreateReport = caught.value.report
+    assert sorted(report.keys) == sorted(service.values())
+    assert report.created + report.failed == 6000
+    assert report.failed > 4000
+
+
+async def test_a_ledger_that_is_deleted_at_the_end(
+    service: Service, make_job: Callable[..., CreateJob], tmp_path: Path
+) -> None:
+    """All keys are created then, and the job still does not end as if it could be run again."""
+    with pytest.raises(BatchError) as caught:
+        async for _ in make_job(amount=1):
+            (tmp_path / "ledger.db").unlink()
+    assert caught.value.report.keys == tuple(service.values())
+
+
+async def test_a_relative_path_is_that_of_the_call(
+    make_job: Callable[..., CreateJob], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The ledger is where it was when the job was made, and stays there."""
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path)
+    job = make_job(ledger="relative.db")
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    async for _ in job:
+        monkeypatch.chdir("/")
+    assert job.report.created == 300
+    assert provisioning.status(tmp_path / "relative.db").done
+
+
+async def test_a_report_reads_no_file(
+    make_job: Callable[..., CreateJob], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would block the event loop; keys of an earlier run and of this one are at hand."""
+    async with aclosing(aiter(make_job(amount=1000))) as batches:
+        first = (await anext(batches)).keys
+    job = make_job(amount=1000)
+    async with aclosing(aiter(job)) as batches:
+        await anext(batches)
+        with monkeypatch.context() as patch:
+            patch.setattr(sqlite3, "connect", None)
+            report = job.report
+        async for _ in batches:
+            pass
+    assert report.keys[:100] == first
+    assert report.created + report.failed + report.unknown == 1000
+    assert job.report.created == len(set(job.report.keys)) == 1000
+
+
 async def test_a_cancelled_job_can_be_resumed(
     service: Service, make_job: Callable[..., CreateJob]
 ) -> None:
@@ -265,9 +349,14 @@ async def test_a_name_without_room_for_the_marker_is_refused(
     service: Service, make_job: Callable[..., CreateJob], tmp_path: Path
 ) -> None:
     """No file is created and nothing is sent; without a marker there is room."""
-    with pytest.raises(InvalidRequestError) as caught:
-        make_job(key_name="x" * 250)
-    assert caught.value.field == "key_name"
+    limits: set[str] = set()
+    for length in (250, 300):
+        with pytest.raises(InvalidRequestError) as caught:
+            make_job(key_name="x" * length)
+        assert caught.value.field == "key_name"
+        limits.add(caught.value.limit)
+    (limit,) = limits  # not 255, which would be refused next
+    assert "jk-" in limit
     assert not _modes(tmp_path)
     assert not service.requests
     assert _is_exact(await make_job(key_name="x" * 255, marker=None), service, 300)

@@ -16,7 +16,12 @@ from pathlib import Path
 
 import pytest
 
-from junkie_async import ConfigurationError, InvalidRequestError, JunkieClient, provisioning
+from junkie_async import (
+    ConfigurationError,
+    InvalidRequestError,
+    JunkieClient,
+    provisioning,
+)
 from tests.other_user import posix
 
 from .server import PROVIDER, Service
@@ -86,6 +91,19 @@ async def _run(path: Path, url: str) -> None:
         "UPDATE key SET attempt = 'first'",
         "CREATE TRIGGER more AFTER INSERT ON key BEGIN DELETE FROM key; END",
         "CREATE TABLE more (a)",
+        "DELETE FROM attempt",
+        "INSERT INTO attempt VALUES (2, 100, 0, 0)",
+        "UPDATE attempt SET number = -1",
+        "INSERT INTO key VALUES ('JNK-1', 1)",
+        "INSERT INTO key VALUES ('JNK-1', -1)",
+        "ALTER TABLE key RENAME COLUMN value TO key_value",
+        "ALTER TABLE attempt DROP COLUMN suspect",
+        "DROP INDEX key_attempt",
+        "DROP TABLE attempt",
+        # The index of three keys gets the pages of one without keys.
+        """CREATE TABLE k (a); CREATE INDEX i ON k (a); PRAGMA writable_schema = 1;
+        UPDATE sqlite_schema SET rootpage = (SELECT rootpage FROM sqlite_schema WHERE name = 'i')
+        WHERE name = 'key_attempt'; DELETE FROM sqlite_schema WHERE name IN ('k', 'i')""",
         "DROP TABLE job; CREATE TABLE job (id TEXT, arguments TEXT, begun REAL AS (1.0))",
         "PRAGMA user_version = 0",
         "PRAGMA user_version = 2",
@@ -101,6 +119,21 @@ async def test_content_that_is_not_ours(change: str, path: Path) -> None:
     with pytest.raises(ConfigurationError) as by_job:
         await _run(path, URL)
     assert (str(by_status.value) + str(by_job.value)).isprintable()
+
+
+async def test_a_ledger_of_a_newer_version(path: Path) -> None:
+    """It is called newer whatever its tables are, and not damaged."""
+    newer = "PRAGMA user_version = 2; CREATE TABLE more (a); DROP TABLE attempt"
+    wreck = "PRAGMA writable_schema = 1; UPDATE sqlite_schema SET sql = 'CREATE SHELF'"
+    texts: list[str] = []
+    for change in (newer, wreck):
+        _execute(path, change)
+        with pytest.raises(ConfigurationError) as by_status:
+            provisioning.status(path)
+        with pytest.raises(ConfigurationError) as by_job:
+            await _run(path, URL)
+        texts += str(by_status.value), str(by_job.value)
+    assert len(set(texts)) == 1
 
 
 @pytest.mark.parametrize("change", ["ANALYZE", "VACUUM", "REINDEX"])

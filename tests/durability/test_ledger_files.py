@@ -11,10 +11,11 @@ import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import aclosing, closing, contextmanager
 from pathlib import Path
+from typing import Final
 
 import pytest
 
-from junkie_async import ConfigurationError, CreateJob, JunkieClient
+from junkie_async import ConfigurationError, CreateJob, InvalidRequestError, JunkieClient
 from junkie_async._jobs import ledger_file
 from junkie_async._jobs.file_owners import resolve_links
 from tests.other_user import give_away, posix, share_folder
@@ -178,6 +179,81 @@ async def test_a_refused_job_leaves_the_lock_to_the_first(
         with pytest.raises(ConfigurationError):
             await make_job(path)
         assert b"database is locked" in await asyncio.to_thread(_lock_elsewhere, path)
+
+
+async def test_a_copy_of_the_files_leaves_the_lock(
+    make_job: Callable[[Path], CreateJob], tmp_path: Path
+) -> None:
+    """A program may back its ledger up while its own job runs."""
+    path = tmp_path / "ledger.db"
+    async with aclosing(aiter(make_job(path))) as batches:
+        await anext(batches)
+        for name in _modes(tmp_path):
+            (tmp_path / name).read_bytes()
+        assert b"database is locked" in await asyncio.to_thread(_lock_elsewhere, path)
+
+
+async def test_a_ledger_with_two_names_is_refused(
+    service: Service, make_job: Callable[[Path], CreateJob], tmp_path: Path
+) -> None:
+    """Each name would have a lock of its own."""
+    path, link = tmp_path / "ledger.db", tmp_path / "link.db"
+    await _stop_after_a_batch(make_job(path))
+    link.hardlink_to(path)
+    sent = service.requests.copy()
+    for name in (path, link):
+        with pytest.raises(ConfigurationError):
+            await make_job(name)
+    assert service.requests == sent
+    link.unlink()
+    assert (await make_job(path)).created == 200
+
+
+_FORK: Final = """
+import asyncio, os, sys
+from junkie_async import ConfigurationError, JunkieClient
+
+url, path = sys.argv[1:]
+
+def make_job():
+    client = JunkieClient("jk_test", base_url=url)
+    return client.keys.create_many(20_000, provider_id=7, ledger=path, reconcile_after=0)
+
+async def run():
+    await make_job()
+
+async def main():
+    async for _ in make_job():
+        if os.fork() == 0:
+            try:
+                asyncio.run(run())
+            except ConfigurationError:
+                print("refused", flush=True)
+            os.read(0, 1)  # until the parent is gone, and the test is over
+            os._exit(0)
+        os.wait()
+
+asyncio.run(main())
+"""
+
+
+def _start_forking(url: str, path: Path) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-W", "ignore", "-c", _FORK, url, str(path)]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+
+
+async def test_a_forked_child_neither_has_nor_keeps_the_lock(
+    service: Service, make_job: Callable[[Path], CreateJob], tmp_path: Path
+) -> None:
+    """A second job in it is refused, and it outlives its killed parent without the lock."""
+    path = tmp_path / "ledger.db"
+    with _start_forking(service.url, path) as parent:
+        assert parent.stdout is not None
+        assert await asyncio.to_thread(parent.stdout.readline) == b"refused\n"
+        parent.kill()
+        parent.wait()  # the child still runs
+        with pytest.raises(InvalidRequestError):  # of another amount, so the ledger was opened
+            await make_job(path)
 
 
 @pytest.mark.parametrize(

@@ -106,8 +106,8 @@ def _delete(keys: Any, **options: Any) -> DeleteJob:
         (
             lambda: markers.check_room("x" * 250, "jk"),
             (
-                "key_name must be a string of at most 232 characters, since the job's marker"
-                " follows it, got one of 250 characters"
+                "key_name must be a string of at most 232 characters, since a marker like"
+                " jk-k3v9x2mq.1f follows it, got one of 250 characters"
             ),
         ),
         (
@@ -264,6 +264,31 @@ async def test_a_disk_that_is_full(
     assert await _fail(make_job()) == (
         f"the job ended early: the ledger {tmp_path}/a.db can't be written: database or disk is"
         " full. Run the job again when it can: it resumes where the ledger ends"
+    )
+
+
+async def test_a_ledger_that_is_deleted(make_job: Callable[..., CreateJob], tmp_path: Path) -> None:
+    """The text says which file, where the keys are, and when not to run the job again."""
+    with pytest.raises(BatchError) as caught:
+        async for _ in make_job():
+            (tmp_path / "a.db").unlink()
+    assert str(caught.value) == (
+        f"the job ended early: the ledger {tmp_path}/a.db can't be written: {tmp_path}/a.db was"
+        " moved, replaced or deleted. The report has all keys, and the file may lack some. To"
+        " resume, put all its files back and run the job again"
+    )
+
+
+@posix
+async def test_a_ledger_with_a_hard_link(
+    make_job: Callable[..., CreateJob], tmp_path: Path
+) -> None:
+    """The text says what to do about the second name."""
+    (tmp_path / "a.db").touch()
+    (tmp_path / "b.db").hardlink_to(tmp_path / "a.db")
+    assert await _fail(make_job()) == (
+        f"the ledger {tmp_path}/a.db can't be opened: [Errno 31] it has another name, a hard link:"
+        f" delete one, or copy the file: '{tmp_path}/a.db'"
     )
 
 
