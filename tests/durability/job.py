@@ -1,12 +1,14 @@
 """The program that is killed: a job with a ledger, in forked processes.
 
 Each child writes ``yielded``, a line for each key as the job yields it. If it is not killed, it
-also writes ``output``, all keys of its run, and ``hits``, how often it passed each kill point.
+also writes ``output`` and its number, all keys of its run, and ``hits``, how often it passed each
+kill point. If the job ends with an error, it writes ``report``.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import json
 import os
@@ -16,23 +18,42 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
 import attrs
 
-from junkie_async import BatchError, JunkieClient, RetryPolicy
+from junkie_async import (
+    BatchError,
+    ConfigurationError,
+    CreateJob,
+    JunkieClient,
+    RetryPolicy,
+    provisioning,
+)
 from junkie_async._http.transport import Response, SendState, Transport
-from junkie_async._jobs.journal import Intent, Journal
-from junkie_async._jobs.ledger import Ledger
 from junkie_async._protocol.requests import Request
+
+from .acts import FILE_ACTS, GUARDS, MAIN_ENDS, PROCESS_ACTS, BrokenError, wait_amid
+
+DONE: Final = 0
+GAVE_UP: Final = 3
+"""Exit status of a child whose job has ended with a `BatchError`."""
+REFUSED: Final = 4
+"""Exit status of a child whose ledger another job has open."""
+ENDED: Final = 5
+"""Exit status of a child whose main coroutine has ended before the job."""
+HUNG: Final = 6
+"""Given for a child that did not end, in place of its exit status."""
+
+_HANGS_AFTER: Final = 30.0  # seconds; a child takes less than one, and a grace period of 10
 
 _ROOT: Final = Path(__file__).parents[2]
 
 STATEMENTS: Final = (
-    "BEGIN EXCLUSIVE",  # on the lock
+    "BEGIN EXCLUSIVE",  # to read the job
     "PRAGMA journal_mode",
     "BEGIN; CREATE",  # the schema
     "INSERT INTO job",
@@ -62,6 +83,12 @@ EARLY: Final = tuple(
 """Kill points that every run passes while the job is incomplete."""
 
 
+AMID_COMMIT: Final = tuple(
+    f"{when} {what}" for what in STATEMENTS[6:] for when in ("before", "after")
+)
+"""Kill points in the ledger's thread, while the job runs."""
+
+
 @attrs.frozen(kw_only=True)
 class ChildOptions:
     """What a child does, and when it is killed.
@@ -72,9 +99,15 @@ class ChildOptions:
         amount: How many keys.
         concurrency: Calls in flight at once.
         reconcile_after: Seconds.
-        kill_at: A kill point and which pass of it kills, from 0; or None.
+        act_at: A kill point and which pass of it acts, from 0; or None.
+        act: What happens then: one of `PROCESS_ACTS`, `MAIN_ENDS` or `FILE_ACTS`.
         kill_after: Seconds until the parent kills the child; or None.
-        without_intent: Whether intents are kept in memory only.
+        without: A guard that is removed: one of `GUARDS`.
+        number: The child's number, if there are several at once.
+        is_patient: Whether it waits while another job has the ledger open.
+        tries_twice: Whether it tries a second job when it gets keys, and reads the files.
+        waits_for: The name of a file that it waits for: before the job, or after the second try.
+        intrudes: Whether it makes the file "intruded" at its end.
     """
 
     url: str
@@ -82,23 +115,43 @@ class ChildOptions:
     amount: int
     concurrency: int = 4
     reconcile_after: float
-    kill_at: tuple[str, int] | None = None
+    act_at: tuple[str, int] | None = None
+    act: str = "kill"
     kill_after: float | None = None
-    without_intent: bool = False
+    without: str | None = None
+    number: int = 0
+    is_patient: bool = False
+    tries_twice: bool = False
+    waits_for: str | None = None
+    intrudes: bool = False
+
+    @property
+    def ledger(self) -> Path:
+        """The path of the ledger."""
+        return Path(self.folder) / "ledger" / "ledger.db"
 
 
 class _KillPoints:
-    """Counts the kill points that are passed, and dies at one of them."""
+    """Counts the kill points that are passed, and acts at one of them."""
 
-    def __init__(self, kill_at: tuple[str, int] | None) -> None:
+    def __init__(self, options: ChildOptions) -> None:
         self.hits: Counter[str] = Counter()
-        self._kill_at = kill_at
+        self.end_main: Callable[[str], None] = lambda how: None
+        self._options = options
 
     def pass_point(self, point: str) -> None:
-        """Count a point, and die if it is the one."""
+        """Count a point, and act if it is the one."""
         self.hits[point] += 1
-        if self._kill_at is not None and self._kill_at == (point, self.hits[point] - 1):
-            os.kill(os.getpid(), signal.SIGKILL)
+        if self._options.act_at != (point, self.hits[point] - 1):
+            return
+        act = self._options.act
+        if act in FILE_ACTS:
+            FILE_ACTS[act](self._options.ledger)
+        elif act in PROCESS_ACTS:
+            PROCESS_ACTS[act]()
+        else:
+            self.end_main(act)
+        wait_amid(act)
 
     def watch_writes(self) -> None:
         """Pass points before and after each statement that writes."""
@@ -142,68 +195,172 @@ class _KillPoints:
         Transport.attempt = watched  # type: ignore[method-assign, assignment]
 
 
+def _make_job(client: JunkieClient, options: ChildOptions) -> CreateJob:
+    return client.keys.create_many(
+        options.amount,
+        provider_id=7,
+        key_name="launch",
+        concurrency=options.concurrency,
+        ledger=options.ledger,
+        reconcile_after=options.reconcile_after,
+    )
+
+
+def _make_client(options: ChildOptions) -> JunkieClient:
+    retry = RetryPolicy(attempts=3, wait_initial=0.01, wait_max=0.05, wait_jitter=0.01)
+    return JunkieClient("jk_test", base_url=options.url, retry=retry)
+
+
 async def _run_job(options: ChildOptions, points: _KillPoints) -> int:
     folder = Path(options.folder)
-    retry = RetryPolicy(attempts=3, wait_initial=0.01, wait_max=0.05, wait_jitter=0.01)
     keys: list[str] = []
-    async with JunkieClient("jk_test", base_url=options.url, retry=retry) as client:
-        job = client.keys.create_many(
-            options.amount,
-            provider_id=7,
-            key_name="launch",
-            concurrency=options.concurrency,
-            ledger=folder / "ledger.db",
-            reconcile_after=options.reconcile_after,
-        )
+    async with _make_client(options) as client:
         try:
             with (folder / "yielded").open("ab", buffering=0) as file:
-                async for batch in job:
+                async for batch in _make_job(client, options):
                     file.write("".join(f"{value}\n" for value in batch.keys).encode())
                     keys += batch.keys
                     points.pass_point("yielded")
-        except BatchError:
-            return 3
-    (folder / "output.new").write_text(json.dumps(keys))
-    (folder / "output.new").rename(folder / "output")
+                    if options.tries_twice and len(keys) == len(batch.keys):
+                        await _try_twice(client, options)
+        except BatchError as error:
+            report = attrs.asdict(error.report) | {"cause": type(error.__cause__).__name__}
+            (folder / "report").write_text(json.dumps(report))
+            return GAVE_UP
+    new = folder / f"new{options.number}"
+    new.write_text(json.dumps(keys))
+    new.rename(folder / f"output{options.number}")
     (folder / "hits").write_text(json.dumps(points.hits))
-    return 0
+    return DONE
 
 
-async def _log_in_memory(ledger: Ledger, amounts: Sequence[int]) -> list[Intent]:
-    return await Journal.log_intents(ledger, amounts)
+async def _try_twice(client: JunkieClient, options: ChildOptions) -> None:
+    """Try to start a second job in this process, and close descriptors of the ledger's files."""
+
+    async def start(client: JunkieClient) -> None:
+        with contextlib.suppress(ConfigurationError):
+            await _make_job(client, options)
+            raise AssertionError("a second job has started")
+
+    async def start_elsewhere() -> None:
+        async with _make_client(options) as client:
+            await start(client)
+
+    await start(client)
+    await asyncio.to_thread(asyncio.run, start_elsewhere())
+    for path in options.ledger.parent.iterdir():
+        path.read_bytes()
+    provisioning.status(options.ledger)
+    (Path(options.folder) / "tried").touch()
+    (Path(options.folder) / f"begun{options.number}").touch()
+    if options.waits_for is not None:
+        await _wait_for_file(options)
+
+
+async def _wait_for_file(options: ChildOptions) -> None:
+    assert options.waits_for is not None
+    deadline = time.monotonic() + _HANGS_AFTER / 2
+    while not (Path(options.folder) / options.waits_for).exists():
+        assert time.monotonic() < deadline, options.waits_for
+        await asyncio.sleep(0.002)
+
+
+async def _run_patiently(options: ChildOptions, points: _KillPoints) -> int:
+    if options.waits_for is not None and not options.tries_twice:
+        await _wait_for_file(options)
+        (Path(options.folder) / f"begun{options.number}").touch()
+    while True:
+        try:
+            return await _run_job(options, points)
+        except ConfigurationError:
+            if not options.is_patient:
+                return REFUSED
+            await asyncio.sleep(0.005)
+
+
+async def _run_main(options: ChildOptions, points: _KillPoints) -> int:
+    """Run the job in a task, until that or this coroutine ends."""
+    loop = asyncio.get_running_loop()
+    ending: asyncio.Future[str] = loop.create_future()
+
+    def end_main(how: str) -> None:
+        loop.call_soon_threadsafe(ending.set_result, how)
+
+    points.end_main = end_main
+    job = asyncio.create_task(_run_patiently(options, points))
+    either: list[asyncio.Future[Any]] = [job, ending]
+    await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+    if not ending.done():
+        return job.result()
+    how = ending.result()
+    if how == "cancel":
+        job.cancel()
+    elif how == "raise":
+        raise BrokenError
+    elif how == "exit":
+        sys.exit(ENDED)
+    return ENDED
 
 
 def _run_child(options: ChildOptions) -> int:
-    points = _KillPoints(options.kill_at)
+    points = _KillPoints(options)
     points.watch_writes()
     points.watch_calls()
-    if options.without_intent:
-        Ledger.log_intents = _log_in_memory  # type: ignore[method-assign, assignment]
-    return asyncio.run(_run_job(options, points))
+    if options.without is not None:
+        GUARDS[options.without]()
+    try:
+        code = asyncio.run(_run_main(options, points))
+    except (KeyboardInterrupt, SystemExit, BrokenError):
+        if options.act not in MAIN_ENDS:
+            raise
+        code = ENDED
+    if options.intrudes:
+        (Path(options.folder) / "intruded").touch()
+    return code
 
 
 def _fork_child(options: ChildOptions) -> int:
-    """Run a child until it exits or is killed; return its exit status, or -signal."""
+    """Start a child, and return its process ID."""
     child = os.fork()
-    if child == 0:
-        code = 70
-        try:
-            os.dup2(2, 1)
-            code = _run_child(options)
-        except BaseException as error:  # whatever it is, only this child ends
-            sys.stderr.write(f"{type(error).__name__}: {error}\n")
-        finally:
-            sys.stderr.flush()
-            os._exit(code)
-    deadline = time.monotonic() + (60.0 if options.kill_after is None else options.kill_after)
+    if child:
+        return child
+    code = 70
+    try:
+        os.dup2(2, 1)
+        code = _run_child(options)
+    except BaseException as error:  # whatever it is, only this child ends
+        sys.stderr.write(f"{type(error).__name__}: {error}\n")
+    sys.stderr.flush()
+    if code == ENDED:
+        sys.exit(code)  # this interpreter waits for threads, as that of any program does
+    os._exit(code)
+
+
+def _wait_for_child(child: int, deadline: float, *, may_be_killed: bool) -> int:
+    """Wait until a child exits or is killed; return its exit status, or -signal."""
+    is_killed = False
     while True:
         ended, status = os.waitpid(child, os.WNOHANG)
         if ended:
-            return os.waitstatus_to_exitcode(status)
-        if time.monotonic() >= deadline:
+            hung = is_killed and not may_be_killed
+            return HUNG if hung else os.waitstatus_to_exitcode(status)
+        if time.monotonic() >= deadline and not is_killed:
             os.kill(child, signal.SIGKILL)
-            deadline += 60.0
+            is_killed = True
         time.sleep(0.002)
+
+
+def _run_children(children: list[ChildOptions]) -> list[int]:
+    begun = time.monotonic()
+    started = [(_fork_child(options), options.kill_after) for options in children]
+    return [
+        _wait_for_child(
+            child,
+            begun + (_HANGS_AFTER if seconds is None else seconds),
+            may_be_killed=seconds is not None,
+        )
+        for child, seconds in started
+    ]
 
 
 class ForkServer:
@@ -229,24 +386,25 @@ class ForkServer:
         with self._process:
             self._process.kill()
 
-    async def run(self, options: ChildOptions) -> int:
-        """Run a child; return its exit status, or -signal."""
-        return await asyncio.to_thread(self._send_line, json.dumps(attrs.asdict(options)))
+    async def run(self, *children: ChildOptions) -> list[int]:
+        """Run children at once; return the exit status, or -signal, of each."""
+        line = json.dumps([attrs.asdict(options) for options in children])
+        return await asyncio.to_thread(self._send_line, line)
 
-    def _send_line(self, line: str) -> int:
+    def _send_line(self, line: str) -> list[int]:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.write(f"{line}\n")
         self._process.stdin.flush()
-        return int(self._process.stdout.readline())
+        return [*map(int, json.loads(self._process.stdout.readline()))]
 
 
 def _serve_stdin() -> None:
     for line in sys.stdin:
-        options = json.loads(line)
-        if options["kill_at"] is not None:
-            options["kill_at"] = tuple(options["kill_at"])
-        print(_fork_child(ChildOptions(**options)), flush=True)
+        children = json.loads(line)
+        for options in children:
+            options["act_at"] = options["act_at"] and tuple(options["act_at"])
+        print(json.dumps(_run_children([ChildOptions(**one) for one in children])), flush=True)
 
 
 if __name__ == "__main__":

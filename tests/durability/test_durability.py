@@ -13,8 +13,9 @@ from typing import Final
 
 import pytest
 
-from .job import EARLY, ONCE, POINTS, ForkServer
-from .scenario import Kill, Scenario, run_scenario
+from .acts import ENDS, FILE_ACTS
+from .job import AMID_COMMIT, EARLY, GAVE_UP, ONCE, POINTS, ForkServer
+from .scenario import Kill, Scenario, run_intrusion, run_loss, run_scenario, run_takeover
 
 _FIRST: Final = (*ONCE, *(point for point in POINTS if point not in {*ONCE, *EARLY}))
 _EVERY_POINT: Final = len(_FIRST)  # scenarios that together kill at every point
@@ -24,17 +25,25 @@ def _make_scenario(run: int, counts: Counter[str]) -> Scenario:
     """Make a scenario: the first ones kill at every point, the others anywhere, at any time."""
     dice = random.Random(f"run {run}")
     if run < _EVERY_POINT:
-        kills: list[Kill] = [(_FIRST[run], 0), (EARLY[run % len(EARLY)], 0)]
+        kills: list[Kill] = [(_FIRST[run], 0, "kill"), (EARLY[run % len(EARLY)], 0, "kill")]
+        point = ("before COMMIT", "after COMMIT", "before INSERT INTO key")[run % 3]
+        kills.append((point, dice.randint(1, 4), ENDS[run % len(ENDS)]))
     else:
         kills = []
         for _ in range(dice.randint(1, 4)):
             point = dice.choice(POINTS)
-            kills.append((point, dice.randrange(counts[point])))
+            act = dice.choice(["kill", *ENDS]) if point in AMID_COMMIT else "kill"
+            kills.append((point, dice.randrange(counts[point]), act))
     if run % 2:
         kills.insert(
             dice.randint(0, len(kills)) if run >= _EVERY_POINT else 2, dice.uniform(0.02, 0.5)
         )
-    return Scenario(seed=run, kills=tuple(kills))
+    return Scenario(
+        seed=run,
+        kills=tuple(kills),
+        processes=3 if run % 4 == 1 else 1,
+        tries_twice=run % 3 == 0,
+    )
 
 
 @pytest.fixture(scope="session")
@@ -107,11 +116,73 @@ async def test_a_job_that_sends_before_it_logs_loses_keys(
         amount=100,
         script=(),
         trouble=0.0,
-        kills=((point, 0),),
-        without_intent=True,
+        kills=((point, 0, "kill"),),
+        without="intents",
     )
     result = await run_scenario(scenario, fork_server, tmp_path)
     assert any("keys that were not reported" in one for one in result.violations), result
-    control = Scenario(seed=1, amount=100, script=(), trouble=0.0, kills=((point, 0),))
+    control = Scenario(seed=1, amount=100, script=(), trouble=0.0, kills=((point, 0, "kill"),))
     (tmp_path / "control").mkdir()
     assert not (await run_scenario(control, fork_server, tmp_path / "control")).violations
+
+
+async def test_a_second_try_leaves_the_lock_to_the_first(
+    fork_server: ForkServer, tmp_path: Path
+) -> None:
+    """After second tries and reads of all files in the first process, a second one is refused."""
+    assert not await run_intrusion(fork_server, tmp_path)
+
+
+async def test_a_posix_lock_lets_a_second_process_in(
+    fork_server: ForkServer, tmp_path: Path
+) -> None:
+    """Whoever closes a descriptor of the lock's file in the first process drops such a lock."""
+    assert await run_intrusion(fork_server, tmp_path, without="lock")
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_a_process_that_lost_its_lock_stops(
+    seed: int, fork_server: ForkServer, tmp_path: Path
+) -> None:
+    """It writes nothing after another one has read the ledger, so that one ends exact."""
+    assert not await run_takeover(fork_server, tmp_path, seed)
+
+
+_LOSSES: Final = (("before COMMIT", 3), ("after POST /keys/batch", 5), ("yielded", 2))
+
+
+@pytest.mark.parametrize("act", FILE_ACTS)
+async def test_a_lost_ledger_loses_no_key(
+    act: str, fork_server: ForkServer, tmp_path: Path
+) -> None:
+    """The job ends early, and its report has all keys that were created."""
+    at = _LOSSES[[*FILE_ACTS].index(act) % len(_LOSSES)]
+    assert not await run_loss(act, at, fork_server, tmp_path)
+
+
+@pytest.mark.parametrize("act", ["unlink", "replace"])
+async def test_a_job_that_believes_its_paths_loses_keys(
+    act: str, fork_server: ForkServer, tmp_path: Path
+) -> None:
+    """It creates all keys, and their record is gone."""
+    assert await run_loss(act, _LOSSES[0], fork_server, tmp_path, without="names")
+
+
+async def test_a_commit_that_catches_exceptions_only_loses_keys(
+    fork_server: ForkServer, tmp_path: Path
+) -> None:
+    """The next commit leaves a gap behind it."""
+    for without in (None, "commits"):
+        folder = tmp_path / str(without)
+        folder.mkdir()
+        scenario = Scenario(
+            seed=1,
+            amount=1000,
+            script=(),
+            trouble=0.0,
+            kills=(("before BEGIN IMMEDIATE", 2, "break"),),
+            without=without,
+        )
+        result = await run_scenario(scenario, fork_server, folder)
+        assert bool(result.violations) is (without is not None), result
+        assert without or result.codes[0] == GAVE_UP
