@@ -40,8 +40,9 @@ from ._models import (
     KeyRef,
     UpdateResult,
 )
-from ._pagination.list_pass import FetchPage, PendingPage, find_last_page
+from ._pagination.list_pass import FetchPage, ListPass, PendingPage
 from ._pagination.pager import KeyPager, collect_ids, iterate_ids_after_walk
+from ._pagination.seen_ids import SeenIDs
 from ._protocol import requests as wire
 from ._protocol.fields import (
     BatchFields,
@@ -395,8 +396,8 @@ class Keys:
         Args:
             keys: IDs (int), values (str) or `Key`s, in any iterable or async iterable. A collection
                 is validated before anything is sent, an iterator as the job reads it. For a
-                `KeyPager`, the IDs are collected first (8 bytes each): deleting keys while walking
-                over them would skip others. A key that is repeated within a call is sent once.
+                `KeyPager`, the IDs are collected first (8 bytes each). Nothing is deleted if the
+                list contradicts itself. A key that is repeated within a call is sent once.
             concurrency: Calls in flight, 1 to 1000.
             on_progress: Called after each call with the keys done so far, and how many there are,
                 or None where that is unknown.
@@ -437,8 +438,7 @@ class Keys:
     ) -> DeleteReport:
         """Delete every key that matches the filters.
 
-        The IDs are collected first (8 bytes each): deleting keys while walking over them would
-        skip others.
+        The IDs are collected first (8 bytes each), by a strict walk: see `KeyPager`.
 
         Args:
             everything: Delete all keys. Required without filters, refused with them.
@@ -448,6 +448,8 @@ class Keys:
 
         Raises:
             BatchError: A call failed for good. Its report counts what was deleted.
+            InvalidResponseError: The list's pagination or its keys contradict each other or the
+                filters. Nothing was deleted.
         """
         check_progress(on_progress)
         query = wire.filter_query(validate_fields(Filters, "purge", filters))
@@ -504,18 +506,15 @@ class Keys:
         """
         query = wire.filter_query({"key": value})
         fetch = self._make_fetch(query, "interactive", secrets=secrets)
-        number = seen = 0
-        async with aclosing(KeyPager(fetch, limit=_PAGE_SIZE, prefetch=1).pages()) as pages:
+        walk = ListPass(fetch=fetch, seen=SeenIDs(), limit=_PAGE_SIZE)
+        async with aclosing(walk.pages()) as pages:
             async for page in pages:
                 if found := _find_exact(value, page.keys):
                     return found
-                number += 1
-                seen += len(page.keys)
-                is_last = find_last_page(page, number, _PAGE_SIZE) <= number
-                if number == _MAX_SEARCHED_PAGES and not is_last:
+                if walk.end.number >= _MAX_SEARCHED_PAGES and walk.end.states_more:
                     error = TooManyMatchesError(
-                        f"none of the first {seen} keys that contain this value is equal to it, and"
-                        f" there are more: {advice}"
+                        f"none of the first {walk.end.rows} keys that contain this value is equal"
+                        f" to it, and there are more: {advice}"
                     )
                     error.method, error.path = method, path
                     raise error

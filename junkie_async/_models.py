@@ -207,9 +207,13 @@ KeyRef: TypeAlias = int | str | Key
 """A reference to a key: its ID (an int), its value (a str, even of digits only) or the `Key`."""
 
 
+def _none_below_zero(number: int | None) -> int | None:
+    return None if number is not None and number < 0 else number
+
+
 @attrs.frozen(kw_only=True)
 class Pagination:
-    """A page's position in its list. None where the service does not state a number.
+    """A page's position in its list. None where the service states no number, or one below 0.
 
     Attributes:
         page: The page's number, from 1.
@@ -218,10 +222,10 @@ class Pagination:
         total_pages: Pages in the list.
     """
 
-    page: int | None = None
-    limit: int | None = None
-    total: int | None = None
-    total_pages: int | None = None
+    page: int | None = attrs.field(default=None, converter=_none_below_zero)
+    limit: int | None = attrs.field(default=None, converter=_none_below_zero)
+    total: int | None = attrs.field(default=None, converter=_none_below_zero)
+    total_pages: int | None = attrs.field(default=None, converter=_none_below_zero)
 
 
 @attrs.frozen(kw_only=True)

@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
+from contextlib import aclosing
 from typing import Any, TypeAlias
 
 import attrs
 
-from .._errors import InvalidResponseError, JunkieError, Outcome
+from .._errors import InvalidResponseError, JunkieError, NotFoundError, Outcome
 from .._http.coroutines import running_loop
 from .._masking import error_boundary
-from .._models import Key, KeyPage
+from .._models import KeyPage
+from .list_end import ListEnd, contradicts_total
 from .seen_ids import SeenIDs
 
 PendingPage: TypeAlias = Callable[[], Awaitable[KeyPage]]
@@ -27,11 +29,16 @@ FetchPage: TypeAlias = Callable[[int, int], Coroutine[Any, Any, PendingPage]]
 _MAX_FRUITLESS_PAGES = 10
 _MAX_EXPLAINED_PAGES = 1000
 
-# Each try repairs what was deleted during the try before it. A list that still shrinks after five
-# is left to the next pass of the strict walk. So is one that loses over 10,000 keys between two
-# requests: for random totals, all pages so far would be fetched again and again.
-_MAX_REFETCHES = 5
-_MAX_REFETCHED_PAGES = 100
+_LARGEST_PAGE = 100
+
+# Pages that are looked at again and have no new key, in a row: more than these, and the stated
+# totals are not believed any more. Keys deleted at the list's end cause about three for each page.
+_MAX_VAIN_PAGES = 30
+_MAX_VAIN_PAGES_A_PAGE = 4
+
+
+def _ignore_drift(**_: int) -> None:
+    pass
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -40,17 +47,20 @@ class ListPass:
 
     fetch: FetchPage
     seen: SeenIDs  # their keys are dropped as repeats; the pass adds the IDs that it gives
-    report_drift: Callable[..., None]  # takes `changes=` or `repeats=`, as counted by `Drift`
-    first_page: int
     limit: int
-    prefetch: int
-    strict: bool  # whether the pages before a shrunken one are fetched again too
-    # Whether keys were deleted so fast that fetching pages again did not help.
-    may_miss_keys: bool = attrs.field(default=False, init=False)
+    first_page: int = 1
+    prefetch: int = 1
+    filtered: bool = False  # whether only some keys are listed
+    complete: bool = False  # whether to look beyond each end that is stated
+    report_drift: Callable[..., None] = _ignore_drift  # takes what `Drift` counts
+
+    end: ListEnd = attrs.field(init=False)
+    believes_totals: bool = attrs.field(default=True, init=False)
+    """Whether keys were found where the totals said that they had moved to."""
 
     _number: int = attrs.field(init=False)  # of the page that is given next
-    _last_page: int = attrs.field(init=False)  # of the list, as stated by the latest page
     _total: int | None = attrs.field(default=None, init=False)  # as stated by the latest page
+    _total_before_drop: int | None = attrs.field(default=None, init=False)
     # The requests of the pages from `_number` on.
     _in_flight: deque[asyncio.Task[PendingPage]] = attrs.field(init=False)
     # The first page is fetched alone: it says how many pages there are, and many readers need no
@@ -62,32 +72,55 @@ class ListPass:
     _fruitless_pages: int = attrs.field(default=0, init=False)
     _repeats_in_a_row: int = attrs.field(default=0, init=False)
     _total_at_new_key: int | None = attrs.field(default=None, init=False)
+    _vain_pages: int = attrs.field(default=0, init=False)  # looked at again, in a row
+    # Up to this page, pages were requested before others were looked at again, and may repeat them.
+    _last_stale_page: int = attrs.field(default=0, init=False)
 
     async def pages(self) -> AsyncGenerator[KeyPage, None]:
-        """Give the pages in order, without the keys seen before."""
+        """Give the pages without the keys seen before, in order as long as no key moves forward."""
         running_loop()
-        self._number = self._last_page = self.first_page
+        self._number = self.first_page
+        self.end = ListEnd(
+            limit=self.limit,
+            filtered=self.filtered,
+            complete=self.complete,
+            rows=(self.first_page - 1) * self.limit,
+            last_page=self.first_page,
+        )
         self._in_flight = deque()
         try:
-            while self._number <= self._last_page or self._in_flight:
+            while self._number <= self.end.last_page or self._in_flight:
+                is_beyond = self.end.is_beyond
                 page = await self._next_page()
-                yield page
+                if page is None:  # the list ends where it stated
+                    break
+                if page.keys or not is_beyond:
+                    yield page
                 del page  # a reader's page is freed before the next one is decoded
+                if self._total_before_drop is not None:
+                    async with aclosing(self._look_again()) as pages:
+                        async for page in pages:
+                            yield page
+                            del page
         finally:
             for task in self._in_flight:
                 task.cancel()
             if self._in_flight:  # else closing a finished walk gives no control to the loop
                 await asyncio.gather(*self._in_flight, return_exceptions=True)
 
-    async def _next_page(self) -> KeyPage:
+    async def _next_page(self) -> KeyPage | None:
         """Wait for the next page, check it, and request the pages after it."""
         try:
-            page = await self._refetch_if_shrunk(await self._take_page())
-            self._check_page_number(page)
-            self._last_page = find_last_page(page, self._number, self.limit)
+            page = await self._take_page()
+            page = await self._refetch_if_shrunk(page)
+            if not self._is_requested_page(page):
+                return None
             fresh = drop_seen(page, self.seen)
+            self.end.add_page(page, self._number, len(fresh.keys))
             self._count_repeats(page, fresh)
         except JunkieError as error:
+            if isinstance(error, NotFoundError) and self.end.is_beyond:
+                return None
             error.page = self._number
             raise
         self._number += 1
@@ -111,7 +144,7 @@ class ListPass:
     def _fill_window(self) -> None:
         """Start fetching pages, as far as the window and the list go."""
         number = self._number + len(self._in_flight)
-        while len(self._in_flight) < self._window and number <= self._last_page:
+        while len(self._in_flight) < self._window and number <= self.end.last_page:
             self._in_flight.append(asyncio.create_task(self._fetch_page(number)))
             number += 1
 
@@ -127,73 +160,105 @@ class ListPass:
         - The service read this page first, keys were created at the front, and it read the page
           before this one last. The keys at the boundary are then on neither page. A second fetch
           is later than both, so it can only overlap.
-        - Keys were deleted. The keys behind them moved forward, onto pages already given. Only a
-          strict walk looks for those.
+        - Keys were deleted. The keys behind them moved forward, onto pages already given. The
+          second fetch still states a smaller total, and `_look_again` looks for them.
         """
-        before, total = self._total, page.pagination.total
-        if _has_shrunk(before, total):
-            page = await self._refetch_range(page)
-        self._total = page.pagination.total
+        before = self._total
+        if self._has_dropped(page):
+            self._vain_pages += 1
+            page = await get_page(self.fetch, self._number, self.limit)
+            if self._has_dropped(page):
+                self._total_before_drop = before
+        self._total = self._believed_total(page, self._number, before)
         if before is not None and self._total != before:
             self.report_drift(changes=1)
         return page
 
-    async def _refetch_range(self, page: KeyPage) -> KeyPage:
-        """Fetch a page again; strictly, with the pages before it that its keys may have moved to.
+    async def _look_again(self) -> AsyncGenerator[KeyPage, None]:
+        """Give the keys that moved forward past the reader: N deletions move a key by at most N.
 
-        N deletions move a key forward by at most N / limit pages, rounded up. The range is fetched
-        until no page of it states a smaller total than its first: then no key moved meanwhile.
+        The pages are fetched backwards. A key that moves forward meanwhile is then on a page yet to
+        come, so one look is enough, even if the reader deletes what it gets.
         """
-        if not self.strict:
-            return await get_page(self.fetch, self._number, self.limit)
-        keys: dict[int, Key] = {}
-        before = self._total or 0
-        for _ in range(_MAX_REFETCHES):
-            deleted = before - (page.pagination.total or 0)
-            pages_back = max(1, -(-deleted // self.limit))
-            if pages_back > _MAX_REFETCHED_PAGES:
-                pages_back, self.may_miss_keys = _MAX_REFETCHED_PAGES, True
-            first = max(self.first_page, self._number - pages_back)
-            numbers = range(first, self._number + 1)
-            pages = [await get_page(self.fetch, number, self.limit) for number in numbers]
-            keys |= {key.id: key for each in pages for key in each.keys}
-            page, total = pages[-1], pages[0].pagination.total
-            if not any(_has_shrunk(total, each.pagination.total) for each in pages):
+        size, last = self.end.page_size or self.limit, self._number - 2
+        before, total = self._total_before_drop or 0, self._total or 0
+        self._total_before_drop = None
+        number, lowest = last, total
+        while number >= max(self.first_page, last + 1 - -(-(before - lowest) // size)):
+            page = await self._fetch_again(number)
+            latest, total = total, self._believed_total(page, number, total) or 0
+            lowest = min(lowest, total)
+            # Keys created at the front push others back, onto pages that were looked at.
+            created = total - latest
+            number = min(last + 1, number - -created // size) if created > 0 else number - 1
+            fresh = drop_seen(page, self.seen)
+            if fresh.keys:
+                self._vain_pages = 0
+                self._reset_fruitless(len(fresh.keys))
+                yield fresh
+            elif not self._is_worth_looking():
                 break
-            before = total or 0
-        else:
-            self.may_miss_keys = True
-        return attrs.evolve(page, keys=tuple(keys.values()))
+        self._last_stale_page = self._number - 1 + len(self._in_flight)
 
-    def _check_page_number(self, page: KeyPage) -> None:
+    async def _fetch_again(self, number: int) -> KeyPage:
+        try:
+            return await get_page(self.fetch, number, self.limit)
+        except JunkieError as error:
+            error.page = number
+            raise
+
+    def _is_worth_looking(self) -> bool:
+        """Whether totals that fall are still believed after one more page without a new key."""
+        self._vain_pages += 1
+        most = _MAX_VAIN_PAGES + _MAX_VAIN_PAGES_A_PAGE * (self._number - self.first_page)
+        self.believes_totals = self._vain_pages <= most
+        return self.believes_totals
+
+    def _has_dropped(self, page: KeyPage) -> bool:
+        before, total = self._total, self._believed_total(page, self._number, self._total)
+        dropped = before is not None and total is not None and total < before
+        return dropped and self.believes_totals
+
+    def _believed_total(self, page: KeyPage, number: int, default: int | None) -> int | None:
+        """Return a page's total, or the default if its keys contradict it."""
+        size = self.end.page_size or self.limit
+        total = page.pagination.total
+        return default if total is None or contradicts_total(page, number, size) else total
+
+    def _is_requested_page(self, page: KeyPage) -> bool:
         stated = page.pagination.page  # another one than requested: the service ignores `page`
-        if stated is not None and stated != self._number:
-            raise _invalid_response(
-                f"requested page {self._number}, but the response is page {stated}"
-            )
+        if stated is None or stated == self._number:
+            return True
+        if self.end.is_beyond:
+            return False
+        raise invalid_response(f"requested page {self._number}, but the response is page {stated}")
 
     def _count_repeats(self, page: KeyPage, fresh: KeyPage) -> None:
         """Report repeats, and raise when the list goes on without new keys: it would never end."""
+        if fresh.keys:
+            self._reset_fruitless(len(fresh.keys))
+        if self._number <= self._last_stale_page:
+            return
         repeats = len(page.keys) - len(fresh.keys)
         if repeats:
             self.report_drift(repeats=repeats)
         if fresh.keys:
-            self._given += len(fresh.keys)
-            self._fruitless_pages = self._repeats_in_a_row = 0
-            self._total_at_new_key = self._total
             return
         self._fruitless_pages += 1
         self._repeats_in_a_row += repeats
         limit = _MAX_EXPLAINED_PAGES if self._is_explained(page) else _MAX_FRUITLESS_PAGES
         if self._fruitless_pages > limit:
-            raise _invalid_response(
-                f"endless list: more than {limit} pages in a row had no new key"
-            )
+            raise invalid_response(f"endless list: more than {limit} pages in a row had no new key")
+
+    def _reset_fruitless(self, new_keys: int) -> None:
+        self._given += new_keys
+        self._fruitless_pages = self._repeats_in_a_row = 0
+        self._total_at_new_key = self._total
 
     def _is_explained(self, page: KeyPage) -> bool:
         """Whether the service states why a page has no new key."""
         stated = page.pagination
-        if stated.total is None:
+        if stated.total is None or not self.believes_totals:
             return False
         if page.keys:  # keys created at the front pushed these back, one key for each of them
             before = self._total_at_new_key
@@ -213,6 +278,24 @@ async def get_page(fetch: FetchPage, number: int, limit: int) -> KeyPage:
     return await decode()
 
 
+async def count_by_total(fetch: FetchPage) -> int | None:
+    """Count the keys by the stated total, if the first page and the last one agree with it."""
+    page = await get_page(fetch, 1, _LARGEST_PAGE)
+    end = ListEnd(limit=_LARGEST_PAGE)
+    end.add_page(page, 1, len(page.keys))
+    total = end.total
+    if total is None or end.contradictions or end.last_page == 1:
+        return None if end.contradictions else total
+    # A page size that leaves a part of a page at the end: having exactly that proves the end.
+    limit = next((size for size in range(end.page_size, 1, -1) if total % size), None)
+    if limit is None:
+        return None
+    number = total // limit + 1
+    page = await get_page(fetch, number, limit)
+    counted = (number - 1) * limit + len(page.keys)
+    return counted if 0 < len(page.keys) < limit and counted == page.pagination.total else None
+
+
 def drop_seen(page: KeyPage, seen: SeenIDs) -> KeyPage:
     """Drop the keys that were seen before, and remember the others."""
     new = seen.add_page([key.id for key in page.keys])
@@ -221,23 +304,6 @@ def drop_seen(page: KeyPage, seen: SeenIDs) -> KeyPage:
     return attrs.evolve(page, keys=tuple(page.keys[index] for index in new))
 
 
-def _has_shrunk(before: int | None, total: int | None) -> bool:
-    return before is not None and total is not None and total < before
-
-
-def find_last_page(page: KeyPage, number: int, limit: int) -> int:
-    """Find where the list ends as far as this page knows.
-
-    The page's own limit counts: a service may grant fewer keys a page than were requested. Where
-    nothing is stated, the list ends with its first empty page.
-    """
-    stated = page.pagination
-    if stated.total_pages is not None:
-        return stated.total_pages
-    if stated.total is not None:
-        return -(-stated.total // (stated.limit or limit))
-    return number + 1 if page.keys else number
-
-
-def _invalid_response(message: str) -> InvalidResponseError:
+def invalid_response(message: str) -> InvalidResponseError:
+    """Return the error for responses that contradict each other."""
     return InvalidResponseError(message, outcome=Outcome.EXECUTED)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterable, Sequence
 from contextlib import aclosing
 from typing import Any, TypeAlias
 
@@ -14,12 +14,22 @@ from .._http.coroutines import LazyCoroutine, uses
 from .._masking import error_boundary
 from .._models import Key, KeyPage
 from .._validation import check_boolean, check_integer
-from .list_pass import FetchPage, ListPass, PendingPage, drop_seen, get_page
+from .list_end import ListEnd
+from .list_pass import (
+    FetchPage,
+    ListPass,
+    PendingPage,
+    count_by_total,
+    drop_seen,
+    get_page,
+    invalid_response,
+)
 from .seen_ids import SeenIDs
 
 CheckRows: TypeAlias = Callable[[Iterable[Key], bool], None]
 
 _MAX_PASSES = 10
+_UNSTEADY_TOTALS = "the list states totals that fall although no keys have moved"
 
 
 @attrs.frozen
@@ -31,14 +41,18 @@ class Drift:
         repeats: Keys seen again on a later page, because new keys pushed them back. They were
             given once.
         missed: Keys that only a later pass of a strict walk found.
+        contradictions: Pages whose pagination contradicts their keys, such as a total of 0 beside
+            keys, if the end of the walk did not explain it. Keys may be missing where the list
+            has fewer than it states. One more, where totals fell although no keys moved.
     """
 
     changes: int = 0
     repeats: int = 0
     missed: int = 0
+    contradictions: int = 0
 
     def __bool__(self) -> bool:
-        return bool(self.changes or self.repeats or self.missed)
+        return bool(self.changes or self.repeats or self.missed or self.contradictions)
 
 
 class KeyPager(LazyCoroutine[KeyPage]):
@@ -52,14 +66,25 @@ class KeyPager(LazyCoroutine[KeyPage]):
     A walk fetches up to ``prefetch`` pages ahead of its reader, and gives them in order. The first
     page is fetched alone, so a reader who stops there has made one request.
 
-    No key is given twice. Where the service states totals, keys created during the walk hide no
-    other key. Keys deleted during the walk may: the keys behind them move onto pages that were
-    read already. `drift` counts the changes that the walk saw. A ``strict`` walk makes up for
-    them. It fetches the pages before a drop of the total again, and then repeats the whole pass,
-    giving what it missed, until a pass finds nothing more. Keys with a higher ID than all keys of
-    the first pass count as new, not as missed.
+    No key is given twice. What a walk finds depends on what the service states:
 
-    A walk ends where the pagination says so. An empty page before that does not end it.
+    - With totals, it gives every key that exists throughout, while keys are deleted or leave the
+      list, or while keys are created. So a loop may delete or change the keys it walks over. Where
+      a total is below that of the page before, the pages that keys may have moved to are fetched
+      again, and the order is then not that of the list.
+    - With totals, while keys are both deleted and created between two pages, it may miss some: the
+      total does not show that. Without totals, so it may while keys are deleted.
+    - A ``strict`` walk makes up for all of these. It repeats the whole pass, giving what it missed,
+      until a pass finds nothing more. Keys with a higher ID than all keys of the first pass count
+      as new, not as missed.
+
+    A walk ends where the pagination says so, as long as the keys agree. It goes on while pages are
+    full or have fewer keys than stated, up to ten empty pages in a row beyond the stated end. A
+    number below 0 is not stated. So a full last page may cost a request more, up to a total of
+    10,000. What stays contradictory is counted by `drift`. It is an `InvalidResponseError` in a
+    strict walk, and in what deletes the keys of a list or settles a job by them.
+
+    `drift` counts the changes that the walk saw.
 
     Args:
         fetch: Fetches a page by its number, from 1, and its size. Returns what decodes it.
@@ -87,7 +112,10 @@ class KeyPager(LazyCoroutine[KeyPage]):
         check: CheckRows | None = None,
     ) -> None:
         self._strict = check_boolean("strict", strict)
+        self._certain = strict  # whether a contradiction is an error
+        self._complete = strict  # whether fewer keys than stated are one
         self._fetch_unchecked, self._check = fetch, check
+        self._filtered = check is not None
         self._fetch = self._check_pages(fetch, certain=strict)
         self._fetch_single = self._check_pages(fetch_single or fetch, certain=strict)
         self._page = check_integer("page", page, 1)
@@ -115,8 +143,13 @@ class KeyPager(LazyCoroutine[KeyPage]):
         return fetch_and_check
 
     def _require_certainty(self) -> None:
-        """Refuse, from now on, keys that don't tell whether they match the filters."""
+        """Refuse contradictions from now on, and keys that don't tell if the filters match."""
         self._fetch = self._check_pages(self._fetch_unchecked, certain=True)
+        self._certain = self._complete = True
+
+    def _require_completeness(self) -> None:
+        """Refuse, from now on, fewer keys than the list states."""
+        self._complete = True
 
     def __await__(self) -> Generator[Any, Any, KeyPage]:
         self._mark_used()
@@ -141,25 +174,43 @@ class KeyPager(LazyCoroutine[KeyPage]):
     @uses
     @error_boundary
     async def first(self) -> Key | None:
-        """Fetch the first key, or None when the list is empty."""
+        """Fetch the first key, or None when the list is empty.
+
+        This takes one request. If the first page is empty although the service states more keys, it
+        takes a walk up to the first key.
+        """
         # A smaller page size would make any later page begin with another key.
         limit = 1 if self._page == 1 else self._limit
         page = await get_page(self._fetch_single, self._page, limit)
-        return page.keys[0] if page.keys else None
+        found: Sequence[Key] = page.keys
+        if not found and self._may_go_on(page, limit):
+            found = await self.collect(1)
+        return found[0] if found else None
+
+    def _may_go_on(self, page: KeyPage, limit: int) -> bool:
+        """Whether keys may follow an empty first page."""
+        rows = (self._page - 1) * limit
+        end = ListEnd(limit=limit, filtered=self._filtered, rows=rows)
+        end.add_page(page, self._page, 0)
+        return end.last_page > self._page
 
     @uses
     @error_boundary
     async def count(self) -> int:
         """Count the keys of the whole list.
 
-        This takes one request where the service states the total, else a walk.
+        This takes one request for a list of less than a page, and two where the last page proves
+        the total that the service states. Else it takes a walk.
+
+        Raises:
+            InvalidResponseError: The pages have fewer keys than the list states.
         """
-        fetch_single = self._check_pages(self._fetch_single, certain=True)
-        total = (await get_page(fetch_single, 1, 1)).pagination.total
+        total = await count_by_total(self._check_pages(self._fetch_single, certain=True))
         if total is not None:
             return total
         fetch = self._check_pages(self._fetch_unchecked, certain=True)
         whole = KeyPager(fetch, limit=self._limit, prefetch=self._prefetch)
+        whole._complete, whole._filtered = True, self._filtered
         return sum([len(page.keys) async for page in whole.pages()])
 
     @uses
@@ -193,7 +244,8 @@ class KeyPager(LazyCoroutine[KeyPage]):
         self._mark_used()
         seen, highest_id, count = SeenIDs(), -1, 0
         self._drift = Drift()
-        async with aclosing(self._start_pass(seen).pages()) as pages:
+        first = self._start_pass(seen)
+        async with aclosing(first.pages()) as pages:
             async for page in pages:
                 count += 1
                 if self._strict:
@@ -203,6 +255,8 @@ class KeyPager(LazyCoroutine[KeyPage]):
             async with aclosing(self._repeat_passes(seen, highest_id)) as pages:
                 async for page in pages:
                     yield page
+        else:
+            self._check_end(first)
 
     async def _repeat_passes(self, seen: SeenIDs, highest_id: int) -> AsyncGenerator[KeyPage, None]:
         """Walk again until a pass finds no key that the passes before it missed.
@@ -219,7 +273,8 @@ class KeyPager(LazyCoroutine[KeyPage]):
                     missed += sum(key.id <= highest_id for key in fresh.keys)
                     if fresh.keys:
                         yield fresh
-            if not missed and not again.may_miss_keys:
+            if not missed:
+                self._check_end(again)
                 return
             self._add_drift(missed=missed)
         raise DriftError(
@@ -235,16 +290,36 @@ class KeyPager(LazyCoroutine[KeyPage]):
             first_page=self._page,
             limit=self._limit,
             prefetch=self._prefetch,
-            strict=self._strict,
+            filtered=self._filtered,
+            complete=self._complete,
         )
+
+    def _check_end(self, walked: ListPass) -> None:
+        """Report what the pagination states against the keys, and raise where that matters."""
+        end, disbelieved = walked.end, not walked.believes_totals
+        self._drift = attrs.evolve(self._drift, contradictions=end.contradictions + disbelieved)
+        if self._complete and end.misses_keys:
+            raise invalid_response(f"{end.describe_contradiction()}: keys may be missing")
+        if self._certain and self._drift.contradictions:
+            problem = end.describe_contradiction() if end.contradictions else _UNSTEADY_TOTALS
+            raise invalid_response(
+                f"{problem}: walk it without strict=True if what its pages have is enough"
+            )
 
     def _add_drift(self, *, changes: int = 0, repeats: int = 0, missed: int = 0) -> None:
         drift = self._drift
-        self._drift = Drift(
+        self._drift = attrs.evolve(
+            drift,
             changes=drift.changes + changes,
             repeats=drift.repeats + repeats,
             missed=drift.missed + missed,
         )
+
+
+def complete_pages(pager: KeyPager) -> AsyncGenerator[KeyPage, None]:
+    """Walk a list page by page, and raise at the end if it has fewer keys than it states."""
+    pager._require_completeness()  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+    return pager.pages()
 
 
 async def collect_ids(pager: KeyPager) -> array[int]:

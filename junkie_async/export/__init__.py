@@ -49,7 +49,7 @@ from .._http.coroutines import LazyCoroutine
 from .._jobs.job import OnProgress, check_progress
 from .._masking import error_boundary
 from .._models import Key, KeyBatch
-from .._pagination.pager import KeyPager
+from .._pagination.pager import KeyPager, complete_pages
 from .._protocol.codec import encode_lines, encode_text
 from .._validation import check_boolean, safe_repr
 from .atomic_file import check_target, is_stream, open_target
@@ -208,7 +208,7 @@ def _take_source(name: str, source: Any, limit: str) -> None:
 async def _iterate_chunks(keys: Any) -> AsyncGenerator[tuple[Sequence[Key], int | None], None]:
     """Give many keys at a time, and how many there are in all, or None where that is unknown."""
     if isinstance(keys, KeyPager):
-        async with aclosing(keys.pages()) as pages:
+        async with aclosing(complete_pages(keys)) as pages:
             async for page in pages:
                 yield page.keys, page.pagination.total
                 del page  # or it would stay in memory until the next one has come

@@ -153,11 +153,11 @@ def _plain(text: str) -> str:
 
 
 async def test_count_is_a_number(tmp_path: Path) -> None:
-    """It takes one request; --json prints an object."""
+    """It takes two requests; --json prints an object."""
     async with Emulator() as emulator:
         await emulator.seed(1234, provider_id=lambda row: 2 if row < 34 else 1)
         ended = await junkie(emulator, "keys", "count", "--provider-id", "1", cwd=tmp_path)
-        assert emulator.calls == {"listKeys": 1}
+        assert emulator.calls == {"listKeys": 2}
         result = await junkie(emulator, "keys", "count", "--json")
     assert (ended.code, ended.out, ended.err) == (0, "1200\n", "")
     assert result.out == '{"count":1234}\n'

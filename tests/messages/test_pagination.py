@@ -33,12 +33,63 @@ class _Changing:
 
     async def fetch(self, page: int, limit: int) -> KeyPage:
         self.passes += page == 1
-        return _page(page * 1000 - self.passes, page * 1000, total_pages=2)
+        ids = (page * 1000 - self.passes, page * 1000) if page < 3 else ()
+        return _page(*ids, total_pages=2)
+
+
+_ADVICE = ": walk it without strict=True if what its pages have is enough"
+
+
+async def _total_0(page: int, limit: int) -> KeyPage:
+    keys = _page(*range(100)).keys if page == 1 else ()
+    return KeyPage(keys=keys, pagination=Pagination(total=0))
+
+
+async def _two_of_three(page: int, limit: int) -> KeyPage:
+    keys = _page(1, 2).keys if page == 1 else ()
+    return KeyPage(keys=keys, pagination=Pagination(total=3))
+
+
+async def _no_pages(page: int, limit: int) -> KeyPage:
+    return _page(*([1] if page == 1 else []), total_pages=0)
+
+
+class _Falling:
+    """States a total that falls for each request, though no key moves."""
+
+    def __init__(self) -> None:
+        self.total = 10**6
+
+    async def fetch(self, page: int, limit: int) -> KeyPage:
+        self.total -= 1000
+        ids = range(page * 100 - 100, page * 100) if page < 50 else ()
+        total = self.total if page < 45 else 4900
+        return KeyPage(keys=_page(*ids).keys, pagination=Pagination(total=total))
 
 
 @pytest.mark.parametrize(
     ("fetch", "strict", "message"),
     [
+        (
+            _total_0,
+            True,
+            "the list states 0 keys, but its pages have 100 keys" + _ADVICE,
+        ),
+        (
+            _two_of_three,
+            True,
+            "the list states 3 keys, but its pages have 2 keys: keys may be missing",
+        ),
+        (
+            _no_pages,
+            True,
+            "the list states 0 pages, but its pages have 1 keys" + _ADVICE,
+        ),
+        (
+            _Falling().fetch,
+            True,
+            "the list states totals that fall although no keys have moved" + _ADVICE,
+        ),
         (_always_page_one, False, "requested page 2, but the response is page 1 (page 2)"),
         (
             _endless,
@@ -51,7 +102,15 @@ class _Changing:
             "the list was still changing after 10 passes: walk it later, or without strict=True",
         ),
     ],
-    ids=["wrong page", "endless list", "too much drift"],
+    ids=[
+        "too few stated",
+        "too many stated",
+        "no pages stated",
+        "falling totals",
+        "wrong page",
+        "endless list",
+        "too much drift",
+    ],
 )
 async def test_walks(
     fetch: Callable[[int, int], Awaitable[KeyPage]], strict: bool, message: str

@@ -73,7 +73,7 @@ def pager(*pages: Iterable[Key]) -> KeyPager:
 
     async def fetch(page: int, limit: int) -> KeyPage:
         pagination = Pagination(page=page, limit=limit, total=total, total_pages=len(contents))
-        return KeyPage(keys=contents[page - 1], pagination=pagination)
+        return KeyPage(keys=dict(enumerate(contents, 1)).get(page, ()), pagination=pagination)
 
     return KeyPager(as_pending(fetch))
 

@@ -172,9 +172,12 @@ MODEL = Key(id=7, key_value="JNK-7")
 DONE = {"success": True, "message": "done"}
 
 
-def page(*rows: Any, number: int = 1, pages: int = 1) -> dict[str, Any]:
+def page(
+    *rows: Any, number: int = 1, pages: int = 1, limit: int = 100, total: int | None = None
+) -> dict[str, Any]:
     """Write a page of keys."""
-    stated = {"page": number, "limit": 100, "total": len(rows), "totalPages": pages}
+    total = len(rows) if total is None else total
+    stated = {"page": number, "limit": limit, "total": total, "totalPages": pages}
     return {"keys": rows, "pagination": stated}
 
 
@@ -200,7 +203,14 @@ OPERATIONS: dict[str, tuple[Use, str, str, Any, Any, Any]] = {
         page(KEY),
         MODEL,
     ),
-    "count": (lambda keys: keys.list().count(), "GET", "/keys?page=1&limit=1", None, page(KEY), 1),
+    "count": (
+        lambda keys: keys.list().count(),
+        "GET",
+        "/keys?page=1&limit=100",
+        None,
+        page(KEY),
+        1,
+    ),
     "get": (
         lambda keys: keys.get(7),
         "GET",
@@ -675,11 +685,16 @@ async def test_purge_refuses_to_guess(arguments: dict[str, Any]) -> None:
 
 async def test_walk() -> None:
     """A walk asks for page after page, and gives each key once."""
-    answers = [page(KEY, number=1, pages=2), page(KEY, OTHER, number=2, pages=2)]
+    third = {"id": 9, "key_value": "JNK-9"}
+    answers = [
+        page(KEY, OTHER, pages=2, limit=2, total=3),
+        page(OTHER, third, number=2, pages=2, limit=2, total=4),  # a key was created meanwhile
+        page(number=3, pages=2, limit=2, total=4),
+    ]
     async with service(*answers) as (keys, network):
-        found = [key.id async for key in keys.list(discord_id=10**17)]
-    assert found == [7, 8]
-    assert [sent.query["page"] for sent in network.sent] == ["1", "2"]
+        found = [key.id async for key in keys.list(discord_id=10**17, limit=2)]
+    assert found == [7, 8, 9]
+    assert [sent.query["page"] for sent in network.sent] == ["1", "2", "3"]
     assert all(sent.query["discord_id"] == str(10**17) for sent in network.sent)
 
 

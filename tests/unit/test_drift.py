@@ -117,7 +117,7 @@ async def test_an_unchanged_list_has_no_drift() -> None:
     churn = Churn(1000, inserts=0, deletes=0, newest_first=True, seed=3)
     pager = KeyPager(as_pending(churn.fetch), strict=True)
     assert len(await walk(pager)) == 1000
-    assert churn.requests == 20
+    assert churn.requests == 22  # each pass looks beyond the full last page
     assert pager.drift == Drift()
     assert not pager.drift
 
@@ -133,7 +133,7 @@ async def test_a_second_pass_may_have_over_1000_pages() -> None:
     """The limit of pages without new keys counts within a pass, not over all passes."""
     churn = Churn(12_000, inserts=0, deletes=0, newest_first=True, seed=5)
     assert len(await walk(KeyPager(as_pending(churn.fetch), limit=10, strict=True))) == 12_000
-    assert churn.requests == 2400
+    assert churn.requests == 2402
 
 
 async def test_a_drop_of_any_size_costs_a_bounded_number_of_requests() -> None:

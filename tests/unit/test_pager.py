@@ -106,7 +106,8 @@ async def test_every_key_once_and_in_order(
     assert await ids_of(listing.pager(limit=limit, prefetch=prefetch)) == listing.ids
     assert listing.most_in_flight <= prefetch
     if stated:
-        assert sorted(listing.requested) == list(range(1, max(1, -(-total // limit)) + 1))
+        # A full last page may be that of a capped total: it costs one request more.
+        assert sorted(listing.requested) == list(range(1, total // limit + 2))
 
 
 async def test_awaiting_fetches_only_the_first_page() -> None:
@@ -142,7 +143,7 @@ async def test_prefetch_limits_the_pages_ahead() -> None:
 
 async def test_pages_are_decoded_when_the_reader_gets_there() -> None:
     """Pages ahead of the reader stay bytes: only one page of models exists at a time."""
-    listing, decoded = Listing(list(range(60))), []
+    listing, decoded = Listing(list(range(55))), []
 
     async def fetch(page: int, limit: int) -> Callable[[], Awaitable[KeyPage]]:
         fetched = await listing.fetch(page, limit)
@@ -401,7 +402,8 @@ async def test_flat_memory() -> None:
     """A walk ten times as long takes no more memory, apart from the seen IDs."""
 
     async def fetch(page: int, limit: int) -> KeyPage:
-        keys = tuple(Key(id=page * 1000 + at, key_value=f"K{page}-{at}") for at in range(limit))
+        rows = limit if page <= pages else 0
+        keys = tuple(Key(id=page * 1000 + at, key_value=f"K{page}-{at}") for at in range(rows))
         return KeyPage(keys=keys, pagination=Pagination(page=page, total_pages=pages))
 
     async def peak() -> int:

@@ -1,0 +1,130 @@
+"""Where a list ends: what its pages state about that, believed while their keys agree."""
+
+from __future__ import annotations
+
+import attrs
+
+from .._models import KeyPage, Pagination
+
+# Services that cap their totals cap them here (Elasticsearch's default) or lower. So a larger total
+# that the keys reach exactly is the end of the list.
+_HIGHEST_CAP = 10_000
+
+# Where a filter is applied to pages that were cut before it, empty pages come amid a list.
+_MAX_EMPTY_PAGES = 10
+
+
+@attrs.define(eq=False, kw_only=True)
+class ListEnd:
+    """Finds the last page of a list while its pages come, in order, and remembers contradictions.
+
+    A page contradicts its own total where it has more keys than are left, or fewer although it is
+    full by the total. Both hold at the moment that the service read the page, so changes of the
+    list are no contradictions. After one of them the list goes on until a page is empty.
+    """
+
+    limit: int  # requested keys a page
+    filtered: bool = False
+    complete: bool = False  # whether to look beyond each end that is stated
+    rows: int = 0  # on all pages so far, repeats included
+    last_page: int = 1  # as far as is known
+    is_beyond: bool = attrs.field(default=False, init=False)
+    """Whether the last page is beyond the stated end, to which all keys agree."""
+
+    number: int = attrs.field(default=0, init=False)  # of the latest page
+    page_size: int = attrs.field(default=0, init=False)  # the most rows of a page so far
+    _stated: Pagination = attrs.field(default=Pagination(), init=False)  # the latest statement
+    _excess_pages: int = attrs.field(default=0, init=False)  # with more keys than stated
+    _short_pages: int = attrs.field(default=0, init=False)  # with fewer
+    _empty_pages: int = attrs.field(default=0, init=False)  # in a row
+
+    def add_page(self, page: KeyPage, number: int, new_keys: int) -> None:
+        """Take the next page in order, with ``new_keys`` that no page before it had."""
+        self.number = number
+        if page.pagination.total is not None or page.pagination.total_pages is not None:
+            self._stated = page.pagination
+            self._compare(page, number)
+        stated_end = self._find_stated_end(page)
+        # Beyond the end some services give the last page again.
+        rows = len(page.keys) if stated_end >= number or not self.is_beyond else new_keys
+        is_full = rows >= (self.page_size or _granted_size(page, self.limit))
+        self.rows += rows
+        self.page_size = max(self.page_size, rows)
+        self._empty_pages = 0 if rows else self._empty_pages + 1
+        is_unclear = self._is_unclear()
+        goes_on = self._may_follow() if is_unclear else is_full and self._may_be_capped(number)
+        self.is_beyond = goes_on and not is_unclear and stated_end <= number
+        self.last_page = max(stated_end, number + goes_on)
+
+    @property
+    def states_more(self) -> bool:
+        """Whether the list goes on, as far as is known."""
+        return self.last_page > self.number and not self.is_beyond
+
+    @property
+    def contradictions(self) -> int:
+        """Pages whose statements their keys contradict, if the list's end does not explain it."""
+        return self._excess_pages + self._short_pages if self._is_contradictory() else 0
+
+    @property
+    def total(self) -> int | None:
+        """The latest stated total."""
+        return self._stated.total
+
+    @property
+    def misses_keys(self) -> bool:
+        """Whether the pages had fewer keys than the list states."""
+        return self.total is not None and self.rows < self.total and self._short_pages > 0
+
+    def describe_contradiction(self) -> str:
+        """Say what is stated, and what the pages have."""
+        stated = f"{self.total} keys"
+        if self.total is None:
+            stated = f"{self._stated.total_pages} pages"
+        return f"the list states {stated}, but its pages have {self.rows} keys"
+
+    def _is_contradictory(self) -> bool:
+        if self.total is None:
+            return self._excess_pages > 0 and self._stated.total_pages is not None
+        return self.misses_keys or (self.rows > self.total and self._excess_pages > 0)
+
+    def _compare(self, page: KeyPage, number: int) -> None:
+        """Compare a page's keys with what it states."""
+        total, rows = page.pagination.total, len(page.keys)
+        if total is None:
+            self._excess_pages += rows > 0 and number > (page.pagination.total_pages or 0)
+            return
+        size = max(self.page_size, rows, _granted_size(page, self.limit))
+        left = total - (number - 1) * size
+        self._excess_pages += rows > max(0, left, total - self.rows)
+        self._short_pages += rows < min(size, left)
+
+    def _find_stated_end(self, page: KeyPage) -> int:
+        size = max(self.page_size, _granted_size(page, self.limit))
+        by_total = -(-self.total // size) if self.total is not None else 0
+        return max(by_total, self._stated.total_pages or 0)
+
+    def _is_unclear(self) -> bool:
+        """Whether nothing is stated that the keys agree with."""
+        nothing = self.total is None and self._stated.total_pages is None
+        return nothing or self._is_contradictory()
+
+    def _may_follow(self) -> bool:
+        """Whether more keys may follow where only the keys themselves tell."""
+        most = _MAX_EMPTY_PAGES if self.filtered or self.misses_keys else 1
+        return self._empty_pages < most
+
+    def _may_be_capped(self, number: int) -> bool:
+        return self.complete or number * self.page_size <= _HIGHEST_CAP
+
+
+def contradicts_total(page: KeyPage, number: int, size: int) -> bool:
+    """Whether a page has more keys than its total leaves for it."""
+    total = page.pagination.total
+    return total is not None and len(page.keys) > max(0, total - (number - 1) * size)
+
+
+def _granted_size(page: KeyPage, limit: int) -> int:
+    """Return how many keys a full page has; a service may grant fewer than were requested."""
+    stated = page.pagination.limit
+    return stated if stated and len(page.keys) <= stated <= limit else limit
