@@ -248,11 +248,12 @@ class Keys:
             **fields: The keys' other fields: see `BatchFields`.
 
         Raises:
-            OutcomeUnknownError: The keys may have been created. Check before you call again.
+            OutcomeUnknownError: The keys may have been created. Check before you call again. If the
+                response has fewer keys, they are in ``error.__cause__.rows``.
         """
         given = {"provider_id": provider_id, "amount": amount, **fields}
         validated = validate_fields(CreateBatchBody, "create_batch", given)
-        return await self._send(wire.create_batch(validated))
+        return await self._send(wire.create_batch(validated, whole=True))
 
     @error_boundary
     def create_many(

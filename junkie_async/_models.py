@@ -235,10 +235,13 @@ class KeyPage:
     Attributes:
         keys: The keys, up to the list's ``limit`` (1 to 100).
         pagination: The page's position in the list.
+        unreadable: What is wrong with each row that ``list(skip_bad_rows=True)`` has skipped, such
+            as ``keys[3].id is missing``.
     """
 
     keys: tuple[Key, ...] = ()
     pagination: Pagination = Pagination()
+    unreadable: tuple[str, ...] = ()
 
 
 @attrs.frozen(kw_only=True)
@@ -276,7 +279,7 @@ class ActionResult:
     """The service's report on an action.
 
     Attributes:
-        success: Whether the service states success.
+        success: True: what a service refuses is an `APIError`.
         message: The service's message.
     """
 

@@ -23,7 +23,11 @@ MAX_KEY_VALUE = 1024
 
 # C0, DEL, C1 and Unicode's line separators: whatever could break a line of somebody's log.
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
-_QUOTES = frozenset("`'\"\u2018\u2019\u201a\u201c\u201d\u201e\u00ab\u00bb\u2039\u203a")
+_PASTED = frozenset(
+    "`'\"\u2018\u2019\u201a\u201c\u201d\u201e\u00ab\u00bb\u2039\u203a"  # quotes
+    "\u00ad\u180e\u200b\u200c\u200d\u200e\u200f\u2060\ufeff"  # invisible
+    "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+)
 # Words and numbers; a key value has letters and digits, or is too long to be shown anyway.
 _HARMLESS = re.compile(r"[ A-Za-z_]*|[ +-]?[ .0-9]*")
 
@@ -178,7 +182,7 @@ def _strip_edges(pasted: str) -> str:
 
 
 def _is_edge(letter: str) -> bool:
-    return letter.isspace() or letter in _QUOTES or not letter.isprintable()
+    return letter.isspace() or letter in _PASTED
 
 
 def check_iterable(name: str, value: object, limit: str) -> Iterable[Any]:

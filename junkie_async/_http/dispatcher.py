@@ -19,6 +19,7 @@ import attrs
 from .._errors import (
     APIError,
     ClientClosedError,
+    InvalidResponseError,
     JunkieError,
     NotFoundError,
     Outcome,
@@ -62,6 +63,8 @@ class _CallState(Generic[T]):
     on_in_flight: InFlightCallback | None
     priority: Priority
     attempts: int = 0
+    send_state: SendState = attrs.field(factory=SendState)
+    """That of the latest attempt."""
     failure: JunkieError | None = None
     """The error of the latest attempt, once one has failed."""
     failed_at: float = 0.0
@@ -220,7 +223,7 @@ class Dispatcher:
     async def _finish_call(self, call: _CallState[T], response: Response) -> T:
         """Read the response of the first attempt."""
         try:
-            value = responses.read_success(call.request, *response)
+            value = self._read_response(call, response)
         except JunkieError as error:
             failure = error
         else:
@@ -228,6 +231,17 @@ class Dispatcher:
             return value
         del response  # it would stay among the variables of the failure's first frame
         return await self._recover(call, failure)
+
+    def _read_response(self, call: _CallState[T], response: Response) -> T:
+        try:
+            return responses.read_success(call.request, *response, self._api_key)
+        except InvalidResponseError:
+            # It may belong to another call, and so may what comes next over this connection.
+            call.send_state.close_connection()
+            raise
+        except JunkieError as refusal:
+            call.report_not_executed(refusal)
+            raise
 
     async def _attempt(self, call: _CallState[T], back_off: float = 0.0) -> Response:
         """Wait for a request slot, and send the request once."""
@@ -270,7 +284,7 @@ class Dispatcher:
         self, call: _CallState[T], loop: asyncio.AbstractEventLoop, begin: float
     ) -> Response:
         """Send the request once, and count and report the attempt."""
-        state = SendState(fresh=isinstance(call.failure, TransportError))
+        call.send_state = state = SendState(fresh=isinstance(call.failure, TransportError))
         result: int | str = "CancelledError"
         call.attempts += 1
         if call.on_in_flight is not None:
@@ -318,7 +332,7 @@ class Dispatcher:
         call.deadline = min(call.deadline, call.failed_at + self._policy.deadline)
         while (seconds := self._seconds_to_retry(call, failure, loop.time())) is not None:
             try:
-                value = responses.read_success(call.request, *await self._attempt(call, seconds))
+                value = self._read_response(call, await self._attempt(call, seconds))
             except JunkieError as error:
                 failure = error
             else:

@@ -60,19 +60,26 @@ class _ConnectionLostError(Exception):
 
 
 class SendState:
-    """How far a request got: sent, not sent, or None where that is not tracked.
+    """How far a request got: sent, not sent, or None before the attempt; and over what connection.
 
     ``fresh`` asks for a new connection. When one pooled connection is dead, most often all are: a
     retry that draws the next one from the pool fails like the first attempt. ``is_queued`` is true
     while the request waits for one of the connections that a session passed in may have.
     """
 
-    __slots__ = ("fresh", "is_queued", "sent")
+    __slots__ = ("_protocol", "fresh", "is_queued", "sent")
 
     def __init__(self, *, fresh: bool = False) -> None:
         self.fresh: bool = fresh
         self.is_queued: bool = False
         self.sent: bool | None = None
+        self._protocol: asyncio.BaseProtocol | None = None
+
+    def close_connection(self) -> None:
+        """Close the connection that the request was sent over, also if it is idle now."""
+        transport = getattr(self._protocol, "transport", None)
+        if transport is not None:
+            transport.close()
 
     async def middleware(
         self, request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
@@ -85,8 +92,7 @@ class SendState:
         if not request.body:
             # One of a given session's own headers. Fastify and Express then look for a body.
             request.headers.popall(hdrs.CONTENT_TYPE, None)
-        if self.sent is False:
-            self._track(request)
+        self._track(request)
         try:
             return await handler(request)
         except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
@@ -104,7 +110,7 @@ class SendState:
         send = request.send
 
         async def tracked_send(conn: Connection) -> aiohttp.ClientResponse:
-            self.sent = True
+            self.sent, self._protocol = True, conn.protocol
             return await send(conn)
 
         request.send = tracked_send  # type: ignore[method-assign]  # on this one request
@@ -183,9 +189,7 @@ class Transport:
         session = self._given or self._get_session(0.0 if state.fresh else keepalive)
         if session.closed:
             raise ClientClosedError(_SESSION_CLOSED)
-        # Not tracked on own connections, for speed. Those of a session that was passed in may lead
-        # through a proxy that closes them before anything is sent.
-        state.sent = None if request.idempotent and self._given is None else False
+        state.sent = False
         try:
             if self._given is not None:
                 return await self._exchange_over_given(self._given, request, state, left)

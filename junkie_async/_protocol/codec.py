@@ -9,9 +9,10 @@ from __future__ import annotations
 import contextlib
 import functools
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from http import HTTPStatus
+from typing import Any, Literal, TypeAlias, TypeVar
 
 import attrs
 import msgspec
@@ -31,8 +32,11 @@ from .lenient import (
     wrong_shape,
 )
 
-T = TypeVar("T")
 KeyT = TypeVar("KeyT", bound=Key)
+
+BadRows: TypeAlias = Literal["raise", "skip", "reduce"]
+"""What becomes of rows of a page that can't be read: an error, nothing, or a key that has its ID,
+its value and its name only."""
 
 _ENCODER = msgspec.json.Encoder()
 _LARGE = 2**17  # bytes; a page of 100 keys has some 50,000
@@ -44,7 +48,21 @@ _MAX_OBJECTS = 12_000
 _NOT_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
+class RefusedError(Exception):
+    """A body that says of a 2xx that the request was refused, or that there is no such key."""
+
+    def __init__(self, *, no_key: bool = False, not_executed: bool = True) -> None:
+        self.no_key = no_key
+        self.not_executed = not_executed
+
+
 # --- the bodies' shapes ---------------------------------------------------------------------------
+
+
+@attrs.frozen(kw_only=True)
+class _Body:
+    success: Any = None
+    error: Any = None
 
 
 @attrs.frozen
@@ -55,41 +73,48 @@ class _PaginationBody:
     totalPages: int | None = None  # noqa: N815 - the contract's spelling
 
 
-@attrs.frozen
-class _PageBody:
+@attrs.frozen(kw_only=True)
+class _PageBody(_Body):
     keys: tuple[Key, ...]
     pagination: _PaginationBody | None = None
 
 
-@attrs.frozen
-class _KeyBody:
+@attrs.frozen(kw_only=True)
+class _KeyBody(_Body):
     key: Key
 
 
-@attrs.frozen
-class _DetailedKeyBody:
+@attrs.frozen(kw_only=True)
+class _DetailedKeyBody(_Body):
     key: KeyDetailed
 
 
-@attrs.frozen
-class _FoldersBody:
+@attrs.frozen(kw_only=True)
+class _FoldersBody(_Body):
     folders: list[models.KeyFolder]
 
 
-@attrs.frozen
-class _BatchBody:
+@attrs.frozen(kw_only=True)
+class _BatchBody(_Body):
     keys: tuple[str, ...]
     count: int | None = None
     config: dict[str, Any] | None = None
 
 
-@attrs.frozen
-class _BulkDeleteBody:
+@attrs.frozen(kw_only=True)
+class _BulkDeleteBody(_Body):
     deleted: int
     requested: int | None = None
 
 
+@attrs.frozen(kw_only=True)
+class _ActionBody(_Body):
+    message: str = ""
+    keys_hwid: tuple[str, ...] = ()
+
+
 ListT = TypeVar("ListT", _PageBody, _BatchBody)
+BodyT = TypeVar("BodyT", bound=_Body)
 
 
 def prepare_codec() -> None:
@@ -97,7 +122,7 @@ def prepare_codec() -> None:
     prepare_reader(
         (
             *(_PageBody, _KeyBody, _DetailedKeyBody, _FoldersBody, _BatchBody, _BulkDeleteBody),
-            *(Key, KeyValueRow, models.UpdateResult, models.ActionResult),
+            *(Key, KeyValueRow, _ActionBody),
         )
     )
 
@@ -135,13 +160,17 @@ def encode_text(value: object) -> str:
 # --- reading --------------------------------------------------------------------------------------
 
 
-def read_page(body: bytes, limit: int = 100) -> models.KeyPage:
+def read_page(body: bytes, limit: int = 100, bad_rows: BadRows = "raise") -> models.KeyPage:
     """Read the response of ``GET /keys``, to a request of up to ``limit`` keys."""
-    page = _decode_strict(body, _PageBody) or _structure_page(_decode_document(body), limit)
+    problems: list[str] = []
+    page = _decode_strict(body, _PageBody)
+    if page is None:
+        page = _structure_page(_decode_document(body), limit, bad_rows, problems)
     _check_amount(page.keys, limit)
     stated = page.pagination or _PaginationBody()
     return models.KeyPage(
         keys=_keys_in_utc(page.keys),
+        unreadable=tuple(problems),
         pagination=models.Pagination(
             page=stated.page,
             limit=stated.limit,
@@ -151,17 +180,30 @@ def read_page(body: bytes, limit: int = 100) -> models.KeyPage:
     )
 
 
-def read_key(body: bytes) -> Key:
-    """Read the response of ``POST /keys``."""
+def read_key(body: bytes, sent: Mapping[str, Any] | None = None) -> Key:
+    """Read the response of ``POST /keys``, to a request with these fields."""
     (key,) = _keys_in_utc((_read_as(body, _KeyBody).key,))
+    for name in ("provider_id", "discord_id"):
+        stated, asked = getattr(key, name), (sent or {}).get(name)
+        if None not in (stated, asked) and stated != asked:
+            raise wrong_shape(f"the response is about a key with another {name}", f"key.{name}")
     return key
 
 
-def read_detailed(body: bytes) -> KeyDetailed:
-    """Read the response of ``GET /keys/{keyId}``."""
+def read_detailed(body: bytes, reference: str | None = None) -> KeyDetailed:
+    """Read the response of ``GET /keys/{keyId}``, to a request of this ID or key value."""
     (key,) = _keys_in_utc((_read_as(body, _DetailedKeyBody).key,))
+    if reference is not None and not _is_about(key, reference):
+        raise wrong_shape("the response is about another key", "key")
     redemption = key.discord_redemption
     return key if redemption is None else attrs.evolve(key, discord_redemption=_in_utc(redemption))
+
+
+def _is_about(key: Key, reference: str) -> bool:
+    # No value of digits is in a path: it would be taken for an ID.
+    if reference.isdigit():
+        return key.id == int(reference)
+    return key.key_value.strip().casefold() == reference.strip().casefold()
 
 
 def read_folders(body: bytes) -> list[models.KeyFolder]:
@@ -169,15 +211,21 @@ def read_folders(body: bytes) -> list[models.KeyFolder]:
     return [_in_utc(folder) for folder in _read_as(body, _FoldersBody).folders]
 
 
-def read_batch(body: bytes, amount: int = 100) -> models.KeyBatch:
+def read_batch(body: bytes, amount: int = 100, *, whole: bool = False) -> models.KeyBatch:
     """Read the response of ``POST /keys/batch``, to a request of ``amount`` keys.
 
-    They are strings, or objects with a ``key_value``.
+    They are strings, or objects with a ``key_value``. A value that comes twice is given once. With
+    ``whole`` fewer keys are an error that carries them.
     """
     batch = _decode_strict(body, _BatchBody) or _structure_batch(_decode_document(body), amount)
     _check_amount(batch.keys, amount)
-    count = len(batch.keys) if batch.count is None else batch.count
-    return models.KeyBatch(keys=batch.keys, count=count, config=batch.config or {})
+    keys = tuple(dict.fromkeys(batch.keys))
+    if whole and len(keys) < amount:
+        error = wrong_shape(f"requested {amount} keys, but the response has {len(keys)}", "keys")
+        error.rows = keys
+        raise error
+    count = len(keys) if batch.count is None else batch.count
+    return models.KeyBatch(keys=keys, count=count, config=batch.config or {})
 
 
 def read_bulk_delete(body: bytes, *, requested: int) -> models.BulkDeleteResult:
@@ -189,12 +237,21 @@ def read_bulk_delete(body: bytes, *, requested: int) -> models.BulkDeleteResult:
 
 def read_update(body: bytes) -> models.UpdateResult:
     """Read the response of ``PUT /keys/{keyId}``."""
-    return _read_as(body, models.UpdateResult)
+    done = _read_as(body, _ActionBody)
+    return models.UpdateResult(message=done.message, keys_hwid=done.keys_hwid)
 
 
 def read_action(body: bytes) -> models.ActionResult:
     """Read the response of ``POST /keys/{keyId}/reset-hwid``."""
-    return _read_as(body, models.ActionResult)
+    return models.ActionResult(message=_read_as(body, _ActionBody).message)
+
+
+def read_delete(body: bytes) -> None:
+    """Read the response of ``DELETE /keys/{keyId}``: any body will do that is no refusal."""
+    document: Any = None
+    with contextlib.suppress(InvalidResponseError):
+        document = _decode_document(body) if body else None
+    _check_refusal(document)
 
 
 @attrs.frozen
@@ -229,7 +286,7 @@ def read_error_details(body: bytes) -> ErrorDetails:
     texts = {name: _read_text(document, name) for name in (*_MESSAGES, *_NAMES)}
     wait: Any = document.get("retry_after")
     return ErrorDetails(
-        message=next(filter(None, map(texts.get, _MESSAGES)), ""),
+        message=_pick_message([texts[name] for name in _MESSAGES if texts[name]]),
         names=" ".join(texts[name] for name in _NAMES),
         retry_after=float(wait) if type(wait) in (int, float) and 0 <= wait < 1e12 else None,
         cloudflare_code=_find_cloudflare_code(f"error {document.get('error_code')!s:.4}")
@@ -240,6 +297,15 @@ def read_error_details(body: bytes) -> ErrorDetails:
 _MESSAGES = ("error", "message", "detail", "title")
 _NAMES = ("title", "code", "error_code", "error_name", "error_category")
 _CLOUDFLARE_CODE = re.compile(r"\s*error(?: code:)? (1[0-9]{3})\b", re.IGNORECASE)
+
+
+_PHRASES = frozenset(status.phrase.lower() for status in HTTPStatus)
+
+
+def _pick_message(texts: Sequence[str]) -> str:
+    """Choose the text that says something: not a status's name, nor a code such as NOT_ALLOWED."""
+    telling = (text for text in texts if " " in text and text.lower() not in _PHRASES)
+    return next(telling, texts[0] if texts else "")
 
 
 def _read_text(document: dict[str, Any], name: str) -> str:
@@ -300,9 +366,23 @@ def _field_names(kind: Any) -> tuple[str, ...]:
 # --- strict, then lenient -------------------------------------------------------------------------
 
 
-def _read_as(body: bytes, shape: type[T]) -> T:
+def _read_as(body: bytes, shape: type[BodyT]) -> BodyT:
     found = _decode_strict(body, shape)
-    return structure(_decode_document(body), shape) if found is None else found
+    if found is None:
+        document = _decode_document(body)
+        _check_refusal(document)
+        found = structure(_unwrap(document, shape), shape)
+    return found
+
+
+def _unwrap(document: Any, shape: type[_Body]) -> Any:
+    """Take a key that comes bare, or as ``data``, for the ``key`` that the contract names."""
+    if shape not in (_KeyBody, _DetailedKeyBody) or not is_object(document) or "key" in document:
+        if is_object(document) and document.get("key", "") is None and shape is _DetailedKeyBody:
+            raise RefusedError(no_key=True)
+        return document
+    inner: Any = document.get("data", document)
+    return {"key": inner} if is_object(inner) and "key_value" in inner else inner
 
 
 @functools.cache  # `msgspec.json.decode(type=...)` takes 10% more instructions for a batch
@@ -310,14 +390,27 @@ def _make_decoder(shape: Any) -> msgspec.json.Decoder[Any]:
     return msgspec.json.Decoder(shape)
 
 
-def _decode_strict(body: bytes, shape: type[T]) -> T | None:
+def _decode_strict(body: bytes, shape: type[BodyT]) -> BodyT | None:
     _check_size(body)
     # Good bodies are the rule, and msgspec needs a quarter of the time that cattrs takes for them.
-    decoder: msgspec.json.Decoder[T] = _make_decoder(shape)  # type: ignore[arg-type]  # a class hashes
+    decoder: msgspec.json.Decoder[BodyT] = _make_decoder(shape)  # type: ignore[arg-type]  # a class hashes
     try:
-        return decoder.decode(body)
+        found = decoder.decode(body)
     except _NOT_JSON:
         return None  # the lenient reader's error must not have this one as its context
+    if found.success is not None or found.error:
+        _check_refusal({"success": found.success, "error": found.error})
+    return found
+
+
+def _check_refusal(document: Any) -> None:
+    if not is_object(document):
+        return
+    success = document.get("success")
+    if success in (False, 0, "false"):
+        raise RefusedError
+    if document.get("error") and not success:
+        raise RefusedError(not_executed=False)
 
 
 def _check_size(body: bytes) -> None:
@@ -339,7 +432,12 @@ def _decode_document(body: bytes) -> Any:
     raise InvalidResponseError("the response is not JSON, or was cut short", transient=True)
 
 
-def _structure_page(document: Any, limit: int) -> _PageBody:
+def _structure_page(document: Any, limit: int, bad_rows: BadRows, problems: list[str]) -> _PageBody:
+    _check_refusal(document)
+    if is_object(document) and "keys" not in document and "data" in document:
+        document = document["data"]
+    if is_list(document):
+        document = {"keys": document}
     if not is_object(document) or "keys" not in document:
         raise wrong_shape("the response is not a page of keys", "keys")
     rows: Any = document["keys"]
@@ -348,10 +446,30 @@ def _structure_page(document: Any, limit: int) -> _PageBody:
     if not is_list(rows):
         raise wrong_shape(f"keys must be a list, got {json_type(rows)}", "keys")
     _check_amount(rows, limit)
+    if bad_rows != "raise":
+        rows = [*_mend_rows(rows, bad_rows, problems)]
     return _structure_list(document, rows, Key, _PageBody)
 
 
+def _mend_rows(rows: list[Any], bad_rows: BadRows, problems: list[str]) -> Iterator[Any]:
+    """Give the rows that can be read, and of others what identifies them, if they are reduced."""
+    for index, row in enumerate(rows):
+        try:
+            structure(row, Key, f"keys[{index}]")
+        except InvalidResponseError as error:
+            problems.append(error.message)
+        else:
+            yield row
+            continue
+        if bad_rows == "reduce":
+            yield {name: row.get(name) for name in _IDENTITY} if is_object(row) else row
+
+
+_IDENTITY = ("id", "key_value", "key_name", "provider_id")
+
+
 def _structure_batch(document: Any, amount: int) -> _BatchBody:
+    _check_refusal(document)
     rows = document.get("keys") if is_object(document) else None
     if not is_list(rows):
         raise wrong_shape(f"keys must be a list of key values, got {json_type(rows)}", "keys")

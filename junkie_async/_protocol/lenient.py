@@ -1,16 +1,18 @@
 """The lenient reader: cattrs mends what real services get wrong in a response.
 
-It takes null for a default, ``1.0`` for an integer and a datetime without offset as UTC. What it
-can't mend it names, without quoting it: the value may be a key.
+It takes null for a default, ``1.0`` and ``"1"`` for an integer, a datetime without offset as UTC,
+one beyond the year 9999 as the last moment there is, and what is no date as unknown. What it can't
+mend it names, without quoting it: the value may be a key.
 """
 
 from __future__ import annotations
 
 import contextlib
 import functools
+import re
 from collections.abc import Iterable
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, TypeGuard, TypeVar, get_args, get_origin
+from datetime import MAXYEAR, UTC, datetime
+from typing import TYPE_CHECKING, Any, Final, TypeGuard, TypeVar, get_args, get_origin
 
 import attrs
 import msgspec
@@ -22,6 +24,8 @@ if TYPE_CHECKING:  # loaded by `prepare_reader`: a program may import the packag
     import cattrs
 
 T = TypeVar("T")
+
+LAST_MOMENT: Final = datetime.max.replace(tzinfo=UTC)
 
 
 class KeyValueRow:
@@ -39,11 +43,11 @@ def is_list(value: Any) -> TypeGuard[list[Any]]:
 
 
 def to_utc(moment: datetime) -> datetime:
-    """Convert an aware datetime to UTC; what would leave the year 9999 keeps its offset."""
+    """Convert an aware datetime to UTC; beyond the year 9999 it is the last moment there is."""
     try:
         return moment.astimezone(UTC)
     except OverflowError:
-        return moment
+        return LAST_MOMENT if moment.year == MAXYEAR else moment
 
 
 def structure(document: Any, shape: type[T], path: str = "") -> T:
@@ -177,10 +181,15 @@ def _make_object_hook(cls: type[Any], converter: cattrs.Converter) -> Any:
     return structure_object
 
 
+_DIGITS = re.compile(r"[+-]?[0-9]{1,19}")
+
+
 def _to_int(value: Any, _: Any) -> int:
     if type(value) is int:
         return value
     if type(value) is float and value.is_integer() and abs(value) <= 2**53:  # exact up to there
+        return int(value)
+    if type(value) is str and _DIGITS.fullmatch(value):
         return int(value)
     raise _MismatchError("an integer", value)
 
@@ -213,11 +222,19 @@ def _to_key_value(row: Any, _: Any) -> str:
     return value
 
 
-def _to_datetime(value: Any, _: Any) -> datetime:
-    # RFC 3339 allows a lower-case "z", which `datetime.fromisoformat` refuses.
-    moment = _parse_datetime(value.strip().upper()) if isinstance(value, str) else None
-    if moment is None:
+_BEYOND_9999 = re.compile(r"\+?0*[1-9][0-9]{4,}-")
+
+
+def _to_datetime(value: Any, _: Any) -> datetime | None:
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
         raise _MismatchError("an RFC 3339 date-time", value)
+    # RFC 3339 allows a lower-case "z", which `datetime.fromisoformat` refuses.
+    text = str(value).strip().upper()
+    if _BEYOND_9999.match(text):
+        return LAST_MOMENT
+    moment = _parse_datetime(text)
+    if moment is None:  # such as "0000-00-00 00:00:00", "infinity", "", or a number
+        return None
     return to_utc(moment if moment.tzinfo else moment.replace(tzinfo=UTC))
 
 

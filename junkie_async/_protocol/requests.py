@@ -9,7 +9,7 @@ import functools
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Generic, TypeVar
-from urllib.parse import quote, urlencode
+from urllib.parse import quote, unquote, urlencode
 
 import attrs
 
@@ -48,31 +48,37 @@ def filter_query(filters: Mapping[str, Any]) -> str:
 
 
 def list_keys(
-    query: str, page: int, limit: int, unsent_secrets: tuple[str, ...] = ()
+    query: str,
+    page: int,
+    limit: int,
+    unsent_secrets: tuple[str, ...] = (),
+    bad_rows: _codec.BadRows = "raise",
 ) -> Request[models.KeyPage]:
     """``GET /keys``, with the filters as `filter_query` writes them: once for all pages."""
     filters = f"{query}&" if query else ""
     target = f"/keys?{filters}page={page}&limit={limit}"
-    read = functools.partial(_codec.read_page, limit=limit)
+    read = functools.partial(_codec.read_page, limit=limit, bad_rows=bad_rows)
     return Request("GET", "/keys", target, read, unsent_secrets=unsent_secrets)
 
 
 def create_key(fields: Mapping[str, Any]) -> Request[models.Key]:
     """``POST /keys``."""
     body = _codec.encode_json(fields)
-    return Request("POST", "/keys", "/keys", _codec.read_key, body, idempotent=False)
+    read = functools.partial(_codec.read_key, sent=fields)
+    return Request("POST", "/keys", "/keys", read, body, idempotent=False)
 
 
-def create_batch(fields: Mapping[str, Any]) -> Request[models.KeyBatch]:
-    """``POST /keys/batch``."""
+def create_batch(fields: Mapping[str, Any], *, whole: bool = False) -> Request[models.KeyBatch]:
+    """``POST /keys/batch``. With ``whole`` a response with fewer keys is an error."""
     path, body = "/keys/batch", _codec.encode_json(fields)
-    read = functools.partial(_codec.read_batch, amount=fields["amount"])
+    read = functools.partial(_codec.read_batch, amount=fields["amount"], whole=whole)
     return Request("POST", path, path, read, body, idempotent=False)
 
 
 def get_key(key: str) -> Request[models.KeyDetailed]:
     """``GET /keys/{keyId}``."""
-    return Request("GET", KEY, f"/keys/{key}", _codec.read_detailed)
+    read = functools.partial(_codec.read_detailed, reference=unquote(key))
+    return Request("GET", KEY, f"/keys/{key}", read)
 
 
 def update_key(key: str, changes: Mapping[str, Any]) -> Request[models.UpdateResult]:
@@ -81,8 +87,8 @@ def update_key(key: str, changes: Mapping[str, Any]) -> Request[models.UpdateRes
 
 
 def delete_key(key: str) -> Request[None]:
-    """``DELETE /keys/{keyId}``: the contract declares no body, so none is read."""
-    return Request("DELETE", KEY, f"/keys/{key}", lambda _: None)
+    """``DELETE /keys/{keyId}``: the contract declares no body, but there may be a refusal."""
+    return Request("DELETE", KEY, f"/keys/{key}", _codec.read_delete)
 
 
 def reset_hwid(key: str) -> Request[models.ActionResult]:

@@ -10,7 +10,7 @@ from typing import TypeVar
 import junkie_async._errors as errors
 
 from .._errors import APIError, InvalidResponseError, JunkieError, Outcome
-from .codec import ErrorDetails, read_error_details
+from .codec import ErrorDetails, RefusedError, read_error_details
 from .decompression import body_too_large, decompress
 from .rate_limit_headers import read_retry_after
 from .redaction import Redactor, find_secrets
@@ -29,21 +29,52 @@ _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 def read_success(
-    request: Request[T], status: int, headers: Mapping[str, str], raw: bytes | None
+    request: Request[T],
+    status: int,
+    headers: Mapping[str, str],
+    raw: bytes | None,
+    api_key: str = "",
 ) -> T:
     """Turn a 2xx into the request's value, or raise `InvalidResponseError`.
 
-    Headers are in a mapping that ignores case. A body that exceeds `MAX_BODY` is None.
+    Headers are in a mapping that ignores case. A body that exceeds `MAX_BODY` is None. A 2xx that
+    says of itself that the request was refused is an `APIError`.
     """
     body = b""
     try:
         body = _decode_body(headers, raw)
         return request.read(body)
+    except RefusedError as error:
+        refused = error
     except InvalidResponseError as error:
         error.status = status
         if error.transient and _is_html(headers, body):
             error.args = ("got an HTML page instead of JSON",)
         raise
+    redact = Redactor([api_key, *find_secrets(request)])
+    raise _make_refusal(refused, status, headers, body, redact)
+
+
+def _make_refusal(
+    refused: RefusedError, status: int, headers: Mapping[str, str], body: bytes, redact: Redactor
+) -> APIError:
+    """Return the error that a refusal in a 2xx stands for."""
+    if refused.no_key:
+        message = "there is no such key"
+        return errors.NotFoundError(message, status=status, body=redact(_text_of(body), _MAX_BODY))
+    words = redact(read_error_details(body).message, _MAX_WORDS)
+    return APIError(
+        _make_message(status, words, html=False, challenge=False),
+        outcome=Outcome.NOT_EXECUTED if refused.not_executed else Outcome.UNKNOWN,
+        transient=False,
+        status=status,
+        body=redact(_text_of(body), _MAX_BODY),
+        headers=_keep_headers(headers, redact),
+    )
+
+
+def _text_of(body: bytes) -> str:
+    return body[: 4 * _MAX_BODY + 4].decode("utf-8", "replace")
 
 
 def read_failure(
@@ -96,7 +127,7 @@ _CLOUDFLARE_RATE_LIMIT = 1015
 def _make_error(status: int, headers: Mapping[str, str], body: bytes, redact: Redactor) -> APIError:
     html = _is_html(headers, body)
     details = ErrorDetails() if html else read_error_details(body)
-    text = body[: 4 * _MAX_BODY + 4].decode("utf-8", "replace")
+    text = _text_of(body)
     words = redact(details.message or text, _MAX_WORDS)
     wait = read_retry_after(headers)
     # A 503 with a Retry-After is load shedding: the request was turned away, not carried out.

@@ -223,7 +223,7 @@ WRONG_FIELDS: dict[str, tuple[Any, str]] = {
     "folders": ({"folders": [{"id": 1}, {"id": []}]}, "folders[1].id"),
     "create": ({"key": {"id": 3}}, "key.key_value"),
     "create_batch": ({"keys": [5.5]}, "keys[0]"),
-    "reset_hwid": ({"success": "perhaps"}, "success"),
+    "reset_hwid": ({"message": ["perhaps"]}, "message"),
 }
 """A response with a field of a wrong type for each operation, and the field's name."""
 

@@ -344,6 +344,12 @@ def key_parts() -> Cells:
     return _texts() | {"one over": "a" * 1025, "long string": "1" * 10_000_000}
 
 
+def pasted_values() -> Cells:
+    """Give what is no key value even without the blanks and line ends around it."""
+    ends = ("line feed", "carriage return", "line separator", "paragraph separator")
+    return {name: value for name, value in key_parts().items() if name not in ends}
+
+
 def no_hooks() -> Cells:
     """Give what is neither a hook nor several; an empty list is none of them, which is good."""
     cells = instances(null=False)()
@@ -611,7 +617,7 @@ OPERATIONS: dict[str, Operation] = {
         | FILTERS,
     ),
     "get": Operation(method("get"), AWAITING, KEY),
-    "find": Operation(method("find"), AWAITING, {"key_value": required(key_parts)}),
+    "find": Operation(method("find"), AWAITING, {"key_value": required(pasted_values)}),
     "verify": Operation(
         method("verify"),
         AWAITING,
@@ -978,7 +984,8 @@ async def test_bad_key_in_an_iterator(bad: Any, asynchronous: bool) -> None:
 )
 async def test_odd_references_arrive_as_they_are(given: Any, taken: str) -> None:
     """A reference is one segment of the path, whatever it is made of."""
-    answer = http(200, json.dumps({"key": {"id": 5, "key_value": "JNK-1"}}).encode())
+    key = {"id": int(taken) if taken.isdigit() else 5, "key_value": taken}
+    answer = http(200, json.dumps({"key": key}).encode())
     async with Service(lambda _: answer) as service, JunkieClient("k", base_url=service.url) as it:
         await it.keys.get(given)
     assert [request.target.count("/") for request in service.requests] == [2]

@@ -474,7 +474,7 @@ async def test_a_page_that_nobody_waits_for() -> None:
     """A page that was fetched ahead may fail unseen, and then asyncio logs its error."""
 
     def answer(request: Request) -> bytes | None:
-        body = {"keys": [KEY] * 100, "pagination": {"total": 10_000}}
+        body = {"keys": [KEY | {"key_value": FILTER}] * 100, "pagination": {"total": 10_000}}
         good = "page=1&" in request.target or "page=2&" in request.target
         return http(200, json.dumps(body).encode()) if good else MISBEHAVIOUR["error 400"](request)
 

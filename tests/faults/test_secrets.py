@@ -26,7 +26,7 @@ import traceback
 import warnings
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
-from urllib.parse import quote, unquote
+from urllib.parse import parse_qs, quote, unquote
 
 import aiohttp
 import attrs
@@ -598,11 +598,16 @@ KEY = {"id": 7, "key_value": CREATED, "created_at": "2026-01-01T00:00:00Z"}
 def good(request: Request) -> bytes:
     """Answer with what was done, and to which key."""
     said = f"done: {heard(request)}"
-    keys: list[object] = [KEY | {"key_value": DIGITS if DIGITS in request.target else CREATED}]
+    path, _, query = request.target.partition("?")
+    filters = {name: values[0] for name, values in parse_qs(query).items()}
+    keys: list[object] = [KEY | {"key_value": filters.get("key", CREATED)}]
     if request.target.endswith("batch"):
-        keys = [CREATED] * json.loads(request.body)["amount"]
+        amount = json.loads(request.body)["amount"]
+        keys = [CREATED, *(f"{CREATED}-{row}" for row in range(1, amount))]
+    named = unquote(path.split("/")[-1])
+    about = {"id": int(named)} if named.isdigit() else {"key_value": named}
     answer = {
-        "key": KEY | {"discord_redemption": {"discord_user_id": "1"}},
+        "key": KEY | (about if request.method == "GET" else {}),
         "keys": keys,
         "pagination": {"page": 1, "limit": 100, "total": 1, "totalPages": 1},
         "count": len(keys),

@@ -112,10 +112,10 @@ CALLS: list[tuple[Callable[[], Awaitable[None]], str]] = [
     (  # our own words have no secrets
         lambda: send_to(
             requests.list_keys("key=created", 1, 100),
-            (200, {}, b'{"keys": [{"id": 1, "key_value": "v", "created_at": 5}]}'),
+            (200, {}, b'{"keys": [{"id": 1, "key_value": "v", "created_at": []}]}'),
         ),
         (
-            "GET /keys: keys[0].created_at must be an RFC 3339 date-time, got a number; the other "
+            "GET /keys: keys[0].created_at must be an RFC 3339 date-time, got a list; the other "
             "0 rows are in this error's `rows`"
         ),
     ),

@@ -233,7 +233,7 @@ SMALL = "must be an integer of at most 53 bits"
         ({"key_value": MARK}, "keys[1].id", "is missing"),
         ({"id": None, "key_value": MARK}, "keys[1].id", "is missing"),
         ({"id": 1}, "keys[1].key_value", "is missing"),
-        ({"id": "1", "key_value": MARK}, "keys[1].id", "must be an integer, got a string"),
+        ({"id": "1.5", "key_value": MARK}, "keys[1].id", "must be an integer, got a string"),
         ({"id": True, "key_value": MARK}, "keys[1].id", "must be an integer, got a boolean"),
         ({"id": 1.5, "key_value": MARK}, "keys[1].id", "must be an integer, got a number"),
         # Beyond 2**53 a float is any of several integers, and so names another key.
@@ -245,9 +245,9 @@ SMALL = "must be an integer of at most 53 bits"
         (BARE | {"keys_hwid": [None]}, "keys[1].keys_hwid[0]", "must be a string, got null"),
         (BARE | {"hwids": [MARK]}, "keys[1].hwids[0]", "must be an object, got a string"),
         (
-            BARE | {"hwids": [{"hwid": "a"}, {"hwid": "b", "bound_at": MARK}]},
+            BARE | {"hwids": [{"hwid": "a"}, {"hwid": "b", "bound_at": [MARK]}]},
             "keys[1].hwids[1].bound_at",
-            "must be an RFC 3339 date-time, got a string",
+            "must be an RFC 3339 date-time, got a list",
         ),
         (BARE | {"is_premium": "true"}, "keys[1].is_premium", "must be a boolean, got a string"),
         (MARK, "keys[1]", "must be an object, got a string"),

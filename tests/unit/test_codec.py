@@ -116,6 +116,8 @@ def wrong(schema: dict[str, Any]) -> st.SearchStrategy[Any]:
     if kind == "boolean" or schema.get("format") == "date-time":
         kept = ""
     everything.pop("boolean" if kind == "boolean" else kept, None)
+    if schema.get("format") == "date-time":  # odd dates are unknown
+        del everything["number"], everything["string"]
     return st.sampled_from(list(everything.values()))
 
 
@@ -210,7 +212,7 @@ def test_readers_agree(page: tuple[list[Any], bytes]) -> None:
     strict = codec._decode_strict(body, codec._PageBody)
     assume(strict is not None)
     assert strict is not None
-    lenient = codec._structure_page(codec._decode_document(body), 100)
+    lenient = codec._structure_page(codec._decode_document(body), 100, "raise", [])
     assert codec._keys_in_utc(lenient.keys) == codec._keys_in_utc(strict.keys)
     assert lenient.pagination == strict.pagination
 
@@ -228,8 +230,7 @@ SHAPES = {
     codec._FoldersBody: {"folders": [{"id": 1, "name": "f"}]},
     codec._BatchBody: {"keys": ["a", "b"], "count": 2, "config": {"a": [1, None, {}]}},
     codec._BulkDeleteBody: {"deleted": 1, "requested": 2},
-    UpdateResult: {"success": False, "message": "m", "keys_hwid": ["PC"]},
-    ActionResult: {"success": False, "message": "m"},
+    codec._ActionBody: {"success": True, "message": "m", "keys_hwid": ["PC"]},
 }
 
 
@@ -324,8 +325,8 @@ BARE: dict[str, Any] = {"id": 7, "key_value": "JNK"}
         ),
         (
             codec.read_action,
-            {"success": 0, "message": "m"},
-            ActionResult(success=False, message="m"),
+            {"success": 1, "message": "m"},
+            ActionResult(message="m"),
         ),
     ],
 )
@@ -444,7 +445,6 @@ READERS: dict[str, tuple[Callable[[bytes], Any], type[Any]]] = {
     ("reader", "document", "field"),
     [
         ("page", {}, "keys"),
-        ("page", [], "keys"),
         ("page", {"keys": MARK}, "keys"),
         ("page", {"keys": {}}, "keys"),
         ("page", {"keys": False}, "keys"),
@@ -468,7 +468,7 @@ READERS: dict[str, tuple[Callable[[bytes], Any], type[Any]]] = {
         ("bulk_delete", {"deleted": MARK}, "deleted"),
         ("update", {"keys_hwid": MARK}, "keys_hwid"),
         ("update", [MARK], None),
-        ("action", {"success": MARK}, "success"),
+        ("action", {"message": [MARK]}, "message"),
         ("action", None, None),
     ],
 )
@@ -489,6 +489,8 @@ def outcome_of(reader: str, body: bytes) -> Any:
     except InvalidResponseError as error:
         assert_clean(error)
         return error
+    except codec.RefusedError as refusal:
+        return refusal
     assert isinstance(value, cls)
     return value
 

@@ -186,7 +186,7 @@ def test_the_services_words_stay() -> None:
 def test_our_own_words_stay() -> None:
     """What is wrong with a field of a response can be read, whatever was looked for."""
     call = requests.list_keys("key=created", 1, 100)
-    body = b'{"keys": [{"id": 1, "key_value": "v", "created_at": 5}]}'
+    body = b'{"keys": [{"id": 1, "key_value": "v", "created_at": []}]}'
     with pytest.raises(InvalidResponseError) as caught:
         responses.read_success(call, 200, JSON, body)
     assert caught.value.message.startswith("keys[0].created_at must be an RFC 3339 date-time")
