@@ -1,7 +1,7 @@
 """What the columns hold: random key values, timestamps as text, and HWID bindings as JSON.
 
 Timestamps are RFC 3339 with milliseconds and ``Z``. Their width is fixed, so that text order is
-time order in SQL.
+time order in SQL. One beyond the year 9999 begins with a tilde, which sorts after all digits.
 """
 
 import base64
@@ -14,6 +14,7 @@ from typing import Any
 
 _FIRST = datetime.min.replace(tzinfo=UTC)
 _LAST = datetime.max.replace(tzinfo=UTC)
+_MINUTES_OF_400_YEARS = 146_097 * 24 * 60
 _RANDOM_BYTES = 10  # 80 bits, which base32 encodes as four groups of four characters
 
 
@@ -23,20 +24,34 @@ def make_key_values(amount: int) -> list[str]:
     return [f"JNK-{'-'.join(groups)}" for groups in re.findall("(....)" * 4, text)]
 
 
-def render_time(moment: datetime, **later: int) -> str:
+def render_time(moment: datetime, *, microseconds: int = 0) -> str:
     """Return a moment as ``2026-01-31T12:00:00.000Z``, cut to milliseconds.
 
     Args:
         moment: An aware datetime; a naive one is a ValueError.
-        later: Arguments of `timedelta` to add. The sum is clamped to the end of the year 9999.
+        microseconds: To add. The sum is clamped to the end of the year 9999.
     """
     if moment.tzinfo is None:
         raise ValueError("a moment must have a UTC offset, such as datetime.UTC")
     try:
-        moment += timedelta(**later)
-    except OverflowError:  # the contract sets no upper bound to validity_minutes
+        moment += timedelta(microseconds=microseconds)
+    except OverflowError:
         moment = _LAST
     return f"{moment.astimezone(UTC).isoformat(timespec='milliseconds')[:-6]}Z"
+
+
+def render_expiry(start: datetime, minutes: int) -> str:
+    """Return the moment so many minutes later. The contract sets no upper bound to a validity.
+
+    A real service does not stop at the year 9999 either: ``~21039-12-17T04:39:00.000Z``.
+    """
+    try:
+        return render_time(start + timedelta(minutes=minutes))
+    except OverflowError:
+        cycles, rest = divmod(minutes, _MINUTES_OF_400_YEARS)
+    # The calendar repeats itself every 400 years.
+    text = render_time(start.replace(year=start.year - 400) + timedelta(minutes=rest))
+    return f"~{int(text[:4]) + 400 * (cycles + 1)}{text[4:]}"
 
 
 def parse_time(text: str) -> datetime:

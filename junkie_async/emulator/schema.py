@@ -64,7 +64,6 @@ PLAIN_FIELDS = (
     "service_id",
     "provider_id",
     "folder_id",
-    "expires_at",
     "used_at",
     "validity_minutes",
     "key_name",
@@ -75,6 +74,7 @@ PLAIN_FIELDS = (
 _FIELDS = ", ".join(
     [
         *(f"'{name}', {name}" for name in PLAIN_FIELDS),
+        "'expires_at', ltrim(expires_at, '~')",  # see `column_values`
         *(f"'{name}', iif({name}, json('true'), json('false'))" for name in BOOLEANS),
         "'service_name', 'Service ' || service_id",
         "'provider_name', 'Provider ' || provider_id",

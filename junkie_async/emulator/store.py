@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from . import schema, seeding
-from .column_values import encode_hwids, make_key_values, parse_time, render_time
+from .column_values import encode_hwids, make_key_values, parse_time, render_expiry, render_time
 from .listing import Listings
 
 _utc_now = partial(datetime.now, UTC)
@@ -139,7 +139,7 @@ class Store:
             moment = at or self._clock()
             changes = {"used_at": render_time(moment)}
             if row["expiry_on_first_use"] and row["validity_minutes"]:
-                changes["expires_at"] = render_time(moment, minutes=row["validity_minutes"])
+                changes["expires_at"] = render_expiry(moment, row["validity_minutes"])
             self._apply_changes(row["id"], changes)
         return True
 
@@ -233,7 +233,7 @@ class Store:
         columns["created_at"] = render_time(now)
         columns["hwids"] = encode_hwids([one for one in hwids if one is not None], render_time(now))
         if columns.get("validity_minutes") and not columns.get("expiry_on_first_use"):
-            columns["expires_at"] = render_time(now, minutes=columns["validity_minutes"])
+            columns["expires_at"] = render_expiry(now, columns["validity_minutes"])
         return columns
 
     def _changed_columns(
@@ -254,9 +254,7 @@ class Store:
         start = after["used_at"] if after["expiry_on_first_use"] else after["created_at"]
         if validity == validity_before or start is None:
             return {}
-        return {
-            "expires_at": render_time(parse_time(start), minutes=validity) if validity else None
-        }
+        return {"expires_at": render_expiry(parse_time(start), validity) if validity else None}
 
     def _apply_changes(self, key_id: int, changes: Mapping[str, Any]) -> None:
         assignments = ", ".join(f"{name} = ?" for name in changes)
