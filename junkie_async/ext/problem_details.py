@@ -148,7 +148,7 @@ def is_missing_key(error: NotFoundError) -> bool:
 
     A wrong base URL, a gateway, and a route without a key answer 404 as well. So the call must be
     about one key, and the service's own JSON must speak of a key, as in
-    ``{"error": "Key not found"}``. An error that no response caused is believed: the client
+    ``{"error": "Key not found"}`` or ``{"key": null}``. An error that no response caused is believed: the client
     looked the key up, or the app itself raised it.
     """
     return _is_about_one_key(error) and (not error.attempts or _speaks_of_a_key(error.body))
@@ -167,6 +167,8 @@ def _speaks_of_a_key(body: str) -> bool:
     if not isinstance(document, dict):
         return False
     members = cast("dict[str, Any]", document)
+    if "key" in members and members["key"] is None:
+        return True
     texts = [text for name in _WORDS if (text := _read_text(members.get(name)))]
     return any(map(_KEY.search, texts)) and not any(map(_NO_KEY.search, texts))
 

@@ -1,0 +1,290 @@
+"""Answers with a 2xx that say of themselves that nothing was done, or that are another call's."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import aiohttp
+import msgspec
+import pytest
+from aiohttp import web
+
+from junkie_async import (
+    APIError,
+    InvalidResponseError,
+    JunkieClient,
+    JunkieError,
+    Keys,
+    NotFoundError,
+    Outcome,
+    OutcomeUnknownError,
+    VerdictReason,
+)
+from junkie_async._http.transport import Response
+from junkie_async.ext.problem_details import problem_details
+
+from .clock import run
+from .scripted import Script, make_dispatcher
+
+CALLS: dict[str, Callable[[Keys], Awaitable[object]]] = {
+    "list": lambda keys: keys.list(),
+    "walk": lambda keys: keys.list().collect(),
+    "count": lambda keys: keys.list().count(),
+    "get": lambda keys: keys.get(5),
+    "verify": lambda keys: keys.verify("JNK-1"),
+    "create": lambda keys: keys.create(provider_id=1),
+    "create_batch": lambda keys: keys.create_batch(provider_id=1, amount=2),
+    "update": lambda keys: keys.update(5, key_name="x"),
+    "invalidate": lambda keys: keys.invalidate(5),
+    "delete": lambda keys: keys.delete(5),
+    "bulk_delete": lambda keys: keys.bulk_delete([5]),
+    "reset_hwid": lambda keys: keys.reset_hwid(5),
+    "folders": lambda keys: keys.folders(),
+}
+
+
+def answer(body: object, status: int = 200) -> Response:
+    """Make an answer."""
+    return status, {}, msgspec.json.encode(body)
+
+
+def outcome_of(call: Callable[[Keys], Awaitable[object]], *answers: Response) -> Any:
+    """Make a call over a script; return its value, or the error that it raised."""
+    results: list[Any] = []
+
+    async def main() -> None:
+        try:
+            results.append(await call(Keys(make_dispatcher(Script(*answers)))))
+        except JunkieError as error:
+            results.append(error)
+
+    run(main())
+    return results[0]
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_a_refusal_in_a_2xx(name: str) -> None:
+    """It is an error with the service's words, and nothing was done."""
+    refusal: dict[str, Any] = {"success": False, "message": "Key is locked", "keys": []}
+    error = outcome_of(CALLS[name], answer(refusal))
+    assert type(error) is APIError
+    assert (error.message, error.status, error.outcome) == (
+        "Key is locked",
+        200,
+        Outcome.NOT_EXECUTED,
+    )
+    assert error.transient is False
+    assert "locked" in error.body
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_an_error_in_a_2xx(name: str) -> None:
+    """It does not say that nothing was done."""
+    error = outcome_of(CALLS[name], answer({"error": "no way", "keys": [], "deleted": 0}))
+    if isinstance(error, OutcomeUnknownError):
+        assert name in {"create", "create_batch", "reset_hwid"}
+        error = error.__cause__
+    assert type(error) is APIError
+    assert (error.message, error.outcome) == ("no way", Outcome.UNKNOWN)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"success": True, "error": "none"},
+        {"error": None},
+        {"error": ""},
+        {"success": None, "error": False},
+    ],
+)
+def test_no_refusal(body: dict[str, Any]) -> None:
+    """A service may always have these members."""
+    assert outcome_of(CALLS["update"], answer(body)).success is True
+    assert outcome_of(CALLS["delete"], answer(body)) is None
+
+
+def test_a_refusal_shows_no_secret() -> None:
+    """It is masked like the words of any other refusal."""
+    refusal = {"success": False, "message": "JNK-0001-SECRET is locked"}
+    error = outcome_of(lambda keys: keys.delete("JNK-0001-SECRET"), answer(refusal))
+    assert error.message == "*** is locked"
+    assert "SECRET" not in error.body
+
+
+@pytest.mark.parametrize("body", ["", "OK", "<html></html>", "[]", "0", '"success"', "{"])
+def test_a_deletion_takes_any_body(body: str) -> None:
+    """The contract declares none."""
+    assert outcome_of(CALLS["delete"], (200, {}, body.encode())) is None
+
+
+def test_a_null_is_no_key() -> None:
+    """As a 404 is, also for web apps; a verdict still takes two requests."""
+    error = outcome_of(CALLS["get"], answer({"key": None}))
+    assert type(error) is NotFoundError
+    error.path, error.attempts = "/keys/{keyId}", 1
+    assert problem_details(error).status == 404
+    verdict = outcome_of(CALLS["verify"], answer({"key": None}), answer({"keys": []}))
+    assert verdict.reason is VerdictReason.NOT_FOUND
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ({"error": "Bad Request", "message": "amount must be <= 100"}, "amount must be <= 100"),
+        ({"error": "VALIDATION_ERROR", "message": "amount is 0"}, "amount is 0"),
+        ({"error": "key is locked", "message": "Conflict"}, "key is locked"),
+        ({"title": "Not Found", "detail": "no such folder"}, "no such folder"),
+        ({"error": "Forbidden"}, "Forbidden"),
+        ({"error": {"message": "no such key"}}, "no such key"),
+    ],
+)
+def test_the_message_is_what_says_something(body: dict[str, Any], message: str) -> None:
+    """A status's name says nothing."""
+    assert outcome_of(CALLS["get"], answer(body, 400)).message == message
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"key": {"id": 5, "key_value": "JNK-1"}},
+        {"id": 5, "key_value": "JNK-1"},
+        {"data": {"id": 5, "key_value": "JNK-1"}},
+        {"data": {"key": {"id": 5, "key_value": "JNK-1"}}},
+        {"key": {"id": "5", "key_value": "JNK-1"}, "success": True},
+    ],
+)
+def test_wrappings_of_a_key(body: object) -> None:
+    """Callers of this API guard against all of these."""
+    assert outcome_of(CALLS["get"], answer(body)).key_value == "JNK-1"
+
+
+@pytest.mark.parametrize(
+    "wrap", [lambda rows: rows, lambda rows: {"data": rows}, lambda rows: {"data": {"keys": rows}}]
+)
+def test_wrappings_of_a_list(wrap: Callable[[list[Any]], object]) -> None:
+    """Lists, too."""
+    page = outcome_of(CALLS["list"], answer(wrap([{"id": 5, "key_value": "JNK-1"}])))
+    assert [key.id for key in page.keys] == [5]
+
+
+def test_integers_as_strings() -> None:
+    """They are integers wherever the contract has some."""
+    pagination = {"page": "1", "limit": "100", "total": "350", "totalPages": "4"}
+    row = {"id": "7", "key_value": "v", "service_id": "5", "hwid_limit": "2"}
+    page = outcome_of(CALLS["list"], answer({"keys": [row], "pagination": pagination}))
+    assert (page.pagination.total, page.pagination.total_pages) == (350, 4)
+    assert (page.keys[0].id, page.keys[0].service_id, page.keys[0].hwid_limit) == (7, 5, 2)
+    batch = outcome_of(CALLS["create_batch"], answer({"keys": ["a", "b"], "count": "2"}))
+    assert batch.count == 2
+    deleted = outcome_of(CALLS["bulk_delete"], answer({"deleted": "3", "requested": "4"}))
+    assert (deleted.deleted, deleted.requested) == (3, 4)
+
+
+@pytest.mark.parametrize(
+    ("written", "year"),
+    [
+        ("21039-03-31T10:39:00.000Z", 9999),
+        ("+021039-03-31T10:39:00.000Z", 9999),
+        ("9999-12-31T23:59:59-14:00", 9999),
+        ("0000-00-00 00:00:00", None),
+        ("infinity", None),
+        ("", None),
+        ("2016-12-31T23:59:60Z", None),
+        ("-000001-01-01T00:00:00Z", None),
+        (1767225600, None),
+        (1767225600.5, None),
+        ("2027-01-01 00:00:00", 2027),
+    ],
+)
+def test_odd_dates(written: object, year: int | None) -> None:
+    """One key with such a date must not end every walk over the shop."""
+    row = {"id": 7, "key_value": "v", "expires_at": written, "hwids": [{"bound_at": written}]}
+    page = outcome_of(CALLS["list"], answer({"keys": [row, {"id": 8, "key_value": "w"}]}))
+    key, other = page.keys
+    assert (key.expires_at and key.expires_at.year) == year
+    assert (key.hwids[0].bound_at and key.hwids[0].bound_at.year) == year
+    assert other.id == 8
+
+
+# --- batches, and the answers of other calls ------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "kept"),
+    [
+        (201, {"keys": ["a"]}, ("a",)),
+        (201, {"keys": []}, ()),
+        (201, {"keys": ["a", "a"]}, ("a",)),
+        (207, {"keys": ["a"], "errors": [{"index": 1, "message": "no"}]}, ("a",)),
+    ],
+)
+def test_a_batch_with_fewer_keys(status: int, body: dict[str, Any], kept: tuple[str, ...]) -> None:
+    """The call says so, and its error has the keys that there are."""
+    error = outcome_of(CALLS["create_batch"], answer(body, status))
+    assert isinstance(error, OutcomeUnknownError)
+    assert isinstance(error.__cause__, InvalidResponseError)
+    assert error.__cause__.rows == kept
+
+
+FOREIGN: dict[str, tuple[Callable[[Keys], Awaitable[object]], dict[str, Any]]] = {
+    "get": (lambda keys: keys.get(5), {"id": 6, "key_value": "JNK-6"}),
+    "get by value": (lambda keys: keys.get("JNK-5"), {"id": 6, "key_value": "JNK-6"}),
+    "verify": (lambda keys: keys.verify("JNK-5"), {"id": 6, "key_value": "JNK-6"}),
+    "create": (
+        lambda keys: keys.create(provider_id=1, discord_id="1" * 18),
+        {"id": 6, "key_value": "JNK-6", "discord_id": "2" * 18},
+    ),
+    "create, another provider": (
+        lambda keys: keys.create(provider_id=1),
+        {"id": 6, "key_value": "JNK-6", "provider_id": 2},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+def test_an_answer_about_another_key(name: str) -> None:
+    """It is refused: nobody gets another customer's key, and no verdict comes of it."""
+    call, key = FOREIGN[name]
+    error = outcome_of(call, answer({"key": key}))
+    if name.startswith("create"):
+        assert isinstance(error, OutcomeUnknownError)
+        error = error.__cause__
+    assert isinstance(error, InvalidResponseError)
+    assert (error.outcome, error.transient) == (Outcome.EXECUTED, False)
+
+
+def test_a_service_may_write_a_value_in_another_case() -> None:
+    """That is the same key for `get`; a verdict is about the exact value."""
+    key = {"key": {"id": 6, "key_value": "jnk-5"}}
+    assert outcome_of(lambda keys: keys.get("JNK-5 "), answer(key)).id == 6
+    verdict = outcome_of(lambda keys: keys.verify("JNK-5"), answer(key))
+    assert verdict.reason is VerdictReason.NOT_FOUND
+
+
+async def test_the_connection_of_a_foreign_answer_is_closed() -> None:
+    """What comes next over it may belong to another call, too."""
+    transports: list[object] = []
+
+    async def handle(request: web.Request) -> web.Response:
+        transports.append(request.transport)
+        return web.json_response({"key": {"id": 5, "key_value": "JNK-5"}})
+
+    app = web.Application()
+    app.router.add_get("/keys/{key}", handle)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    async with aiohttp.ClientSession() as session:
+        for given in None, session:
+            transports.clear()
+            async with JunkieClient("any", base_url=url, session=given) as junkie:
+                await junkie.keys.get(5)
+                with pytest.raises(InvalidResponseError):
+                    await junkie.keys.get(6)
+                await junkie.keys.get(5)
+            first, foreign, last = transports
+            assert first is foreign
+            assert last is not foreign
+    await runner.cleanup()
