@@ -102,6 +102,7 @@ class Keys:
         limit: int = 100,
         prefetch: int = 4,
         strict: bool = False,
+        skip_bad_rows: bool = False,
         **filters: Unpack[Filters],
     ) -> KeyPager:
         """List keys: ``async for`` walks over all of them, ``await`` fetches the first page.
@@ -112,6 +113,9 @@ class Keys:
             prefetch: Pages in flight while walking, 1 to 64.
             strict: Repeat the walk until it finds no more keys, so that none is missed while
                 others are deleted. See `KeyPager`.
+            skip_bad_rows: Skip rows that can't be read, instead of raising `InvalidResponseError`.
+                `KeyPage.unreadable` and `Drift.unreadable` tell of them, and the log has a warning
+                for each page.
             **filters: See `Filters`. A key must match all of them. None is ignored.
 
         Returns:
@@ -125,13 +129,15 @@ class Keys:
         def check(keys: Iterable[Key], certain: bool) -> None:
             check_rows(validated, keys, self._dispatcher.service_time(), certain=certain)
 
+        skip = validation.check_boolean("skip_bad_rows", skip_bad_rows)
+        bad_rows: wire.BadRows = "skip" if skip else "raise"
         return KeyPager(
-            self._make_fetch(query, "background", last_timed_page=page),
+            self._make_fetch(query, "background", last_timed_page=page, bad_rows=bad_rows),
             page=page,
             limit=limit,
             prefetch=prefetch,
             strict=strict,
-            fetch_single=self._make_fetch(query, "interactive"),
+            fetch_single=self._make_fetch(query, "interactive", bad_rows=bad_rows),
             check=check if validated else None,
         )
 
@@ -530,10 +536,11 @@ class Keys:
         priority: Priority,
         last_timed_page: float = math.inf,
         secrets: tuple[str, ...] = (),
+        bad_rows: wire.BadRows = "raise",
     ) -> FetchPage:
         def fetch(page: int, limit: int) -> Coroutine[Any, Any, PendingPage]:
             return self._dispatcher.fetch(
-                wire.list_keys(query, page, limit, secrets),
+                wire.list_keys(query, page, limit, secrets, bad_rows),
                 priority=priority,
                 max_seconds=self.deadline if page <= last_timed_page else None,
             )

@@ -46,7 +46,8 @@ class ListEnd:
             self._compare(page, number)
         stated_end = self._find_stated_end(page)
         # Beyond the end some services give the last page again.
-        rows = len(page.keys) if stated_end >= number or not self.is_beyond else new_keys
+        is_given = stated_end >= number or not self.is_beyond
+        rows = count_rows(page) if is_given else new_keys
         is_full = rows >= (self.page_size or _granted_size(page, self.limit))
         self.rows += rows
         self.page_size = max(self.page_size, rows)
@@ -90,7 +91,7 @@ class ListEnd:
 
     def _compare(self, page: KeyPage, number: int) -> None:
         """Compare a page's keys with what it states."""
-        total, rows = page.pagination.total, len(page.keys)
+        total, rows = page.pagination.total, count_rows(page)
         if total is None:
             self._excess_pages += rows > 0 and number > (page.pagination.total_pages or 0)
             return
@@ -118,13 +119,18 @@ class ListEnd:
         return self.complete or number * self.page_size <= _HIGHEST_CAP
 
 
+def count_rows(page: KeyPage) -> int:
+    """Count the rows of a page, with those that were skipped."""
+    return len(page.keys) + len(page.unreadable)
+
+
 def contradicts_total(page: KeyPage, number: int, size: int) -> bool:
     """Whether a page has more keys than its total leaves for it."""
     total = page.pagination.total
-    return total is not None and len(page.keys) > max(0, total - (number - 1) * size)
+    return total is not None and count_rows(page) > max(0, total - (number - 1) * size)
 
 
 def _granted_size(page: KeyPage, limit: int) -> int:
     """Return how many keys a full page has; a service may grant fewer than were requested."""
     stated = page.pagination.limit
-    return stated if stated and len(page.keys) <= stated <= limit else limit
+    return stated if stated and count_rows(page) <= stated <= limit else limit

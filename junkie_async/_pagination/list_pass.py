@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 from contextlib import aclosing
@@ -14,8 +15,10 @@ from .._errors import InvalidResponseError, JunkieError, NotFoundError, Outcome
 from .._http.coroutines import running_loop
 from .._masking import error_boundary
 from .._models import KeyPage
-from .list_end import ListEnd, contradicts_total
+from .list_end import ListEnd, contradicts_total, count_rows
 from .seen_ids import SeenIDs
+
+_log = logging.getLogger("junkie_async")
 
 PendingPage: TypeAlias = Callable[[], Awaitable[KeyPage]]
 """Decodes a page that has arrived, or fetches it again when its body can't be decoded."""
@@ -115,6 +118,7 @@ class ListPass:
             page = await self._refetch_if_shrunk(page)
             if not self._is_requested_page(page):
                 return None
+            self._report_unreadable(page)
             fresh = drop_seen(page, self.seen)
             self.end.add_page(page, self._number, len(fresh.keys))
             self._count_repeats(page, fresh)
@@ -233,6 +237,12 @@ class ListPass:
             return False
         raise invalid_response(f"requested page {self._number}, but the response is page {stated}")
 
+    def _report_unreadable(self, page: KeyPage) -> None:
+        if page.unreadable:
+            self.report_drift(unreadable=len(page.unreadable))
+            line = "GET /keys: page %d has %d rows that can't be read and are skipped: %s"
+            _log.warning(line, self._number, len(page.unreadable), page.unreadable[0])
+
     def _count_repeats(self, page: KeyPage, fresh: KeyPage) -> None:
         """Report repeats, and raise when the list goes on without new keys: it would never end."""
         if fresh.keys:
@@ -282,7 +292,7 @@ async def count_by_total(fetch: FetchPage) -> int | None:
     """Count the keys by the stated total, if the first page and the last one agree with it."""
     page = await get_page(fetch, 1, _LARGEST_PAGE)
     end = ListEnd(limit=_LARGEST_PAGE)
-    end.add_page(page, 1, len(page.keys))
+    end.add_page(page, 1, count_rows(page))
     total = end.total
     if total is None or end.contradictions or end.last_page == 1:
         return None if end.contradictions else total
@@ -292,8 +302,9 @@ async def count_by_total(fetch: FetchPage) -> int | None:
         return None
     number = total // limit + 1
     page = await get_page(fetch, number, limit)
-    counted = (number - 1) * limit + len(page.keys)
-    return counted if 0 < len(page.keys) < limit and counted == page.pagination.total else None
+    rows = count_rows(page)
+    counted = (number - 1) * limit + rows
+    return counted if 0 < rows < limit and counted == page.pagination.total else None
 
 
 def drop_seen(page: KeyPage, seen: SeenIDs) -> KeyPage:

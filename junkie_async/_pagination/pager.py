@@ -44,15 +44,17 @@ class Drift:
         contradictions: Pages whose pagination contradicts their keys, such as a total of 0 beside
             keys, if the end of the walk did not explain it. Keys may be missing where the list
             has fewer than it states. One more, where totals fell although no keys moved.
+        unreadable: Rows that could not be read, which ``skip_bad_rows=True`` has skipped.
     """
 
     changes: int = 0
     repeats: int = 0
     missed: int = 0
     contradictions: int = 0
+    unreadable: int = 0
 
     def __bool__(self) -> bool:
-        return bool(self.changes or self.repeats or self.missed or self.contradictions)
+        return any(attrs.astuple(self))
 
 
 class KeyPager(LazyCoroutine[KeyPage]):
@@ -306,13 +308,16 @@ class KeyPager(LazyCoroutine[KeyPage]):
                 f"{problem}: walk it without strict=True if what its pages have is enough"
             )
 
-    def _add_drift(self, *, changes: int = 0, repeats: int = 0, missed: int = 0) -> None:
+    def _add_drift(
+        self, *, changes: int = 0, repeats: int = 0, missed: int = 0, unreadable: int = 0
+    ) -> None:
         drift = self._drift
         self._drift = attrs.evolve(
             drift,
             changes=drift.changes + changes,
             repeats=drift.repeats + repeats,
             missed=drift.missed + missed,
+            unreadable=drift.unreadable + unreadable,
         )
 
 

@@ -16,6 +16,7 @@ import attrs
 import junkie_async._models as models
 
 from . import codec as _codec
+from .codec import BadRows as BadRows
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -52,7 +53,7 @@ def list_keys(
     page: int,
     limit: int,
     unsent_secrets: tuple[str, ...] = (),
-    bad_rows: _codec.BadRows = "raise",
+    bad_rows: BadRows = "raise",
 ) -> Request[models.KeyPage]:
     """``GET /keys``, with the filters as `filter_query` writes them: once for all pages."""
     filters = f"{query}&" if query else ""

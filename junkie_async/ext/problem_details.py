@@ -148,8 +148,8 @@ def is_missing_key(error: NotFoundError) -> bool:
 
     A wrong base URL, a gateway, and a route without a key answer 404 as well. So the call must be
     about one key, and the service's own JSON must speak of a key, as in
-    ``{"error": "Key not found"}`` or ``{"key": null}``. An error that no response caused is believed: the client
-    looked the key up, or the app itself raised it.
+    ``{"error": "Key not found"}`` or ``{"key": null}``. An error that no response caused is
+    believed: the client looked the key up, or the app itself raised it.
     """
     return _is_about_one_key(error) and (not error.attempts or _speaks_of_a_key(error.body))
 

@@ -288,3 +288,31 @@ async def test_the_connection_of_a_foreign_answer_is_closed() -> None:
             assert first is foreign
             assert last is not foreign
     await runner.cleanup()
+
+
+# --- rows that can't be read ----------------------------------------------------------------------
+
+BAD_PAGE: dict[str, Any] = {
+    "keys": [{"id": 1, "key_value": "a"}, {"id": 2, "key_value": "b", "hwid_limit": "many"}],
+    "pagination": {"page": 1, "limit": 2, "total": 3, "totalPages": 2},
+}
+LAST_PAGE: dict[str, Any] = {
+    "keys": [{"id": 3, "key_value": "c"}],
+    "pagination": {"page": 2, "limit": 2, "total": 3, "totalPages": 2},
+}
+
+
+async def test_a_way_past_bad_rows(caplog: pytest.LogCaptureFixture) -> None:
+    """The others are given; the page, the walk and the log tell what is missing."""
+    script = Script(answer(BAD_PAGE), answer(LAST_PAGE), answer(BAD_PAGE))
+    keys = Keys(make_dispatcher(script))
+    walk = keys.list(limit=2, skip_bad_rows=True)
+    pages = [page async for page in walk.pages()]
+    assert [key.id for page in pages for key in page.keys] == [1, 3]
+    assert [len(page.unreadable) for page in pages] == [1, 0]
+    assert "keys[1].hwid_limit" in pages[0].unreadable[0]
+    assert (walk.drift.unreadable, walk.drift.contradictions, bool(walk.drift)) == (1, 0, True)
+    (line,) = caplog.messages
+    assert "keys[1].hwid_limit" in line
+    with pytest.raises(InvalidResponseError):
+        await keys.list(limit=2).collect()
