@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from functools import cached_property
 from typing import Final
 
 import attrs
@@ -18,10 +19,18 @@ _IDLE: Final = 1.0
 _MEMORY: Final = 64.0
 """Seconds of a window that count. Of a longer one the older half is dropped."""
 
-# Each refusal costs a whole pause. With 1.0 a limiter of 10/s refuses 2.1% of the requests instead
-# of 1.4%; with 0.8 it refuses 1.2%, but a job at 100/s takes 8% longer.
+# Each refusal costs a whole pause. With 1.0 a limiter of 10/s refuses 1.7% of the requests instead
+# of 1.4%.
 _MARGIN: Final = 0.95
 """The share of a measured limit that is used."""
+
+# A service that refuses at random for some seconds makes windows of one or two requests. If these
+# were believed, a web app would get a call in five seconds for minutes.
+_EVIDENCE: Final = 5
+"""Requests. A window of fewer measures nothing."""
+
+_START: Final = 1.0
+"""Requests a second at least, until a window has measured something."""
 
 _UNBOUND: Final = 100_000.0
 """Requests a second. A rate that has grown this far restrains nothing and is dropped."""
@@ -29,59 +38,96 @@ _UNBOUND: Final = 100_000.0
 
 @attrs.frozen
 class _Window:
-    """What was admitted between a pause, or an idle time, and a refusal.
+    """What was admitted after a pause, or an idle time, and the pause that ended it.
 
     A limiter that lets ``burst`` requests through immediately, and ``rate`` a second after that,
-    admits at most ``burst + rate * seconds`` in any span of time.
+    admits at most ``burst + rate * seconds`` in any span of time. One that counts in windows of a
+    minute admits as many in each cycle, however fast they come.
     """
 
+    number: int
+    """1 for the first."""
     admitted: int
     seconds: float
-    pause: float
     ages: tuple[float, ...]
     """Seconds before the refusal at which the latest requests were admitted, oldest first."""
+    rate: float
+    """The rate that was allowed when a request was refused."""
+    burst: int
+    """What the window before admitted: all of it may have been a burst."""
+    refused_at: float
+    pause: float
 
     @property
-    def lower_bound(self) -> float:
-        """The limit, if the pause refills all of the burst."""
-        return self.admitted / (self.seconds + self.pause)
+    def cycle(self) -> float:
+        """Seconds from the end of the pause before to the end of this one."""
+        return self.seconds + self.pause
 
-    @property
-    def upper_bound(self) -> float:
-        """The limit, if there was no burst."""
-        return self.admitted / self.seconds if self.seconds else math.inf
+    @cached_property
+    def limit(self) -> float:
+        """The rate to begin with after the pause, estimated as `AdaptiveRate` explains."""
+        lower = rate = self.admitted / self.cycle
+        if self.number == 2:
+            rate = max(lower, _MARGIN * self._limit_after_burst())
+        elif self.number > 2:
+            upper = min(self.rate, self.admitted / self.seconds if self.seconds else math.inf)
+            rate = max(lower, _MARGIN * math.sqrt(lower * upper))
+        measured = self.number > 1 and self.admitted >= _EVIDENCE
+        return rate if measured else max(rate, _START)
 
-    def limit_after_burst(self, burst: int) -> float:
-        """Compute the limit that explains the admissions which a burst of this size does not."""
+    def _limit_after_burst(self) -> float:
+        """Compute the limit that explains the admissions which the burst does not."""
         count = len(self.ages)
         spans = (
-            (count - index - burst) / age
-            for index, age in enumerate(self.ages[: max(0, count - burst)])
+            (count - index - self.burst) / age
+            for index, age in enumerate(self.ages[: max(0, count - self.burst)])
             if age > 0
         )
         return max(spans, default=0.0)
+
+    def growth_after(self, seconds: float) -> float:
+        """Compute by how much the rate has grown so many seconds after the pause."""
+        if self.number < 2:
+            # Twice as fast ends in 1.7% refused at 10/s instead of 1.4%. 60 keeps the float finite.
+            return math.exp2(min(seconds / min(self.pause / 2, 1.0), 60))
+        # Linear near the limit: 1% a pause, and at most 1% in ten requests, or slow limits refuse
+        # too often. Cubic far from it, as in CUBIC (RFC 9438, section 4.2): next to nothing at
+        # first, twice the rate after ten cycles, and sooner the fewer requests a window has had.
+        steady = max(self.pause, 10 / self.limit)
+        recovery = self.cycle * min(max(self.admitted / _EVIDENCE, 1), 10)
+        return 1 + 0.01 * seconds / steady + (seconds / recovery) ** 3
 
 
 class AdaptiveRate:
     """The requests a second that the service seems to accept, learned from refusals alone.
 
-    The first refusal has two explanations: a burst that was too large, or a rate that was too high.
-    The estimate then starts at its lower bound and doubles four times a pause, until a second
-    refusal tells burst and rate apart. From there it grows slowly, so that refusals are rare, and
-    faster the longer there are none, so that a limit that was lifted is forgotten.
+    Refusals in a row are one refusal, whose pause lasts until a request is admitted. So the pause
+    is known without ``Retry-After``, too, and with it the limit of a service that counts in windows
+    of a minute: what it admitted, divided by the time from pause to pause. For other services that
+    is a lower bound, as they may have admitted more without the pause.
+
+    - Before anything was admitted, nothing is known: no rate.
+    - The first refusal has three explanations: a burst that was too large, a rate that was too
+      high, or a service that was ill for a moment. The rate starts at the lower bound and doubles
+      each second, or faster, until a second refusal tells them apart.
+    - The second shows what was admitted beyond the burst of the first. A service that counts in
+      windows admits nothing beyond it: there the lower bound is the limit.
+    - Each later one puts the rate between its lower bound and the rate that was refused.
+
+    From the second on the rate grows slowly, so that refusals are rare, and faster the longer there
+    are none, so that a limit that was lifted is forgotten.
     """
 
     def __init__(self) -> None:
         self._window_start = self._last_success = self._resumes_at = -math.inf
         self._admitted = 0
         self._success_times: deque[float] = deque(maxlen=512)
-        self._base_rate = math.inf
-        self._pause = 0.0
-        self._previous: _Window | None = None
-        self._is_measured = False
+        self._window: _Window | None = None  # the latest that a refusal ended
 
     def record_success(self, now: float) -> None:
         """Count a request that was not refused."""
+        if now < self._resumes_at:
+            return  # it was sent before the refusal
         if now - self._last_success > _IDLE:
             self._window_start, self._admitted = now, 0
         elif now - self._window_start > _MEMORY:
@@ -91,47 +137,37 @@ class AdaptiveRate:
         self._last_success = now
         self._success_times.append(now)
 
-    def record_refusal(self, now: float, pause: float, floor: float) -> None:
-        """Learn from a refusal that is followed by a pause, which must be above 0 seconds.
-
-        The rate does not fall below ``floor`` requests a second.
-        """
-        ages = tuple(now - moment for moment in self._success_times if moment >= self._window_start)
-        window = _Window(self._admitted, max(0.0, now - self._window_start), pause, ages)
-        rate = self.rate(now)
-        if self._is_measured:
-            base = max(window.lower_bound, _MARGIN * min(window.upper_bound, rate))
-        elif self._previous is not None and rate < math.inf:
-            # All that the first window admitted may have been its burst; the second window shows
-            # what comes through beyond that.
-            known = min(self._previous.lower_bound, window.upper_bound)
-            after_burst = window.limit_after_burst(self._previous.admitted)
-            base = _MARGIN * max(known, window.lower_bound, after_burst)
-            self._is_measured = True
-        else:
-            base = window.lower_bound
-        self._previous = window
-        self._base_rate, self._pause = max(base, floor), pause
+    def record_refusal(self, now: float, pause: float) -> None:
+        """Learn from a refusal that is followed by a pause, which must be above 0 seconds."""
+        rate, window = self.rate(now), self._window
+        if self._admitted:
+            self._window = self._end_window(now, pause, rate, window)
+        elif window is not None:
+            # Until now, not until the next attempt: without `Retry-After` that may come 8 s late,
+            # and the rate would use only 73% of a window of a minute.
+            self._window = attrs.evolve(window, pause=max(window.pause, now - window.refused_at))
         self._window_start = self._last_success = self._resumes_at = now + pause
         self._admitted = 0
 
+    def _end_window(self, now: float, pause: float, rate: float, before: _Window | None) -> _Window:
+        number, burst = (before.number, before.admitted) if before else (0, 0)
+        return _Window(
+            number=number + 1,
+            admitted=self._admitted,
+            seconds=max(0.0, now - self._window_start),
+            ages=tuple(now - at for at in self._success_times if at >= self._window_start),
+            rate=rate,
+            burst=burst,
+            refused_at=now,
+            pause=pause,
+        )
+
     def rate(self, now: float) -> float:
         """Compute the requests a second from now on; infinity while nothing restrains."""
-        if self._base_rate == math.inf:
+        if (window := self._window) is None:
             return math.inf
-        # Time is counted in pauses: a service that asks for long ones is probed less often.
-        pauses = max(0.0, now - self._resumes_at) / self._pause
-        if self._is_measured:
-            # Linear near the limit: without the 1% a job at 10/s takes 2% longer, with 5% twice as
-            # many requests are refused. Cubic far from it, as in CUBIC (RFC 9438, section 4.2):
-            # next to nothing for ten pauses, twice the rate after 27, forty times after 100.
-            growth = 1 + 0.01 * pauses + (pauses / 30) ** 3
-        else:
-            # Doubling twice a pause takes 7% longer against a window of 60 s. Eight times ends in
-            # 0.8% refused at 100/s instead of 0.5%. 60 keeps the float finite.
-            growth = 2.0 ** min(4 * pauses, 60)
-        rate = self._base_rate * growth
+        rate = window.limit * window.growth_after(max(0.0, now - self._resumes_at))
         if rate > _UNBOUND:
-            self._base_rate, self._previous, self._is_measured = math.inf, None, False
+            self._window = None
             return math.inf
         return rate

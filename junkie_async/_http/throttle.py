@@ -171,10 +171,14 @@ class Throttle:
         ``sent`` is when the refused request got its slot. ``slow_down`` is whether it was refused
         because of too many requests. Returns the seconds of the pause, None if one had begun.
         """
-        wait = self._back_off(self._refusals) if retry_after is None else retry_after
         # Requests that were in flight when the first one was refused say nothing new about the
         # rate. Counted each, 12 in flight would halve the ceiling 12 times, down to 1.
         begins = sent >= self._paused_at
+        in_a_row = self._refusals if begins else self._refusals - 1
+        wait = retry_after or 0.0
+        # A service that refuses again after the time that it stated, 0 s for instance, was wrong.
+        if retry_after is None or in_a_row > 0:
+            wait = max(wait, self._back_off(max(0, in_a_row)))
         if begins:
             self._paused_at = now
             self._refusals += 1
@@ -183,7 +187,7 @@ class Throttle:
                 self.ceiling = max(1, min(self.ceiling, self._in_flight) // 2)
                 self._successes = 0
                 pause = max(wait, _MAX_CATCH_UP)  # `Retry-After: 0` must not divide by zero
-                self._adaptive_rate.record_refusal(now, pause, self.ceiling / pause)
+                self._adaptive_rate.record_refusal(now, pause)
         self._resumes_at = max(self._resumes_at, now + wait)
         self._restrained = True
         self._changed.set()

@@ -6,16 +6,17 @@ The limiters are the emulator's token bucket and a sliding window.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
 import random
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
 import attrs
 import pytest
 
-from junkie_async import ServerError
+from junkie_async import RateLimitError, RequestTimeoutError, ServerError
 from junkie_async._http.dispatcher import Dispatcher
 from junkie_async._http.retry import RetryPolicy
 from junkie_async._http.throttle import Throttle
@@ -82,6 +83,65 @@ class SlidingWindow:
         }
 
 
+class FixedWindow:
+    """A limit of requests in each window of so many seconds, the first of which has begun."""
+
+    def __init__(self, requests: int, window: float, age: float = 0.0) -> None:
+        self._requests, self._window, self._begin = requests, window, 1000 - age
+        self._number, self._admitted = -1.0, 0
+
+    def admit(self, now: float) -> int:
+        """Admit or refuse a request."""
+        number, age = divmod(now - self._begin, self._window)
+        if number != self._number:
+            self._number, self._admitted = number, 0
+        self._admitted += 1
+        return 0 if self._admitted <= self._requests else math.ceil(self._window - age)
+
+    def headers(self) -> Mapping[str, str]:
+        """Return no headers."""
+        return {}
+
+
+class Burst:
+    """A healthy service, after so many refusals of its first requests."""
+
+    def __init__(self, refusals: int) -> None:
+        self._left = refusals
+
+    def admit(self, now: float) -> int:
+        """Admit or refuse a request."""
+        self._left -= 1
+        return int(self._left >= 0)
+
+    def headers(self) -> Mapping[str, str]:
+        """Return no headers."""
+        return {}
+
+
+class Brownout(Burst):
+    """A service that refuses at random for twelve seconds, and is healthy afterwards."""
+
+    def __init__(self, rate: float) -> None:
+        self._dice, self._rate = random.Random(2), rate
+
+    def admit(self, now: float) -> int:
+        """Admit or refuse a request."""
+        return int(now < 1012 and self._dice.random() < self._rate)
+
+
+def _as_computed(seconds: int) -> float | None:
+    return seconds
+
+
+def _state_none(seconds: int) -> float | None:
+    return None
+
+
+def _state_zero(seconds: int) -> float | None:
+    return 0
+
+
 @attrs.define
 class Job:
     """A job by eight workers over a connection with latency."""
@@ -90,36 +150,42 @@ class Job:
     latency: float
     stated: bool
     calls: int = 1000
+    retry_after: Callable[[int], float | None] = _as_computed
+    throttle: Throttle = attrs.field(factory=lambda: Throttle(16))
+    admitted_at: list[float] = attrs.field(factory=list)
     sent: int = 0
     refused: int = 0
     begun: int = 0
 
     async def run(self) -> float:
         """Run the job, and return the seconds that it took."""
-        loop, throttle = asyncio.get_running_loop(), Throttle(16)
+        loop = asyncio.get_running_loop()
         begin = loop.time()
-        await asyncio.gather(*(self._work(throttle) for _ in range(8)))
+        await asyncio.gather(*(self._work() for _ in range(8)))
         return loop.time() - begin
 
-    async def _work(self, throttle: Throttle) -> None:
+    async def _work(self) -> None:
         while self.begun < self.calls:
             self.begun += 1
-            while not await self._attempt(throttle):
+            while not await self.attempt():
                 pass
 
-    async def _attempt(self, throttle: Throttle) -> bool:
-        loop = asyncio.get_running_loop()
-        await throttle.acquire()
+    async def attempt(self, deadline: float = math.inf) -> bool:
+        """Send a request, and return whether it was admitted."""
+        loop, throttle = asyncio.get_running_loop(), self.throttle
+        await throttle.acquire(deadline)
         try:
             sent = loop.time()
             await asyncio.sleep(self.latency * random.Random(self.sent).uniform(0.4, 0.6))
-            wait, headers = self.limiter.admit(loop.time()), self.limiter.headers()
+            at = loop.time()
+            wait, headers = self.limiter.admit(at), self.limiter.headers()
             self.sent += 1
             await asyncio.sleep(self.latency / 2)
             if wait:
                 self.refused += 1
-                throttle.record_refusal(loop.time(), float(wait), sent=sent)
+                throttle.record_refusal(loop.time(), self.retry_after(wait), sent=sent)
             else:
+                self.admitted_at.append(at - 1000)
                 throttle.record_success(
                     loop.time(),
                     rate_limit_headers.read_rate_limit(headers) if self.stated else None,
@@ -176,15 +242,105 @@ def test_a_limit_that_was_lifted_is_forgotten() -> None:
     async def main() -> float:
         loop, throttle = asyncio.get_running_loop(), Throttle(16)
         throttle.record_refusal(loop.time(), 1.0, sent=loop.time())
-        job = Job(Bucket(10_000), 0.01, stated=False)
+        job = Job(Bucket(10_000), 0.01, stated=False, throttle=throttle)
         for _ in range(2):
-            await job._attempt(throttle)
+            await job.attempt()
         await asyncio.sleep(300)
         begin = loop.time()
-        await asyncio.gather(*(job._attempt(throttle) for _ in range(100)))
+        await asyncio.gather(*(job.attempt() for _ in range(100)))
         return loop.time() - begin
 
     assert run(main()) < 0.5
+
+
+async def run_for(job: Job, seconds: float) -> None:
+    """Run a job that is larger than the time."""
+    job.calls = 1_000_000
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await job.run()
+
+
+@pytest.mark.parametrize("retry_after", [_as_computed, _state_none, _state_zero])
+@pytest.mark.parametrize(
+    ("requests", "age"), [(60, 0.0), (60, 11.0), (60, 37.0), (60, 58.0), (600, 37.0)]
+)
+def test_windows_of_a_minute_are_learned(
+    requests: int, retry_after: Callable[[int], float | None], age: float
+) -> None:
+    """From the third minute on most of each window is used, whatever ``Retry-After`` says."""
+    job = Job(FixedWindow(requests, 60, age), 0.05, stated=False, retry_after=retry_after)
+    run(run_for(job, 360 - age))
+    used = Counter(int((at + age) // 60) for at in job.admitted_at)
+    assert min(used[minute] for minute in (0, 1)) > 0
+    assert min(used[minute] for minute in (2, 3, 4, 5)) >= 0.8 * requests
+    assert job.refused <= 0.2 * job.sent
+
+
+@pytest.mark.parametrize("retry_after", [_as_computed, _state_none])
+@pytest.mark.parametrize("requests", [60, 600])
+def test_sliding_windows_of_a_minute_are_learned(
+    requests: int, retry_after: Callable[[int], float | None]
+) -> None:
+    """The limit of any minute is found as that of each minute is."""
+    job = Job(SlidingWindow(requests, 60), 0.05, stated=False, retry_after=retry_after)
+    run(run_for(job, 360))
+    used = Counter(int(at // 60) for at in job.admitted_at)
+    assert min(used[minute] for minute in range(6)) >= 0.8 * requests
+    assert job.refused <= 0.2 * job.sent
+
+
+async def visit(job: Job, calls: int) -> list[bool]:
+    """Make four calls a second with deadlines of ten seconds; return which of them succeed."""
+
+    async def call() -> bool:
+        try:
+            return await job.attempt(asyncio.get_running_loop().time() + 10)
+        except (RateLimitError, RequestTimeoutError):
+            return False
+
+    tasks = []
+    for _ in range(calls):
+        tasks.append(asyncio.create_task(call()))
+        await asyncio.sleep(0.25)
+    return await asyncio.gather(*tasks)
+
+
+async def retry(job: Job) -> None:
+    """Make a call of up to five attempts."""
+    for _ in range(5):
+        if await job.attempt():
+            break
+
+
+@pytest.mark.parametrize("seconds", [5.0, 1.0, 0.0, None])
+@pytest.mark.parametrize("latency", [0.05, 0.4])
+def test_a_burst_of_refusals_is_soon_forgotten(seconds: float | None, latency: float) -> None:
+    """Ten seconds after 24 concurrent calls were refused, a web app's calls succeed."""
+
+    async def main() -> list[bool]:
+        job = Job(Burst(24), latency, stated=False, retry_after=lambda _: seconds)
+        burst = [asyncio.create_task(retry(job)) for _ in range(24)]
+        await asyncio.sleep(10)
+        visits = await visit(job, 160)
+        await asyncio.gather(*burst)
+        return visits
+
+    assert sum(run(main())) >= 0.95 * 160
+
+
+@pytest.mark.parametrize("seconds", [5.0, 1.0, None])
+@pytest.mark.parametrize("rate", [0.5, 0.9])
+def test_random_refusals_are_soon_forgotten(seconds: float | None, rate: float) -> None:
+    """Windows of a few requests do not hold a healthy service's visitors."""
+
+    async def main() -> list[bool]:
+        job = Job(Brownout(rate), 0.05, stated=False, retry_after=lambda _: seconds)
+        await visit(job, 48)
+        await asyncio.sleep(10)
+        return await visit(job, 160)
+
+    assert sum(run(main())) >= 0.95 * 160
 
 
 class Outage(Transport):

@@ -94,8 +94,11 @@ def test_a_refusal_pauses_all_calls() -> None:
     """After a 429 its own call and all others wait, and then get slots one by one."""
 
     async def main() -> None:
-        script = Script(delayed(1, (429, {"Retry-After": "7"}, b"")), delayed(2), delayed(2))
+        refusal = delayed(1, (429, {"Retry-After": "7"}, b""))
+        script = Script(GOOD, refusal, delayed(2), delayed(2))
         dispatcher = make_dispatcher(script)
+        await dispatcher.send(FOLDERS)
+        script.began.clear()
         calls = [asyncio.create_task(dispatcher.send(FOLDERS)) for _ in range(3)]
         await asyncio.sleep(1.5)
         calls += [asyncio.create_task(dispatcher.send(FOLDERS)) for _ in range(4)]

@@ -68,6 +68,7 @@ def test_after_a_pause_slots_are_spread() -> None:
     async def main() -> None:
         throttle = Throttle(8)
         await throttle.acquire()
+        throttle.record_success(now(), None)
         throttle.record_refusal(now(), 5.0, sent=now())
         throttle.record_refusal(now(), 1.0, sent=now())  # does not cut it short
         throttle.release()
@@ -163,6 +164,25 @@ def test_refusals_without_retry_after_back_off() -> None:
         throttle.record_success(now(), None)
         throttle.record_refusal(now(), None, sent=now(), slow_down=False)
         assert (await take_slot(throttle)) - begin == pytest.approx(1.0)
+
+    run(main())
+
+
+def test_a_time_that_was_stated_wrongly_backs_off() -> None:
+    """A service that refuses again after the time that it stated is asked less and less often."""
+
+    async def main() -> None:
+        throttle, waits = Throttle(4, back_off=lambda refusals: 2.0**refusals), []
+        for _ in range(4):
+            begin = now()
+            await throttle.acquire()
+            waits.append(now() - begin)
+            sent = now()
+            await asyncio.sleep(0.01)
+            for _ in range(3):  # all in flight are refused: that counts as one refusal
+                throttle.record_refusal(now(), 0.0, sent=sent)
+            throttle.release()
+        assert waits == pytest.approx([0, 0, 2, 4], abs=0.1)
 
     run(main())
 
