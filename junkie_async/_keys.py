@@ -19,7 +19,8 @@ from ._errors import (
     TooManyMatchesError,
 )
 from ._hooks import InFlightCallback
-from ._http.dispatcher import Dispatcher, Priority
+from ._http.dispatcher import Dispatcher
+from ._http.throttle import Priority
 from ._jobs.create import CreateJob
 from ._jobs.delete import DeleteJob
 from ._jobs.job import OnProgress, check_progress
@@ -132,7 +133,7 @@ class Keys:
         skip = validation.check_boolean("skip_bad_rows", skip_bad_rows)
         bad_rows: wire.BadRows = "skip" if skip else "raise"
         return KeyPager(
-            self._make_fetch(query, "background", last_timed_page=page, bad_rows=bad_rows),
+            self._make_fetch(query, "walk", last_timed_page=page, bad_rows=bad_rows),
             page=page,
             limit=limit,
             prefetch=prefetch,
@@ -330,7 +331,7 @@ class Keys:
         async def create(count: int, mark: str | None, on_in_flight: InFlightCallback) -> KeyBatch:
             request = make_request(count, mark)
             return await self._dispatcher.send(
-                request, priority="background", on_in_flight=on_in_flight
+                request, priority="job", on_in_flight=on_in_flight
             )
 
         return CreateJob(
@@ -422,7 +423,7 @@ class Keys:
         ) -> BulkDeleteResult:
             request = wire.bulk_delete(chunk)
             return await self._dispatcher.send(
-                request, priority="background", on_in_flight=on_in_flight
+                request, priority="job", on_in_flight=on_in_flight
             )
 
         if isinstance(keys, KeyPager):

@@ -12,7 +12,7 @@ import threading
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import Generic, Literal, NoReturn, TypeAlias, TypeVar
+from typing import Generic, NoReturn, TypeVar
 
 import attrs
 
@@ -43,13 +43,10 @@ from .._protocol.requests import Request
 from .coroutines import running_loop
 from .log_output import configure_log
 from .retry import RetryBudget, RetryPolicy
-from .throttle import RateLimit, Throttle
+from .throttle import Priority, RateLimit, Throttle
 from .transport import Response, SendState, Transport
 
 T = TypeVar("T")
-
-Priority: TypeAlias = Literal["interactive", "background"]
-"""Interactive calls have a deadline. Those of walks and jobs wait for a slot without one."""
 
 _log = logging.getLogger("junkie_async")
 
@@ -250,7 +247,7 @@ class Dispatcher:
             self._transport.check_loop(loop)
             await self._enter_loop(loop)
         throttle = self._throttle
-        await throttle.acquire(call.deadline, back_off=back_off)
+        await throttle.acquire(call.deadline, back_off=back_off, priority=call.priority)
         try:
             return await self._attempt_in_slot(call, loop)
         finally:

@@ -3,21 +3,38 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import copy
 import math
+from collections import OrderedDict
 from collections.abc import Callable
-from typing import Final, Self
+from typing import Final, Literal, Self, TypeAlias
 
 import attrs
 
-from .._errors import ClientClosedError, Outcome, RateLimitError, RequestTimeoutError
+from .._errors import (
+    ClientClosedError,
+    JunkieError,
+    Outcome,
+    RateLimitError,
+    RequestTimeoutError,
+)
 from .._protocol.rate_limit_headers import RateLimitState
 from .._validation import check_integer, check_seconds
 from .adaptive_rate import AdaptiveRate
 
+Priority: TypeAlias = Literal["interactive", "walk", "job"]
+"""Whose turn comes first. Interactive calls have a deadline; walks and jobs wait without one."""
+
+# Each of the three gets at least a tenth of the turns, so that none starves. An interactive call
+# waits for at most two turns more.
+_MAX_PASSED_OVER: Final = 8
+"""Turns in a row that may go past a waiting walk or job. The next turn is theirs."""
+
 _SCARCE: Final = 0.2
 """Below this share of the stated limit, the remaining requests are spread until the reset."""
+
+_SAME_MOMENT: Final = 0.01
+"""Seconds within which the order of two responses does not tell which of them is newer."""
 
 # Event loops wake up late. Without catching up, each late slot would delay all that come after it,
 # and the rate would stay below its limit.
@@ -72,12 +89,37 @@ class _LocalRate:
         self._arrival = max(self._arrival, now) + self.interval
 
 
+@attrs.define(eq=False)
+class _Waiter:
+    """A task that waits for its slot."""
+
+    turn: asyncio.Future[JunkieError | None]
+    """Set to None with the slot, or to the error that ends the wait."""
+    deadline: float
+    timers: list[asyncio.TimerHandle] = attrs.field(factory=list)
+
+    def end(self, error: JunkieError | None) -> bool:
+        """Wake the task, unless it was cancelled or woken before."""
+        if self.turn.done():
+            return False
+        self.turn.set_result(error)
+        return True
+
+    def time_out(self) -> None:
+        """End the wait at its deadline."""
+        message = "timed out waiting for a request slot (max_in_flight)"
+        self.end(RequestTimeoutError(message, outcome=Outcome.NOT_EXECUTED))
+
+
 class Throttle:
     """Gives out request slots, one for each request, to all tasks of a client.
 
-    Without a restraint, a slot costs one uncontended semaphore. After a 429, or when the limit that
-    the service states is nearly used up, slots are given one after the other, first come, first
-    served. A waiter can be cancelled at any point. A throttle belongs to one event loop.
+    Without a restraint, a slot costs a comparison. After a 429, or when the limit that the service
+    states is nearly used up, slots are given one after the other: to interactive calls first, then
+    to walks, then to jobs, and to each of them in the order of their arrival. None starves: who was
+    passed over eight times comes next. Walks and jobs leave one slot free for interactive calls,
+    unless there is only one. A waiter can be cancelled at any point. A throttle belongs to one
+    event loop.
 
     A waiter whose turn can't come before its deadline raises RateLimitError immediately, also when
     that becomes known while it waits behind others.
@@ -105,7 +147,7 @@ class Throttle:
         self._paused_at = self._resumes_at = self._last_due = -math.inf
         self._challenged: str | None = None
         self._stated: RateLimitState | None = None
-        self._resets_at = -math.inf
+        self._resets_at = self._stated_at = -math.inf
         self._restrained = rate_limit is not None
         self._closed = False
         self._free_all_slots()
@@ -120,31 +162,39 @@ class Throttle:
         return renewed
 
     def _free_all_slots(self) -> None:
-        self._slots = asyncio.Semaphore(self._max_in_flight)
-        self._gate = asyncio.Lock()
-        self._changed = asyncio.Event()
-        self._waits: set[asyncio.Timeout] = set()
-        self._queued = 0  # waits that are in the queue, not in a back-off
         self._in_flight = 0
+        self._waits: set[_Waiter] = set()  # those in a back-off are not in a queue yet
+        self._queues: dict[Priority, OrderedDict[_Waiter, None]] = {
+            "interactive": OrderedDict(),
+            "walk": OrderedDict(),
+            "job": OrderedDict(),
+        }
+        self._passed_over: dict[Priority, int] = dict.fromkeys(self._queues, 0)
+        self._next_turn: asyncio.Handle | None = None
 
-    async def acquire(self, deadline: float = math.inf, *, back_off: float = 0.0) -> None:
+    async def acquire(
+        self,
+        deadline: float = math.inf,
+        *,
+        back_off: float = 0.0,
+        priority: Priority = "interactive",
+    ) -> None:
         """Wait for a slot until the deadline, on the event loop's clock. `release` gives it back.
 
         A retry waits ``back_off`` seconds before it queues for its slot.
         """
         if self._closed:
             raise ClientClosedError("the client is closed")
-        if self._restrained or back_off or self._slots.locked():
-            await self._wait_for_slot(deadline, back_off)
+        if self._restrained or back_off or self._waits or not self._has_slot(priority):
+            await self._wait_for_slot(deadline, back_off, priority)
         else:
-            await self._slots.acquire()  # returns without yielding to the event loop
-        self._in_flight += 1
+            self._in_flight += 1
 
     def release(self) -> None:
         """Give a slot back."""
         self._in_flight -= 1
-        self._slots.release()
-        self._changed.set()
+        if self._waits:
+            self._give_turns_soon()
 
     def record_success(self, now: float, stated: RateLimitState | None) -> None:
         """Adapt to a response that is no 429, and to the rate limit that its headers state."""
@@ -156,7 +206,7 @@ class Throttle:
             self._successes += 1
             if self._successes >= self.ceiling:
                 self.ceiling, self._successes = self.ceiling + 1, 0
-        self._stated = stated
+        stated = self._stated = self._choose_statement(now, stated)
         if stated is not None:
             self._resets_at = now + min(stated.reset, self._max_reset)
             if self._is_scarce(stated):
@@ -190,7 +240,6 @@ class Throttle:
                 self._adaptive_rate.record_refusal(now, pause)
         self._resumes_at = max(self._resumes_at, now + wait)
         self._restrained = True
-        self._changed.set()
         self._end_late_waits(now)
         return wait if begins else None
 
@@ -209,70 +258,124 @@ class Throttle:
         """Raise ClientClosedError in every task that waits for a slot, now or later."""
         self._closed = self._restrained = True
         for wait in self._waits:
-            if not wait.expired():
-                wait.reschedule(0.0)
+            wait.end(_make_closed_error())
 
-    async def _wait_for_slot(self, deadline: float, back_off: float) -> None:
-        acquired, wait = False, asyncio.timeout_at(_finite_or_none(deadline))
-        # `acquired` is set inside the scope, so that a time-out in the same iteration of the event
-        # loop can't lose the slot.
-        with contextlib.suppress(TimeoutError):
-            async with wait:
-                self._waits.add(wait)
-                try:
-                    if back_off:
-                        self._check_turn(deadline)
-                        await asyncio.sleep(back_off)
-                    await self._pass_queue(deadline)
-                    acquired = True
-                finally:
-                    self._waits.discard(wait)
-        if acquired:
-            return
-        if self._closed:
-            raise ClientClosedError("the client was closed while this call was waiting")
-        if wait.when() != deadline:  # `_end_late_waits`
-            now = asyncio.get_running_loop().time()
-            raise _make_rate_limit_error(max(0.0, self._next_due(now, at_least=True) - now))
-        raise RequestTimeoutError(
-            "timed out waiting for a request slot (max_in_flight)", outcome=Outcome.NOT_EXECUTED
-        )
+    def _has_slot(self, priority: Priority) -> bool:
+        """Whether fewer slots are in use than calls of this priority may use."""
+        shared = priority != "interactive" and self.ceiling > 1
+        return self._in_flight < self.ceiling - shared
 
-    async def _pass_queue(self, deadline: float) -> None:
-        self._check_turn(deadline, self._queued)
-        self._queued += 1
-        try:
-            await self._slots.acquire()
-            try:
-                await self._pass_gate(deadline)
-            except BaseException:
-                self._slots.release()
-                raise
-        finally:
-            self._queued -= 1
-
-    async def _pass_gate(self, deadline: float) -> None:
-        async with self._gate:
-            await self._sleep_until_due(deadline)
-        if self._closed:  # in the same iteration of the event loop that gave the slot
-            raise TimeoutError
-
-    async def _sleep_until_due(self, deadline: float) -> None:
+    async def _wait_for_slot(self, deadline: float, back_off: float, priority: Priority) -> None:
         loop = asyncio.get_running_loop()
-        while self._restrained:
-            self._changed.clear()
-            now = loop.time()
-            due = self._next_due(now)
-            if due <= now:
-                # Not before `now - _MAX_CATCH_UP`: a rate that was not used is not saved up.
-                self._last_due = max(due, now - _MAX_CATCH_UP)
-                self._local_rate.take(now)
+        waiter = _Waiter(loop.create_future(), deadline)
+        if deadline < math.inf:
+            waiter.timers.append(loop.call_at(deadline, waiter.time_out))
+        self._waits.add(waiter)
+        try:
+            if back_off:
+                self._check_turn(deadline)
+                again = loop.call_at(loop.time() + back_off, self._enqueue, waiter, priority)
+                waiter.timers.append(again)
+            else:
+                self._enqueue(waiter, priority)
+            error = await waiter.turn
+        except asyncio.CancelledError:
+            if not waiter.turn.cancelled() and waiter.turn.result() is None:
+                self.release()  # the slot was given in the same iteration of the event loop
+            raise
+        finally:
+            self._forget(waiter, priority)
+        if error is None and self._closed:  # in the same iteration, too
+            self.release()
+            error = _make_closed_error()
+        if error is not None:
+            raise error
+
+    def _enqueue(self, waiter: _Waiter, priority: Priority) -> None:
+        if waiter.turn.done():
+            return
+        try:
+            self._check_turn(waiter.deadline, self._count_ahead(priority))
+        except RateLimitError as error:
+            waiter.end(error)
+            return
+        is_first = not any(self._queues.values())
+        self._queues[priority][waiter] = None
+        if is_first:
+            self._give_turns()
+        else:
+            self._give_turns_soon()
+
+    def _forget(self, waiter: _Waiter, priority: Priority) -> None:
+        for timer in waiter.timers:
+            timer.cancel()
+        self._waits.discard(waiter)
+        self._queues[priority].pop(waiter, None)
+
+    def _count_ahead(self, priority: Priority) -> int:
+        """Count the waiters that come before a new one of this priority."""
+        count = 0
+        for other, queue in self._queues.items():
+            count += len(queue)
+            if other == priority:
                 break
-            self._check_turn(deadline)
-            # Whoever releases a slot or reads a response sets the event: both may move the moment.
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout_at(_finite_or_none(due)):
-                    await self._changed.wait()
+        return count
+
+    def _give_turns_soon(self) -> None:
+        """Give slots once all responses that have just arrived are read.
+
+        They state limits in any order: after the first of them the next slots could be too many.
+        """
+        loop = next(iter(self._waits)).turn.get_loop()
+        if not loop.is_closed():  # else the calls that it has left behind are being freed
+            self._set_next_turn(loop.call_soon(self._give_turns))
+
+    def _set_next_turn(self, handle: asyncio.Handle | None) -> None:
+        if self._next_turn is not None:
+            self._next_turn.cancel()
+        self._next_turn = handle
+
+    def _give_turns(self) -> None:
+        """Give slots to those whose turn has come, and set a timer for the next turn."""
+        loop = asyncio.get_running_loop()
+        self._set_next_turn(None)
+        while (priority := self._choose_priority()) is not None:
+            waiter, now = next(iter(self._queues[priority])), loop.time()
+            due = self._next_due(now)  # for each: the requests in flight count
+            if due <= now:
+                self._give_slot(waiter, priority, due, now)
+            elif not self._end_if_late(waiter, now):
+                if due < math.inf:  # otherwise it depends on a response, and so on a release
+                    self._set_next_turn(loop.call_at(due, self._give_turns))
+                return
+
+    def _choose_priority(self) -> Priority | None:
+        """Choose whose turn is next, among those that wait and may use one more slot."""
+        waiting = [each for each, queue in self._queues.items() if queue and self._has_slot(each)]
+        starving = [each for each in waiting if self._passed_over[each] >= _MAX_PASSED_OVER]
+        return next(iter(starving or waiting), None)
+
+    def _give_slot(self, waiter: _Waiter, priority: Priority, due: float, now: float) -> None:
+        del self._queues[priority][waiter]
+        if not waiter.end(None):  # cancelled or late, in this iteration of the event loop
+            return
+        self._in_flight += 1
+        # Not before `now - _MAX_CATCH_UP`: a rate that was not used is not saved up.
+        self._last_due = max(due, now - _MAX_CATCH_UP)
+        self._local_rate.take(now)
+        for other, queue in self._queues.items():
+            self._passed_over[other] += bool(queue)
+        self._passed_over[priority] = 0
+
+    def _end_if_late(self, waiter: _Waiter, now: float) -> bool:
+        """End a wait if its turn is after its deadline."""
+        due = self._next_due(now, at_least=True)
+        if max(waiter.deadline, now) >= due:
+            return False
+        waiter.end(_make_rate_limit_error(due - now))
+        for queue in self._queues.values():
+            queue.pop(waiter, None)
+        return True
 
     def _check_turn(self, deadline: float, ahead: int = 0) -> None:
         """Raise RateLimitError if a turn with so many requests ahead is after the deadline."""
@@ -282,11 +385,11 @@ class Throttle:
             raise _make_rate_limit_error(due - now)
 
     def _end_late_waits(self, now: float) -> None:
-        """End the waits that a pause outlasts. Only the first in the queue would notice itself."""
+        """End the waits that a pause outlasts, wherever they are in the queue."""
         due = self._next_due(now, at_least=True)
-        for wait in self._waits:
-            if (wait.when() or math.inf) < due and not wait.expired():
-                wait.reschedule(0.0)
+        for waiter in self._waits:
+            if waiter.deadline < due:
+                waiter.end(_make_rate_limit_error(max(0.0, due - now)))
 
     def _next_due(self, now: float, *, at_least: bool = False) -> float:
         """Compute when the next slot may be given; infinity when that depends on a response.
@@ -316,6 +419,16 @@ class Throttle:
             self._restrained = self._closed or self._local_rate.interval > 0 or not free
         return max(due, self._local_rate.next_due(), self._last_due + 1 / rate)
 
+    def _choose_statement(
+        self, now: float, stated: RateLimitState | None
+    ) -> RateLimitState | None:
+        """Choose the lower one of statements that arrive together: they come in any order."""
+        before = self._stated
+        if stated is None or before is None or now - self._stated_at > _SAME_MOMENT:
+            self._stated_at = now
+            return stated
+        return min(before, stated, key=lambda state: state.remaining)
+
     def _is_scarce(self, stated: RateLimitState) -> bool:
         """Whether the requests in flight could use up what remains of the stated limit."""
         enough = 2.0 * self._in_flight
@@ -325,8 +438,8 @@ class Throttle:
         return stated.remaining <= max(enough, self._in_flight)
 
 
-def _finite_or_none(moment: float) -> float | None:
-    return None if moment == math.inf else moment
+def _make_closed_error() -> ClientClosedError:
+    return ClientClosedError("the client was closed while this call was waiting")
 
 
 def _make_rate_limit_error(wait: float) -> RateLimitError:

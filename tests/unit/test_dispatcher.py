@@ -27,7 +27,7 @@ from junkie_async import (
     ServerError,
     TransportError,
 )
-from junkie_async._http.dispatcher import Priority
+from junkie_async._http.throttle import Priority
 from junkie_async._http.transport import Response, SendState
 from junkie_async._protocol import requests
 
@@ -58,9 +58,9 @@ def test_waiting_for_a_slot_counts_against_the_deadline() -> None:
     async def main() -> None:
         script = Script(delayed(60))
         dispatcher = make_dispatcher(script, RetryPolicy(deadline=20.0), max_in_flight=1)
-        first = asyncio.create_task(dispatcher.send(FOLDERS, priority="background"))
+        first = asyncio.create_task(dispatcher.send(FOLDERS, priority="job"))
         await asyncio.sleep(0)
-        waiting = asyncio.create_task(dispatcher.send(FOLDERS, priority="background"))
+        waiting = asyncio.create_task(dispatcher.send(FOLDERS, priority="job"))
         with pytest.raises(RequestTimeoutError) as caught:
             await dispatcher.send(FOLDERS)
         assert now() == pytest.approx(1020)
@@ -351,7 +351,7 @@ def test_a_throttle_that_lasts_is_a_rate_limit() -> None:
 
 
 @pytest.mark.parametrize("status", [500, 502, 504, 520, 522, 524])
-@pytest.mark.parametrize(("priority", "wait"), [("interactive", 1.0), ("background", 60.0)])
+@pytest.mark.parametrize(("priority", "wait"), [("interactive", 1.0), ("job", 60.0)])
 def test_the_retry_after_of_a_gateway(status: int, priority: Priority, wait: float) -> None:
     """Somebody waits for an interactive call: it is retried as without. Walks and jobs may wait."""
 

@@ -160,7 +160,7 @@ def test_calls_beside_a_job() -> None:
         dispatcher = make_dispatcher(script, max_in_flight=1)
         keys = Keys(dispatcher)
         keys.deadline = 10.0
-        job = asyncio.create_task(dispatcher.send(FOLDERS, priority="background"))
+        job = asyncio.create_task(dispatcher.send(FOLDERS, priority="job"))
         await asyncio.sleep(1)
         for call in (keys.get(1), keys.list(), keys.create(provider_id=1), keys.verify("7")):
             error = await expect_refusal(call, at=1001)

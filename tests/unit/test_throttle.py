@@ -289,7 +289,8 @@ def test_cancelled_waiters_lose_no_slot(seed: int) -> None:
                 task.cancel()
             async with asyncio.timeout(600):
                 await asyncio.gather(*tasks, return_exceptions=True)
-        assert throttle._queued == 0
+        assert not throttle._waits
+        assert not any(throttle._queues.values())
         await asyncio.sleep(600)
         async with asyncio.timeout(600):
             assert len(await take_slots(throttle, 30)) == 30
