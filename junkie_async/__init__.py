@@ -28,7 +28,7 @@ from ._errors import (
     TooManyMatchesError,
     TransportError,
 )
-from ._hooks import AttemptEvent, Hooks, JobEvent, PauseEvent, RetryEvent
+from ._hooks import AttemptEvent, Hooks, JobEvent, OutageEvent, PauseEvent, RetryEvent
 from ._http.retry import RetryPolicy
 from ._http.throttle import RateLimit
 from ._jobs.create import CreateJob
@@ -101,6 +101,7 @@ __all__ = [
     "Keys",
     "NotFoundError",
     "OnProgress",
+    "OutageEvent",
     "Outcome",
     "OutcomeUnknownError",
     "Pagination",

@@ -1,4 +1,4 @@
-"""Events of a client for those who observe it: each attempt, retry, pause and step of a job.
+"""Events of a client for those who observe it: each attempt, retry, pause, outage and job step.
 
 Events name paths by their templates, so that they contain no key value.
 """
@@ -79,6 +79,29 @@ class PauseEvent:
 
 
 @attrs.frozen(kw_only=True)
+class OutageEvent:
+    """The service is failing, and a walk or a job waits for it instead of ending.
+
+    It comes after each attempt that has failed in an outage, one at a time for each endpoint.
+
+    Attributes:
+        method: The HTTP method of the call that failed.
+        path: Its path template.
+        seconds: Time since that call first failed.
+        limit: Seconds after which it is given up (``RetryPolicy.outage``).
+        wait: Seconds until the next attempt.
+        error: The error of the latest attempt.
+    """
+
+    method: str
+    path: str
+    seconds: float
+    limit: float
+    wait: float
+    error: JunkieError
+
+
+@attrs.frozen(kw_only=True)
 class JobEvent:
     """One call of a large job has succeeded.
 
@@ -95,7 +118,7 @@ class JobEvent:
     total: int | None
 
 
-Event: TypeAlias = AttemptEvent | RetryEvent | PauseEvent | JobEvent
+Event: TypeAlias = AttemptEvent | RetryEvent | PauseEvent | OutageEvent | JobEvent
 
 
 class Hooks:
@@ -114,6 +137,9 @@ class Hooks:
     def on_pause(self, event: PauseEvent) -> None:
         """Called when the whole client pauses."""
 
+    def on_outage(self, event: OutageEvent) -> None:
+        """Called when a walk or a job waits for a service that is failing."""
+
     def on_job(self, event: JobEvent) -> None:
         """Called when one call of a large job has succeeded."""
 
@@ -129,6 +155,8 @@ def notify_hooks(hooks: Iterable[Hooks], event: Event) -> None:
                     hook.on_retry(event)
                 case PauseEvent():
                     hook.on_pause(event)
+                case OutageEvent():
+                    hook.on_outage(event)
                 case JobEvent():
                     hook.on_job(event)
         except Exception:  # an observer's bug must not fail the call that it observes

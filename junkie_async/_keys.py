@@ -94,6 +94,7 @@ class Keys:
     def __init__(self, dispatcher: Dispatcher) -> None:
         self._dispatcher = dispatcher
         self.deadline: float | None = None
+        self.priority: Priority = "interactive"
 
     @error_boundary
     def list(
@@ -138,7 +139,7 @@ class Keys:
             limit=limit,
             prefetch=prefetch,
             strict=strict,
-            fetch_single=self._make_fetch(query, "interactive", bad_rows=bad_rows),
+            fetch_single=self._make_fetch(query, self.priority, bad_rows=bad_rows),
             check=check if validated else None,
         )
 
@@ -330,9 +331,7 @@ class Keys:
 
         async def create(count: int, mark: str | None, on_in_flight: InFlightCallback) -> KeyBatch:
             request = make_request(count, mark)
-            return await self._dispatcher.send(
-                request, priority="job", on_in_flight=on_in_flight
-            )
+            return await self._dispatcher.send(request, priority="job", on_in_flight=on_in_flight)
 
         return CreateJob(
             whole,
@@ -422,9 +421,7 @@ class Keys:
             chunk: Sequence[int | str], on_in_flight: InFlightCallback
         ) -> BulkDeleteResult:
             request = wire.bulk_delete(chunk)
-            return await self._dispatcher.send(
-                request, priority="job", on_in_flight=on_in_flight
-            )
+            return await self._dispatcher.send(request, priority="job", on_in_flight=on_in_flight)
 
         if isinstance(keys, KeyPager):
             keys.close()  # if the job is never used, the warning about the job is enough
@@ -501,7 +498,7 @@ class Keys:
             return _find_exact(value, [await self._send(request)])
         # A gateway's 404 looks the same. A list can only come from the service: it settles it.
         read = await self._make_fetch(
-            wire.filter_query({"key": value}), "interactive", secrets=secrets
+            wire.filter_query({"key": value}), self.priority, secrets=secrets
         )(1, _PAGE_SIZE)
         return _find_exact(value, (await read()).keys)
 
@@ -513,7 +510,7 @@ class Keys:
         The error names the caller's call, and advises what that call can do.
         """
         query = wire.filter_query({"key": value})
-        fetch = self._make_fetch(query, "interactive", secrets=secrets)
+        fetch = self._make_fetch(query, self.priority, secrets=secrets)
         walk = ListPass(fetch=fetch, seen=SeenIDs(), limit=_PAGE_SIZE)
         async with aclosing(walk.pages()) as pages:
             async for page in pages:
@@ -529,7 +526,7 @@ class Keys:
         return None
 
     def _send(self, request: wire.Request[T]) -> Coroutine[Any, Any, T]:
-        return self._dispatcher.send(request, max_seconds=self.deadline)
+        return self._dispatcher.send(request, priority=self.priority, max_seconds=self.deadline)
 
     def _make_fetch(
         self,

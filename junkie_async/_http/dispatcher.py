@@ -25,12 +25,15 @@ from .._errors import (
     Outcome,
     OutcomeUnknownError,
     RateLimitError,
+    RequestTimeoutError,
+    ServerError,
     TransportError,
 )
 from .._hooks import (
     AttemptEvent,
     Hooks,
     InFlightCallback,
+    OutageEvent,
     PauseEvent,
     RetryEvent,
     notify_hooks,
@@ -42,6 +45,7 @@ from .._protocol.redaction import find_secrets
 from .._protocol.requests import Request
 from .coroutines import running_loop
 from .log_output import configure_log
+from .outage import Outage
 from .retry import RetryBudget, RetryPolicy
 from .throttle import Priority, RateLimit, Throttle
 from .transport import Response, SendState, Transport
@@ -56,15 +60,20 @@ class _CallState(Generic[T]):
     """One call and its attempts so far. Times are those of the event loop's clock."""
 
     request: Request[T]
-    deadline: float
+    limit: float
+    """The end of the whole call. Without one, ``deadline`` ends it some time after a failure."""
     on_in_flight: InFlightCallback | None
     priority: Priority
+    deadline: float
     attempts: int = 0
     send_state: SendState = attrs.field(factory=SendState)
     """That of the latest attempt."""
     failure: JunkieError | None = None
     """The error of the latest attempt, once one has failed."""
     failed_at: float = 0.0
+    first_failed_at: float | None = None
+    attempts_before: int = 0
+    """Those before an outage ended: the policy counts anew from there."""
     may_have_acted: bool = False
     """Whether an attempt before the latest one may have been carried out."""
 
@@ -78,6 +87,8 @@ class _CallState(Generic[T]):
         if self.failure is not None and self.failure.outcome is not Outcome.NOT_EXECUTED:
             self.may_have_acted = True
         self.failure, self.failed_at = failure, now
+        if self.first_failed_at is None:
+            self.first_failed_at = now
         clear_frames(failure)  # hooks get it before the call has ended
 
     def is_already_deleted(self, failure: JunkieError) -> bool:
@@ -125,6 +136,7 @@ class Dispatcher:
         self._api_key = api_key
         self._policy = retry
         self._budget = RetryBudget()
+        self._outages: dict[str, Outage] = {}  # by endpoint
         self._make_throttle = partial(
             Throttle,
             max_in_flight,
@@ -201,7 +213,7 @@ class Dispatcher:
         if max_seconds is not None:
             limit = min(limit, max_seconds)
         deadline = loop.time() + limit
-        call = _CallState(request, deadline, on_in_flight, priority)
+        call = _CallState(request, deadline, on_in_flight, priority, deadline)
         try:
             response = await self._attempt(call)
         except JunkieError as error:
@@ -246,7 +258,33 @@ class Dispatcher:
         if loop is not self._loop and not self.closed:  # a closed client's throttle says that
             self._transport.check_loop(loop)
             await self._enter_loop(loop)
-        throttle = self._throttle
+        if self._outages and call.priority != "interactive":
+            outage = self._outages.get(_name_endpoint(call.request))
+            if outage is not None:
+                return await self._attempt_in_outage(call, outage)
+        return await self._attempt_soon(call, back_off)
+
+    async def _attempt_in_outage(self, call: _CallState[T], outage: Outage) -> Response:
+        """Send the request as a probe, once no other call is one, or after the outage."""
+        loop = asyncio.get_running_loop()
+        begin = loop.time() if call.first_failed_at is None else call.first_failed_at
+        call.deadline = min(call.limit, begin + self._policy.outage)
+        if not await outage.begin_probe(call.deadline):
+            message = "not sent: the service was failing for as long as this call could wait"
+            raise call.failure or RequestTimeoutError(
+                message, outcome=Outcome.NOT_EXECUTED, transient=False
+            )
+        try:
+            if not outage.is_over:
+                return await self._attempt_soon(call, max(0.0, outage.next_probe_at - loop.time()))
+        finally:
+            outage.end_probe()
+        call.attempts_before = call.attempts
+        call.deadline = min(call.limit, loop.time() + self._policy.deadline)
+        return await self._attempt(call)
+
+    async def _attempt_soon(self, call: _CallState[T], back_off: float) -> Response:
+        loop, throttle = asyncio.get_running_loop(), self._throttle
         await throttle.acquire(call.deadline, back_off=back_off, priority=call.priority)
         try:
             return await self._attempt_in_slot(call, loop)
@@ -270,6 +308,8 @@ class Dispatcher:
         status, headers, body = response
         self._answered_at, self._last_headers = loop.time(), headers
         failure = responses.read_failure(call.request, status, headers, body, self._api_key)
+        if self._outages and not isinstance(failure, ServerError):
+            self._end_outage(call.request)
         if failure is None:
             self._throttle.record_success(loop.time(), read_rate_limit(headers))
             return response
@@ -343,22 +383,65 @@ class Dispatcher:
     def _seconds_to_retry(
         self, call: _CallState[T], failure: JunkieError, now: float
     ) -> float | None:
+        """Decide whether the call goes on: the seconds to wait, or None to give up."""
+        in_outage = _name_endpoint(call.request) in self._outages
+        first, then = self._ask_policy, self._wait_out
+        if in_outage:  # no more attempts of each call
+            first, then = then, first
+        seconds = first(call, failure, now)
+        return then(call, failure, now) if seconds is None else seconds
+
+    def _wait_out(self, call: _CallState[T], failure: JunkieError, now: float) -> float | None:
+        """Let a walk or a job wait for the end of an outage."""
+        request, begin = call.request, call.first_failed_at or now
+        if call.priority == "interactive" or not self._policy.rides_out(
+            failure, idempotent=request.idempotent, seconds=now - begin
+        ):
+            return None
+        outage = self._outages.setdefault(_name_endpoint(request), Outage())
+        wait = failure.retry_after if isinstance(failure, APIError) else None
+        if wait is None:
+            wait = self._policy.back_off(outage.failures)
+        if now + wait >= min(call.limit, begin + self._policy.outage):
+            return None
+        outage.record_failure(now, wait)
+        if call.on_in_flight is not None:
+            call.on_in_flight(False)  # a job that is stopped need not wait for it
+        event = OutageEvent(
+            method=request.method,
+            path=request.path,
+            seconds=now - begin,
+            limit=self._policy.outage,
+            wait=wait,
+            error=failure,
+        )
+        notify_hooks(self.hooks, event)
+        return wait
+
+    def _end_outage(self, request: Request[object]) -> None:
+        if outage := self._outages.pop(_name_endpoint(request), None):
+            outage.is_over = True
+
+    def _ask_policy(self, call: _CallState[T], failure: JunkieError, now: float) -> float | None:
         """Ask the policy and the budget: the seconds to wait, or None to give up."""
-        left = call.deadline - now
+        left, attempt = call.deadline - now, call.attempts - call.attempts_before
+        interactive = call.priority == "interactive"
         decision = self._policy.decide(
             failure,
             idempotent=call.request.idempotent,
-            attempt=call.attempts,
+            attempt=attempt,
             left=left,
-            interactive=call.priority == "interactive",
+            interactive=interactive,
         )
-        if decision is False or left <= 0 or not self._budget.take(failure):
+        if decision is False or left <= 0:
+            return None
+        if not self._budget.take(failure, interactive=interactive):
             return None
         if isinstance(failure, RateLimitError):
             return 0.0  # the throttle pauses this call along with all others
         if decision is True and call.attempts == 1 and type(failure) is TransportError:
             return 0.0  # most often a dead pooled connection, and the next attempt takes a new one
-        return self._policy.back_off(call.attempts - 1) if decision is True else decision
+        return self._policy.back_off(max(0, attempt - 1)) if decision is True else decision
 
     def _adapt_throttle(
         self,
@@ -406,10 +489,15 @@ class Dispatcher:
 
     def _start_anew(self, *, is_same_clock: bool) -> None:
         # What was learned ends at moments of the clock. By an earlier clock it would hold for long.
+        self._outages = {}
         self._throttle = self._throttle.renew() if is_same_clock else self._make_throttle()
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a client can't be pickled: it holds the API key and open connections")
+
+
+def _name_endpoint(request: Request[object]) -> str:
+    return f"{request.method} {request.path}"
 
 
 def _name_target(request: Request[object]) -> str:

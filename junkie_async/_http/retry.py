@@ -48,6 +48,11 @@ class RetryPolicy:
             waits between them. A call that would have to wait for longer, because of a rate limit
             or a pause, raises RateLimitError immediately. List walks and jobs wait for a slot
             without a limit; for each of their calls the deadline counts from the first failure.
+        outage: Seconds for which list walks, exports and jobs go on while the service can't be
+            reached, does not respond, or answers 5xx. 0 ends them after ``attempts`` or the
+            ``deadline``. They count from the first failure of the call that fails. Meanwhile one
+            of them at a time is sent, after up to ``wait_max`` seconds each, and `Hooks.on_outage`
+            is called. Interactive calls do not wait.
 
     Raises:
         InvalidRequestError: A value is out of its limits.
@@ -59,6 +64,7 @@ class RetryPolicy:
     wait_jitter: float = attrs.field(default=0.5, validator=_validate_seconds)
     retry_after_cap: float = attrs.field(default=120.0, validator=_validate_seconds)
     deadline: float = attrs.field(default=180.0, validator=_validate_seconds)
+    outage: float = attrs.field(default=600.0, validator=_validate_seconds)
 
     def decide(
         self,
@@ -98,6 +104,21 @@ class RetryPolicy:
         # With the full jitter, so that the decision does not depend on the dice.
         return self._back_off_with(self.wait_jitter, attempt - 1) <= left
 
+    def rides_out(self, error: JunkieError, *, idempotent: bool, seconds: float) -> bool:
+        """Decide whether a walk or a job goes on in an outage.
+
+        Args:
+            error: The error of the latest attempt.
+            idempotent: Whether the request may be sent again after an unknown outcome.
+            seconds: How long the call has been failing.
+        """
+        if not error.transient or isinstance(error, InvalidResponseError | RateLimitError):
+            return False  # the service responds
+        if not idempotent and error.outcome is not Outcome.NOT_EXECUTED:
+            return False
+        wait = error.retry_after if isinstance(error, APIError) else None
+        return seconds + (wait or 0.0) < self.outage
+
     def back_off(self, failures: int) -> float:
         """Compute the seconds to wait before the next attempt.
 
@@ -119,17 +140,26 @@ class RetryBudget:
     """
 
     def __init__(self) -> None:
-        self._tokens = _BUDGET
+        self._interactive = self._others = _BUDGET
 
-    def take(self, error: JunkieError) -> bool:
-        """Pay for a retry after this error. False when too few tokens are left."""
+    def take(self, error: JunkieError, *, interactive: bool = True) -> bool:
+        """Pay for a retry after this error. False when too few tokens are left.
+
+        Walks and jobs have tokens of their own, so that they leave those of interactive calls.
+        """
         cost = _TIMEOUT_COST if isinstance(error, RequestTimeoutError) else _RETRY_COST
-        if self._tokens < cost:
+        left = (self._interactive if interactive else self._others) - cost
+        if left < 0:
             return False
-        self._tokens -= cost
+        if interactive:
+            self._interactive = left
+        else:
+            self._others = left
         return True
 
     def earn(self, *, retried: bool = False) -> None:
         """Refill after a success: by the full cost after a retry, by a fifth of it otherwise."""
-        if self._tokens < _BUDGET:
-            self._tokens = min(_BUDGET, self._tokens + (_RETRY_COST if retried else 1))
+        if self._interactive + self._others < 2 * _BUDGET:
+            earned = _RETRY_COST if retried else 1
+            self._interactive = min(_BUDGET, self._interactive + earned)
+            self._others = min(_BUDGET, self._others + earned)

@@ -419,9 +419,7 @@ class Throttle:
             self._restrained = self._closed or self._local_rate.interval > 0 or not free
         return max(due, self._local_rate.next_due(), self._last_due + 1 / rate)
 
-    def _choose_statement(
-        self, now: float, stated: RateLimitState | None
-    ) -> RateLimitState | None:
+    def _choose_statement(self, now: float, stated: RateLimitState | None) -> RateLimitState | None:
         """Choose the lower one of statements that arrive together: they come in any order."""
         before = self._stated
         if stated is None or before is None or now - self._stated_at > _SAME_MOMENT:

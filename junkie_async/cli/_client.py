@@ -6,15 +6,16 @@ import os
 import signal
 import stat
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import attrs
 import typer
 
-from .. import JunkieClient
+from .. import Hooks, JunkieClient, RetryPolicy
 from ._exit_codes import ExitCode, exit_on_error, fail
+from ._progress import OutageLines
 from ._stdout import discard_stdout
 
 T = TypeVar("T")
@@ -37,16 +38,30 @@ class Settings:
             help="Address of the service.  [default: $JUNKIE_BASE_URL, or the public service]",
         ),
     ] = None
+    outage: Annotated[
+        float,
+        typer.Option(
+            envvar="JUNKIE_OUTAGE",
+            metavar="SECONDS",
+            min=0,
+            help="How long to wait for a service that can't be reached or fails; 0 gives up soon.",
+        ),
+    ] = 600.0
     verbose: Annotated[
         bool, typer.Option("--verbose", help="Write a line for each request to stderr.")
     ] = False
 
-    def connect(self, **options: Any) -> JunkieClient:
+    def connect(self, *, hooks: Sequence[Hooks] = (), **options: Any) -> JunkieClient:
         """Make a client, with further arguments of `JunkieClient`."""
         if self.api_key_file is None and not os.environ.get("JUNKIE_API_KEY"):
             fail("no API key: set $JUNKIE_API_KEY or pass --api-key-file")
         api_key = None if self.api_key_file is None else _read_api_key(self.api_key_file)
-        return JunkieClient(api_key, base_url=self.base_url, **options)
+        retry = options.pop("retry", RetryPolicy(outage=self.outage))
+        junkie = JunkieClient(
+            api_key, base_url=self.base_url, retry=retry, hooks=[OutageLines(), *hooks], **options
+        )
+        junkie.keys.priority = "job"  # nobody else waits for this client
+        return junkie
 
 
 def _read_api_key(path: Path) -> str:

@@ -1,6 +1,7 @@
 """Progress on stderr: a bar in a terminal, a line every 10 seconds in a log."""
 
 import contextlib
+import math
 import os
 import sys
 import time
@@ -11,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from .. import OnProgress
+from .. import Hooks, OnProgress, OutageEvent
 
 _LOG_INTERVAL = 10.0  # seconds
 
@@ -84,3 +85,24 @@ class LogLines:
         left = f", {(total - done) / rate:,.0f} s left" if rate and total is not None else ""
         typer.echo(f"{self._label}: {done:,}{of_total}, {rate:,.0f}/s{left}", err=True)
         self._printed_at, self._printed_done = self._clock(), done
+
+
+class OutageLines(Hooks):
+    """Prints that the command waits for the service, at most every 10 seconds."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._printed_at = -math.inf
+
+    def on_outage(self, event: OutageEvent) -> None:
+        """Print a line if the last one is at least 10 seconds old."""
+        now = self._clock()
+        if now - self._printed_at < _LOG_INTERVAL:
+            return
+        self._printed_at = now
+        # rich shows it above a progress bar, which stands still.
+        typer.echo(
+            f"The service is failing ({event.error.message}): waiting for it, {event.seconds:,.0f} s"
+            f" so far, {event.limit:,.0f} s at most",
+            err=True,
+        )

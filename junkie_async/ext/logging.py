@@ -1,4 +1,4 @@
-"""Hooks that log each attempt, retry, pause and job step with the standard library.
+"""Hooks that log each attempt, retry, pause, outage and job step with the standard library.
 
 JunkieClient(hooks=LoggingHooks())
 """
@@ -10,17 +10,17 @@ from typing import Any, TypeAlias
 
 import attrs
 
-from .. import AttemptEvent, Hooks, JobEvent, PauseEvent, RetryEvent
+from .. import AttemptEvent, Hooks, JobEvent, OutageEvent, PauseEvent, RetryEvent
 
 __all__ = ["LoggingHooks", "event_fields"]
 
-Event: TypeAlias = AttemptEvent | RetryEvent | PauseEvent | JobEvent
+Event: TypeAlias = AttemptEvent | RetryEvent | PauseEvent | OutageEvent | JobEvent
 
 
 def event_fields(event: Event) -> dict[str, Any]:
     """Return an event's attributes by name, with the class name in place of an error."""
     values = attrs.asdict(event, recurse=False)
-    if isinstance(event, RetryEvent):
+    if isinstance(event, RetryEvent | OutageEvent):
         # The error's message quotes the service, which may have quoted a key value.
         values["error"] = type(event.error).__name__
     return values
@@ -34,7 +34,8 @@ class LoggingHooks(Hooks):
 
     Args:
         logger: The logger; ``junkie_async.ext.logging`` by default.
-        level: The level for attempts and job steps. Retries and pauses are logged as WARNING.
+        level: The level for attempts and job steps. Retries, pauses and outages are logged as
+            WARNING.
     """
 
     def __init__(self, logger: logging.Logger | None = None, level: int = logging.INFO) -> None:
@@ -58,6 +59,13 @@ class LoggingHooks(Hooks):
         """Log a pause of the client."""
         template = "rate limited: pausing for %.3f s, then at most %d in flight"
         self._log_event(logging.WARNING, event, template, event.seconds, event.ceiling)
+
+    def on_outage(self, event: OutageEvent) -> None:
+        """Log that a walk or a job waits for the service."""
+        reason = type(event.error).__name__
+        values = event.method, event.path, reason, event.seconds, event.limit, event.wait
+        template = "%s %s: outage (%s) for %.0f s of at most %.0f s, next attempt in %.1f s"
+        self._log_event(logging.WARNING, event, template, *values)
 
     def on_job(self, event: JobEvent) -> None:
         """Log a job's progress."""

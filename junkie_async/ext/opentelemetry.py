@@ -14,7 +14,16 @@ from collections.abc import Sequence
 from typing import Final, TypeAlias
 from urllib.parse import urlsplit
 
-from .. import APIError, AttemptEvent, Hooks, JobEvent, PauseEvent, RetryEvent
+from .. import (
+    APIError,
+    AttemptEvent,
+    Hooks,
+    JobEvent,
+    JunkieError,
+    OutageEvent,
+    PauseEvent,
+    RetryEvent,
+)
 from .. import __version__ as version
 from . import needs_extra
 
@@ -51,6 +60,7 @@ class OpenTelemetryHooks(Hooks):
     ``junkie.client.retry.wait``      s          Waits before retries
     ``junkie.client.pause.duration``  s          Pauses of the whole client
     ``junkie.client.request.limit``   {request}  Requests allowed in flight after the last pause
+    ``junkie.client.outage.wait``     s          Waits of walks and jobs in an outage
     ``junkie.client.job.keys``        {key}      Keys processed by jobs
     ================================  =========  ================================================
 
@@ -86,6 +96,11 @@ class OpenTelemetryHooks(Hooks):
             "{request}",
             "Requests allowed in flight after the last pause.",
         )
+        self._outage = histogram(
+            "junkie.client.outage.wait",
+            "Wait of a walk or a job for a service that is failing.",
+            _WAIT_BUCKETS,
+        )
         self._keys = meter.create_counter("junkie.client.job.keys", "{key}", "Keys done by jobs.")
 
     def on_attempt(self, event: AttemptEvent) -> None:
@@ -111,21 +126,28 @@ class OpenTelemetryHooks(Hooks):
 
     def on_retry(self, event: RetryEvent) -> None:
         """Record the wait before a retry."""
-        status = event.error.status if isinstance(event.error, APIError) else None
-        reason: Attributes = {"error.type": str(status or type(event.error).__name__)}
-        self._wait.record(event.seconds, _request_attributes(event) | reason)
+        self._wait.record(event.seconds, _request_attributes(event) | _reason(event.error))
 
     def on_pause(self, event: PauseEvent) -> None:
         """Record the pause, and the number of requests allowed in flight afterwards."""
         self._pause.record(event.seconds, {"junkie.pause.from_server": event.from_server})
         self._limit.set(event.ceiling)
 
+    def on_outage(self, event: OutageEvent) -> None:
+        """Record the wait before the next attempt in an outage."""
+        self._outage.record(event.wait, _request_attributes(event) | _reason(event.error))
+
     def on_job(self, event: JobEvent) -> None:
         """Count the keys that a job has processed."""
         self._keys.add(event.keys, {"junkie.job.name": event.job})
 
 
-def _request_attributes(event: AttemptEvent | RetryEvent) -> Attributes:
+def _reason(error: JunkieError) -> Attributes:
+    status = error.status if isinstance(error, APIError) else None
+    return {"error.type": str(status or type(error).__name__)}
+
+
+def _request_attributes(event: AttemptEvent | RetryEvent | OutageEvent) -> Attributes:
     return {"http.request.method": event.method, "url.template": event.path}
 
 

@@ -1,4 +1,4 @@
-"""Hooks that log each attempt, retry, pause and job step with structlog.
+"""Hooks that log each attempt, retry, pause, outage and job step with structlog.
 
 JunkieClient(hooks=StructlogHooks())
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .. import AttemptEvent, Hooks, JobEvent, PauseEvent, RetryEvent
+from .. import AttemptEvent, Hooks, JobEvent, OutageEvent, PauseEvent, RetryEvent
 from . import needs_extra
 from .logging import event_fields
 
@@ -27,7 +27,7 @@ class StructlogHooks(Hooks):
 
     Args:
         logger: The logger; ``structlog.get_logger("junkie_async")`` by default. Attempts and job
-            steps are logged at level info, retries and pauses at level warning.
+            steps are logged at level info, retries, pauses and outages at level warning.
     """
 
     def __init__(self, logger: Any = None) -> None:
@@ -45,6 +45,10 @@ class StructlogHooks(Hooks):
     def on_pause(self, event: PauseEvent) -> None:
         """Log a pause of the client as ``junkie.pause``."""
         self._logger.warning("junkie.pause", **event_fields(event))
+
+    def on_outage(self, event: OutageEvent) -> None:
+        """Log that a walk or a job waits for the service, as ``junkie.outage``."""
+        self._logger.warning("junkie.outage", **event_fields(event))
 
     def on_job(self, event: JobEvent) -> None:
         """Log a job's progress as ``junkie.job``."""

@@ -19,6 +19,7 @@ from junkie_async import (
     NotFoundError,
     Outcome,
     OutcomeUnknownError,
+    OutageEvent,
     PauseEvent,
     RateLimitError,
     RetryEvent,
@@ -54,6 +55,10 @@ class Recorder(Hooks):
         self.events.append(event)
 
     def on_pause(self, event: PauseEvent) -> None:
+        """Keep it."""
+        self.events.append(event)
+
+    def on_outage(self, event: OutageEvent) -> None:
         """Keep it."""
         self.events.append(event)
 
