@@ -33,6 +33,9 @@ _MAX_PASSED_OVER: Final = 8
 _SCARCE: Final = 0.2
 """Below this share of the stated limit, the remaining requests are spread until the reset."""
 
+_RESERVE: Final = 0.1
+"""The share of a stated limit that walks and jobs leave to interactive calls."""
+
 _SAME_MOMENT: Final = 0.01
 """Seconds within which the order of two responses does not tell which of them is newer."""
 
@@ -145,6 +148,7 @@ class Throttle:
         self._successes = self._refusals = 0
         self._adaptive_rate = AdaptiveRate()
         self._paused_at = self._resumes_at = self._last_due = -math.inf
+        self._last_interactive = -math.inf
         self._challenged: str | None = None
         self._stated: RateLimitState | None = None
         self._resets_at = self._stated_at = -math.inf
@@ -341,7 +345,7 @@ class Throttle:
         self._set_next_turn(None)
         while (priority := self._choose_priority()) is not None:
             waiter, now = next(iter(self._queues[priority])), loop.time()
-            due = self._next_due(now)  # for each: the requests in flight count
+            due = self._next_due(now, priority)  # for each: the requests in flight count
             if due <= now:
                 self._give_slot(waiter, priority, due, now)
             elif not self._end_if_late(waiter, now):
@@ -363,6 +367,8 @@ class Throttle:
         # Not before `now - _MAX_CATCH_UP`: a rate that was not used is not saved up.
         self._last_due = max(due, now - _MAX_CATCH_UP)
         self._local_rate.take(now)
+        if priority == "interactive":
+            self._last_interactive = self._last_due
         for other, queue in self._queues.items():
             self._passed_over[other] += bool(queue)
         self._passed_over[priority] = 0
@@ -391,7 +397,9 @@ class Throttle:
             if waiter.deadline < due:
                 waiter.end(_make_rate_limit_error(max(0.0, due - now)))
 
-    def _next_due(self, now: float, *, at_least: bool = False) -> float:
+    def _next_due(
+        self, now: float, priority: Priority = "interactive", *, at_least: bool = False
+    ) -> float:
         """Compute when the next slot may be given; infinity when that depends on a response.
 
         The latest of four: the end of the pause, the stated reset once nothing remains, the turn by
@@ -404,19 +412,27 @@ class Throttle:
         stated = self._stated
         if stated is not None and now >= self._resets_at:
             stated = self._stated = attrs.evolve(stated, remaining=stated.limit or math.inf)
-        if stated is not None and self._is_scarce(stated):
+        reserve = 0.0
+        if stated is not None and priority != "interactive":
+            reserve = _RESERVE * (stated.limit or 0.0)
+        is_scarce = stated is not None and self._is_scarce(stated, reserve)
+        if stated is not None and is_scarce:
             # The statement is as old as its response. Requests sent since then are not in it.
             spare, left = stated.remaining - self._in_flight, self._resets_at - now
+            spare -= reserve
             if left <= 0:  # a response tells what is left now
                 due = math.inf if self._in_flight and not at_least else due
             elif spare < 1:
                 due = max(due, self._resets_at)
+            elif priority == "interactive":  # spread over their own turns only
+                due = max(due, self._last_interactive + left / spare)
             else:
                 rate = min(rate, spare / left)
         if not at_least:
             # Back to the fast path of `acquire` as soon as nothing restrains.
             free = rate == math.inf and due <= now and self.ceiling == self._max_in_flight
-            self._restrained = self._closed or self._local_rate.interval > 0 or not free
+            is_limited = is_scarce or self._local_rate.interval > 0
+            self._restrained = self._closed or is_limited or not free
         return max(due, self._local_rate.next_due(), self._last_due + 1 / rate)
 
     def _choose_statement(self, now: float, stated: RateLimitState | None) -> RateLimitState | None:
@@ -427,13 +443,13 @@ class Throttle:
             return stated
         return min(before, stated, key=lambda state: state.remaining)
 
-    def _is_scarce(self, stated: RateLimitState) -> bool:
+    def _is_scarce(self, stated: RateLimitState, reserve: float = 0.0) -> bool:
         """Whether the requests in flight could use up what remains of the stated limit."""
         enough = 2.0 * self._in_flight
         if stated.limit is not None:
             # At most half of the limit: a small limit must not count as scarce from the beginning.
             enough = min(max(enough, _SCARCE * stated.limit), stated.limit / 2)
-        return stated.remaining <= max(enough, self._in_flight)
+        return stated.remaining - reserve <= max(enough, self._in_flight)
 
 
 def _make_closed_error() -> ClientClosedError:

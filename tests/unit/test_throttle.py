@@ -17,7 +17,7 @@ from junkie_async import (
     RateLimitError,
     RequestTimeoutError,
 )
-from junkie_async._http.throttle import Throttle
+from junkie_async._http.throttle import Priority, Throttle
 from junkie_async._protocol.rate_limit_headers import (
     RateLimitState,
     read_rate_limit,
@@ -271,7 +271,9 @@ def test_cancelled_waiters_lose_no_slot(seed: int) -> None:
 
         async def work() -> None:
             back_off = dice.choice([0.0, 0.1])
-            await throttle.acquire(now() + dice.choice([0.1, 1.0, 1e9]), back_off=back_off)
+            priority: Priority = dice.choice(["interactive", "walk", "job"])
+            deadline = now() + dice.choice([0.1, 1.0, 1e9])
+            await throttle.acquire(deadline, back_off=back_off, priority=priority)
             try:
                 sent = now()
                 await asyncio.sleep(dice.choice([0, 0.01, 0.2]))
