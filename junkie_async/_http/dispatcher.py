@@ -393,20 +393,23 @@ class Dispatcher:
 
     def _wait_out(self, call: _CallState[T], failure: JunkieError, now: float) -> float | None:
         """Let a walk or a job wait for the end of an outage."""
-        request, begin = call.request, call.first_failed_at or now
+        request = call.request
+        begin = now if call.first_failed_at is None else call.first_failed_at
         if call.priority == "interactive" or not self._policy.rides_out(
             failure, idempotent=request.idempotent, seconds=now - begin
         ):
             return None
+        if call.on_in_flight is not None:
+            call.on_in_flight(False)  # a job that is stopped need not wait for it
         outage = self._outages.setdefault(_name_endpoint(request), Outage())
+        if now < outage.next_probe_at:  # no probe: it was in flight when the outage began
+            return 0.0
         wait = failure.retry_after if isinstance(failure, APIError) else None
         if wait is None:
             wait = self._policy.back_off(outage.failures)
         if now + wait >= min(call.limit, begin + self._policy.outage):
             return None
         outage.record_failure(now, wait)
-        if call.on_in_flight is not None:
-            call.on_in_flight(False)  # a job that is stopped need not wait for it
         event = OutageEvent(
             method=request.method,
             path=request.path,
@@ -416,7 +419,7 @@ class Dispatcher:
             error=failure,
         )
         notify_hooks(self.hooks, event)
-        return wait
+        return 0.0  # `_attempt_in_outage` waits
 
     def _end_outage(self, request: Request[object]) -> None:
         if outage := self._outages.pop(_name_endpoint(request), None):

@@ -101,8 +101,5 @@ class OutageLines(Hooks):
             return
         self._printed_at = now
         # rich shows it above a progress bar, which stands still.
-        typer.echo(
-            f"The service is failing ({event.error.message}): waiting for it, {event.seconds:,.0f} s"
-            f" so far, {event.limit:,.0f} s at most",
-            err=True,
-        )
+        waited = f"{event.seconds:,.0f} s of at most {event.limit:,.0f} s"
+        typer.echo(f"The service is failing ({event.error.message}): waiting, {waited}", err=True)

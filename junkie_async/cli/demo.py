@@ -120,7 +120,7 @@ async def _run_live(settings: Settings) -> None:
     """Run steps against a real service: a bounded number of reads, and no changes."""
     counter = _CallCounter()
     # The default policy may wait for three minutes, which is too long for a demo.
-    retry = RetryPolicy(attempts=2, retry_after_cap=10.0)
+    retry = RetryPolicy(attempts=2, retry_after_cap=10.0, outage=0.0)
     async with settings.connect(hooks=[counter], retry=retry) as junkie:
         typer.echo(f"Reads only, nothing is changed: {junkie.base_url}")
         keys, run = junkie.keys, Steps(counter.calls).run

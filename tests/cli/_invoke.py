@@ -26,8 +26,9 @@ def invoke(
 ) -> Ended:
     """Run a command to its end, with pipes."""
     unset = {name: None for name in os.environ if name.startswith(OUR_VARIABLES)}
+    plain = {**unset, "JUNKIE_OUTAGE": "0"}
     with contextlib.chdir(cwd or Path()):
-        result = CliRunner().invoke(app, arguments, input=stdin, env={**unset, **(env or {})})
+        result = CliRunner().invoke(app, arguments, input=stdin, env={**plain, **(env or {})})
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception
     return Ended(result.exit_code, result.stdout, result.stderr)
@@ -53,7 +54,7 @@ def invoke_in_terminal(
 
     ours, theirs = pty.openpty()
     kept = {name: value for name, value in os.environ.items() if not name.startswith(OUR_VARIABLES)}
-    size = {"TERM": "xterm-256color", "COLUMNS": "80", "LINES": "24"}
+    size = {"JUNKIE_OUTAGE": "0", "TERM": "xterm-256color", "COLUMNS": "80", "LINES": "24"}
     os.write(ours, typed_ahead.encode())
     written: list[bytes] = []
     reader = threading.Thread(target=lambda: written.extend(_read_and_answer(ours, typed)))

@@ -38,7 +38,8 @@ def environment(given: Mapping[str, str] | None = None) -> dict[str, str]:
     """Return an environment without the machine's own settings."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(OUR_VARIABLES)}
     path = os.pathsep.join(filter(None, [str(_ROOT), kept.get("PYTHONPATH")]))
-    return {**kept, "PYTHONPATH": path, "PYTHONIOENCODING": "utf-8", **(given or {})}
+    plain = {"PYTHONPATH": path, "PYTHONIOENCODING": "utf-8", "JUNKIE_OUTAGE": "0"}
+    return {**kept, **plain, **(given or {})}
 
 
 def emulator_environment(emulator: Emulator, **more: str) -> dict[str, str]:

@@ -186,8 +186,9 @@ def test_what_is_no_outage_ends_at_once() -> None:
     """A refusal is final, and a create whose outcome is unknown is never sent again."""
 
     async def main() -> None:
-        for step, error in [((401, {}, b"{}"), JunkieError), ((500, {}, b""), OutcomeUnknownError)]:
-            script = Script(step)
+        ends = {401: JunkieError, 500: OutcomeUnknownError}
+        for status, error in ends.items():
+            script = Script((status, CIMultiDict(), b""))
             with pytest.raises(error):
                 await make_dispatcher(script).send(CREATE, priority="job")
             assert len(script.began) == 1
@@ -200,8 +201,9 @@ def test_an_outage_that_states_its_end(seconds: str, attempts: int) -> None:
     """The next attempt comes then; what lasts longer than the call may wait ends it."""
 
     async def main() -> None:
-        steps = [(503, CIMultiDict(), b"")] * 4
-        script = Script(*steps, (503, CIMultiDict({"Retry-After": seconds}), b""))
+        script = Script(
+            *[(503, CIMultiDict[str](), b"")] * 4, (503, CIMultiDict({"Retry-After": seconds}), b"")
+        )
         dispatcher = make_dispatcher(script)
         if attempts == 6:
             await dispatcher.send(FOLDERS, priority="job")

@@ -1,0 +1,37 @@
+"""Commands wait for a service that is failing, and say so on stderr."""
+
+from __future__ import annotations
+
+import pytest
+
+from junkie_async import ConnectError, OutageEvent
+from junkie_async.cli._client import Settings
+from junkie_async.cli._progress import OutageLines
+
+
+def test_a_line_every_ten_seconds(capsys: pytest.CaptureFixture[str]) -> None:
+    """The first comes at once; stdout stays free for rows."""
+    clock = [0.0]
+    lines = OutageLines(lambda: clock[0])
+    for clock[0] in (0.0, 8.0, 16.0, 24.0, 32.0):
+        lines.on_outage(
+            OutageEvent(
+                method="GET",
+                path="/keys",
+                seconds=clock[0],
+                limit=600.0,
+                wait=8.0,
+                error=ConnectError("refused"),
+            )
+        )
+    out, err = capsys.readouterr()
+    assert (out, len(err.splitlines())) == ("", 3)
+
+
+@pytest.mark.parametrize("seconds", [0.0, 600.0])
+def test_a_command_waits_as_a_job_does(seconds: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its single calls, too: nobody else waits for its client."""
+    monkeypatch.setenv("JUNKIE_API_KEY", "any")
+    junkie = Settings(base_url="http://127.0.0.1:9", outage=seconds).connect()
+    assert junkie.keys.priority == "job"
+    assert junkie._dispatcher._policy.outage == seconds
