@@ -45,7 +45,7 @@ from .._protocol.redaction import find_secrets
 from .._protocol.requests import Request
 from .coroutines import running_loop
 from .log_output import configure_log
-from .outage import Outage
+from .outage import MIN_PROBE_WAIT, Outage
 from .retry import RetryBudget, RetryPolicy
 from .throttle import Priority, RateLimit, Throttle
 from .transport import Response, SendState, Transport
@@ -406,7 +406,7 @@ class Dispatcher:
             return 0.0
         wait = failure.retry_after if isinstance(failure, APIError) else None
         if wait is None:
-            wait = self._policy.back_off(outage.failures)
+            wait = max(MIN_PROBE_WAIT, self._policy.back_off(outage.failures))
         if now + wait >= min(call.limit, begin + self._policy.outage):
             return None
         outage.record_failure(now, wait)

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import math
+from typing import Final
 
 import attrs
+
+MIN_PROBE_WAIT: Final = 1.0
+"""Seconds between two probes at least: a policy without waits must not send thousands."""
 
 
 @attrs.define(eq=False)

@@ -38,7 +38,8 @@ class RetryPolicy:
     """How often and how long a call is retried. The back-off doubles each time, with jitter.
 
     Attributes:
-        attempts: Maximum number of requests for one call, 1 to 100. 1 disables retries.
+        attempts: Maximum number of requests for one call, 1 to 100. 1 disables retries, also in an
+            outage.
         wait_initial: Seconds to wait before the second attempt.
         wait_max: Maximum seconds of one back-off. A ``Retry-After`` may ask for more.
         wait_jitter: Maximum random seconds added to each back-off.
@@ -112,7 +113,9 @@ class RetryPolicy:
             idempotent: Whether the request may be sent again after an unknown outcome.
             seconds: How long the call has been failing.
         """
-        if not error.transient or isinstance(error, InvalidResponseError | RateLimitError):
+        if self.attempts == 1 or not error.transient:
+            return False
+        if isinstance(error, InvalidResponseError | RateLimitError):
             return False  # the service responds
         if not idempotent and error.outcome is not Outcome.NOT_EXECUTED:
             return False

@@ -207,7 +207,7 @@ def _make_job(client: JunkieClient, options: ChildOptions) -> CreateJob:
 
 
 def _make_client(options: ChildOptions) -> JunkieClient:
-    retry = RetryPolicy(attempts=3, wait_initial=0.01, wait_max=0.05, wait_jitter=0.01)
+    retry = RetryPolicy(attempts=3, wait_initial=0.01, wait_max=0.05, wait_jitter=0.01, outage=0.0)
     return JunkieClient("jk_test", base_url=options.url, retry=retry)
 
 

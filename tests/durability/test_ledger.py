@@ -28,7 +28,7 @@ from junkie_async._jobs.create import CreateJob
 
 from .server import PROVIDER, RECONCILE_AFTER, Service
 
-_RETRY = RetryPolicy(attempts=3, wait_initial=0.01, wait_max=0.05, wait_jitter=0.01)
+_RETRY = RetryPolicy(attempts=3, wait_initial=0.01, wait_max=0.05, wait_jitter=0.01, outage=0.0)
 
 
 @pytest.fixture

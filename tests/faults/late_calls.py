@@ -112,7 +112,7 @@ async def main(arguments: Sequence[str]) -> None:
     writer.write(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
     await reader.read()
     writer.close()
-    retry = RetryPolicy(wait_initial=0.0, wait_jitter=0.0)
+    retry = RetryPolicy(wait_initial=0.0, wait_jitter=0.0, outage=0.0)
     async with JunkieClient("secret", base_url=f"http://localhost:{port}", retry=retry) as junkie:
         finder = NoImports()
         sys.meta_path.insert(0, finder)

@@ -35,9 +35,11 @@ from .server import FaultServer, open_files
 P = ParamSpec("P")
 
 SECRET = "s3cret-api-key"
-NO_WAIT = RetryPolicy(attempts=3, wait_initial=0, wait_max=0, wait_jitter=0)
+NO_WAIT = RetryPolicy(attempts=3, wait_initial=0, wait_max=0, wait_jitter=0, outage=0.0)
 """Three attempts, without waiting."""
-LONG_WAITS = RetryPolicy(wait_initial=100.0, wait_max=100.0, wait_jitter=0.0, deadline=1000.0)
+LONG_WAITS = RetryPolicy(
+    wait_initial=100.0, wait_max=100.0, wait_jitter=0.0, deadline=1000.0, outage=0.0
+)
 """Waits that no test sees the end of, within the cap on ``Retry-After``."""
 
 _MADE: dict[str, Any] = {

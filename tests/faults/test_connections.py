@@ -125,7 +125,7 @@ async def test_names_that_do_not_resolve(
 @with_each([BY_NAME["get"], BY_NAME["create"]])  # one of each class: each waits on a real clock
 async def test_connecting_takes_too_long(operation: Operation, full_port: str) -> None:
     """After a connect time-out nothing was sent, so every call is retried."""
-    retry = RetryPolicy(attempts=2, wait_initial=0, wait_jitter=0)
+    retry = RetryPolicy(attempts=2, wait_initial=0, wait_jitter=0, outage=0.0)
     async with calm(), client_of(full_port, timeout=0.4, retry=retry) as client:
         with pytest.raises(ConnectError) as caught:
             await operation.call(client)

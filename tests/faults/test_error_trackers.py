@@ -315,7 +315,7 @@ async def test_a_hook_that_reports_errors(name: str) -> None:
             found.append(type(event.error).__name__)
             found.extend(leaks([event.error]))
 
-    retry = RetryPolicy(attempts=3)
+    retry = RetryPolicy(attempts=3, outage=0.0)
     async with Service(MISBEHAVIOUR[name]) as service:
         client = JunkieClient(API_KEY, base_url=service.url, hooks=Reports(), retry=retry)
         await errors_of(client.keys.get(PATH), client.keys.update(PATH, hwids=[HWID]))

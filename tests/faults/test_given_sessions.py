@@ -23,7 +23,7 @@ from junkie_async import (
 
 from .operations import on_virtual_clock
 
-AT_ONCE = RetryPolicy(attempts=3, wait_initial=0.0, wait_jitter=0.0)
+AT_ONCE = RetryPolicy(attempts=3, wait_initial=0.0, wait_jitter=0.0, outage=0.0)
 KEY = b'{"key": {"id": 1, "key_value": "JNK"}}'
 
 Respond = Callable[[bytes], bytes]

@@ -443,7 +443,7 @@ CALLS: dict[str, Call] = {
     "reset_hwid": lambda client: client.keys.reset_hwid(PATH),
     "folders": lambda client: client.keys.folders(),
 }
-POLICY = RetryPolicy(attempts=2, wait_initial=0, wait_max=0, wait_jitter=0)
+POLICY = RetryPolicy(attempts=2, wait_initial=0, wait_max=0, wait_jitter=0, outage=0.0)
 
 
 def connect(url: str, timeout: float = 5.0) -> JunkieClient:

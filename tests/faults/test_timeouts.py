@@ -25,7 +25,7 @@ from .server import HEALTHY, Fault, FaultServer
 
 TIMEOUT = 2.0
 WATCHDOG = 30.0  # for a drip that no time-out ends
-TWICE = RetryPolicy(attempts=2, wait_initial=0, wait_jitter=0)
+TWICE = RetryPolicy(attempts=2, wait_initial=0, wait_jitter=0, outage=0.0)
 
 
 async def check_one(operation: Operation, fault: Fault, *, reused: bool) -> None:
@@ -88,7 +88,7 @@ async def test_time_outs_that_stay() -> None:
 @on_virtual_clock
 async def test_the_overall_deadline() -> None:
     """The policy's deadline ends a call, however many attempts are left."""
-    retry = RetryPolicy(attempts=9, wait_initial=0, wait_jitter=0, deadline=2.0)
+    retry = RetryPolicy(attempts=9, wait_initial=0, wait_jitter=0, deadline=2.0, outage=0.0)
     async with FaultServer() as server:
         server.script.extend([hangs] * 2)
         begin = asyncio.get_running_loop().time()

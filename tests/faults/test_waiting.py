@@ -29,7 +29,7 @@ from .operations import (
 from .server import HEALTHY, Exchange, Fault, FaultServer
 
 SLACK = 0.01  # a loop's timers may fire early by the clock's resolution
-SOON = RetryPolicy(wait_initial=0.1, wait_max=0.1, wait_jitter=0.0)
+SOON = RetryPolicy(wait_initial=0.1, wait_max=0.1, wait_jitter=0.0, outage=0.0)
 
 
 class Clock:
@@ -170,7 +170,7 @@ async def test_between_attempts_a_call_holds_no_slot(server: FaultServer) -> Non
 async def test_no_wait_beyond_the_deadline(server: FaultServer) -> None:
     """A wait that would outlast the policy's deadline does not begin."""
     server.script.append(answers(500))
-    retry = RetryPolicy(wait_initial=600.0, wait_max=600.0, deadline=1.0)
+    retry = RetryPolicy(wait_initial=600.0, wait_max=600.0, deadline=1.0, outage=0.0)
     async with connect(server, retry=retry) as client, asyncio.timeout(5):
         with pytest.raises(ServerError) as caught:
             await client.keys.get(1)
