@@ -690,7 +690,7 @@ OPERATIONS: dict[str, Operation] = {
         CALLING,
         {"attempts": required(numbers(1, 100))}
         | dict.fromkeys(
-            ("wait_initial", "wait_max", "wait_jitter", "retry_after_cap", "deadline"),
+            ("wait_initial", "wait_max", "wait_jitter", "retry_after_cap", "deadline", "outage"),
             seconds(zero=True),
         ),
         prefix="RetryPolicy.",

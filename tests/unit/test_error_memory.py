@@ -97,7 +97,7 @@ def no_collector() -> Iterator[None]:
 @asynccontextmanager
 async def keys_over(failure: Step) -> AsyncIterator[Keys]:
     """Make a client of a service that fails so, always."""
-    retry = RetryPolicy(attempts=2, wait_initial=0.0, wait_jitter=0.0)
+    retry = RetryPolicy(attempts=2, wait_initial=0.0, wait_jitter=0.0, outage=0.0)
     script = Script(*[failure] * 40)
     yield Keys(make_dispatcher(script, retry, hooks=[Watch()]))
 
