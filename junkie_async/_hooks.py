@@ -103,19 +103,22 @@ class OutageEvent:
 
 @attrs.frozen(kw_only=True)
 class JobEvent:
-    """One call of a large job has succeeded.
+    """One call of a large job has succeeded, or the job begins to wait.
 
     Attributes:
         job: ``"create_many"`` or ``"delete_many"``.
         keys: Number of keys done since the job's previous event.
         done: Number of keys done so far.
         total: Number of keys in all, or None when it is not known.
+        waiting: Seconds that the job waits from now on, until it looks for the keys of calls with
+            an unknown outcome. 0 for a call that has succeeded.
     """
 
     job: str
     keys: int
     done: int
     total: int | None
+    waiting: float = 0.0
 
 
 Event: TypeAlias = AttemptEvent | RetryEvent | PauseEvent | OutageEvent | JobEvent
@@ -141,7 +144,7 @@ class Hooks:
         """Called when a walk or a job waits for a service that is failing."""
 
     def on_job(self, event: JobEvent) -> None:
-        """Called when one call of a large job has succeeded."""
+        """Called when one call of a large job has succeeded, or the job begins to wait."""
 
 
 def notify_hooks(hooks: Iterable[Hooks], event: Event) -> None:

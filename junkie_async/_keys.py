@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncGenerator, AsyncIterable, Coroutine, Iterable, Sequence
+from collections.abc import AsyncIterable, Coroutine, Iterable, Sequence
 from contextlib import aclosing, suppress
 from functools import lru_cache
 from os import PathLike
@@ -37,7 +37,6 @@ from ._models import (
     KeyBatch,
     KeyDetailed,
     KeyFolder,
-    KeyPage,
     KeyRef,
     UpdateResult,
 )
@@ -319,11 +318,8 @@ class Keys:
             if prefix is not None:
                 # Not of `self`, which may have a deadline: a job's walk waits out an outage.
                 patient = Keys(self._dispatcher)
-
-                def find() -> AsyncGenerator[KeyPage, None]:
-                    return patient.list(provider_id=provider_id, strict=True).pages()
-
-                reconciler = Reconciler(journal, delay, find=find, delete=self.delete_many)
+                fetch = patient._make_fetch(wire.filter_query({"provider_id": provider_id}), "job")
+                reconciler = Reconciler(journal, delay, fetch=fetch, delete=self.delete_many)
 
         @lru_cache(maxsize=2)  # without markers all requests but the last one are alike
         def make_request(count: int, mark: str | None) -> wire.Request[KeyBatch]:
@@ -398,13 +394,13 @@ class Keys:
         concurrency: int = 4,
         on_progress: OnProgress | None = None,
     ) -> DeleteJob:
-        """Delete any number of keys, in calls of 1000.
+        """Delete any number of keys, in calls of 1000, or fewer where that is refused as too large.
 
         Args:
             keys: IDs (int), values (str) or `Key`s, in any iterable or async iterable. A collection
                 is validated before anything is sent, an iterator as the job reads it. For a
                 `KeyPager`, the IDs are collected first (8 bytes each). Nothing is deleted if the
-                list contradicts itself. A key that is repeated within a call is sent once.
+                list contradicts itself. A key that is repeated is sent once.
             concurrency: Calls in flight, 1 to 1000.
             on_progress: Called after each call with the keys done so far, and how many there are,
                 or None where that is unknown.

@@ -11,9 +11,10 @@ How it works:
    get them.
 2. Each call's keys have a marker at the end of ``key_name``, such as ``launch jk-k3v9x2mq.1f``.
 3. When the outcome of a call is unknown, the job continues with other calls. ``reconcile_after``
-   seconds after the last unknown outcome it lists the provider's keys and looks for the markers.
-   It adopts the keys that it is short of, deletes surplus keys, and creates what is missing under
-   new markers.
+   seconds after the last unknown outcome it looks for the markers in the list of the provider's
+   keys. It adopts the keys that it is short of, deletes surplus keys, and creates what is missing
+   under new markers. While it waits it says so: see ``JobEvent.waiting`` and ``JobStatus.waiting``.
+   A response whose keys came before, such as one that a gateway repeats, is an unknown outcome too.
 
 What it relies on:
 
@@ -58,7 +59,9 @@ class JobStatus:
         calls: Calls that were made or are about to be made.
         begun_at: When the job was first run, in UTC.
         arguments: Its arguments, by the API's names, and ``base_url`` and ``marker``.
-        done: Whether all keys are created.
+        waiting: Whether nothing is left to do but to find out what became of calls with an unknown
+            outcome: a running job waits until it may look for their keys.
+        done: Whether all keys are created, and nothing is left to find out.
     """
 
     job: str
@@ -68,11 +71,12 @@ class JobStatus:
     calls: int
     begun_at: datetime
     arguments: dict[str, Any] = attrs.field(repr=False)
+    waiting: bool = False
 
     @property
     def done(self) -> bool:
-        """Whether all keys are created."""
-        return self.created >= self.requested
+        """Whether all keys are created, and nothing is left to find out."""
+        return self.created >= self.requested and not self.waiting
 
 
 @error_boundary
@@ -89,10 +93,12 @@ def status(path: str | os.PathLike[str]) -> JobStatus:
     with open_readonly(check_path(path)) as db:
         job = read_job(db)
         (created,) = db.execute("SELECT count(*) FROM key").fetchone()
-        calls, intended, logged = db.execute(
+        calls, intended, logged, in_doubt, in_flight = db.execute(
             "SELECT count(*), total(amount) FILTER (WHERE open), (SELECT count(*) FROM key JOIN"
-            " attempt ON attempt = number WHERE open) FROM attempt"
+            " attempt ON attempt = number WHERE open), total(open AND suspect),"
+            " total(open AND NOT suspect) FROM attempt"
         ).fetchone()
+    is_all_requested = created + int(intended) - logged >= job.arguments["amount"]
     return JobStatus(
         job=job.id,
         requested=job.arguments["amount"],
@@ -101,4 +107,5 @@ def status(path: str | os.PathLike[str]) -> JobStatus:
         calls=calls,
         begun_at=datetime.fromtimestamp(job.begun, UTC),
         arguments=job.arguments,
+        waiting=bool(in_doubt and not in_flight and is_all_requested),
     )

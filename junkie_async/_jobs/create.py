@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import warnings
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Sequence
 from typing import Final
@@ -16,6 +18,8 @@ from .._validation import check_integer
 from .job import Job, OnProgress
 from .journal import Intent, Journal
 from .reconcile import Reconciler
+
+_log = logging.getLogger("junkie_async")
 
 # Five rounds at the default delay are an outage of 10 minutes: better to end, and be run again.
 _MAX_ROUNDS_WITHOUT_KEYS: Final = 5
@@ -50,6 +54,7 @@ class CreateJob(Job[Intent | KeyBatch, KeyBatch, CreateReport]):
         self._call_ended = asyncio.Event()
         self._doubts_in_a_row = self._rounds_without_keys = 0
         self._last_doubt: JunkieError | None = None
+        self._yielded = 0  # keys
         super().__init__(concurrency=concurrency, on_progress=on_progress, hooks=hooks)
 
     @property
@@ -71,9 +76,21 @@ class CreateJob(Job[Intent | KeyBatch, KeyBatch, CreateReport]):
         if self._reconciler is not None:
             self._reconciler.restart_delay()  # an earlier run may just have sent calls
 
-    async def _before_yield(self) -> None:
+    async def _before_yield(self, result: KeyBatch) -> None:
         # A key that the consumer has seen must not get lost: the next run would replace it.
         await self._journal.sync()
+        self._yielded += len(result.keys)
+
+    def _after_break(self) -> None:
+        unread = self._journal.created - self._yielded
+        if self._journal.is_durable or not unread:
+            return  # a ledger gives them to the next run
+        message = (
+            f"the loop over keys.create_many() was left before its end: {unread} created keys"
+            " were not read, and are in the job's report"
+        )
+        _log.warning(message)
+        warnings.warn(message, ResourceWarning, stacklevel=2, source=self)
 
     async def _after_end(self) -> None:
         intents = self._journal.open_intents.values()
@@ -111,7 +128,7 @@ class CreateJob(Job[Intent | KeyBatch, KeyBatch, CreateReport]):
                 "outcome unknown: an earlier run sent calls without markers, so the job can't"
                 " find their keys. Look for them before you start a new job"
             )
-        adopted = await self._reconciler.reconcile()
+        adopted = await self._reconciler.reconcile(self._report_wait)
         self._doubts_in_a_row = 0
         self._rounds_without_keys = 0 if adopted else self._rounds_without_keys + 1
         if self._rounds_without_keys >= _MAX_ROUNDS_WITHOUT_KEYS and self._last_doubt is not None:
@@ -143,27 +160,35 @@ class CreateJob(Job[Intent | KeyBatch, KeyBatch, CreateReport]):
 
     def _log_batch(self, intent: Intent, batch: KeyBatch) -> KeyBatch | None:
         requested, received = intent.outstanding, len(batch.keys)
-        if received < requested and self._reconciler is not None:
-            return self._log_doubt(intent, batch.keys, _wrong_count(requested, received))
+        new = self._journal.hashes.find_new(batch.keys)
+        if len(new) < received:
+            return self._log_doubt(intent, new, _repeated_keys(received - len(new)))
+        if received != requested and self._reconciler is not None:
+            return self._log_doubt(intent, new, _wrong_count(requested, received))
         intent.in_doubt = False
-        self._journal.log_result(intent, batch.keys, final=True)
+        self._journal.log_result(intent, new, final=True)
         self._doubts_in_a_row = self._rounds_without_keys = 0
         if received != requested and self._pool is not None:
             self._pool.stop(_wrong_count(requested, received))
         return batch
 
     def _log_doubt(
-        self, intent: Intent, keys: tuple[str, ...], error: JunkieError
+        self, intent: Intent, keys: Sequence[str], error: JunkieError
     ) -> KeyBatch | None:
         """Log the keys that are known of a call whose outcome is otherwise unknown."""
         intent.in_doubt = True
-        self._journal.log_result(intent, keys, final=False)
+        new = self._journal.hashes.find_new(keys)[: intent.outstanding]
+        self._journal.log_result(intent, new, final=False)
         if self._reconciler is None:
             raise error
         self._reconciler.restart_delay()
         self._last_doubt = error
-        self._doubts_in_a_row += 1
-        return _make_batch(keys) if keys else None
+        if not new:
+            self._doubts_in_a_row += 1
+            return None
+        # It was no outage, even if the call's other keys are in doubt.
+        self._doubts_in_a_row = self._rounds_without_keys = 0
+        return _make_batch(new)
 
     def _count_done(self) -> tuple[int, int | None]:
         return self._journal.created, self._amount
@@ -171,6 +196,13 @@ class CreateJob(Job[Intent | KeyBatch, KeyBatch, CreateReport]):
 
 def _make_batch(keys: Sequence[str]) -> KeyBatch:
     return KeyBatch(keys=tuple(keys), count=len(keys))
+
+
+def _repeated_keys(repeats: int) -> OutcomeUnknownError:
+    return OutcomeUnknownError(
+        f"outcome unknown: the response has {repeats} key values that came before, so it may be"
+        " that of another call"
+    )
 
 
 def _wrong_count(requested: int, received: int) -> InvalidResponseError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import inspect
 from collections.abc import AsyncGenerator, Callable, Collection, Generator
 from contextlib import aclosing
 from typing import Any, ClassVar, Generic, TypeAlias, TypeVar
@@ -17,7 +18,10 @@ from .worker_pool import ChunkT, ResultT, WorkerPool
 ReportT = TypeVar("ReportT")
 
 OnProgress: TypeAlias = Callable[[int, int | None], object]
-"""Called with the keys done so far and the total, or None while the total is unknown."""
+"""Called with the keys done so far and the total, or None while the total is unknown.
+
+What a coroutine function returns is awaited.
+"""
 
 
 def check_progress(callback: OnProgress | None) -> OnProgress | None:
@@ -25,6 +29,13 @@ def check_progress(callback: OnProgress | None) -> OnProgress | None:
     if callback is not None and not callable(callback):
         raise InvalidRequestError("on_progress", safe_repr(callback), "a callable or None")
     return callback
+
+
+async def report_progress(callback: OnProgress, done: int, total: int | None) -> None:
+    """Call a progress callback, and wait for it if it is a coroutine function."""
+    result = callback(done, total)
+    if inspect.isawaitable(result):
+        await result
 
 
 class Job(LazyCoroutine[ReportT], Generic[ChunkT, ResultT, ReportT]):
@@ -36,10 +47,12 @@ class Job(LazyCoroutine[ReportT], Generic[ChunkT, ResultT, ReportT]):
 
     A job is a coroutine, so `asyncio.create_task` takes it. It warns if it was never used.
 
-    When a call fails for good, no new call starts, the calls in flight finish, and `BatchError`
-    carries the report. Cancelling the consumer does the same, and gives the calls in flight 10
-    seconds to finish. So does leaving its loop, as long as the client stays open. To wait for those
-    calls there, loop within ``async with contextlib.aclosing(aiter(job))``.
+    When a call fails for good, or ``on_progress`` raises, no new call starts, the calls in flight
+    finish, and `BatchError` carries the report. Cancelling the consumer does the same, and gives
+    the calls in flight 10 seconds to finish. So does leaving its loop, as long as the client stays
+    open. To wait for those calls there, loop within ``async with
+    contextlib.aclosing(aiter(job))``. At most ``concurrency`` results are then unread or in flight;
+    their keys are in the report, and a `ResourceWarning` and the log say how many.
     """
 
     name: ClassVar[str]
@@ -76,8 +89,11 @@ class Job(LazyCoroutine[ReportT], Generic[ChunkT, ResultT, ReportT]):
     async def _before_start(self) -> None:
         """Prepare for the first call."""
 
-    async def _before_yield(self) -> None:
+    async def _before_yield(self, result: ResultT) -> None:
         """Wait until a result may be given to the consumer."""
+
+    def _after_break(self) -> None:
+        """Warn of results that a consumer who has left its loop has not read."""
 
     async def _after_end(self) -> None:
         """Clean up after the last call."""
@@ -101,34 +117,47 @@ class Job(LazyCoroutine[ReportT], Generic[ChunkT, ResultT, ReportT]):
         self._started = True
         await self._before_start()
         self._pool = pool = WorkerPool(self._make_chunks(), self._process_chunk, self._concurrency)
+        is_left = False
         try:
             async with aclosing(pool.results()) as results:
                 async for result in results:
                     try:
-                        await self._before_yield()
-                    except JunkieError as error:
+                        await self._before_yield(result)
+                        await self._report_progress()
+                    except Exception as error:  # ours, or that of the caller's callback
                         pool.stop(error)
                         break
-                    self._report_progress()
                     yield result
+        except GeneratorExit:
+            is_left = True
+            raise
         finally:
             self._pool = None  # it refers to this job: in a cycle, the failure would live on
             try:
                 await self._after_end()
             except JunkieError as error:  # most often the very failure that has ended the job
                 pool.failure = pool.failure or error
+            if is_left:
+                self._after_break()
         failure, pool.failure = pool.failure, None  # another call's error may still have the pool
         if failure is not None:
             raise _batch_error(failure, self.report) from failure
 
-    def _report_progress(self) -> None:
+    async def _report_progress(self) -> None:
         done, total = self._count_done()
-        if self._hooks:
-            event = JobEvent(job=self.name, keys=done - self._reported, done=done, total=total)
-            self._reported = done
-            notify_hooks(self._hooks, event)
+        self._notify_hooks(done, total)
         if self._on_progress is not None:
-            self._on_progress(done, total)
+            await report_progress(self._on_progress, done, total)
+
+    def _report_wait(self, seconds: float) -> None:
+        self._notify_hooks(*self._count_done(), waiting=seconds)
+
+    def _notify_hooks(self, done: int, total: int | None, waiting: float = 0.0) -> None:
+        if not self._hooks:
+            return
+        keys, self._reported = done - self._reported, done
+        event = JobEvent(job=self.name, keys=keys, done=done, total=total, waiting=waiting)
+        notify_hooks(self._hooks, event)
 
 
 def _batch_error(failure: Exception, report: object) -> BatchError:

@@ -9,6 +9,8 @@ from collections.abc import AsyncGenerator, Collection, Sequence
 
 import attrs
 
+from .key_hashes import KeyHashes
+
 
 @attrs.define(eq=False)
 class Intent:
@@ -23,8 +25,12 @@ class Intent:
 class Journal:
     """A job's record: write-ahead, so an intent is logged before its call is sent."""
 
+    is_durable = False
+
     def __init__(self) -> None:
         self.created: int = 0
+        self.begun: float | None = None  # in Unix time, where keys can be looked for
+        self.hashes = KeyHashes()  # of all logged keys
         self.open_intents: dict[int, Intent] = {}
         # All that were ever in doubt, by marker: the service may still create keys for these.
         self.suspects: dict[str, Intent] = {}
@@ -65,21 +71,23 @@ class Journal:
     def log_result(self, intent: Intent, keys: Collection[str], *, final: bool) -> None:
         """Log keys of an intent, and close the intent if nothing more can come of it."""
         self._keys += keys
-        self._update_intent(intent, len(keys), final=final)
+        self._update_intent(intent, keys, final=final)
 
     async def sync(self) -> None:
         """Wait until everything logged so far is durable."""
 
-    async def logged_keys(self, numbers: Collection[int]) -> set[str]:  # noqa: ARG002 - has few
-        """Return the key values that are logged for these intents, at least."""
-        return set(self._keys)
+    def find_intent(self, marker: str) -> int | None:
+        """Return the number of the intent that has this marker, or None if none of the job has."""
+        intent = self.suspects.get(marker)
+        return None if intent is None else intent.number
 
     def _marker_of(self, number: int) -> str | None:  # noqa: ARG002 - a ledger's has one
         return None
 
-    def _update_intent(self, intent: Intent, logged: int, *, final: bool) -> None:
-        self.created += logged
-        intent.outstanding -= logged
+    def _update_intent(self, intent: Intent, keys: Collection[str], *, final: bool) -> None:
+        self.hashes.add(keys)
+        self.created += len(keys)
+        intent.outstanding -= len(keys)
         if final:
             del self.open_intents[intent.number]
         elif intent.marker is not None:

@@ -18,6 +18,7 @@ from .file_owners import resolve_links
 from .journal import Intent, Journal
 from .key_log import KeyLog
 from .ledger_file import (
+    DamagedError,
     MovedError,
     OpenFiles,
     check_path,
@@ -26,7 +27,7 @@ from .ledger_file import (
     lock_and_connect,
     read_job,
 )
-from .markers import make_marker
+from .markers import make_marker, read_number
 
 T = TypeVar("T")
 
@@ -38,6 +39,8 @@ class Ledger(Journal):
 
     The arguments are what distinguishes the job from others. ``marker`` is the markers' prefix.
     """
+
+    is_durable = True
 
     def __init__(
         self, path: str | os.PathLike[str], arguments: Mapping[str, Any], marker: str | None
@@ -105,7 +108,7 @@ class Ledger(Journal):
 
     def log_result(self, intent: Intent, keys: Collection[str], *, final: bool) -> None:
         """Log keys of an intent, and close the intent if nothing more can come of it."""
-        self._update_intent(intent, len(keys), final=final)
+        self._update_intent(intent, keys, final=final)
         self._key_log.append(keys)
         number = intent.number
         change = "open = 0" if final else "suspect = 1"
@@ -120,12 +123,10 @@ class Ledger(Journal):
             await _wait_for(self._last_commit)
         self._raise_failure()
 
-    async def logged_keys(self, numbers: Collection[int]) -> set[str]:
-        """Return the key values that are logged for these intents."""
-        await self.sync()
-        query = "SELECT value FROM key WHERE attempt = ?"
-        found = [await self._fetch_rows(query, (number,)) for number in numbers]
-        return {value for rows in found for (value,) in rows}
+    def find_intent(self, marker: str) -> int | None:
+        """Return the number of the intent that has this marker, or None if none of the job has."""
+        number = read_number(marker, self._prefix or "", self._job_id)
+        return None if number is None or number >= self._next_number else number
 
     def _marker_of(self, number: int) -> str | None:
         return None if self._prefix is None else make_marker(self._prefix, self._job_id, number)
@@ -193,6 +194,7 @@ class Ledger(Journal):
             files.check()
             job = read_job(db)
             _check_arguments(job.arguments, self._arguments)
+            self.begun = job.begun
             self._load_intents(job.id)
             self._load_keys()
             db.execute("COMMIT")
@@ -201,7 +203,12 @@ class Ledger(Journal):
     def _load_keys(self) -> None:
         rows = self._db.execute("SELECT value FROM key ORDER BY rowid")
         while chunk := rows.fetchmany(MAX_BATCH):
-            self._key_log.append([value for (value,) in chunk])
+            keys = [value for (value,) in chunk]
+            # Never written by us. Given to the consumer, such keys would count as keys of theirs.
+            if "" in keys or self.hashes.find_new(keys) != keys:
+                raise DamagedError
+            self.hashes.add(keys)
+            self._key_log.append(keys)
         self._earlier_blocks = self._key_log.end_block()
 
     def _load_intents(self, job_id: str) -> None:

@@ -87,7 +87,7 @@ class JobRow:
     begun: float  # in Unix time
 
 
-class _DamagedError(Exception):
+class DamagedError(Exception):
     """The content is not what this package writes."""
 
 
@@ -113,7 +113,7 @@ def explain_errors(path: Path, verb: str) -> Generator[None]:
     """Turn errors of SQLite, of the operating system and of the content into one of ours."""
     try:
         yield
-    except (OSError, sqlite3.Error, UnicodeDecodeError, MovedError, _DamagedError) as error:
+    except (OSError, sqlite3.Error, UnicodeDecodeError, MovedError, DamagedError) as error:
         raise _describe_failure(error, path, verb) from None
 
 
@@ -227,7 +227,7 @@ def _has_tables(db: sqlite3.Connection, path: Path) -> bool:
         raise _not_a_ledger(path)
     # A view can make a query endless, and a trigger can change what is written.
     if version != _VERSION or {sql for (sql,) in rows} != {*_SCHEMA}:
-        raise _DamagedError
+        raise DamagedError
     return True
 
 
@@ -247,10 +247,10 @@ def read_job(db: sqlite3.Connection) -> JobRow:
     # one: keys that only the index lacks would be taken for surplus, and deleted.
     (found,) = db.execute("PRAGMA integrity_check(1)").fetchone()
     if found != "ok" or not db.execute(_IS_SOUND).fetchone()[0]:
-        raise _DamagedError
+        raise DamagedError
     job_id, arguments, begun = db.execute("SELECT id, arguments, begun FROM job").fetchone()
     if not _JOB_ID.fullmatch(job_id):
-        raise _DamagedError
+        raise DamagedError
     return JobRow(job_id, _read_arguments(arguments), begun)
 
 
@@ -259,10 +259,10 @@ def _read_arguments(recorded: str) -> dict[str, Any]:
         arguments: dict[str, Any] = {**decode_json(recorded.encode())}
         amount = arguments["amount"]
     except Exception:  # whatever it is, the text is not an object with an amount
-        raise _DamagedError from None
+        raise DamagedError from None
     is_amount = type(amount) is int and 0 < amount <= MAX_INTEGER
     if not is_amount or not all(map(str.isidentifier, arguments)):  # errors show the names
-        raise _DamagedError
+        raise DamagedError
     return arguments
 
 

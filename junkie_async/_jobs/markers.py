@@ -65,6 +65,16 @@ def read_marker(key_name: str | None) -> str:
     return (key_name or "").rpartition(" ")[2]
 
 
+def read_number(marker: str, prefix: str, job_id: str) -> int | None:
+    """Return the number of a job's call from its marker, or None for any other text."""
+    start = f"{prefix}-{job_id}."
+    digits = marker.removeprefix(start)
+    if digits == marker or len(digits) > _MAX_NUMBER_LENGTH or not set(digits) <= {*_DIGITS}:
+        return None
+    number = int(digits or "0", 36)
+    return number if make_marker(prefix, job_id, number) == marker else None
+
+
 def _to_base36(number: int) -> str:
     leading, last = divmod(number, 36)
     return (_to_base36(leading) if leading else "") + _DIGITS[last]

@@ -3,25 +3,32 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
-from contextlib import aclosing
+from collections import Counter
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from .._models import Key, KeyPage
+from .._errors import InvalidResponseError, Outcome
+from .._models import Key
+from .._pagination.list_pass import FetchPage
 from .journal import Intent, Journal
+from .key_search import KeySearch
 from .markers import read_marker
 
 # Cloudflare gives an origin 100 s to respond before it answers 524. A request that has not been
 # carried out by then has run into the service's own time-outs, too.
 RECONCILE_AFTER: Final = 120.0
-"""Default seconds between an unknown outcome and the walk that reconciles it."""
+"""Default seconds between an unknown outcome and the search that reconciles it."""
+
+# Clocks differ by minutes. A service that writes local times without an offset differs by 14 hours.
+_CLOCK_MARGIN: Final = timedelta(days=1)
 
 
 class Reconciler:
     """Reconciles a journal with the service: adopts keys of intents in doubt, deletes surplus ones.
 
-    ``find`` walks all keys that may have a marker. ``delay`` is the seconds between the last doubt
-    and that walk: longer than the service may still act on a request.
+    ``fetch`` reads a list of all keys that may have a marker. ``delay`` is the seconds
+    between the last doubt and that search: longer than the service may still act on a request.
     """
 
     def __init__(
@@ -29,12 +36,12 @@ class Reconciler:
         journal: Journal,
         delay: float,
         *,
-        find: Callable[[], AsyncGenerator[KeyPage, None]],
+        fetch: FetchPage,
         delete: Callable[[list[int | str]], Awaitable[object]],
     ) -> None:
         self._journal = journal
         self._delay = delay
-        self._find = find
+        self._fetch = fetch
         self._delete = delete
         self._last_doubt_at = 0.0  # on the event loop's clock
 
@@ -42,41 +49,77 @@ class Reconciler:
         """Count the delay from now on."""
         self._last_doubt_at = asyncio.get_running_loop().time()
 
-    async def reconcile(self) -> list[list[str]]:
-        """Close all open intents, and return the key values adopted. No call may be in flight."""
-        await asyncio.sleep(self._last_doubt_at + self._delay - asyncio.get_running_loop().time())
-        # All suspects: a late duplicate of a call that an earlier round has closed is surplus.
-        found = await self._find_marked(self._journal.suspects)
-        logged = await self._journal.logged_keys({intent.number for intent, _ in found})
-        unlogged = ((intent, key) for intent, key in found if key.key_value not in logged)
-        adopted, surplus = _assign_keys(unlogged, self._journal.open_intents)
+    async def reconcile(self, report_wait: Callable[[float], None]) -> list[list[str]]:
+        """Close all open intents, and return the key values adopted. No call may be in flight.
+
+        ``report_wait`` is called with the seconds that remain of the delay.
+        """
+        delay = self._last_doubt_at + self._delay - asyncio.get_running_loop().time()
+        if delay > 0:
+            report_wait(delay)
+        await asyncio.sleep(delay)
+        journal = self._journal
+        # All keys of the job, not only of open intents: a late duplicate of a call that has been
+        # closed is surplus, and a response may have come to another call than its own.
+        found = [(self._find_intent(key), key) for key in await self._make_search().find()]
+        unlogged = [(number, key) for number, key in found if key.key_value not in journal.hashes]
+        adopted, surplus = _assign_keys(unlogged, journal.open_intents)
         if surplus:
+            self._check_surplus(len(found) - len(unlogged), surplus)
             # First: once the last keys are logged no run reconciles, and the surplus would stay.
-            await self._delete(surplus)
+            await self._delete([key.id for _, key in surplus])
         for number, keys in adopted.items():
-            self._journal.log_result(self._journal.open_intents[number], keys, final=True)
+            journal.log_result(journal.open_intents[number], keys, final=True)
         return [keys for keys in adopted.values() if keys]
 
-    async def _find_marked(self, suspects: Mapping[str, Intent]) -> list[tuple[Intent, Key]]:
-        async with aclosing(self._find()) as pages:
-            return [
-                (intent, key)
-                async for page in pages
-                for key in page.keys
-                if (intent := suspects.get(read_marker(key.key_name)))
-            ]
+    def _make_search(self) -> KeySearch:
+        begun = self._journal.begun
+        return KeySearch(
+            fetch=self._fetch,
+            is_wanted=lambda key: self._find_intent(key) >= 0,
+            since=None if begun is None else datetime.fromtimestamp(begun, UTC) - _CLOCK_MARGIN,
+            is_plausible=self._is_plausible,
+        )
+
+    def _find_intent(self, key: Key) -> int:
+        number = self._journal.find_intent(read_marker(key.key_name))
+        return -1 if number is None else number
+
+    def _is_plausible(self, found: Collection[Key]) -> bool:
+        """Whether all logged keys are among those found, and at least one key is.
+
+        If the clock was wrong when the job began, its keys may be older than that moment. Then the
+        search would end too early, before it has come to them.
+        """
+        logged = sum(key.key_value in self._journal.hashes for key in found)
+        return bool(found) and logged >= self._journal.created
+
+    def _check_surplus(self, logged: int, surplus: Collection[tuple[int, Key]]) -> None:
+        """Refuse to delete what an undisturbed call has created, if logged keys are missing.
+
+        That call was answered with keys of another job: its own would be lost.
+        """
+        suspects = {intent.number for intent in self._journal.suspects.values()}
+        strays = Counter(number for number, _ in surplus if number not in suspects)
+        if strays and logged < self._journal.created:
+            raise InvalidResponseError(
+                f"{self._journal.created - logged} keys of the job are not listed with its marker,"
+                f" and {strays.total()} others are: the service has answered a call with keys of"
+                " another one. Compare the keys of the report with those of the list",
+                outcome=Outcome.EXECUTED,
+            )
 
 
 def _assign_keys(
-    unlogged: Iterable[tuple[Intent, Key]], open_intents: Mapping[int, Intent]
-) -> tuple[dict[int, list[str]], list[int | str]]:
-    """Give each open intent the keys that it is short of; the IDs of all others are surplus."""
+    unlogged: Iterable[tuple[int, Key]], open_intents: Mapping[int, Intent]
+) -> tuple[dict[int, list[str]], list[tuple[int, Key]]]:
+    """Give each open intent the keys that it is short of; all others are surplus."""
     adopted: dict[int, list[str]] = {number: [] for number in open_intents}
-    surplus: list[int | str] = []
-    for intent, key in unlogged:
-        keys = adopted.get(intent.number)
-        if keys is not None and len(keys) < intent.outstanding:
+    surplus: list[tuple[int, Key]] = []
+    for number, key in unlogged:
+        keys = adopted.get(number)
+        if keys is not None and len(keys) < open_intents[number].outstanding:
             keys.append(key.key_value)
         else:
-            surplus.append(key.id)
+            surplus.append((number, key))
     return adopted, surplus

@@ -23,7 +23,7 @@ class WorkerPool(Generic[ChunkT, ResultT]):
 
     After the first failure no new call starts. Calls in flight finish. Calls that wait for a
     request slot or for a retry are dropped. The source is read lazily, by one worker at a time.
-    A slow consumer applies back-pressure: at most ``2 * concurrency`` results are unread or due.
+    A slow consumer applies back-pressure: at most ``concurrency`` results are unread or due.
     """
 
     def __init__(
@@ -37,8 +37,8 @@ class WorkerPool(Generic[ChunkT, ResultT]):
         self._call = call
         self._stopped = self._drained = False
         self._source_lock = asyncio.Lock()  # an async generator refuses a second `anext`
-        # Twice, so that each worker can leave a result behind and make its next call.
-        self._result_slots = asyncio.Semaphore(2 * concurrency)
+        # As many as workers: when a consumer leaves, no more is lost to it than may be in flight.
+        self._result_slots = asyncio.Semaphore(concurrency)
         self._results: asyncio.Queue[ResultT | None] = asyncio.Queue()
         # Workers with a request in flight: cancelling one of these would lose its outcome.
         self._in_flight: set[asyncio.Task[None]] = set()

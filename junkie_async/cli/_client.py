@@ -88,13 +88,14 @@ def run_with_client(
     act: Callable[[JunkieClient], Coroutine[Any, Any, T]],
     *,
     describe_stop: Callable[[], str] = lambda: "stopped",
+    hooks: Sequence[Hooks] = (),
 ) -> T:
     """Run a coroutine function with a client; after a stop, `describe_stop` says what was done."""
     settings: Settings = context.obj
 
     async def connect_and_act() -> T:
         _cancel_on_signals()
-        async with settings.connect() as junkie:
+        async with settings.connect(hooks=[*hooks]) as junkie:
             return await act(junkie)
 
     with exit_on_error():

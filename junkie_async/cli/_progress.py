@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from .. import Hooks, OnProgress, OutageEvent
+from .. import Hooks, JobEvent, OnProgress, OutageEvent
 
 _LOG_INTERVAL = 10.0  # seconds
 
@@ -32,6 +32,19 @@ def show_progress(
             task = bar.add_task(label, total=None)
             # rich leaves the first update out of the speed: a resumed job starts above 0.
             yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+class WaitLines(Hooks):
+    """Prints a line when a job waits; in a terminal it stands above the bar."""
+
+    def on_job(self, event: JobEvent) -> None:
+        """Print for how long the job waits, and why."""
+        if event.waiting:
+            typer.echo(
+                f"Waiting {event.waiting:.0f} s for requests with unknown outcome, before looking"
+                " for their keys",
+                err=True,
+            )
 
 
 def ignore_progress(done: int, total: int | None) -> None:

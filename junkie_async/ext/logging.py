@@ -68,8 +68,13 @@ class LoggingHooks(Hooks):
         self._log_event(logging.WARNING, event, template, *values)
 
     def on_job(self, event: JobEvent) -> None:
-        """Log a job's progress."""
+        """Log a job's progress, or that it waits."""
         total = "" if event.total is None else f" of {event.total}"
+        if event.waiting:
+            template = "%s: %d%s keys, waiting %.0f s to look for keys of calls without a response"
+            values = event.job, event.done, total, event.waiting
+            self._log_event(self._level, event, template, *values)
+            return
         self._log_event(self._level, event, "%s: %d%s keys", event.job, event.done, total)
 
     def _log_event(self, level: int, event: Event, template: str, *values: object) -> None:

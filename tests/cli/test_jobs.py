@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -28,8 +30,9 @@ async def test_a_line_per_ledger(tmp_path: Path) -> None:
             await junkie.keys.create_many(
                 1000, provider_id=1, ledger=lost, marker=None, concurrency=1
             )
+    assert invoke("jobs", str(done)).code == 0
     result = invoke("jobs", str(done), str(lost))
-    assert result.code == 0
+    assert result.code == 5
     first, second = result.out.splitlines()
     assert first.startswith(f"{done}: done, 1,234 of 1,234 keys created; job ")
     assert first.endswith(" UTC")
@@ -37,6 +40,27 @@ async def test_a_line_per_ledger(tmp_path: Path) -> None:
         f"{lost}: not done, 0 of 1,000 keys created, 100 requested with unknown outcome; job "
     )
     assert " 2 calls, " in second
+
+
+async def test_json_for_scripts(tmp_path: Path) -> None:
+    """An object per ledger; a job whose last calls are in doubt waits, and is not done."""
+    ledger = tmp_path / "launch.db"
+    async with (
+        Emulator(faults=Faults(drop_after_rate=1.0, operations="createKeyBatch")) as emulator,
+        JunkieClient("any", base_url=emulator.url) as junkie,
+    ):
+        job = asyncio.ensure_future(junkie.keys.create_many(100, provider_id=1, ledger=ledger))
+        while not ledger.exists() or not invoke("jobs", str(ledger), "--json").out.count("true"):
+            await asyncio.sleep(0.01)
+        result = invoke("jobs", str(ledger), "--json")
+        text = invoke("jobs", str(ledger))
+        job.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await job
+    record = json.loads(result.out)
+    assert (result.code, record["done"], record["waiting"]) == (5, False, True)
+    assert (record["requested"], record["created"], record["open"]) == (100, 0, 100)
+    assert "waits" in text.out
 
 
 async def test_a_name_with_control_characters(tmp_path: Path) -> None:

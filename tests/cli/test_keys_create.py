@@ -175,6 +175,30 @@ async def test_a_failed_job_prints_its_progress(
     )
 
 
+async def test_a_resumed_job_says_that_it_waits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Requests of the run before may still take effect."""
+    monkeypatch.chdir(tmp_path)
+    job = (*_JOB, "--out=keys.txt")
+    faults = Faults(drop_after_rate=1.0, operations="createKeyBatch")
+    async with Emulator(faults=faults) as emulator:
+        async with JunkieClient("any", base_url=emulator.url) as client:
+            run = client.keys.create_many(3000, provider_id=9, ledger="launch.db")
+            task = asyncio.ensure_future(run)
+            while await emulator.count() < 100:
+                await asyncio.sleep(0.01)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+        emulator.faults = None
+        ended = await junkie(emulator, *job)
+        assert await emulator.count() == 3000
+    waits, written = ended.err.splitlines()
+    assert waits.startswith("Waiting 1 s ")
+    assert written.startswith("3,000 keys")
+
+
 async def test_a_job_that_created_nothing_has_the_code_of_its_cause(tmp_path: Path) -> None:
     """A refused API key gives exit code 3."""
     async with Emulator(api_keys={"right"}) as emulator:

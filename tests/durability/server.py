@@ -12,8 +12,10 @@ import json
 import random
 import socket
 import struct
+import time
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Iterable
+from datetime import UTC, datetime
 from typing import Any, Final, Self
 from urllib.parse import parse_qs, urlsplit
 
@@ -40,6 +42,7 @@ class Row:
     value: str
     name: str
     foreign: bool
+    created: float  # in Unix time
 
 
 @attrs.define(eq=False)
@@ -61,6 +64,7 @@ class Exchange:
 
     async def respond(self, keys: list[str]) -> None:
         """Send the response of a healthy service."""
+        self.service.given.append(keys)
         await self.send(201, {"keys": keys, "count": len(keys)})
 
     async def send(self, status: int, document: object, **headers: str) -> None:
@@ -182,6 +186,29 @@ async def _no_json(exchange: Exchange) -> None:
     await exchange.writer.drain()
 
 
+async def _repeated(exchange: Exchange) -> None:
+    """Give the keys of an earlier call, as a gateway does that mixes up its responses."""
+    keys = exchange.make()
+    earlier = exchange.service.given
+    await exchange.respond(exchange.service.dice.choice(earlier) if earlier else keys)
+
+
+async def _swapped(exchange: Exchange) -> None:
+    """Give a call's keys to the next call of the job, and then to itself."""
+    service = exchange.service
+    service.swapped, keys = exchange.make(), service.swapped
+    await exchange.respond(keys or service.swapped)
+
+
+async def _duplicated(exchange: Exchange) -> None:
+    keys = exchange.make()
+    await exchange.respond([*keys[1:], keys[-1]])
+
+
+async def _over_long(exchange: Exchange) -> None:
+    await exchange.respond(exchange.make(exchange.amount + 5))
+
+
 FAULTS: Final[dict[str, Callable[[Exchange], Awaitable[None]]]] = {
     "healthy": _healthy,
     "slow to act": _slow_to_act,
@@ -199,10 +226,18 @@ FAULTS: Final[dict[str, Callable[[Exchange], Awaitable[None]]]] = {
     "failed before": _failed_before,
     "failed, then created": _failed_then_created,
     "busy": _busy,
+    "repeated": _repeated,
+    "swapped": _swapped,
+    "duplicated": _duplicated,
+    "over-long": _over_long,
     "truncated": _truncated,
     "no JSON": _no_json,
 }
 """How a request to create keys can be treated, the healthy way included."""
+
+
+def _render(moment: float) -> str:
+    return datetime.fromtimestamp(moment, UTC).isoformat()
 
 
 class Service:
@@ -240,9 +275,11 @@ class Service:
         self.requests: Counter[str] = Counter()
         self.faults: Counter[str] = Counter()
         self.violations: list[str] = []
+        self.given: list[list[str]] = []  # the keys of each response
+        self.swapped: list[str] = []
         self.before_page: Callable[[int], None] = lambda page: None
         self._trouble = trouble
-        self._newest_first = newest_first
+        self.newest_first = newest_first
         self._late = late
         self._foreign = foreign
         self._due: dict[float, Callable[[], object]] = {}
@@ -250,7 +287,7 @@ class Service:
         self._serve_connectionr: asyncio.Server | None = None
         self._writers: set[asyncio.StreamWriter] = set()
         for _ in range(foreign):
-            self._make_foreign()
+            self._make_foreign(age=2e6)
 
     @property
     def url(self) -> str:
@@ -274,13 +311,13 @@ class Service:
         """Return the values of all existing keys that were created for a job."""
         return [row.value for row in self.rows.values() if not row.foreign]
 
-    def make(self, amount: int, name: str, *, foreign: bool = False) -> list[str]:
-        """Create keys."""
+    def make(self, amount: int, name: str, *, foreign: bool = False, age: float = 0.0) -> list[str]:
+        """Create keys, or rather let them be that many seconds old."""
         values = []
         for _ in range(amount):
             self._last_id += self.dice.randint(1, 3)  # IDs with gaps, as others make keys too
             value = f"JNK-{self.dice.getrandbits(48):012x}-{self._last_id}"
-            self.rows[self._last_id] = Row(self._last_id, value, name, foreign)
+            self.rows[self._last_id] = Row(self._last_id, value, name, foreign, time.time() - age)
             values.append(value)
         return values
 
@@ -367,10 +404,16 @@ class Service:
 
     def _list_page(self, page: int, limit: int) -> dict[str, Any]:
         self.before_page(page)
-        ids = sorted(self.rows, reverse=self._newest_first)
+        ids = sorted(self.rows, reverse=self.newest_first)
         shown = [self.rows[key_id] for key_id in ids[(page - 1) * limit : page * limit]]
         keys = [
-            {"id": row.id, "key_value": row.value, "key_name": row.name, "provider_id": PROVIDER}
+            {
+                "id": row.id,
+                "key_value": row.value,
+                "key_name": row.name,
+                "provider_id": PROVIDER,
+                "created_at": _render(row.created),
+            }
             for row in shown
         ]
         pages = -(-len(ids) // limit)
@@ -386,7 +429,12 @@ class Service:
         else:
             del self.rows[self.dice.choice(theirs)]
 
-    def _make_foreign(self) -> None:
+    def delete_foreign(self, amount: int) -> None:
+        """Delete the oldest keys of others."""
+        for row in [row for row in self.rows.values() if row.foreign][:amount]:
+            del self.rows[row.id]
+
+    def _make_foreign(self, age: float = 0.0) -> None:
         """Create a key of somebody else, whose name may look like one of the job."""
         name = self.dice.choice(["", "launch", "launch jk-00000000.0", "jk-", "launch jk-x.1 "])
-        self.make(1, name, foreign=True)
+        self.make(1, name, foreign=True, age=age)

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import shutil
 import sqlite3
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
 from pathlib import Path
@@ -25,6 +26,7 @@ from junkie_async import (
 )
 from junkie_async._jobs import ledger
 from junkie_async._jobs.create import CreateJob
+from junkie_async._jobs.key_hashes import KeyHashes
 
 from .server import PROVIDER, RECONCILE_AFTER, Service
 
@@ -435,3 +437,96 @@ async def test_keys_of_others_that_come_and_go_hide_no_key_of_the_job(
         await make_job(amount=100)
     service.before_page = lambda page: None
     assert _is_exact(await make_job(amount=100), service, 100)
+
+
+@pytest.mark.parametrize("fault", ["repeated", "duplicated", "over-long"])
+@pytest.mark.parametrize("call", [0, 1, 2])
+async def test_a_response_with_keys_that_are_not_its_own(
+    fault: str, call: int, service: Service, make_job: Callable[..., CreateJob]
+) -> None:
+    """Each key that came before, twice or in surplus is settled by the markers."""
+    service.script.extend(["healthy"] * call + [fault])
+    keys = [key async for batch in make_job(concurrency=1) for key in batch.keys]
+    service.catch_up()
+    assert len(keys) == len(set(keys)) == 300
+    assert sorted(keys) == sorted(service.values())
+
+
+async def test_a_resumed_job_knows_the_keys_of_earlier_runs(
+    service: Service, make_job: Callable[..., CreateJob]
+) -> None:
+    """A gateway repeats a response of the run before."""
+    async with aclosing(aiter(make_job(concurrency=1))) as batches:
+        await anext(batches)
+    service.script.extend(["repeated"] * 2)
+    assert _is_exact(await make_job(concurrency=1), service, 300)
+
+
+async def test_short_responses_do_not_end_a_job(
+    service: Service, make_job: Callable[..., CreateJob]
+) -> None:
+    """It goes on as long as keys come, however few."""
+    service.script.extend(["fewer"] * 25)
+    assert _is_exact(await make_job(3000, reconcile_after=0.01), service, 3000)
+
+
+@pytest.mark.parametrize(("newest_first", "requests"), [(True, 100), (False, 12)])
+async def test_looking_for_keys_ends_while_others_are_deleted(
+    newest_first: bool, requests: int, service: Service, make_job: Callable[..., CreateJob]
+) -> None:
+    """Though each page finds another list. Where the newest keys come last, they are enough."""
+    service.newest_first = newest_first
+    service.make(3000, "old", foreign=True, age=1e6)
+    service.before_page = lambda page: service.delete_foreign(20)
+    service.script.append("no response")
+    assert _is_exact(await make_job(100), service, 100)
+    assert service.requests["GET /keys"] <= requests
+
+
+@pytest.mark.parametrize("newest_first", [True, False])
+async def test_keys_are_looked_for_among_the_newest(
+    newest_first: bool, service: Service, make_job: Callable[..., CreateJob]
+) -> None:
+    """A shop of 3,000 keys is not walked for 100."""
+    service.newest_first = newest_first
+    service.make(3000, "old", foreign=True, age=1e6)
+    service.script.append("no response")
+    assert _is_exact(await make_job(100), service, 100)
+    assert service.requests["GET /keys"] <= 12
+
+
+async def test_a_clock_that_was_wrong_when_the_job_began(
+    service: Service, make_job: Callable[..., CreateJob], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The job's keys are older than the moment when it began, and are found."""
+    service.make(500, "old", foreign=True, age=1e6)
+    service.script.append("no response")
+    with monkeypatch.context() as patch:
+        patch.setattr("time.time", lambda time=time.time: time() + 1e6)
+        assert _is_exact(await make_job(100), service, 100)
+
+
+@pytest.mark.parametrize("value", ["", "JNK-2"])
+async def test_a_ledger_with_equal_or_empty_keys_is_damaged(
+    value: str, service: Service, make_job: Callable[..., CreateJob], tmp_path: Path
+) -> None:
+    """It would give fewer keys than it says."""
+    await make_job()
+    with contextlib.closing(sqlite3.connect(tmp_path / "ledger.db")) as db:
+        for row in (3, 5):
+            db.execute("UPDATE key SET value = ? WHERE rowid = ?", (value or str(row), row))
+        db.execute("UPDATE key SET value = ? WHERE rowid = 5", (value,))
+        db.commit()
+    with pytest.raises(ConfigurationError):
+        await make_job()
+
+
+async def test_a_job_that_does_not_notice_repeats_loses_keys(
+    service: Service, make_job: Callable[..., CreateJob], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without the hashes, the keys of a repeated response are reported twice."""
+    monkeypatch.setattr(KeyHashes, "find_new", lambda _, values: list(values))
+    service.script.extend(["healthy", "repeated"])
+    report = await make_job(concurrency=1)
+    assert not _is_exact(report, service, 300)
+    assert len(set(report.keys)) < 300

@@ -45,7 +45,9 @@ async def test_a_ledger_of_version_0_1_is_resumed(tmp_path: Path) -> None:
         with closing(sqlite3.connect(path)) as db:
             db.executescript(LEDGER.replace("URL", service.url))
         for key_id, value in enumerate(_LOGGED, 1000):
-            service.rows[key_id] = Row(key_id, value, "launch jk-r755ie6k.0", foreign=False)
+            service.rows[key_id] = Row(
+                key_id, value, "launch jk-r755ie6k.0", foreign=False, created=0.0
+            )
         late = service.make(1, "launch jk-r755ie6k.0")
         status = provisioning.status(path)
         report = await client.keys.create_many(

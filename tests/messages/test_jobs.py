@@ -36,7 +36,7 @@ def _make_create(error: Exception | None = None, count: int = 100) -> Any:
     async def create(amount: int, marker: str | None, on_in_flight: InFlightCallback) -> KeyBatch:
         if error is not None:
             raise error
-        return KeyBatch(keys=("K",) * count, count=count)
+        return KeyBatch(keys=tuple(f"K{number}" for number in range(count)), count=count)
 
     return create
 

@@ -71,3 +71,32 @@ async def test_fewer_keys_than_requested_end_the_job(service: Service) -> None:
     assert isinstance(caught.value.__cause__, InvalidResponseError)
     assert tuple(keys) == caught.value.report.keys
     assert (len(keys), caught.value.report.failed) == (99, 201)
+
+
+@pytest.mark.parametrize("call", [2, 3])
+async def test_a_key_value_that_comes_again_is_unknown(service: Service, call: int) -> None:
+    """A gateway repeats the response of the first call: its keys count once, the others don't."""
+    batches: list[KeyBatch] = []
+
+    async def create(amount: int, _: str | None, __: InFlightCallback) -> KeyBatch:
+        batches.append(await service.create(amount))
+        return batches[0] if len(batches) == call else batches[-1]
+
+    with pytest.raises(BatchError) as caught:
+        await CreateJob(300, create, concurrency=1)
+    assert isinstance(caught.value.__cause__, OutcomeUnknownError)
+    report = caught.value.report
+    assert len(set(report.keys)) == report.created == 100 * (call - 1)
+    assert (report.unknown, report.failed) == (100, 300 - 100 * call)
+
+
+async def test_a_key_value_that_comes_twice_in_a_response_is_unknown(service: Service) -> None:
+    """Only one of the two exists."""
+
+    async def create(amount: int, _: str | None, __: InFlightCallback) -> KeyBatch:
+        keys = (await service.create(amount)).keys
+        return KeyBatch(keys=(*keys[:-1], keys[0]), count=amount)
+
+    with pytest.raises(BatchError) as caught:
+        await CreateJob(100, create, concurrency=1)
+    assert (caught.value.report.created, caught.value.report.unknown) == (99, 1)

@@ -8,7 +8,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from junkie_async import BatchError, DeleteJob, InvalidRequestError, Key, ServerError
+from junkie_async import (
+    APIError,
+    BatchError,
+    BulkDeleteResult,
+    DeleteJob,
+    InvalidRequestError,
+    Key,
+    Outcome,
+    ServerError,
+)
+from junkie_async._hooks import InFlightCallback
 
 from .job_service import Service
 
@@ -61,7 +71,7 @@ async def test_an_iterator_is_read_lazily(service: Service) -> None:
             yield read
 
     def fail(call: int) -> None:
-        if call == 3:
+        if call >= 3:
             raise ServerError("down", status=500)
 
     service.before = fail
@@ -90,3 +100,33 @@ async def test_a_value_that_is_no_iterable_is_refused(service: Service, keys: li
     with pytest.raises(InvalidRequestError) as caught:
         DeleteJob(keys, service.delete, concurrency=1)
     assert caught.value.field == "keys"
+
+
+@pytest.mark.parametrize("kind", [int, str])
+async def test_a_key_that_comes_again_in_a_later_call_is_dropped(
+    service: Service, kind: type[int | str]
+) -> None:
+    """It is not requested twice, whatever the order."""
+    numbers = [*range(1, 2001), *range(900, 1600), 2500, 1, 2400]
+    report = await DeleteJob([kind(at) for at in numbers], service.delete, concurrency=1)
+    assert (report.requested, report.deleted, report.missing) == (2002, 2002, 0)
+    deleted = [key for chunk in service.deleted for key in chunk]
+    assert sorted(map(int, deleted)) == [*range(1, 2001), 2400, 2500]
+
+
+async def test_a_call_that_is_too_large_is_halved(service: Service) -> None:
+    """Later calls are not larger than the one that was taken; one key too large is an error."""
+
+    async def delete(keys: list[int | str], _: InFlightCallback) -> BulkDeleteResult:
+        if len(keys) > most:
+            raise APIError("too large", status=413, outcome=Outcome.NOT_EXECUTED)
+        return await service.delete(keys)
+
+    most = 260
+    report = await DeleteJob(range(1, 3001), delete, concurrency=1)
+    assert (report.requested, report.deleted, report.failed) == (3000, 3000, 0)
+    assert [len(chunk) for chunk in service.deleted] == [250] * 12
+    most = 0
+    with pytest.raises(BatchError) as caught:
+        await DeleteJob([1, 2, 3], delete, concurrency=1)
+    assert caught.value.report.failed == 3

@@ -159,7 +159,7 @@ async def test_steps_of_jobs_are_reported() -> None:
 
     async def create(count: int, mark: str | None, on_in_flight: InFlightCallback) -> KeyBatch:
         await asyncio.sleep(0.001)  # so that the consumer keeps up
-        return KeyBatch(keys=tuple(f"K{n}" for n in range(count)), count=count)
+        return KeyBatch(keys=tuple(f"K{count}-{n}" for n in range(count)), count=count)
 
     async def delete(chunk: list[int | str], on_in_flight: InFlightCallback) -> BulkDeleteResult:
         await asyncio.sleep(0.001)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+from contextlib import aclosing
+
 import pytest
 
-from junkie_async import CreateJob
+from junkie_async import BatchError, CreateJob
 
 from .job_service import Service
 
@@ -19,17 +22,56 @@ async def test_results_and_progress_arrive_call_by_call(service: Service) -> Non
     assert shown[-1][0] == 1050
 
 
-async def test_a_failing_on_progress_stops_the_job(service: Service) -> None:
-    """The callback's error reaches the caller, and the report has what was created."""
+async def test_a_failing_on_progress_ends_the_job_with_its_report(service: Service) -> None:
+    """The callback's error is the cause, and the report has all that was created."""
 
     def progress(done: int, total: int | None) -> None:
         raise KeyError(done)
 
     job = CreateJob(10_000, service.create, concurrency=2, on_progress=progress)
-    with pytest.raises(KeyError):
+    with pytest.raises(BatchError) as caught:
         await job
-    assert job.report.created == service.made
+    assert isinstance(caught.value.__cause__, KeyError)
+    assert caught.value.report.created == service.made > 0
     assert len(service.calls) <= 4
+
+
+async def test_on_progress_may_be_a_coroutine_function(service: Service) -> None:
+    """It is awaited, and its errors count as those of a plain function."""
+    shown: list[int] = []
+
+    async def progress(done: int, total: int | None) -> None:
+        await asyncio.sleep(0)
+        shown.append(done)
+        if done > 200:
+            raise KeyError(done)
+
+    await CreateJob(200, service.create, concurrency=1, on_progress=progress)
+    assert shown == [100, 200]
+    with pytest.raises(BatchError):
+        await CreateJob(300, service.create, concurrency=1, on_progress=progress)
+
+
+async def _read_keys(job: CreateJob, amount: int) -> None:
+    read = 0
+    async with aclosing(aiter(job)) as batches:
+        async for batch in batches:
+            read += len(batch.keys)
+            if read >= amount:
+                break
+
+
+async def test_leaving_the_loop_tells_of_keys_that_were_not_read(
+    service: Service, caplog: pytest.LogCaptureFixture
+) -> None:
+    """No more are made than may be in flight, and all are in the report."""
+    job = service.create_job(5000, 8)
+    with pytest.warns(ResourceWarning) as caught:
+        await _read_keys(job, 200)
+    assert job.report.created == service.made <= 200 + 800
+    unread = f" {service.made - 200} created keys "
+    assert unread in str(caught[0].message)
+    assert unread in caplog.text
 
 
 async def test_a_job_runs_only_once(service: Service) -> None:

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
-
 import pytest
 
-from junkie_async import BatchError, CreateJob, Key, KeyBatch, KeyPage, OutcomeUnknownError
+from junkie_async import (
+    BatchError,
+    CreateJob,
+    InvalidResponseError,
+    Key,
+    KeyBatch,
+    KeyPage,
+    OutcomeUnknownError,
+    Pagination,
+)
 from junkie_async._hooks import InFlightCallback
 from junkie_async._jobs.journal import Intent, Journal
 from junkie_async._jobs.reconcile import Reconciler
+from junkie_async._pagination.list_pass import PendingPage
 
 
 class _MarkedJournal(Journal):
@@ -28,13 +36,19 @@ class _Service:
             Key(id=number, key_value=f"K{number}", key_name=name)
             for number, name in enumerate(names, 1)
         ]
+        self.pages: list[int] = []
         self.deleted: list[int | str] = []
         self.created_at_deletion = -1
 
-    async def find(self) -> AsyncGenerator[KeyPage, None]:
-        """Yield pages of one key."""
-        for key in self.keys:
-            yield KeyPage(keys=(key,))
+    async def fetch(self, page: int, limit: int) -> PendingPage:
+        """Fetch a page of the list, in no order that tells where the newest are."""
+        self.pages.append(page)
+
+        async def decode() -> KeyPage:
+            keys = tuple(self.keys[(page - 1) * limit : page * limit])
+            return KeyPage(keys=keys, pagination=Pagination())
+
+        return decode
 
     async def delete(self, ids: list[int | str]) -> None:
         """Record a deletion."""
@@ -43,7 +57,7 @@ class _Service:
 
     def reconciler(self) -> Reconciler:
         """Make a reconciler without a delay."""
-        return Reconciler(self.journal, 0.0, find=self.find, delete=self.delete)
+        return Reconciler(self.journal, 0.0, fetch=self.fetch, delete=self.delete)
 
     async def lose(self, *amounts: int) -> list[Intent]:
         """Open intents whose calls have unknown outcomes."""
@@ -58,7 +72,7 @@ async def test_marked_keys_are_adopted() -> None:
     """Each open intent gets its keys and is closed; what it did not create is missing again."""
     service = _Service("launch m0", "m1", "launch", "m0", "m7", "m1 launch")
     await service.lose(2, 3)
-    assert await service.reconciler().reconcile() == [["K1", "K4"], ["K2"]]
+    assert await service.reconciler().reconcile(lambda seconds: None) == [["K1", "K4"], ["K2"]]
     assert service.journal.keys() == ("K1", "K4", "K2")
     assert not service.journal.open_intents
     assert not service.deleted
@@ -69,7 +83,7 @@ async def test_surplus_keys_are_deleted_before_anything_is_logged() -> None:
     service = _Service("m0", "m1", "m0", "m0")
     closed, _ = await service.lose(2, 1)
     service.journal.log_result(closed, ["K1"], final=True)
-    assert await service.reconciler().reconcile() == [["K2"]]
+    assert await service.reconciler().reconcile(lambda seconds: None) == [["K2"]]
     assert service.deleted == [3, 4]
     assert service.created_at_deletion == 1
 
@@ -79,7 +93,7 @@ async def test_logged_keys_are_neither_adopted_nor_deleted() -> None:
     service = _Service("m0", "m0", "m0")
     (intent,) = await service.lose(3)
     service.journal.log_result(intent, ["K2"], final=False)
-    assert await service.reconciler().reconcile() == [["K1", "K3"]]
+    assert await service.reconciler().reconcile(lambda seconds: None) == [["K1", "K3"]]
     assert not service.deleted
 
 
@@ -89,9 +103,10 @@ async def test_five_rounds_without_a_key_end_the_job() -> None:
     walks: list[int] = []  # how many calls were made before each
     calls = 0
 
-    def find() -> AsyncGenerator[KeyPage, None]:
-        walks.append(calls)
-        return service.find()
+    async def fetch(page: int, limit: int) -> PendingPage:
+        if page == 1 and calls not in walks:
+            walks.append(calls)
+        return await service.fetch(page, limit)
 
     async def create(amount: int, _: str | None, __: InFlightCallback) -> KeyBatch:
         nonlocal calls
@@ -102,7 +117,7 @@ async def test_five_rounds_without_a_key_end_the_job() -> None:
         raise doubts[-1]
 
     journal = service.journal
-    reconciler = Reconciler(journal, 0.0, find=find, delete=service.delete)
+    reconciler = Reconciler(journal, 0.0, fetch=fetch, delete=service.delete)
     with pytest.raises(BatchError) as caught:
         await CreateJob(300, create, concurrency=1, journal=journal, reconciler=reconciler)
     # Two doubts in a row are an outage for a job that makes one call at a time.
@@ -111,3 +126,34 @@ async def test_five_rounds_without_a_key_end_the_job() -> None:
     report = caught.value.report
     assert (report.created, report.failed, report.unknown) == (100, 200, 0)
     assert not journal.open_intents
+
+
+async def test_keys_that_another_call_has_logged_are_not_adopted() -> None:
+    """Call 1 was answered with the keys of call 0, so its own keys are surplus."""
+    service = _Service("m0", "m0", "m1", "m1")
+    first, second = await service.lose(2, 2)
+    service.journal.log_result(second, ["K1", "K2"], final=True)
+    assert await service.reconciler().reconcile(lambda seconds: None) == []
+    assert service.deleted == [3, 4]
+    assert first.number not in service.journal.open_intents  # its keys are missing again
+
+
+async def test_a_call_answered_with_keys_of_another_job_ends_the_job() -> None:
+    """The call's own keys are not deleted as surplus: nobody can tell which ones are wrong."""
+    service = _Service("m0", "m1")
+    closed, _ = await service.journal.log_intents([1, 1])
+    service.journal.log_result(closed, ["theirs"], final=True)
+    service.journal.find_intent = lambda marker: int(marker[1:])  # type: ignore[method-assign]
+    service.journal.log_result(service.journal.open_intents[1], ["K2"], final=True)
+    with pytest.raises(InvalidResponseError):
+        await service.reconciler().reconcile(lambda seconds: None)
+    assert not service.deleted
+
+
+async def test_the_delay_is_reported() -> None:
+    """Once, when it begins, with the seconds that remain of it."""
+    service, waits = _Service(), list[float]()
+    reconciler = Reconciler(service.journal, 0.01, fetch=service.fetch, delete=service.delete)
+    reconciler.restart_delay()
+    await reconciler.reconcile(waits.append)
+    assert [0 < seconds <= 0.01 for seconds in waits] == [True]

@@ -15,7 +15,7 @@ from ...provisioning import status
 from .._client import run_with_client
 from .._exit_codes import ExitCode, exit_on_file_error, fail
 from .._options import JSONOption, Provider, spread_options
-from .._progress import show_progress
+from .._progress import WaitLines, show_progress
 from .._stdout import is_terminal, open_rows, print_json, print_line, remove_controls
 
 # After bad usage the same command would fail again.
@@ -94,7 +94,10 @@ def provision(
 
     try:
         written = run_with_client(
-            context, create_and_write, describe_stop=lambda: _describe_stop(ledger, amount)
+            context,
+            create_and_write,
+            describe_stop=lambda: _describe_stop(ledger, amount),
+            hooks=[WaitLines()],
         )
     except typer.Exit as ended:
         # Below the error, as the last line: it is what to copy.
