@@ -318,7 +318,8 @@ class Keys:
             if prefix is not None:
                 # Not of `self`, which may have a deadline: a job's walk waits out an outage.
                 patient = Keys(self._dispatcher)
-                fetch = patient._make_fetch(wire.filter_query({"provider_id": provider_id}), "job")
+                query = wire.filter_query({"provider_id": provider_id})
+                fetch = patient._make_fetch(query, "job", bad_rows="reduce")
                 reconciler = Reconciler(journal, delay, fetch=fetch, delete=self.delete_many)
 
         @lru_cache(maxsize=2)  # without markers all requests but the last one are alike

@@ -55,7 +55,7 @@ class KeySearch:
     is_wanted: Callable[[Key], bool]
     since: datetime | None
     is_plausible: Callable[[Collection[Key]], bool]
-    _found: dict[int, Key] = attrs.field(factory=dict, init=False)
+    _found: dict[int, Key] = attrs.field(factory=dict[int, Key], init=False)
     # Whether keys were created just while a walk looked again at earlier pages: they may have
     # pushed a key onto a page that it has left.
     _is_torn: bool = attrs.field(default=False, init=False)
@@ -66,7 +66,7 @@ class KeySearch:
 
         Raises:
             DriftError: Each of ten walks found keys that those before it missed.
-        InvalidResponseError: What the list states about its end contradicts its keys.
+            InvalidResponseError: What the list states about its end contradicts its keys.
         """
         if await self._read_backwards():
             return [*self._found.values()]
@@ -124,6 +124,8 @@ class KeySearch:
             number = await self._find_last_page(first)
         while number:
             page = await self._get_page(number)
+            if not _is_as_stated(page, number):
+                return False  # what is stated does not lead to the end
             empty_pages += not page.keys
             # Deletions move keys that were read onto this page: they come again.
             keys = drop_seen(attrs.evolve(page, keys=page.keys[::-1]), seen).keys
@@ -177,6 +179,12 @@ class KeySearch:
         if self.since is None or created_at is None or created_at >= self.since:
             return False
         return self.is_plausible(self._found.values())
+
+
+def _is_as_stated(page: KeyPage, number: int) -> bool:
+    """Whether a page has exactly the keys that its own total leaves for it."""
+    total, size = page.pagination.total or 0, page.pagination.limit or _PAGE_SIZE
+    return len(page.keys) == min(size, max(0, total - (number - 1) * size))
 
 
 def _ends_with_newest(page: KeyPage) -> bool:

@@ -36,7 +36,7 @@ KeyT = TypeVar("KeyT", bound=Key)
 
 BadRows: TypeAlias = Literal["raise", "skip", "reduce"]
 """What becomes of rows of a page that can't be read: an error, nothing, or a key that has its ID,
-its value and its name only."""
+its value, its name and its date only."""
 
 _ENCODER = msgspec.json.Encoder()
 _LARGE = 2**17  # bytes; a page of 100 keys has some 50,000
@@ -457,15 +457,17 @@ def _mend_rows(rows: list[Any], bad_rows: BadRows, problems: list[str]) -> Itera
         try:
             structure(row, Key, f"keys[{index}]")
         except InvalidResponseError as error:
-            problems.append(error.message)
+            problem = error.message
         else:
             yield row
             continue
-        if bad_rows == "reduce":
+        if bad_rows == "skip":
+            problems.append(problem)
+        else:
             yield {name: row.get(name) for name in _IDENTITY} if is_object(row) else row
 
 
-_IDENTITY = ("id", "key_value", "key_name", "provider_id")
+_IDENTITY = ("id", "key_value", "key_name", "created_at")
 
 
 def _structure_batch(document: Any, amount: int) -> _BatchBody:

@@ -19,7 +19,7 @@ FIELDS = {
     "attempt": {"method", "path", "url", "attempt", "seconds", "status", "error"},
     "retry": {"method", "path", "attempt", "seconds", "error"},
     "pause": {"seconds", "from_server", "ceiling"},
-    "job": {"job", "keys", "done", "total"},
+    "job": {"job", "keys", "done", "total", "waiting"},
 }
 
 
@@ -78,7 +78,13 @@ async def test_structlog() -> None:
     assert entries[0]["status"] == 503
     assert entries[1]["error"] == "ServerError"
     assert entries[5]["error"] == "RateLimitError"
-    assert entries[8] == {"job": "create_many", "keys": 100, "done": 100, "total": 150}
+    assert entries[8] == {
+        "job": "create_many",
+        "keys": 100,
+        "done": 100,
+        "total": 150,
+        "waiting": 0.0,
+    }
     assert KEY_VALUE not in str(entries)
 
 

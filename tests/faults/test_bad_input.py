@@ -613,6 +613,7 @@ OPERATIONS: dict[str, Operation] = {
             "limit": required(numbers(1, 100)),
             "prefetch": required(numbers(1, 64)),
             "strict": required(booleans),
+            "skip_bad_rows": required(booleans),
         }
         | FILTERS,
     ),

@@ -91,7 +91,8 @@ def signature(function: Any) -> str:
 
 
 SIGNATURES = {
-    "list": "(self, *, page=1, limit=100, prefetch=4, strict=False, skip_bad_rows=False, **filters)",
+    "list": "(self, *, page=1, limit=100, prefetch=4, strict=False, skip_bad_rows=False,"
+    " **filters)",
     "get": "(self, key)",
     "find": "(self, key_value)",
     "verify": "(self, key_value, *, hwid=None, discord_id=None, service_id=None, premium=None)",
