@@ -278,4 +278,6 @@ def open_readonly(path: Path) -> Generator[sqlite3.Connection]:
         with contextlib.closing(sqlite3.connect(uri, uri=True)) as db:
             if not _has_tables(_distrust(db), path):
                 raise _not_a_ledger(path)
+            if sys.platform != "win32" and resolved.stat().st_uid == os.geteuid():
+                make_private(_list_files(resolved))  # SQLite has just made two beside it
             yield db

@@ -18,6 +18,7 @@ import pytest
 from junkie_async import ConfigurationError, CreateJob, InvalidRequestError, JunkieClient
 from junkie_async._jobs import ledger_file
 from junkie_async._jobs.file_owners import resolve_links
+from junkie_async.provisioning import status
 from tests.other_user import give_away, posix, share_folder
 
 from .server import PROVIDER, Service
@@ -85,6 +86,24 @@ async def test_files_that_others_may_read_are_made_private(
             modes = _modes(tmp_path)
     assert set(modes.values()) == {0o600}
     assert set(modes) >= {"ledger.db", "ledger.db-shm", "ledger.db-wal", "ledger.db.lock"}
+
+
+async def test_reading_the_state_makes_the_files_private(
+    make_job: Callable[[Path], CreateJob], tmp_path: Path
+) -> None:
+    """SQLite makes two files beside a ledger that is read, with the ledger's mode."""
+    path = tmp_path / "job.db"
+    await _stop_after_a_batch(make_job(path))
+    with _reading(path):
+        _publish(tmp_path)
+        status(path)
+        assert set(_modes(tmp_path).values()) == {0o600}
+    other = tmp_path / "other.db"
+    other.write_bytes(b"another program's" * 100)
+    other.chmod(0o644)
+    with pytest.raises(ConfigurationError):
+        status(other)
+    assert _modes(tmp_path)["other.db"] == 0o644
 
 
 @pytest.mark.parametrize("suffix", ["", "-wal", "-shm", "-journal", ".lock", ".lock-journal"])
