@@ -290,6 +290,24 @@ def test_sliding_windows_of_a_minute_are_learned(
     assert job.refused <= 0.2 * job.sent
 
 
+@pytest.mark.parametrize("latency", [0.01, 0.05])
+@pytest.mark.parametrize("requests", [20, 100])
+def test_a_limit_that_was_measured_again_is_tried_less_often(requests: int, latency: float) -> None:
+    """Each refusal pauses interactive calls, too. Most of the limit is used nonetheless."""
+    job = Job(Bucket(requests), latency, stated=False)
+
+    async def main() -> tuple[int, int]:
+        await run_for(job, 40)
+        before = job.refused, len(job.admitted_at)
+        job.begun = 0
+        await run_for(job, 180)
+        return job.refused - before[0], len(job.admitted_at) - before[1]
+
+    refused, admitted = run(main())
+    assert refused <= 7
+    assert admitted >= 0.95 * 180 * requests
+
+
 async def visit(job: Job, calls: int) -> list[bool]:
     """Make four calls a second with deadlines of ten seconds; return which of them succeed."""
 
