@@ -105,7 +105,7 @@ class _Window:
         recovery = self.cycle * min(max(self.admitted / _EVIDENCE, 1), 10)
         # Each refusal pauses interactive calls, too: a limit that was measured again is tried less
         # often. At 20/s that makes one refusal a minute instead of four.
-        growth = 0.01 / 2 ** min(self.agreed, _MOST_AGREED)
+        growth = 0.01 / 2.0 ** min(self.agreed, _MOST_AGREED)
         return 1 + growth * seconds / steady + (seconds / recovery) ** 3
 
 

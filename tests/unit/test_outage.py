@@ -6,6 +6,9 @@ import asyncio
 import json
 import random
 from collections.abc import Callable
+from concurrent.futures import Executor, Future
+from pathlib import Path
+from typing import TypeVar
 
 import pytest
 from multidict import CIMultiDict
@@ -24,10 +27,12 @@ from junkie_async import (
 from junkie_async._http.transport import Response, SendState
 from junkie_async._keys import Keys
 from junkie_async._protocol import requests
+from junkie_async.export import atomic_file, export_keys
 
 from .clock import run
 from .scripted import CREATE, FOLDERS, Script, make_dispatcher, now
 
+T = TypeVar("T")
 POLICY = RetryPolicy()
 PAGES = 30
 
@@ -95,6 +100,19 @@ def lose() -> Response:
     raise TransportError("lost")
 
 
+class Inline(Executor):
+    """Runs at once: the virtual clock does not wait for threads."""
+
+    def submit(self, fn: Callable[..., T], /, *args: object, **kwargs: object) -> Future[T]:
+        """Run it."""
+        future = Future[T]()
+        future.set_result(fn(*args, **kwargs))
+        return future
+
+    def __init__(self, *_: object, **__: object) -> None:
+        """Take what a pool of threads takes."""
+
+
 class Watch(Hooks):
     """Keeps the events of outages."""
 
@@ -121,18 +139,25 @@ async def call_often(keys: Keys, until: float) -> tuple[int, float]:
 
 
 @pytest.mark.parametrize("fail", [refuse, answer_503, lose])
-def test_an_outage_of_five_minutes(fail: Callable[[], Response]) -> None:
-    """A walk and a job end complete; 50 interactive callers fail at once, without amplification."""
+def test_an_outage_of_five_minutes(
+    fail: Callable[[], Response], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Walk, export and job end complete; 50 callers fail at once, without amplification."""
+
+    monkeypatch.setattr(atomic_file, "ThreadPoolExecutor", Inline)
 
     async def main() -> None:
         service, watch = Service(300.0, fail), Watch()
         keys = Keys(make_dispatcher(service, POLICY, 16, [watch]))
         callers = [asyncio.create_task(call_often(keys, 1300)) for _ in range(50)]
         await asyncio.sleep(3)
+        file = tmp_path / "keys.jsonl"
+        export = asyncio.create_task(export_keys(keys.list(), file))
         walk = asyncio.create_task(keys.list().collect())
         if fail is refuse:  # the other two leave creates in doubt: those need a ledger
             assert (await keys.create_many(20_000, provider_id=1)).created == 20_000
         assert len({key.id for key in await walk}) == PAGES * 100
+        assert await export == len({*file.read_text().splitlines()}) == PAGES * 100
         assert 1305 <= now() < 1350
         outcomes = await asyncio.gather(*callers)
         calls = sum(failed for failed, _ in outcomes)
