@@ -12,18 +12,14 @@ import threading
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import Generic, NoReturn, TypeVar
-
-import attrs
+from typing import NoReturn, TypeVar
 
 from .._errors import (
     APIError,
     ClientClosedError,
     InvalidResponseError,
     JunkieError,
-    NotFoundError,
     Outcome,
-    OutcomeUnknownError,
     RateLimitError,
     RequestTimeoutError,
     ServerError,
@@ -38,11 +34,11 @@ from .._hooks import (
     RetryEvent,
     notify_hooks,
 )
-from .._masking import clear_frames
 from .._protocol import responses
 from .._protocol.rate_limit_headers import read_date, read_rate_limit
 from .._protocol.redaction import find_secrets
 from .._protocol.requests import Request
+from .call_state import CallState
 from .coroutines import running_loop
 from .log_output import configure_log
 from .outage import MIN_PROBE_WAIT, Outage
@@ -53,65 +49,6 @@ from .transport import Response, SendState, Transport
 T = TypeVar("T")
 
 _log = logging.getLogger("junkie_async")
-
-
-@attrs.define(eq=False)
-class _CallState(Generic[T]):
-    """One call and its attempts so far. Times are those of the event loop's clock."""
-
-    request: Request[T]
-    limit: float
-    """The end of the whole call. Without one, ``deadline`` ends it some time after a failure."""
-    on_in_flight: InFlightCallback | None
-    priority: Priority
-    deadline: float
-    attempts: int = 0
-    send_state: SendState = attrs.field(factory=SendState)
-    """That of the latest attempt."""
-    failure: JunkieError | None = None
-    """The error of the latest attempt, once one has failed."""
-    failed_at: float = 0.0
-    first_failed_at: float | None = None
-    attempts_before: int = 0
-    """Those before an outage ended: the policy counts anew from there."""
-    may_have_acted: bool = False
-    """Whether an attempt before the latest one may have been carried out."""
-
-    def report_not_executed(self, error: JunkieError) -> None:
-        """Report the end of an attempt to ``on_in_flight``, if it can't have acted."""
-        if self.on_in_flight is not None and error.outcome is Outcome.NOT_EXECUTED:
-            self.on_in_flight(False)
-
-    def record_failure(self, failure: JunkieError, now: float) -> None:
-        """Remember how the latest attempt ended."""
-        if self.failure is not None and self.failure.outcome is not Outcome.NOT_EXECUTED:
-            self.may_have_acted = True
-        self.failure, self.failed_at = failure, now
-        if self.first_failed_at is None:
-            self.first_failed_at = now
-        clear_frames(failure)  # hooks get it before the call has ended
-
-    def is_already_deleted(self, failure: JunkieError) -> bool:
-        """Whether a 404 means that an earlier DELETE, whose response was lost, was carried out."""
-        not_found = self.request.method == "DELETE" and isinstance(failure, NotFoundError)
-        return not_found and self.may_have_acted
-
-    def make_final_error(self, failure: JunkieError) -> JunkieError:
-        """Make the error that the caller gets, from the latest attempt's."""
-        if self.may_have_acted and failure.outcome is Outcome.NOT_EXECUTED:
-            failure.outcome = Outcome.UNKNOWN
-        failure.__cause__ = failure.__context__ = None
-        self._name_call(failure)
-        if self.request.idempotent or failure.outcome is Outcome.NOT_EXECUTED:
-            return failure
-        unknown = OutcomeUnknownError(_describe_unknown(failure), outcome=failure.outcome)
-        self._name_call(unknown)
-        unknown.__cause__ = failure
-        return unknown
-
-    def _name_call(self, error: JunkieError) -> None:
-        error.method, error.path = self.request.method, self.request.path
-        error.attempts = self.attempts
 
 
 class Dispatcher:
@@ -207,13 +144,8 @@ class Dispatcher:
         is retried as far as the policy allows. The call takes ``max_seconds`` at most, with its
         waits and retries.
         """
-        loop, limit = running_loop(), math.inf
-        if priority == "interactive":
-            limit = self._policy.deadline
-        if max_seconds is not None:
-            limit = min(limit, max_seconds)
-        deadline = loop.time() + limit
-        call = _CallState(request, deadline, on_in_flight, priority, deadline)
+        deadline = running_loop().time() + self._choose_limit(priority, max_seconds)
+        call = CallState(request, deadline, on_in_flight, priority, deadline)
         try:
             response = await self._attempt(call)
         except JunkieError as error:
@@ -229,7 +161,11 @@ class Dispatcher:
 
         return read
 
-    async def _finish_call(self, call: _CallState[T], response: Response) -> T:
+    def _choose_limit(self, priority: Priority, max_seconds: float | None) -> float:
+        limit = self._policy.deadline if priority == "interactive" else math.inf
+        return limit if max_seconds is None else min(limit, max_seconds)
+
+    async def _finish_call(self, call: CallState[T], response: Response) -> T:
         """Read the response of the first attempt."""
         try:
             value = self._read_response(call, response)
@@ -241,7 +177,7 @@ class Dispatcher:
         del response  # it would stay among the variables of the failure's first frame
         return await self._recover(call, failure)
 
-    def _read_response(self, call: _CallState[T], response: Response) -> T:
+    def _read_response(self, call: CallState[T], response: Response) -> T:
         try:
             return responses.read_success(call.request, *response, self._api_key)
         except InvalidResponseError:
@@ -252,23 +188,22 @@ class Dispatcher:
             call.report_not_executed(refusal)
             raise
 
-    async def _attempt(self, call: _CallState[T], back_off: float = 0.0) -> Response:
+    async def _attempt(self, call: CallState[T], back_off: float = 0.0) -> Response:
         """Wait for a request slot, and send the request once."""
         loop = asyncio.get_running_loop()
         if loop is not self._loop and not self.closed:  # a closed client's throttle says that
             self._transport.check_loop(loop)
             await self._enter_loop(loop)
-        if self._outages and call.priority != "interactive":
-            outage = self._outages.get(_name_endpoint(call.request))
+        if self._outages and not call.is_interactive:
+            outage = self._outages.get(call.endpoint)
             if outage is not None:
                 return await self._attempt_in_outage(call, outage)
         return await self._attempt_soon(call, back_off)
 
-    async def _attempt_in_outage(self, call: _CallState[T], outage: Outage) -> Response:
+    async def _attempt_in_outage(self, call: CallState[T], outage: Outage) -> Response:
         """Send the request as a probe, once no other call is one, or after the outage."""
         loop = asyncio.get_running_loop()
-        begin = loop.time() if call.first_failed_at is None else call.first_failed_at
-        call.deadline = min(call.limit, begin + self._policy.outage)
+        call.deadline = self._end_of_patience(call, loop.time())
         if not await outage.begin_probe(call.deadline):
             message = "not sent: the service was failing for as long as this call could wait"
             raise call.failure or RequestTimeoutError(
@@ -283,7 +218,7 @@ class Dispatcher:
         call.deadline = min(call.limit, loop.time() + self._policy.deadline)
         return await self._attempt(call)
 
-    async def _attempt_soon(self, call: _CallState[T], back_off: float) -> Response:
+    async def _attempt_soon(self, call: CallState[T], back_off: float) -> Response:
         loop, throttle = asyncio.get_running_loop(), self._throttle
         await throttle.acquire(call.deadline, back_off=back_off, priority=call.priority)
         try:
@@ -292,24 +227,17 @@ class Dispatcher:
             throttle.release()
 
     async def _attempt_in_slot(
-        self, call: _CallState[T], loop: asyncio.AbstractEventLoop
+        self, call: CallState[T], loop: asyncio.AbstractEventLoop
     ) -> Response:
         begin = loop.time()
         if call.failure is not None:
-            event = RetryEvent(
-                method=call.request.method,
-                path=call.request.path,
-                attempt=call.attempts + 1,
-                seconds=begin - call.failed_at,
-                error=call.failure,
-            )
-            notify_hooks(self.hooks, event)
+            self._report_retry(call, call.failure, begin - call.failed_at)
         response = await self._send_once(call, loop, begin)
         status, headers, body = response
         self._answered_at, self._last_headers = loop.time(), headers
         failure = responses.read_failure(call.request, status, headers, body, self._api_key)
         if self._outages and not isinstance(failure, ServerError):
-            self._end_outage(call.request)
+            self._end_outage(call)
         if failure is None:
             self._throttle.record_success(loop.time(), read_rate_limit(headers))
             return response
@@ -317,8 +245,18 @@ class Dispatcher:
         call.report_not_executed(failure)
         raise failure
 
+    def _report_retry(self, call: CallState[T], failure: JunkieError, seconds: float) -> None:
+        event = RetryEvent(
+            method=call.request.method,
+            path=call.request.path,
+            attempt=call.attempts + 1,
+            seconds=seconds,
+            error=failure,
+        )
+        notify_hooks(self.hooks, event)
+
     async def _send_once(
-        self, call: _CallState[T], loop: asyncio.AbstractEventLoop, begin: float
+        self, call: CallState[T], loop: asyncio.AbstractEventLoop, begin: float
     ) -> Response:
         """Send the request once, and count and report the attempt."""
         call.send_state = state = SendState(fresh=isinstance(call.failure, TransportError))
@@ -344,7 +282,7 @@ class Dispatcher:
             if self.hooks or _log.isEnabledFor(self._line_level):
                 self._report_attempt(call, result, loop.time() - begin)
 
-    def _report_attempt(self, call: _CallState[T], result: int | str, seconds: float) -> None:
+    def _report_attempt(self, call: CallState[T], result: int | str, seconds: float) -> None:
         """Report an attempt that has ended with an HTTP status, or with an error's class name."""
         method, path = call.request.method, call.request.path
         line = "%s %s: %s, attempt %d, %.1f ms"
@@ -360,7 +298,7 @@ class Dispatcher:
         )
         notify_hooks(self.hooks, event)
 
-    async def _recover(self, call: _CallState[T], failure: JunkieError) -> T:
+    async def _recover(self, call: CallState[T], failure: JunkieError) -> T:
         """Retry a call that has failed, while the policy and the budget allow it."""
         # Callers are outside of their except blocks, and so is what follows the loop: otherwise
         # each error would hang on the one before it as its `__context__`.
@@ -381,64 +319,72 @@ class Dispatcher:
         raise call.make_final_error(failure)
 
     def _seconds_to_retry(
-        self, call: _CallState[T], failure: JunkieError, now: float
+        self, call: CallState[T], failure: JunkieError, now: float
     ) -> float | None:
         """Decide whether the call goes on: the seconds to wait, or None to give up."""
-        in_outage = _name_endpoint(call.request) in self._outages
         first, then = self._ask_policy, self._wait_out
-        if in_outage:  # no more attempts of each call
+        if call.endpoint in self._outages:  # no more attempts of each call
             first, then = then, first
         seconds = first(call, failure, now)
         return then(call, failure, now) if seconds is None else seconds
 
-    def _wait_out(self, call: _CallState[T], failure: JunkieError, now: float) -> float | None:
-        """Let a walk or a job wait for the end of an outage."""
-        request = call.request
-        begin = now if call.first_failed_at is None else call.first_failed_at
-        if call.priority == "interactive" or not self._policy.rides_out(
-            failure, idempotent=request.idempotent, seconds=now - begin
+    def _wait_out(self, call: CallState[T], failure: JunkieError, now: float) -> float | None:
+        """Let a walk or a job wait for the end of an outage: 0.0, or None to give up."""
+        seconds, idempotent = now - call.failing_since(now), call.request.idempotent
+        if call.is_interactive or not self._policy.rides_out(
+            failure, idempotent=idempotent, seconds=seconds
         ):
             return None
         if call.on_in_flight is not None:
             call.on_in_flight(False)  # a job that is stopped need not wait for it
-        outage = self._outages.setdefault(_name_endpoint(request), Outage())
-        if now < outage.next_probe_at:  # no probe: it was in flight when the outage began
-            return 0.0
+        outage = self._outages.setdefault(call.endpoint, Outage())
+        # A call that was in flight when the outage began was no probe.
+        if now < outage.next_probe_at or self._delay_probe(call, outage, failure, now):
+            return 0.0  # `_attempt_in_outage` waits
+        return None
+
+    def _delay_probe(
+        self, call: CallState[T], outage: Outage, failure: JunkieError, now: float
+    ) -> bool:
+        """Let the next probe wait, and say so. False if that is for longer than the call may."""
         wait = failure.retry_after if isinstance(failure, APIError) else None
         if wait is None:
             wait = max(MIN_PROBE_WAIT, self._policy.back_off(outage.failures))
-        if now + wait >= min(call.limit, begin + self._policy.outage):
-            return None
+        if now + wait >= self._end_of_patience(call, now):
+            return False
         outage.record_failure(now, wait)
         event = OutageEvent(
-            method=request.method,
-            path=request.path,
-            seconds=now - begin,
+            method=call.request.method,
+            path=call.request.path,
+            seconds=now - call.failing_since(now),
             limit=self._policy.outage,
             wait=wait,
             error=failure,
         )
         notify_hooks(self.hooks, event)
-        return 0.0  # `_attempt_in_outage` waits
+        return True
 
-    def _end_outage(self, request: Request[object]) -> None:
-        if outage := self._outages.pop(_name_endpoint(request), None):
+    def _end_of_patience(self, call: CallState[T], now: float) -> float:
+        """Compute when an outage ends the call."""
+        return min(call.limit, call.failing_since(now) + self._policy.outage)
+
+    def _end_outage(self, call: CallState[T]) -> None:
+        if outage := self._outages.pop(call.endpoint, None):
             outage.is_over = True
 
-    def _ask_policy(self, call: _CallState[T], failure: JunkieError, now: float) -> float | None:
+    def _ask_policy(self, call: CallState[T], failure: JunkieError, now: float) -> float | None:
         """Ask the policy and the budget: the seconds to wait, or None to give up."""
         left, attempt = call.deadline - now, call.attempts - call.attempts_before
-        interactive = call.priority == "interactive"
         decision = self._policy.decide(
             failure,
             idempotent=call.request.idempotent,
             attempt=attempt,
             left=left,
-            interactive=interactive,
+            interactive=call.is_interactive,
         )
         if decision is False or left <= 0:
             return None
-        if not self._budget.take(failure, interactive=interactive):
+        if not self._budget.take(failure, interactive=call.is_interactive):
             return None
         if isinstance(failure, RateLimitError):
             return 0.0  # the throttle pauses this call along with all others
@@ -499,20 +445,7 @@ class Dispatcher:
         raise TypeError("a client can't be pickled: it holds the API key and open connections")
 
 
-def _name_endpoint(request: Request[object]) -> str:
-    return f"{request.method} {request.path}"
-
-
 def _name_target(request: Request[object]) -> str:
     """Name what a request is about. All that users may have typed counts as the same."""
     typed = next(find_secrets(request), None)
     return f"{request.method} {request.target}" if typed is None else "a key value or HWID"
-
-
-def _describe_unknown(failure: JunkieError) -> str:
-    reason = failure.message
-    if isinstance(failure, APIError):
-        reason = f"the service answered {failure.status}: {reason}"
-    if failure.outcome is Outcome.EXECUTED:
-        return f"the request was carried out, but its response can't be used: {reason}"
-    return f"outcome unknown: the request was sent, but {reason}"

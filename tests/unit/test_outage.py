@@ -143,7 +143,6 @@ def test_an_outage_of_five_minutes(
     fail: Callable[[], Response], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Walk, export and job end complete; 50 callers fail at once, without amplification."""
-
     monkeypatch.setattr(atomic_file, "ThreadPoolExecutor", Inline)
 
     async def main() -> None:

@@ -1,0 +1,98 @@
+"""One call and its attempts so far, and the error that its caller gets: without I/O."""
+
+from __future__ import annotations
+
+from typing import Generic, TypeVar
+
+import attrs
+
+from .._errors import APIError, JunkieError, NotFoundError, Outcome, OutcomeUnknownError
+from .._hooks import InFlightCallback
+from .._masking import clear_frames
+from .._protocol.requests import Request
+from .throttle import Priority
+from .transport import SendState
+
+T = TypeVar("T")
+
+
+@attrs.define(eq=False)
+class CallState(Generic[T]):
+    """One call and its attempts so far. Times are those of the event loop's clock."""
+
+    request: Request[T]
+    limit: float
+    """The end of the whole call. Without one, ``deadline`` ends it some time after a failure."""
+    on_in_flight: InFlightCallback | None
+    priority: Priority
+    deadline: float
+    attempts: int = 0
+    send_state: SendState = attrs.field(factory=SendState)
+    """That of the latest attempt."""
+    failure: JunkieError | None = None
+    """The error of the latest attempt, once one has failed."""
+    failed_at: float = 0.0
+    first_failed_at: float | None = None
+    attempts_before: int = 0
+    """Those before an outage ended: the policy counts anew from there."""
+    may_have_acted: bool = False
+    """Whether an attempt before the latest one may have been carried out."""
+
+    @property
+    def is_interactive(self) -> bool:
+        """Whether somebody waits for the call."""
+        return self.priority == "interactive"
+
+    @property
+    def endpoint(self) -> str:
+        """The operation, as far as outages are concerned."""
+        return f"{self.request.method} {self.request.path}"
+
+    def failing_since(self, now: float) -> float:
+        """Return when its first attempt failed; now, if none has."""
+        return now if self.first_failed_at is None else self.first_failed_at
+
+    def report_not_executed(self, error: JunkieError) -> None:
+        """Report the end of an attempt to ``on_in_flight``, if it can't have acted."""
+        if self.on_in_flight is not None and error.outcome is Outcome.NOT_EXECUTED:
+            self.on_in_flight(False)
+
+    def record_failure(self, failure: JunkieError, now: float) -> None:
+        """Remember how the latest attempt ended."""
+        if self.failure is not None and self.failure.outcome is not Outcome.NOT_EXECUTED:
+            self.may_have_acted = True
+        self.failure, self.failed_at = failure, now
+        if self.first_failed_at is None:
+            self.first_failed_at = now
+        clear_frames(failure)  # hooks get it before the call has ended
+
+    def is_already_deleted(self, failure: JunkieError) -> bool:
+        """Whether a 404 means that an earlier DELETE, whose response was lost, was carried out."""
+        not_found = self.request.method == "DELETE" and isinstance(failure, NotFoundError)
+        return not_found and self.may_have_acted
+
+    def make_final_error(self, failure: JunkieError) -> JunkieError:
+        """Make the error that the caller gets, from the latest attempt's."""
+        if self.may_have_acted and failure.outcome is Outcome.NOT_EXECUTED:
+            failure.outcome = Outcome.UNKNOWN
+        failure.__cause__ = failure.__context__ = None
+        self._name_call(failure)
+        if self.request.idempotent or failure.outcome is Outcome.NOT_EXECUTED:
+            return failure
+        unknown = OutcomeUnknownError(_describe_unknown(failure), outcome=failure.outcome)
+        self._name_call(unknown)
+        unknown.__cause__ = failure
+        return unknown
+
+    def _name_call(self, error: JunkieError) -> None:
+        error.method, error.path = self.request.method, self.request.path
+        error.attempts = self.attempts
+
+
+def _describe_unknown(failure: JunkieError) -> str:
+    reason = failure.message
+    if isinstance(failure, APIError):
+        reason = f"the service answered {failure.status}: {reason}"
+    if failure.outcome is Outcome.EXECUTED:
+        return f"the request was carried out, but its response can't be used: {reason}"
+    return f"outcome unknown: the request was sent, but {reason}"
