@@ -21,6 +21,7 @@ from .._errors import (
 from .._protocol.rate_limit_headers import RateLimitState
 from .._validation import check_integer, check_seconds
 from .adaptive_rate import AdaptiveRate
+from .stated_limit import StatedLimit
 
 Priority: TypeAlias = Literal["interactive", "walk", "job"]
 """Whose turn comes first. Interactive calls have a deadline; walks and jobs wait without one."""
@@ -29,15 +30,6 @@ Priority: TypeAlias = Literal["interactive", "walk", "job"]
 # waits for at most two turns more.
 _MAX_PASSED_OVER: Final = 8
 """Turns in a row that may go past a waiting walk or job. The next turn is theirs."""
-
-_SCARCE: Final = 0.2
-"""Below this share of the stated limit, the remaining requests are spread until the reset."""
-
-_RESERVE: Final = 0.1
-"""The share of a stated limit that walks and jobs leave to interactive calls."""
-
-_SAME_MOMENT: Final = 0.01
-"""Seconds within which the order of two responses does not tell which of them is newer."""
 
 # Event loops wake up late. Without catching up, each late slot would delay all that come after it,
 # and the rate would stay below its limit.
@@ -143,15 +135,12 @@ class Throttle:
         self._max_in_flight = check_integer("max_in_flight", max_in_flight, 1, 10_000)
         self.ceiling = self._max_in_flight  # of slots in use at a time, now
         self._local_rate = _LocalRate.from_limit(rate_limit) if rate_limit else _LocalRate()
-        self._max_reset = max_reset
         self._back_off = back_off
         self._successes = self._refusals = 0
         self._adaptive_rate = AdaptiveRate()
         self._paused_at = self._resumes_at = self._last_due = -math.inf
-        self._last_interactive = -math.inf
         self._challenged: str | None = None
-        self._stated: RateLimitState | None = None
-        self._resets_at = self._stated_at = -math.inf
+        self._stated_limit = StatedLimit(max_reset)
         self._restrained = rate_limit is not None
         self._closed = False
         self._free_all_slots()
@@ -210,12 +199,10 @@ class Throttle:
             self._successes += 1
             if self._successes >= self.ceiling:
                 self.ceiling, self._successes = self.ceiling + 1, 0
-        stated = self._stated = self._choose_statement(now, stated)
-        if stated is not None:
-            self._resets_at = now + min(stated.reset, self._max_reset)
-            if self._is_scarce(stated):
-                self._restrained = True
-                self._end_late_waits(now)
+        self._stated_limit.record_statement(now, stated)
+        if stated is not None and self._stated_limit.is_scarce(self._in_flight):
+            self._restrained = True
+            self._end_late_waits(now)
 
     def record_refusal(
         self, now: float, retry_after: float | None, *, sent: float, slow_down: bool = True
@@ -368,7 +355,7 @@ class Throttle:
         self._last_due = max(due, now - _MAX_CATCH_UP)
         self._local_rate.take(now)
         if priority == "interactive":
-            self._last_interactive = self._last_due
+            self._stated_limit.record_interactive(self._last_due)
         for other, queue in self._queues.items():
             self._passed_over[other] += bool(queue)
         self._passed_over[priority] = 0
@@ -409,47 +396,17 @@ class Throttle:
         if self._in_flight >= self.ceiling and not at_least:
             return math.inf
         rate, due = self._adaptive_rate.rate(now), self._resumes_at
-        stated = self._stated
-        if stated is not None and now >= self._resets_at:
-            stated = self._stated = attrs.evolve(stated, remaining=stated.limit or math.inf)
-        reserve = 0.0
-        if stated is not None and priority != "interactive":
-            reserve = _RESERVE * (stated.limit or 0.0)
-        is_scarce = stated is not None and self._is_scarce(stated, reserve)
-        if stated is not None and is_scarce:
-            # The statement is as old as its response. Requests sent since then are not in it.
-            spare, left = stated.remaining - self._in_flight, self._resets_at - now
-            spare -= reserve
-            if left <= 0:  # a response tells what is left now
-                due = math.inf if self._in_flight and not at_least else due
-            elif spare < 1:
-                due = max(due, self._resets_at)
-            elif priority == "interactive":  # spread over their own turns only
-                due = max(due, self._last_interactive + left / spare)
-            else:
-                rate = min(rate, spare / left)
+        stated = self._stated_limit.find_turn(
+            now, self._in_flight, interactive=priority == "interactive", at_least=at_least
+        )
+        if stated is not None:
+            due, rate = max(due, stated.due), min(rate, stated.rate)
         if not at_least:
             # Back to the fast path of `acquire` as soon as nothing restrains.
             free = rate == math.inf and due <= now and self.ceiling == self._max_in_flight
-            is_limited = is_scarce or self._local_rate.interval > 0
+            is_limited = stated is not None or self._local_rate.interval > 0
             self._restrained = self._closed or is_limited or not free
         return max(due, self._local_rate.next_due(), self._last_due + 1 / rate)
-
-    def _choose_statement(self, now: float, stated: RateLimitState | None) -> RateLimitState | None:
-        """Choose the lower one of statements that arrive together: they come in any order."""
-        before = self._stated
-        if stated is None or before is None or now - self._stated_at > _SAME_MOMENT:
-            self._stated_at = now
-            return stated
-        return min(before, stated, key=lambda state: state.remaining)
-
-    def _is_scarce(self, stated: RateLimitState, reserve: float = 0.0) -> bool:
-        """Whether the requests in flight could use up what remains of the stated limit."""
-        enough = 2.0 * self._in_flight
-        if stated.limit is not None:
-            # At most half of the limit: a small limit must not count as scarce from the beginning.
-            enough = min(max(enough, _SCARCE * stated.limit), stated.limit / 2)
-        return stated.remaining - reserve <= max(enough, self._in_flight)
 
 
 def _make_closed_error() -> ClientClosedError:
