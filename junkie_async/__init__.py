@@ -29,8 +29,8 @@ from ._errors import (
     TransportError,
 )
 from ._hooks import AttemptEvent, Hooks, JobEvent, OutageEvent, PauseEvent, RetryEvent
+from ._http.local_rate import RateLimit
 from ._http.retry import RetryPolicy
-from ._http.throttle import RateLimit
 from ._jobs.create import CreateJob
 from ._jobs.delete import DeleteJob
 from ._jobs.job import OnProgress

@@ -15,8 +15,8 @@ from yarl import URL
 from ._errors import ConfigurationError, InvalidRequestError
 from ._hooks import Hooks, check_hooks
 from ._http.dispatcher import Dispatcher
+from ._http.local_rate import RateLimit
 from ._http.retry import RetryPolicy
-from ._http.throttle import RateLimit
 from ._http.transport import Transport
 from ._keys import Keys, load_ledger
 from ._masking import error_boundary

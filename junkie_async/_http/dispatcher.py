@@ -40,10 +40,11 @@ from .._protocol.redaction import find_secrets
 from .._protocol.requests import Request
 from .call_state import CallState
 from .coroutines import running_loop
+from .local_rate import RateLimit
 from .log_output import configure_log
 from .outage import MIN_PROBE_WAIT, Outage
 from .retry import RetryBudget, RetryPolicy
-from .throttle import Priority, RateLimit, Throttle
+from .throttle import Priority, Throttle
 from .transport import Response, SendState, Transport
 
 T = TypeVar("T")

@@ -19,8 +19,9 @@ from .._errors import (
     RequestTimeoutError,
 )
 from .._protocol.rate_limit_headers import RateLimitState
-from .._validation import check_integer, check_seconds
+from .._validation import check_integer
 from .adaptive_rate import AdaptiveRate
+from .local_rate import LocalRate, RateLimit
 from .stated_limit import StatedLimit
 
 Priority: TypeAlias = Literal["interactive", "walk", "job"]
@@ -35,53 +36,6 @@ _MAX_PASSED_OVER: Final = 8
 # and the rate would stay below its limit.
 _MAX_CATCH_UP: Final = 0.05
 """Seconds by which a slot may be due before the moment at which it is given."""
-
-
-def _validate_positive(_: object, field: attrs.Attribute[float], value: float) -> None:
-    check_seconds(f"RateLimit.{field.name}", value)
-
-
-@attrs.frozen
-class RateLimit:
-    """A limit of ``requests`` in any ``per`` seconds, in bursts of up to ``requests``.
-
-    Attributes:
-        requests: Number of requests, above 0.
-        per: Seconds, above 0.
-
-    Raises:
-        InvalidRequestError: A value is out of its limits.
-    """
-
-    requests: float = attrs.field(validator=_validate_positive)
-    per: float = attrs.field(default=1.0, validator=_validate_positive)
-
-
-@attrs.define(eq=False)
-class _LocalRate:
-    """The caller's own rate limit by GCRA: a bucket that leaks, kept as one moment.
-
-    Unlike a bucket's level, the moment tells when each waiting request can have its turn.
-    """
-
-    interval: float = 0.0  # seconds a request; 0 without a limit
-    tolerance: float = 0.0  # seconds by which a burst may be early
-    _arrival: float = -math.inf  # when the next request is due if there are no bursts
-
-    @classmethod
-    def from_limit(cls, limit: RateLimit) -> _LocalRate:
-        interval = limit.per / limit.requests
-        return cls(interval, max(0.0, limit.per - interval))
-
-    def next_due(self) -> float:
-        return self._arrival - self.tolerance
-
-    def due_behind(self, ahead: int, now: float) -> float:
-        """Compute when a request is due at the earliest, with so many ahead of it."""
-        return max(self._arrival, now) + ahead * self.interval - self.tolerance
-
-    def take(self, now: float) -> None:
-        self._arrival = max(self._arrival, now) + self.interval
 
 
 @attrs.define(eq=False)
@@ -134,7 +88,7 @@ class Throttle:
     ) -> None:
         self._max_in_flight = check_integer("max_in_flight", max_in_flight, 1, 10_000)
         self.ceiling = self._max_in_flight  # of slots in use at a time, now
-        self._local_rate = _LocalRate.from_limit(rate_limit) if rate_limit else _LocalRate()
+        self._local_rate = LocalRate.from_limit(rate_limit) if rate_limit else LocalRate()
         self._back_off = back_off
         self._successes = self._refusals = 0
         self._adaptive_rate = AdaptiveRate()
