@@ -413,21 +413,33 @@ class Keys:
         Raises:
             BatchError: Raised by the job: a call failed for good, or the iterable raised.
         """
+        if isinstance(keys, KeyPager):
+            keys.close()  # if the job is never used, the warning about the job is enough
+            ids = iterate_ids_after_walk(keys)
+            return self._make_delete_job(ids, concurrency, on_progress, unique=True)
+        return self._make_delete_job(keys, concurrency, on_progress, unique=False)
 
+    def _make_delete_job(
+        self,
+        keys: Iterable[KeyRef] | AsyncIterable[KeyRef],
+        concurrency: int,
+        on_progress: OnProgress | None,
+        *,
+        unique: bool,
+    ) -> DeleteJob:
         async def delete(
             chunk: Sequence[int | str], on_in_flight: InFlightCallback
         ) -> BulkDeleteResult:
             request = wire.bulk_delete(chunk)
             return await self._dispatcher.send(request, priority="job", on_in_flight=on_in_flight)
 
-        if isinstance(keys, KeyPager):
-            keys.close()  # if the job is never used, the warning about the job is enough
         return DeleteJob(
-            iterate_ids_after_walk(keys) if isinstance(keys, KeyPager) else keys,
+            keys,
             delete,
             concurrency=concurrency,
             on_progress=on_progress,
             hooks=self._dispatcher.hooks,
+            unique=unique,
         )
 
     @error_boundary
@@ -460,7 +472,7 @@ class Keys:
             raise InvalidRequestError("filters", "both" if query else "neither", limit)
         # Strict, since others may delete keys meanwhile and so move some out of the walk's sight.
         ids = await collect_ids(self.list(strict=True, **filters))
-        return await self.delete_many(ids, on_progress=on_progress)
+        return await self._make_delete_job(ids, 4, on_progress, unique=True)
 
     @error_boundary
     async def reset_hwid(self, key: KeyRef) -> ActionResult:

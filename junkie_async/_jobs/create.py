@@ -160,13 +160,12 @@ class CreateJob(Job[Intent | KeyBatch, KeyBatch, CreateReport]):
 
     def _log_batch(self, intent: Intent, batch: KeyBatch) -> KeyBatch | None:
         requested, received = intent.outstanding, len(batch.keys)
-        new = self._journal.hashes.find_new(batch.keys)
-        if len(new) < received:
-            return self._log_doubt(intent, new, _repeated_keys(received - len(new)))
         if received != requested and self._reconciler is not None:
-            return self._log_doubt(intent, new, _wrong_count(requested, received))
+            return self._log_doubt(intent, batch.keys, _wrong_count(requested, received))
+        if not self._journal.log_result(intent, batch.keys, final=True):
+            repeats = received - len(self._journal.seen.find_new(batch.keys))
+            return self._log_doubt(intent, batch.keys, _repeated_keys(repeats))
         intent.in_doubt = False
-        self._journal.log_result(intent, new, final=True)
         self._doubts_in_a_row = self._rounds_without_keys = 0
         if received != requested and self._pool is not None:
             self._pool.stop(_wrong_count(requested, received))
@@ -177,7 +176,7 @@ class CreateJob(Job[Intent | KeyBatch, KeyBatch, CreateReport]):
     ) -> KeyBatch | None:
         """Log the keys that are known of a call whose outcome is otherwise unknown."""
         intent.in_doubt = True
-        new = self._journal.hashes.find_new(keys)[: intent.outstanding]
+        new = self._journal.seen.find_new(keys)[: intent.outstanding]
         self._journal.log_result(intent, new, final=False)
         if self._reconciler is None:
             raise error

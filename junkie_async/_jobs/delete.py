@@ -3,7 +3,17 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Collection, Iterable
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    Awaitable,
+    Callable,
+    Collection,
+    Iterable,
+    Iterator,
+)
+from contextlib import aclosing
+from itertools import islice
 from typing import Any, Final, cast
 
 from .._errors import APIError
@@ -31,12 +41,14 @@ class DeleteJob(Job[list[int | str], BulkDeleteResult, DeleteReport]):
         concurrency: int,
         on_progress: OnProgress | None = None,
         hooks: Collection[Hooks] = (),
+        unique: bool = False,
     ) -> None:
         _check_keys(keys)
         self._keys = keys
         self._total = len(keys) if isinstance(keys, Collection) else None
         self._delete = delete
         self._most = MAX_BULK_DELETE  # keys in a call
+        self._unique = unique  # known to have no repeats: then nothing is remembered
         # A value takes 18 bytes, and an ID 2 as long as the IDs only rise or only fall.
         self._seen_ids, self._seen_values = SeenIDs(), KeyHashes(16)
         self._read = self._repeated = self._done = self._deleted = 0
@@ -55,35 +67,71 @@ class DeleteJob(Job[list[int | str], BulkDeleteResult, DeleteReport]):
 
     async def _make_chunks(self) -> AsyncGenerator[list[int | str], None]:
         """Collect references, each once in the job; 5 and "5" are two keys, as in a set."""
-        chunk: dict[int | str, None] = {}
-        keys = self._keys
-        async for key in keys if isinstance(keys, AsyncIterable) else _iterate_async(keys):
-            checked = _check_key(self._read, key)
-            self._read += 1
-            if checked in chunk:
-                self._repeated += 1
-                continue
-            chunk[checked] = None
-            if len(chunk) >= self._most:
-                if new := self._drop_repeats(list(chunk)):
-                    yield new
-                chunk.clear()
-        if new := self._drop_repeats(list(chunk)):
+        new: list[int | str] = []
+        async with aclosing(self._read_chunks()) as chunks:
+            async for chunk in chunks:
+                new += self._drop_repeats(chunk)
+                while len(new) >= self._most:
+                    part, new = new[: self._most], new[self._most :]
+                    yield part
+        if new:
             yield new
 
+    async def _read_chunks(self) -> AsyncGenerator[list[int | str], None]:
+        """Read as many references as a call may have."""
+        if not isinstance(self._keys, AsyncIterable):
+            source = iter(self._keys)
+            while chunk := self._read_chunk(source):
+                yield chunk
+            return
+        chunk = []
+        async for key in self._keys:
+            chunk.append(_check_key(self._read, key))
+            self._read += 1
+            if len(chunk) >= self._most:
+                yield chunk
+                chunk = []
+        if chunk:
+            yield chunk
+
+    def _read_chunk(self, source: Iterator[KeyRef]) -> list[int | str]:
+        keys: list[Any] = []
+        try:
+            keys.extend(islice(source, self._most))
+        finally:  # what an iterator gives before it raises counts as read
+            chunk = self._check_chunk(keys)
+        return chunk
+
+    def _check_chunk(self, keys: list[Any]) -> list[int | str]:
+        if _are_valid_ids(keys):
+            self._read += len(keys)
+            return keys
+        chunk: list[int | str] = []
+        for key in keys:
+            chunk.append(_check_key(self._read, key))
+            self._read += 1
+        return chunk
+
     def _drop_repeats(self, chunk: list[int | str]) -> list[int | str]:
-        """Drop what an earlier chunk has, and remember the others."""
-        values = [key for key in chunk if isinstance(key, str)]
-        ids = [key for key in chunk if isinstance(key, int)] if values else cast("list[int]", chunk)
-        indexes = self._seen_ids.add_page(ids) if ids else None
-        new: list[int | str] = [*(ids if indexes is None else [ids[index] for index in indexes])]
-        if values:
-            new_values = self._seen_values.find_new(values)
-            self._seen_values.add(new_values)
-            kept = {*new, *new_values}
-            new = [key for key in chunk if key in kept]
+        """Drop what came before, in this chunk or in an earlier one, and remember the others."""
+        if self._unique:
+            return chunk
+        if set(map(type, chunk)) == {int}:
+            ids = cast("list[int]", chunk)
+            indexes = self._seen_ids.add_page(ids)
+            new = chunk if indexes is None else [chunk[index] for index in indexes]
+        else:
+            new = self._drop_seen_values(dict.fromkeys(chunk))
         self._repeated += len(chunk) - len(new)
         return new
+
+    def _drop_seen_values(self, chunk: Iterable[int | str]) -> list[int | str]:
+        """Drop what earlier chunks have, where some references are key values."""
+        ids = [key for key in chunk if isinstance(key, int)]
+        indexes = self._seen_ids.add_page(ids)
+        new: set[int | str] = {*ids} if indexes is None else {ids[index] for index in indexes}
+        new.update(self._seen_values.add_new(key for key in chunk if isinstance(key, str)))
+        return [key for key in chunk if key in new]
 
     async def _process_chunk(
         self, chunk: list[int | str], on_in_flight: InFlightCallback
@@ -129,8 +177,3 @@ def _check_key(index: int, key: object) -> int | str:
     if type(key) is int and 0 < key <= MAX_INTEGER:
         return key
     return check_reference(f"keys[{index}]", key)
-
-
-async def _iterate_async(keys: Iterable[KeyRef]) -> AsyncGenerator[KeyRef, None]:
-    for key in keys:
-        yield key

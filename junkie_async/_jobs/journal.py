@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator, Collection, Sequence
 
 import attrs
 
-from .key_hashes import KeyHashes
+from .key_hashes import KeySet, SeenValues
 
 
 @attrs.define(eq=False)
@@ -30,7 +30,7 @@ class Journal:
     def __init__(self) -> None:
         self.created: int = 0
         self.begun: float | None = None  # in Unix time, where keys can be looked for
-        self.hashes = KeyHashes()  # of all logged keys
+        self.seen: SeenValues = KeySet()  # all logged keys
         self.open_intents: dict[int, Intent] = {}
         # All that were ever in doubt, by marker: the service may still create keys for these.
         self.suspects: dict[str, Intent] = {}
@@ -68,10 +68,16 @@ class Journal:
         self.open_intents |= {intent.number: intent for intent in intents}
         return intents
 
-    def log_result(self, intent: Intent, keys: Collection[str], *, final: bool) -> None:
-        """Log keys of an intent, and close the intent if nothing more can come of it."""
+    def log_result(self, intent: Intent, keys: Collection[str], *, final: bool) -> bool:
+        """Log keys of an intent, and close the intent if nothing more can come of it.
+
+        False, and nothing is logged, unless all keys are new and differ.
+        """
+        if not self.seen.add_all(keys):
+            return False
         self._keys += keys
         self._update_intent(intent, keys, final=final)
+        return True
 
     async def sync(self) -> None:
         """Wait until everything logged so far is durable."""
@@ -85,7 +91,6 @@ class Journal:
         return None
 
     def _update_intent(self, intent: Intent, keys: Collection[str], *, final: bool) -> None:
-        self.hashes.add(keys)
         self.created += len(keys)
         intent.outstanding -= len(keys)
         if final:

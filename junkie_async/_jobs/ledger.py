@@ -16,6 +16,7 @@ from .._protocol.fields import MAX_BATCH
 from .._validation import safe_repr
 from .file_owners import resolve_links
 from .journal import Intent, Journal
+from .key_hashes import KeyHashes
 from .key_log import KeyLog
 from .ledger_file import (
     DamagedError,
@@ -53,6 +54,7 @@ class Ledger(Journal):
         self._prefix = marker
         self._job_id = ""  # until the ledger is open
         self._key_log = KeyLog(self._file.parent)
+        self.seen = KeyHashes()  # the values are in the key log only
         self._earlier_blocks = self._read_blocks = 0
         # One thread, since SQLite blocks; and only one, since it must keep the order of the rows.
         self._thread = ThreadPoolExecutor(1, "junkie-ledger")
@@ -106,8 +108,10 @@ class Ledger(Journal):
         await self.sync()
         return intents
 
-    def log_result(self, intent: Intent, keys: Collection[str], *, final: bool) -> None:
+    def log_result(self, intent: Intent, keys: Collection[str], *, final: bool) -> bool:
         """Log keys of an intent, and close the intent if nothing more can come of it."""
+        if not self.seen.add_all(keys):
+            return False
         self._update_intent(intent, keys, final=final)
         self._key_log.append(keys)
         number = intent.number
@@ -116,6 +120,7 @@ class Ledger(Journal):
             ("INSERT INTO key VALUES (?, ?)", [(key, number) for key in keys]),
             (f"UPDATE attempt SET {change} WHERE number = ?", [(number,)]),  # noqa: S608 - constants
         )
+        return True
 
     async def sync(self) -> None:
         """Wait until everything logged so far is on the disk."""
@@ -205,9 +210,8 @@ class Ledger(Journal):
         while chunk := rows.fetchmany(MAX_BATCH):
             keys = [value for (value,) in chunk]
             # Never written by us. Given to the consumer, such keys would count as keys of theirs.
-            if "" in keys or self.hashes.find_new(keys) != keys:
+            if "" in keys or not self.seen.add_all(keys):
                 raise DamagedError
-            self.hashes.add(keys)
             self._key_log.append(keys)
         self._earlier_blocks = self._key_log.end_block()
 

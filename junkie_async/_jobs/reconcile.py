@@ -62,7 +62,7 @@ class Reconciler:
         # All keys of the job, not only of open intents: a late duplicate of a call that has been
         # closed is surplus, and a response may have come to another call than its own.
         found = [(self._find_intent(key), key) for key in await self._make_search().find()]
-        unlogged = [(number, key) for number, key in found if key.key_value not in journal.hashes]
+        unlogged = [(number, key) for number, key in found if key.key_value not in journal.seen]
         adopted, surplus = _assign_keys(unlogged, journal.open_intents)
         if surplus:
             self._check_surplus(len(found) - len(unlogged), surplus)
@@ -91,7 +91,7 @@ class Reconciler:
         If the clock was wrong when the job began, its keys may be older than that moment. Then the
         search would end too early, before it has come to them.
         """
-        logged = sum(key.key_value in self._journal.hashes for key in found)
+        logged = sum(key.key_value in self._journal.seen for key in found)
         return bool(found) and logged >= self._journal.created
 
     def _check_surplus(self, logged: int, surplus: Collection[tuple[int, Key]]) -> None:

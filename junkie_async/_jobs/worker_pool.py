@@ -49,8 +49,12 @@ class WorkerPool(Generic[ChunkT, ResultT]):
     async def results(self) -> AsyncGenerator[ResultT, None]:
         """Yield results as they arrive, until the source is drained or a call has failed."""
         try:
-            while (result := await self._results.get()) is not None:
+            while True:
+                # Before the wait: a worker goes on at once, without waiting to be woken. Whenever
+                # the consumer has a result in hand, the slots are as many as workers.
                 self._result_slots.release()
+                if (result := await self._results.get()) is None:
+                    return
                 yield result
         finally:
             self.stop()

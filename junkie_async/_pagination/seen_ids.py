@@ -96,12 +96,16 @@ class SeenIDs:
 
 
 def _add_to_set(ids: list[int], seen: set[int]) -> list[int] | None:
+    page = set(ids)
+    if len(page) == len(ids) and seen.isdisjoint(page):  # no look-ups in Python
+        seen |= page
+        return None
     indexes: list[int] = []
     for index, key_id in enumerate(ids):
         if key_id not in seen:
             seen.add(key_id)
             indexes.append(index)
-    return indexes if len(indexes) < len(ids) else None
+    return indexes
 
 
 def _find_direction(ids: list[int]) -> int:

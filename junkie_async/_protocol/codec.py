@@ -214,12 +214,12 @@ def read_folders(body: bytes) -> list[models.KeyFolder]:
 def read_batch(body: bytes, amount: int = 100, *, whole: bool = False) -> models.KeyBatch:
     """Read the response of ``POST /keys/batch``, to a request of ``amount`` keys.
 
-    They are strings, or objects with a ``key_value``. A value that comes twice is given once. With
-    ``whole`` fewer keys are an error that carries them.
+    They are strings, or objects with a ``key_value``. With ``whole`` a value that comes twice is
+    given once, and fewer keys are an error that carries them.
     """
     batch = _decode_strict(body, _BatchBody) or _structure_batch(_decode_document(body), amount)
     _check_amount(batch.keys, amount)
-    keys = tuple(dict.fromkeys(batch.keys))
+    keys = tuple(dict.fromkeys(batch.keys)) if whole else batch.keys
     if whole and len(keys) < amount:
         error = wrong_shape(f"requested {amount} keys, but the response has {len(keys)}", "keys")
         error.rows = keys

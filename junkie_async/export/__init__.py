@@ -46,7 +46,7 @@ from typing import Any, Final, Literal, TextIO, TypeVar
 
 from .._errors import InvalidRequestError
 from .._http.coroutines import LazyCoroutine
-from .._jobs.job import OnProgress, check_progress
+from .._jobs.job import OnProgress, check_progress, report_progress
 from .._masking import error_boundary
 from .._models import Key, KeyBatch
 from .._pagination.pager import KeyPager, complete_pages
@@ -96,7 +96,7 @@ async def export_keys(
         text_cells: Whether the texts of a CSV file are written as ``="007"``, from which a
             spreadsheet makes the text 007, not the number 7.
         on_progress: Called after each page with the keys written so far, and how many there are,
-            or None where that is unknown.
+            or None where that is unknown. What a coroutine function returns is awaited.
 
     Returns:
         How many keys were written.
@@ -119,7 +119,7 @@ async def export_keys(
             await run(_write_encoded, write, encode, chunk)
             written += len(chunk)
             if progress is not None:
-                progress(written, total)
+                await report_progress(progress, written, total)
             del chunk  # or it would stay in memory until the next one has come
     return written
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import random
+import tracemalloc
+from array import array
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
 
 import pytest
@@ -130,3 +133,43 @@ async def test_a_call_that_is_too_large_is_halved(service: Service) -> None:
     with pytest.raises(BatchError) as caught:
         await DeleteJob([1, 2, 3], delete, concurrency=1)
     assert caught.value.report.failed == 3
+
+
+async def test_keys_without_repeats_are_not_remembered() -> None:
+    """The IDs of a walk take the 8 bytes each in which they are collected, in whatever order."""
+    ids = array("q", range(1, 40_001))
+    random.Random(1).shuffle(ids)
+    job = DeleteJob(ids, delete_all, concurrency=1, unique=True)
+    tracemalloc.start()
+    try:
+        report = await job
+        assert tracemalloc.get_traced_memory()[1] < 4 * len(ids)
+    finally:
+        tracemalloc.stop()
+    assert (report.requested, report.deleted) == (40_000, 40_000)
+
+
+async def test_calls_are_full_although_keys_repeat(service: Service) -> None:
+    """Repeats cost no requests."""
+    keys = [at for at in range(1, 2001) for _ in range(3)]
+    report = await DeleteJob(iter(keys), service.delete, concurrency=1)
+    assert [len(chunk) for chunk in service.deleted] == [1000, 1000]
+    assert (report.requested, report.deleted) == (2000, 2000)
+
+
+async def test_what_an_iterator_gave_before_it_failed_is_counted(service: Service) -> None:
+    """Keys that were read and not sent are failed ones."""
+
+    def fail_after(amount: int) -> Iterator[int]:
+        yield from range(1, amount + 1)
+        raise LookupError
+
+    with pytest.raises(BatchError) as caught:
+        await DeleteJob(fail_after(1500), service.delete, concurrency=1)
+    report = caught.value.report
+    assert (report.requested, report.deleted, report.failed) == (1500, 1000, 500)
+
+
+async def delete_all(keys: list[int | str], _: InFlightCallback) -> BulkDeleteResult:
+    """Delete without a record."""
+    return BulkDeleteResult(deleted=len(keys), requested=len(keys))
