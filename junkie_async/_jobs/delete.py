@@ -81,10 +81,10 @@ class DeleteJob(Job[list[int | str], BulkDeleteResult, DeleteReport]):
         """Read as many references as a call may have."""
         if not isinstance(self._keys, AsyncIterable):
             source = iter(self._keys)
-            while chunk := self._read_chunk(source):
-                yield chunk
+            while found := self._read_chunk(source):
+                yield found
             return
-        chunk = []
+        chunk: list[int | str] = []
         async for key in self._keys:
             chunk.append(_check_key(self._read, key))
             self._read += 1

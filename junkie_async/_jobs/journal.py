@@ -30,12 +30,12 @@ class Journal:
     def __init__(self) -> None:
         self.created: int = 0
         self.begun: float | None = None  # in Unix time, where keys can be looked for
-        self.seen: SeenValues = KeySet()  # all logged keys
         self.open_intents: dict[int, Intent] = {}
         # All that were ever in doubt, by marker: the service may still create keys for these.
         self.suspects: dict[str, Intent] = {}
         self._next_number = 0
         self._keys: list[str] = []
+        self.seen: SeenValues = KeySet(self._keys)  # all logged keys
 
     @property
     def outstanding(self) -> int:

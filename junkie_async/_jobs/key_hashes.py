@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from hashlib import blake2b
 from typing import Final, Protocol
 
@@ -24,9 +24,10 @@ class SeenValues(Protocol):
 
 
 class KeySet:
-    """A set of values that somebody keeps in memory anyway: no Python code runs for each value."""
+    """A set of the values in a list, which the caller extends: no Python runs for each value."""
 
-    def __init__(self) -> None:
+    def __init__(self, kept: Sequence[str]) -> None:
+        self._kept = kept
         self._values: set[str] = set()
 
     def __contains__(self, value: str) -> bool:
@@ -34,11 +35,12 @@ class KeySet:
 
     def add_all(self, values: Collection[str]) -> bool:
         """Add values. False, and none is added, unless all are new and differ."""
-        new = set(values)
-        if len(new) < len(values) or not self._values.isdisjoint(new):
-            return False
-        self._values |= new
-        return True
+        expected = len(self._values) + len(values)
+        self._values.update(values)  # a look-up of each before that takes as long again
+        if len(self._values) == expected:
+            return True
+        self._values = {*self._kept}
+        return False
 
     def find_new(self, values: Iterable[str]) -> list[str]:
         """Return the values that were not added yet, in order and each once."""

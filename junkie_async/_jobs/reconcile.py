@@ -69,15 +69,20 @@ class Reconciler:
             # First: once the last keys are logged no run reconciles, and the surplus would stay.
             await self._delete([key.id for _, key in surplus])
         for number, keys in adopted.items():
-            journal.log_result(journal.open_intents[number], keys, final=True)
+            if not journal.log_result(journal.open_intents[number], keys, final=True):
+                raise _repeated_value()
         return [keys for keys in adopted.values() if keys]
 
-    def _make_search(self) -> KeySearch:
+    @property
+    def _since(self) -> datetime | None:
         begun = self._journal.begun
+        return None if begun is None else datetime.fromtimestamp(begun, UTC) - _CLOCK_MARGIN
+
+    def _make_search(self) -> KeySearch:
         return KeySearch(
             fetch=self._fetch,
             is_wanted=lambda key: self._find_intent(key) >= 0,
-            since=None if begun is None else datetime.fromtimestamp(begun, UTC) - _CLOCK_MARGIN,
+            since=self._since,
             is_plausible=self._is_plausible,
         )
 
@@ -86,13 +91,18 @@ class Reconciler:
         return -1 if number is None else number
 
     def _is_plausible(self, found: Collection[Key]) -> bool:
-        """Whether all logged keys are among those found, and at least one key is.
+        """Whether the keys found confirm the moment since when the job has created keys.
 
         If the clock was wrong when the job began, its keys may be older than that moment. Then the
-        search would end too early, before it has come to them.
+        search would end too early, before it has come to them. So at least one key must be found,
+        and all that are logged, and none of them may be older.
         """
+        since = self._since
+        if since is None or not found:
+            return False
         logged = sum(key.key_value in self._journal.seen for key in found)
-        return bool(found) and logged >= self._journal.created
+        is_refuted = any(key.created_at is not None and key.created_at < since for key in found)
+        return not is_refuted and logged >= self._journal.created
 
     def _check_surplus(self, logged: int, surplus: Collection[tuple[int, Key]]) -> None:
         """Refuse to delete what an undisturbed call has created, if logged keys are missing.
@@ -108,6 +118,14 @@ class Reconciler:
                 " another one. Compare the keys of the report with those of the list",
                 outcome=Outcome.EXECUTED,
             )
+
+
+def _repeated_value() -> InvalidResponseError:
+    return InvalidResponseError(
+        "the list has a key value of the job twice: run the job again, or compare the keys of the"
+        " report with those of the list",
+        outcome=Outcome.EXECUTED,
+    )
 
 
 def _assign_keys(

@@ -211,13 +211,21 @@ def read_folders(body: bytes) -> list[models.KeyFolder]:
     return [_in_utc(folder) for folder in _read_as(body, _FoldersBody).folders]
 
 
-def read_batch(body: bytes, amount: int = 100, *, whole: bool = False) -> models.KeyBatch:
+def read_batch(
+    body: bytes,
+    amount: int = 100,
+    *,
+    whole: bool = False,
+    sent: Mapping[str, Any] | None = None,
+) -> models.KeyBatch:
     """Read the response of ``POST /keys/batch``, to a request of ``amount`` keys.
 
     They are strings, or objects with a ``key_value``. With ``whole`` a value that comes twice is
     given once, and fewer keys are an error that carries them.
     """
     batch = _decode_strict(body, _BatchBody) or _structure_batch(_decode_document(body), amount)
+    if batch.config and sent:
+        _check_config(batch.config, sent)
     _check_amount(batch.keys, amount)
     keys = tuple(dict.fromkeys(batch.keys)) if whole else batch.keys
     if whole and len(keys) < amount:
@@ -226,6 +234,14 @@ def read_batch(body: bytes, amount: int = 100, *, whole: bool = False) -> models
         raise error
     count = len(keys) if batch.count is None else batch.count
     return models.KeyBatch(keys=keys, count=count, config=batch.config or {})
+
+
+def _check_config(echoed: Mapping[str, Any], sent: Mapping[str, Any]) -> None:
+    """Refuse a response that echoes other fields: its keys are those of another call."""
+    for name in ("provider_id", "key_name"):  # a job's marker is in the name
+        stated, asked = echoed.get(name), sent.get(name)
+        if None not in (stated, asked) and str(stated) != str(asked):
+            raise wrong_shape(f"the response is to a call with another {name}", f"config.{name}")
 
 
 def read_bulk_delete(body: bytes, *, requested: int) -> models.BulkDeleteResult:

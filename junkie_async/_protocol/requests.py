@@ -72,7 +72,7 @@ def create_key(fields: Mapping[str, Any]) -> Request[models.Key]:
 def create_batch(fields: Mapping[str, Any], *, whole: bool = False) -> Request[models.KeyBatch]:
     """``POST /keys/batch``. With ``whole`` a response with fewer keys is an error."""
     path, body = "/keys/batch", _codec.encode_json(fields)
-    read = functools.partial(_codec.read_batch, amount=fields["amount"], whole=whole)
+    read = functools.partial(_codec.read_batch, amount=fields["amount"], whole=whole, sent=fields)
     return Request("POST", path, path, read, body, idempotent=False)
 
 

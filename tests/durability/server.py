@@ -16,7 +16,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Iterable
 from datetime import UTC, datetime
-from typing import Any, Final, Self
+from typing import Any, Final, Self, TypeAlias
 from urllib.parse import parse_qs, urlsplit
 
 import attrs
@@ -62,10 +62,11 @@ class Exchange:
         """Create keys after a while, even if the connection is lost."""
         self.service.later(lambda: self.make(amount))
 
-    async def respond(self, keys: list[str]) -> None:
-        """Send the response of a healthy service."""
+    async def respond(self, keys: list[str], name: str | None = None) -> None:
+        """Send the response of a healthy service, with the name that was asked for."""
         self.service.given.append(keys)
-        await self.send(201, {"keys": keys, "count": len(keys)})
+        config = {"provider_id": PROVIDER, "key_name": self.name if name is None else name}
+        await self.send(201, {"keys": keys, "count": len(keys), "config": config})
 
     async def send(self, status: int, document: object, **headers: str) -> None:
         """Send a response."""
@@ -209,6 +210,14 @@ async def _over_long(exchange: Exchange) -> None:
     await exchange.respond(exchange.make(exchange.amount + 5))
 
 
+async def _foreign(exchange: Exchange) -> None:
+    """Give the response to somebody else's call, with what that one asked for."""
+    exchange.make()
+    name = "launch jk-00000000.0"
+    keys = exchange.service.make(exchange.amount, name, foreign=True)
+    await exchange.respond(keys, name)
+
+
 FAULTS: Final[dict[str, Callable[[Exchange], Awaitable[None]]]] = {
     "healthy": _healthy,
     "slow to act": _slow_to_act,
@@ -230,10 +239,28 @@ FAULTS: Final[dict[str, Callable[[Exchange], Awaitable[None]]]] = {
     "swapped": _swapped,
     "duplicated": _duplicated,
     "over-long": _over_long,
+    "foreign": _foreign,
     "truncated": _truncated,
     "no JSON": _no_json,
 }
 """How a request to create keys can be treated, the healthy way included."""
+
+
+_State: TypeAlias = dict[str, int]
+
+LIES: Final[dict[str, Callable[[_State, int, float], _State]]] = {
+    "zero": lambda stated, rows, die: stated | {"total": 0, "totalPages": 0},
+    "below zero": lambda stated, rows, die: stated | {"total": -1, "totalPages": -1},
+    "of the page": lambda stated, rows, die: stated | {"total": rows, "totalPages": 1},
+    "capped": lambda stated, rows, die: stated | {"total": min(200, stated["total"])},
+    "no pages": lambda stated, rows, die: stated | {"totalPages": 0},
+    "rounded down": lambda stated, rows, die: (
+        stated | {"totalPages": stated["total"] // stated["limit"]}
+    ),
+    "zero at times": lambda stated, rows, die: stated | ({"total": 0} if die < 0.2 else {}),
+    "nothing": lambda stated, rows, die: {},
+}
+"""What a page states, made of the truth, the number of its keys, and a die from 0 to 1."""
 
 
 def _render(moment: float) -> str:
@@ -249,6 +276,7 @@ class Service:
         trouble: The probability of a fault for a later one, and for any other request.
         newest_first: The order of the list.
         late: Seconds after which a late request is executed: minimum and maximum.
+        lie: How its pages lie, one of `LIES`; or None.
         foreign: How many keys others have under the same provider; above 0, some come and go.
 
     Attributes:
@@ -268,6 +296,7 @@ class Service:
         newest_first: bool = True,
         late: tuple[float, float] = LATE,
         foreign: int = 0,
+        lie: str | None = None,
     ) -> None:
         self.dice = random.Random(seed)
         self.script = deque(script)
@@ -282,6 +311,7 @@ class Service:
         self.newest_first = newest_first
         self._late = late
         self._foreign = foreign
+        self._lie = lie
         self._due: dict[float, Callable[[], object]] = {}
         self._last_id = 0
         self._serve_connectionr: asyncio.Server | None = None
@@ -418,6 +448,8 @@ class Service:
         ]
         pages = -(-len(ids) // limit)
         at = {"page": page, "limit": limit, "total": len(ids), "totalPages": pages}
+        if self._lie is not None:
+            at = LIES[self._lie](at, len(keys), self.dice.random())
         return {"keys": keys, "pagination": at}
 
     def _come_and_go(self) -> None:
@@ -433,6 +465,11 @@ class Service:
         """Delete the oldest keys of others."""
         for row in [row for row in self.rows.values() if row.foreign][:amount]:
             del self.rows[row.id]
+
+    def repeat_value(self) -> None:
+        """Give the newest key the value of the one before it."""
+        *_, before, last = self.rows
+        self.rows[last] = attrs.evolve(self.rows[last], value=self.rows[before].value)
 
     def _make_foreign(self, age: float = 0.0) -> None:
         """Create a key of somebody else, whose name may look like one of the job."""

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import shutil
 import sqlite3
-import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
 from pathlib import Path
@@ -19,6 +18,7 @@ from junkie_async import (
     ConfigurationError,
     CreateReport,
     InvalidRequestError,
+    InvalidResponseError,
     JunkieClient,
     OutcomeUnknownError,
     RetryPolicy,
@@ -27,6 +27,7 @@ from junkie_async import (
 from junkie_async._jobs import ledger
 from junkie_async._jobs.create import CreateJob
 from junkie_async._jobs.key_hashes import KeyHashes
+from junkie_async._jobs.reconcile import Reconciler
 
 from .server import PROVIDER, RECONCILE_AFTER, Service
 
@@ -452,6 +453,70 @@ async def test_a_response_with_keys_that_are_not_its_own(
     assert sorted(keys) == sorted(service.values())
 
 
+@pytest.mark.parametrize("ledger", ["ledger.db", None])
+@pytest.mark.parametrize("call", [0, 2])
+async def test_an_over_long_response_without_markers_is_told_on_every_run(
+    call: int,
+    ledger: str | None,
+    service: Service,
+    make_job: Callable[..., CreateJob],
+    tmp_path: Path,
+) -> None:
+    """The surplus can't be found, so no run ends as if all were right."""
+    service.script.extend(["healthy"] * call + ["over-long"])
+    path = None if ledger is None else tmp_path / ledger
+    for _ in range(1 if path is None else 2):
+        with pytest.raises(BatchError) as caught:
+            await make_job(marker=None, concurrency=1, ledger=path)
+        report: CreateReport = caught.value.report
+        assert isinstance(caught.value.__cause__, OutcomeUnknownError)
+        assert {*report.keys} <= {*service.values()}
+        assert len({*report.keys}) == report.created >= 100 * (call + 1)
+        assert report.created + report.failed + report.unknown == 300
+    assert len(service.values()) == report.created + 5
+
+
+async def test_a_response_to_another_call_is_settled(
+    service: Service, make_job: Callable[..., CreateJob]
+) -> None:
+    """The service echoes what it was asked for, and that was somebody else's call."""
+    service.script.extend(["healthy", "foreign"])
+    assert _is_exact(await make_job(concurrency=1), service, 300)
+
+
+async def test_a_job_that_believes_its_clock_makes_surplus_keys(
+    service: Service, make_job: Callable[..., CreateJob], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without the plausibility check, keys older than the job's beginning are not found."""
+    monkeypatch.setattr(Reconciler, "_is_plausible", lambda *_: True)
+    _make_old(service, monkeypatch)
+    report = await make_job(400, concurrency=1)
+    assert len(service.values()) > len(report.keys) == 400
+
+
+async def test_a_job_that_adopts_keys_that_it_has_loses_keys(
+    service: Service, make_job: Callable[..., CreateJob], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without the hashes at adoption, keys that are logged are taken for surplus and deleted."""
+    monkeypatch.setattr(KeyHashes, "__contains__", lambda *_: False)
+    service.script.append("fewer in response")
+    with contextlib.suppress(BatchError):
+        await make_job(100)
+    assert len(service.values()) < 100
+
+
+async def test_a_list_with_a_key_value_twice_ends_the_job(
+    service: Service, make_job: Callable[..., CreateJob]
+) -> None:
+    """One key is not counted as two."""
+    service.script.append("no response")
+    service.before_page = lambda _: service.repeat_value()
+    with pytest.raises(BatchError) as caught:
+        await make_job(100)
+    assert isinstance(caught.value.__cause__, InvalidResponseError)
+    assert caught.value.report.created == 0
+
+
 async def test_a_resumed_job_knows_the_keys_of_earlier_runs(
     service: Service, make_job: Callable[..., CreateJob]
 ) -> None:
@@ -495,15 +560,20 @@ async def test_keys_are_looked_for_among_the_newest(
     assert service.requests["GET /keys"] <= 12
 
 
+def _make_old(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a job's keys be older than the moment when it began, by its own clock."""
+    make = service.make
+    service.make(500, "old", foreign=True, age=1e7)
+    monkeypatch.setattr(service, "make", lambda *given, **more: make(*given, **{"age": 1e6} | more))
+    service.script.extend(["no response"] * 2)
+
+
 async def test_a_clock_that_was_wrong_when_the_job_began(
     service: Service, make_job: Callable[..., CreateJob], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The job's keys are older than the moment when it began, and are found."""
-    service.make(500, "old", foreign=True, age=1e6)
-    service.script.append("no response")
-    with monkeypatch.context() as patch:
-        patch.setattr("time.time", lambda time=time.time: time() + 1e6)
-        assert _is_exact(await make_job(100), service, 100)
+    _make_old(service, monkeypatch)
+    assert _is_exact(await make_job(400, concurrency=1), service, 400)
 
 
 @pytest.mark.parametrize("value", ["", "JNK-2"])

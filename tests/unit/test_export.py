@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import stat
 import threading
@@ -122,6 +123,19 @@ async def test_pages_are_written_as_they_come(tmp_path: Path) -> None:
     assert (count, reported) == (9, [(3, 9), (6, 9), (9, 9)])
     keys = msgspec.json.Decoder(Key).decode_lines(path.read_bytes())
     assert keys == [key for page in pages for key in page]
+
+
+async def test_a_coroutine_function_as_on_progress_is_awaited(tmp_path: Path) -> None:
+    """It may tell somebody over the network."""
+    reported: list[int] = []
+
+    async def report(written: int, _: int | None) -> None:
+        await asyncio.sleep(0)
+        reported.append(written)
+
+    other = attrs.evolve(FULL, id=FULL.id + 1)
+    assert await export_keys(pager([FULL], [other]), tmp_path / "k.csv", on_progress=report) == 2
+    assert reported == [1, 2]
 
 
 async def test_any_async_iterable_of_keys(tmp_path: Path) -> None:

@@ -254,6 +254,30 @@ def test_an_answer_about_another_key(name: str) -> None:
     assert (error.outcome, error.transient) == (Outcome.EXECUTED, False)
 
 
+@pytest.mark.parametrize(
+    ("config", "foreign"),
+    [
+        ({"provider_id": 1, "key_name": "A jk-x.1"}, True),
+        ({"provider_id": "2"}, True),
+        ({"provider_id": "1", "key_name": "B", "amount": 5}, False),
+        ({"key_name": None}, False),
+        ({}, False),
+    ],
+)
+def test_a_batch_that_echoes_another_config(config: dict[str, Any], foreign: bool) -> None:
+    """Its keys are those of another call: none of them is given."""
+    body = {"keys": ["K1", "K2"], "config": config}
+    found = outcome_of(
+        lambda keys: keys.create_batch(provider_id=1, amount=2, key_name="B"), answer(body, 201)
+    )
+    if foreign:
+        assert isinstance(found, OutcomeUnknownError)
+        assert isinstance(found.__cause__, InvalidResponseError)
+        assert found.__cause__.rows == ()
+    else:
+        assert found.keys == ("K1", "K2")
+
+
 def test_a_service_may_write_a_value_in_another_case() -> None:
     """That is the same key for `get`; a verdict is about the exact value."""
     key = {"key": {"id": 6, "key_value": "jnk-5"}}
