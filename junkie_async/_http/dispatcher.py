@@ -42,7 +42,7 @@ from .call_state import CallState
 from .coroutines import running_loop
 from .local_rate import RateLimit
 from .log_output import configure_log
-from .outage import MIN_PROBE_WAIT, Outage
+from .outage import DOWN_AFTER, MIN_PROBE_WAIT, Outage
 from .retry import RetryBudget, RetryPolicy
 from .throttle import Priority, Throttle
 from .transport import Response, SendState, Transport
@@ -75,6 +75,7 @@ class Dispatcher:
         self._policy = retry
         self._budget = RetryBudget()
         self._outages: dict[str, Outage] = {}  # by endpoint
+        self._failures = 0  # in a row, of all calls
         self._make_throttle = partial(
             Throttle,
             max_in_flight,
@@ -237,7 +238,7 @@ class Dispatcher:
         status, headers, body = response
         self._answered_at, self._last_headers = loop.time(), headers
         failure = responses.read_failure(call.request, status, headers, body, self._api_key)
-        if self._outages and not isinstance(failure, ServerError):
+        if (self._outages or self._failures) and not isinstance(failure, ServerError):
             self._end_outage(call)
         if failure is None:
             self._throttle.record_success(loop.time(), read_rate_limit(headers))
@@ -323,9 +324,12 @@ class Dispatcher:
         self, call: CallState[T], failure: JunkieError, now: float
     ) -> float | None:
         """Decide whether the call goes on: the seconds to wait, or None to give up."""
+        is_dead_connection = type(failure) is TransportError and call.attempts == 1
+        if isinstance(failure, ServerError | TransportError) and not is_dead_connection:
+            self._failures += 1
         first, then = self._ask_policy, self._wait_out
-        if call.endpoint in self._outages:  # no more attempts of each call
-            first, then = then, first
+        if call.endpoint in self._outages or self._failures >= DOWN_AFTER:
+            first, then = then, first  # no more attempts of each call
         seconds = first(call, failure, now)
         return then(call, failure, now) if seconds is None else seconds
 
@@ -370,6 +374,7 @@ class Dispatcher:
         return min(call.limit, call.failing_since(now) + self._policy.outage)
 
     def _end_outage(self, call: CallState[T]) -> None:
+        self._failures = 0
         if outage := self._outages.pop(call.endpoint, None):
             outage.is_over = True
 
@@ -439,7 +444,7 @@ class Dispatcher:
 
     def _start_anew(self, *, is_same_clock: bool) -> None:
         # What was learned ends at moments of the clock. By an earlier clock it would hold for long.
-        self._outages = {}
+        self._outages, self._failures = {}, 0
         self._throttle = self._throttle.renew() if is_same_clock else self._make_throttle()
 
     def __reduce__(self) -> NoReturn:

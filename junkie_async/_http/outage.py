@@ -11,6 +11,11 @@ import attrs
 MIN_PROBE_WAIT: Final = 1.0
 """Seconds between two probes at least: a policy without waits must not send thousands."""
 
+# Where a third of the requests fails at random, that happens once in 60,000. In an outage, all
+# workers of a job would make all their attempts before the first of them waits.
+DOWN_AFTER: Final = 10
+"""Failures in a row, of all calls, after which walks and jobs wait without further attempts."""
+
 
 @attrs.define(eq=False)
 class Outage:

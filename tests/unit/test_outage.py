@@ -171,6 +171,22 @@ def test_an_outage_of_five_minutes(
     run(main())
 
 
+@pytest.mark.parametrize("fail", [refuse, answer_503])
+def test_an_outage_is_noticed_by_all_calls_together(fail: Callable[[], Response]) -> None:
+    """A job's workers do not make five attempts each before the first of them waits."""
+
+    async def main() -> None:
+        service = Service(60.0, fail)
+        dispatcher = make_dispatcher(service, POLICY, 40)
+        await asyncio.sleep(6)
+        calls = [dispatcher.send(FOLDERS, priority="job") for _ in range(32)]
+        await asyncio.gather(*calls)
+        assert sum(moment < 1016 for moment, _ in service.paths) <= 32 + 15
+        assert now() < 1080
+
+    run(main())
+
+
 def test_a_longer_outage_ends_a_walk_and_a_job() -> None:
     """They give up ``outage`` seconds after their first failure, with the last error."""
 
