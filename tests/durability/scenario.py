@@ -41,6 +41,7 @@ class Scenario:
         script: How the service treats the first calls; `SCRIPT` in random order when None.
         trouble: The probability that a later call meets a fault.
         late: Seconds after which late calls are executed: minimum and maximum.
+        lie: How the list's pages lie at first, one of `LIES`; or None.
         without: A guard that is removed.
     """
 
@@ -53,6 +54,7 @@ class Scenario:
     script: tuple[str, ...] | None = None
     trouble: float = 0.25
     late: tuple[float, float] = LATE
+    lie: str | None = None
     without: str | None = None
 
 
@@ -87,6 +89,7 @@ async def run_scenario(scenario: Scenario, fork_server: ForkServer, folder: Path
         newest_first=dice.random() < 0.5,
         late=scenario.late,
         foreign=dice.choice([0, 1, 150, 300]) if scenario.trouble else 3,
+        lie=scenario.lie,
     ) as service:
         options = ChildOptions(
             url=service.url,
@@ -113,6 +116,9 @@ async def run_scenario(scenario: Scenario, fork_server: ForkServer, folder: Path
         for _ in range(_MAX_STARTS):
             _remove_output(folder)
             codes += await fork_server.run(*children)
+            service.lie = (
+                None  # a job that can't believe the list gives up until it tells the truth
+            )
             if GAVE_UP not in codes[-len(children) :]:
                 break
         service.catch_up()

@@ -276,7 +276,7 @@ class Service:
         trouble: The probability of a fault for a later one, and for any other request.
         newest_first: The order of the list.
         late: Seconds after which a late request is executed: minimum and maximum.
-        lie: How its pages lie, one of `LIES`; or None.
+        lie: How its pages lie at first, one of `LIES`; or None.
         foreign: How many keys others have under the same provider; above 0, some come and go.
 
     Attributes:
@@ -285,6 +285,7 @@ class Service:
         faults: How often each of `FAULTS` was used.
         violations: What a client should never have done.
         before_page: Called with the number of a page before it is read.
+        lie: How its pages lie now, one of `LIES`; or None.
     """
 
     def __init__(
@@ -311,7 +312,7 @@ class Service:
         self.newest_first = newest_first
         self._late = late
         self._foreign = foreign
-        self._lie = lie
+        self.lie = lie
         self._due: dict[float, Callable[[], object]] = {}
         self._last_id = 0
         self._serve_connectionr: asyncio.Server | None = None
@@ -448,8 +449,8 @@ class Service:
         ]
         pages = -(-len(ids) // limit)
         at = {"page": page, "limit": limit, "total": len(ids), "totalPages": pages}
-        if self._lie is not None:
-            at = LIES[self._lie](at, len(keys), self.dice.random())
+        if self.lie is not None:
+            at = LIES[self.lie](at, len(keys), self.dice.random())
         return {"keys": keys, "pagination": at}
 
     def _come_and_go(self) -> None:

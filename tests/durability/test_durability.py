@@ -16,6 +16,7 @@ import pytest
 from .acts import ENDS, FILE_ACTS
 from .job import AMID_COMMIT, EARLY, GAVE_UP, ONCE, POINTS, ForkServer
 from .scenario import Kill, Scenario, run_intrusion, run_loss, run_scenario, run_takeover
+from .server import LIES
 
 _FIRST: Final = (*ONCE, *(point for point in POINTS if point not in {*ONCE, *EARLY}))
 _EVERY_POINT: Final = len(_FIRST)  # scenarios that together kill at every point
@@ -43,6 +44,8 @@ def _make_scenario(run: int, counts: Counter[str]) -> Scenario:
         kills=tuple(kills),
         processes=3 if run % 4 == 1 else 1,
         tries_twice=run % 3 == 0,
+        # Where a job has to come to a kill point, no lie may end it before.
+        lie=[*LIES][run // 2 % len(LIES)] if run % 2 and run >= _EVERY_POINT else None,
     )
 
 
@@ -93,6 +96,16 @@ async def test_exactly_the_requested_keys(
     assert not result.violations, f"{scenario} {result}"
     if run < _EVERY_POINT:
         assert result.codes[:2] == [-9, -9], f"{scenario} {result}"
+
+
+@pytest.mark.parametrize("lie", ["zero", "rounded down"])
+async def test_a_list_that_lies_makes_no_wrong_number(
+    lie: str, fork_server: ForkServer, tmp_path: Path
+) -> None:
+    """A job gives up while totals contradict the keys, and ends exact once they don't."""
+    scenario = Scenario(seed=1, amount=200, script=("no response",), trouble=0.0, lie=lie)
+    result = await run_scenario(scenario, fork_server, tmp_path)
+    assert not result.violations, result
 
 
 async def test_a_job_without_reconcile_after_keeps_surplus_keys(
