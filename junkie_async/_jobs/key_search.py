@@ -109,7 +109,7 @@ class KeySearch:
                     break
                 del page  # or it would stay in memory until the next one has come
             else:
-                is_contradictory = walk.end.misses_keys
+                is_contradictory = walk.end.is_incomplete()
         if walk.end.contradictions or is_contradictory:
             raise invalid_response(
                 f"{walk.end.describe_contradiction()}: keys of the job may be missing"

@@ -33,14 +33,22 @@ class ListEnd:
 
     number: int = attrs.field(default=0, init=False)  # of the latest page
     page_size: int = attrs.field(default=0, init=False)  # the most rows of a page so far
+    _unique: int = attrs.field(init=False)  # keys so far, each once
+    _totals: set[int] = attrs.field(factory=set[int], init=False)  # two at most
     _stated: Pagination = attrs.field(default=Pagination(), init=False)  # the latest statement
     _excess_pages: int = attrs.field(default=0, init=False)  # with more keys than stated
     _short_pages: int = attrs.field(default=0, init=False)  # with fewer
     _empty_pages: int = attrs.field(default=0, init=False)  # in a row
 
+    def __attrs_post_init__(self) -> None:
+        self._unique = self.rows
+
     def add_page(self, page: KeyPage, number: int, new_keys: int) -> None:
         """Take the next page in order, with ``new_keys`` that no page before it had."""
         self.number = number
+        self._unique += new_keys + len(page.unreadable)
+        if page.pagination.total is not None and len(self._totals) < 2:
+            self._totals.add(page.pagination.total)
         if page.pagination.total is not None or page.pagination.total_pages is not None:
             self._stated = page.pagination
             self._compare(page, number)
@@ -77,12 +85,21 @@ class ListEnd:
         """Whether the pages had fewer keys than the list states."""
         return self.total is not None and self.rows < self.total and self._short_pages > 0
 
+    def is_incomplete(self, further_keys: int = 0) -> bool:
+        """Whether a list that has ended, and stated one total all the time, had fewer keys.
+
+        ``further_keys`` are those that other passes over the list have given.
+        """
+        if self.misses_keys:
+            return True
+        return len(self._totals) == 1 and self._unique + further_keys < max(self._totals)
+
     def describe_contradiction(self) -> str:
         """Say what is stated, and what the pages have."""
         stated = f"{self.total} keys"
         if self.total is None:
             stated = f"{self._stated.total_pages} pages"
-        return f"the list states {stated}, but its pages have {self.rows} keys"
+        return f"the list states {stated}, but its pages have {self._unique} keys"
 
     def _is_contradictory(self) -> bool:
         if self.total is None:

@@ -244,7 +244,7 @@ class KeyPager(LazyCoroutine[KeyPage]):
                 it have been given. ``list(page=error.page)`` walks the rest.
         """
         self._mark_used()
-        seen, highest_id, count = SeenIDs(), -1, 0
+        seen, highest_id, count, given = SeenIDs(), -1, 0, 0
         self._drift = Drift()
         first = self._start_pass(seen)
         async with aclosing(first.pages()) as pages:
@@ -252,31 +252,36 @@ class KeyPager(LazyCoroutine[KeyPage]):
                 count += 1
                 if self._strict:
                     highest_id = max([highest_id, *(key.id for key in page.keys)])
+                    given += len(page.keys)
                 yield page
         if self._strict and count > 1:  # a single page can't change between two requests
-            async with aclosing(self._repeat_passes(seen, highest_id)) as pages:
+            async with aclosing(self._repeat_passes(seen, highest_id, given)) as pages:
                 async for page in pages:
                     yield page
         else:
             self._check_end(first)
 
-    async def _repeat_passes(self, seen: SeenIDs, highest_id: int) -> AsyncGenerator[KeyPage, None]:
+    async def _repeat_passes(
+        self, seen: SeenIDs, highest_id: int, given: int
+    ) -> AsyncGenerator[KeyPage, None]:
         """Walk again until a pass finds no key that the passes before it missed.
 
         Only keys up to the first pass's highest ID count. Were later ones counted too, a list into
         which keys are created all the time would never end.
         """
         for _ in range(_MAX_PASSES - 1):
-            missed = 0
+            missed = repeated = 0
             again = self._start_pass(SeenIDs())
             async with aclosing(again.pages()) as pages:
                 async for page in pages:
                     fresh = drop_seen(page, seen)
                     missed += sum(key.id <= highest_id for key in fresh.keys)
+                    repeated += len(page.keys)
+                    given += len(fresh.keys)
                     if fresh.keys:
                         yield fresh
             if not missed:
-                self._check_end(again)
+                self._check_end(again, further_keys=given - repeated)
                 return
             self._add_drift(missed=missed)
         raise DriftError(
@@ -296,14 +301,17 @@ class KeyPager(LazyCoroutine[KeyPage]):
             complete=self._complete,
         )
 
-    def _check_end(self, walked: ListPass) -> None:
+    def _check_end(self, walked: ListPass, further_keys: int = 0) -> None:
         """Report what the pagination states against the keys, and raise where that matters."""
         end, disbelieved = walked.end, not walked.believes_totals
-        self._drift = attrs.evolve(self._drift, contradictions=end.contradictions + disbelieved)
-        if self._complete and end.misses_keys:
+        is_incomplete = end.is_incomplete(further_keys)
+        contradictions = (end.contradictions or is_incomplete) + disbelieved
+        self._drift = attrs.evolve(self._drift, contradictions=contradictions)
+        if self._complete and is_incomplete:
             raise invalid_response(f"{end.describe_contradiction()}: keys may be missing")
         if self._certain and self._drift.contradictions:
-            problem = end.describe_contradiction() if end.contradictions else _UNSTEADY_TOTALS
+            is_steady = end.contradictions or is_incomplete
+            problem = end.describe_contradiction() if is_steady else _UNSTEADY_TOTALS
             raise invalid_response(
                 f"{problem}: walk it without strict=True if what its pages have is enough"
             )
