@@ -23,6 +23,8 @@ Timestamp: TypeAlias = Annotated[datetime, msgspec.Meta(tz=True)]
 # An ID beyond them can't be sent back: JSON readers might round it to that of another key.
 Identifier: TypeAlias = Annotated[int, msgspec.Meta(ge=-(2**53) + 1, le=2**53 - 1)]
 
+KeyValue: TypeAlias = Annotated[str, msgspec.Meta(min_length=1)]
+
 
 class Unset(enum.Enum):
     """The type of `UNSET`."""
@@ -139,7 +141,7 @@ class Key:
     """
 
     id: Identifier
-    key_value: str = attrs.field(repr=mask_key_value)
+    key_value: KeyValue = attrs.field(repr=mask_key_value)
     user_id: int | None = None
     service_id: int | None = None
     provider_id: int | None = None

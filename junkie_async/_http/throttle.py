@@ -45,7 +45,7 @@ class _Waiter:
     turn: asyncio.Future[JunkieError | None]
     """Set to None with the slot, or to the error that ends the wait."""
     deadline: float
-    timers: list[asyncio.TimerHandle] = attrs.field(factory=list)
+    timers: list[asyncio.TimerHandle] = attrs.field(factory=list[asyncio.TimerHandle])
 
     def end(self, error: JunkieError | None) -> bool:
         """Wake the task, unless it was cancelled or woken before."""
@@ -296,8 +296,12 @@ class Throttle:
 
     def _choose_priority(self) -> Priority | None:
         """Choose whose turn is next, among those that wait and may use one more slot."""
-        waiting = [each for each, queue in self._queues.items() if queue and self._has_slot(each)]
-        starving = [each for each in waiting if self._passed_over[each] >= _MAX_PASSED_OVER]
+        waiting: list[Priority] = [
+            each for each, queue in self._queues.items() if queue and self._has_slot(each)
+        ]
+        starving: list[Priority] = [
+            each for each in waiting if self._passed_over[each] >= _MAX_PASSED_OVER
+        ]
         return next(iter(starving or waiting), None)
 
     def _give_slot(self, waiter: _Waiter, priority: Priority, due: float, now: float) -> None:

@@ -63,6 +63,12 @@ class Reconciler:
         # closed is surplus, and a response may have come to another call than its own.
         found = [(self._find_intent(key), key) for key in await self._make_search().find()]
         unlogged = [(number, key) for number, key in found if key.key_value not in journal.seen]
+        if journal.created and len(found) == len(unlogged):
+            raise InvalidResponseError(
+                f"the list has none of the {journal.created} keys that the job has created and"
+                " logged, by their markers in key_name: so it can't show what became of others",
+                outcome=Outcome.EXECUTED,
+            )
         adopted, surplus = _assign_keys(unlogged, journal.open_intents)
         if surplus:
             self._check_surplus(len(found) - len(unlogged), surplus)

@@ -227,6 +227,10 @@ def read_batch(
     if batch.config and sent:
         _check_config(batch.config, sent)
     _check_amount(batch.keys, amount)
+    if "" in batch.keys:
+        error = wrong_shape("keys must not be empty strings", "keys")
+        error.rows = tuple(filter(None, batch.keys))
+        raise error
     keys = tuple(dict.fromkeys(batch.keys)) if whole else batch.keys
     if whole and len(keys) < amount:
         error = wrong_shape(f"requested {amount} keys, but the response has {len(keys)}", "keys")
@@ -247,6 +251,8 @@ def _check_config(echoed: Mapping[str, Any], sent: Mapping[str, Any]) -> None:
 def read_bulk_delete(body: bytes, *, requested: int) -> models.BulkDeleteResult:
     """Read the response of ``POST /keys/bulk-delete``, to a request of ``requested`` keys."""
     result = _read_as(body, _BulkDeleteBody)
+    if result.deleted < 0:
+        raise wrong_shape("deleted must be 0 or more, got a negative number", "deleted")
     stated = requested if result.requested is None else result.requested
     return models.BulkDeleteResult(deleted=result.deleted, requested=stated)
 
@@ -263,8 +269,10 @@ def read_action(body: bytes) -> models.ActionResult:
 
 
 def read_delete(body: bytes) -> None:
-    """Read the response of ``DELETE /keys/{keyId}``: any body will do that is no refusal."""
+    """Read the response of ``DELETE /keys/{keyId}``: any body will do but a refusal or a page."""
     document: Any = None
+    if body[:64].lstrip().startswith(b"<"):
+        raise InvalidResponseError("the response is not JSON", transient=True)
     with contextlib.suppress(InvalidResponseError):
         document = _decode_document(body) if body else None
     _check_refusal(document)
@@ -441,10 +449,20 @@ def _check_size(body: bytes) -> None:
             raise InvalidResponseError(f"the response has more than {limit}")
 
 
+# Half of a character, as JavaScript leaves it where it cuts a text. That is no valid Unicode.
+_HIGH, _LOW = rb"\\u[dD][89abAB][0-9a-fA-F]{2}", rb"\\u[dD][c-fC-F][0-9a-fA-F]{2}"
+_HALF_CHARACTER = re.compile(
+    rb"((?<!\\)(?:\\\\)*)(?:%b(?!%b)|(?<!%b)%b)" % (_HIGH, _LOW, _HIGH, _LOW)
+)
+
+
 def _decode_document(body: bytes) -> Any:
     _check_size(body)
     with contextlib.suppress(*_NOT_JSON):
         return msgspec.json.decode(body)
+    if len(body) <= 2 * _LARGE:
+        with contextlib.suppress(*_NOT_JSON):
+            return msgspec.json.decode(_HALF_CHARACTER.sub(rb"\1\\ufffd", body))
     raise InvalidResponseError("the response is not JSON, or was cut short", transient=True)
 
 

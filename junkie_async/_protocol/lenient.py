@@ -18,7 +18,7 @@ import attrs
 import msgspec
 
 from .._errors import InvalidResponseError, Outcome
-from .._models import Identifier
+from .._models import Identifier, KeyValue
 
 if TYPE_CHECKING:  # loaded by `prepare_reader`: a program may import the package for its models
     import cattrs
@@ -131,6 +131,7 @@ def _make_converter() -> cattrs.Converter:
     converter = cattrs.Converter()
     converter.register_structure_hook(int, _to_int)
     converter.register_structure_hook_func(lambda cls: cls is Identifier, _to_identifier)
+    converter.register_structure_hook_func(lambda cls: cls is KeyValue, _to_key_text)
     converter.register_structure_hook(bool, _to_bool)
     converter.register_structure_hook(str, _to_str)
     converter.register_structure_hook(datetime, _to_datetime)
@@ -213,6 +214,12 @@ def _to_str(value: Any, _: Any) -> str:
     if type(value) is int:  # a Discord ID as a number
         return str(value)
     raise _MismatchError("a string", value)
+
+
+def _to_key_text(value: Any, _: Any) -> str:
+    if not (text := _to_str(value, str)):
+        raise _MismatchError("a string of at least one character", value)
+    return text
 
 
 def _to_key_value(row: Any, _: Any) -> str:

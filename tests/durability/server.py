@@ -472,6 +472,10 @@ class Service:
         *_, before, last = self.rows
         self.rows[last] = attrs.evolve(self.rows[last], value=self.rows[before].value)
 
+    def forget_names(self) -> None:
+        """List no key with its name."""
+        self.rows = {number: attrs.evolve(row, name="") for number, row in self.rows.items()}
+
     def _make_foreign(self, age: float = 0.0) -> None:
         """Create a key of somebody else, whose name may look like one of the job."""
         name = self.dice.choice(["", "launch", "launch jk-00000000.0", "jk-", "launch jk-x.1 "])

@@ -498,11 +498,23 @@ async def test_a_job_that_adopts_keys_that_it_has_loses_keys(
     service: Service, make_job: Callable[..., CreateJob], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without the hashes at adoption, keys that are logged are taken for surplus and deleted."""
-    monkeypatch.setattr(KeyHashes, "__contains__", lambda *_: False)
+    monkeypatch.setattr(KeyHashes, "__contains__", lambda _, value: value.endswith("1"))
     service.script.append("fewer in response")
     with contextlib.suppress(BatchError):
         await make_job(100)
     assert len(service.values()) < 100
+
+
+async def test_a_list_that_knows_none_of_the_jobs_keys_ends_the_job(
+    service: Service, make_job: Callable[..., CreateJob]
+) -> None:
+    """It would make the job create again what only this list does not show."""
+    service.script += ["healthy", "no response"]
+    service.before_page = lambda _: service.forget_names()
+    with pytest.raises(BatchError) as caught:
+        await make_job(200, concurrency=1)
+    assert isinstance(caught.value.__cause__, InvalidResponseError)
+    assert (caught.value.report.created, len(service.values())) == (100, 200)
 
 
 async def test_a_list_with_a_key_value_twice_ends_the_job(

@@ -95,6 +95,27 @@ def test_a_row_that_does_not_tell(filters: dict[str, Any], fields: dict[str, Any
     assert refused(filters, fields, certain=True) == next(iter(filters))
 
 
+@pytest.mark.parametrize(("filters", "fields"), UNKNOWN)
+def test_a_null_in_a_whole_row(filters: dict[str, Any], fields: dict[str, Any]) -> None:
+    """A row with all that every key has leaves nothing out: the null was meant."""
+    whole = {"provider_id": 42, "created_at": NOW, **fields}
+    assert refused(filters, whole, certain=False) == next(iter(filters))
+
+
+async def test_a_loop_that_deletes_by_a_skipped_filter() -> None:
+    """The form that people write deletes nothing either."""
+    for filters in {"folder_id": 5}, {"status": "expired"}, {"hwid": "PC"}:
+        async with (
+            Emulator(faults=Faults(ignored_filters=tuple(filters))) as emulator,
+            JunkieClient("any", base_url=emulator.url) as junkie,
+        ):
+            await emulator.seed(300)
+            keys = junkie.keys
+            with pytest.raises(BatchError):
+                await keys.delete_many(key async for key in keys.list(**filters))
+            assert await emulator.count() == 300
+
+
 def test_one_of_many_is_enough() -> None:
     """A page is refused for its only stranger."""
     keys = [Key(id=number, key_value="k", service_id=7 + (number == 50)) for number in range(100)]

@@ -26,6 +26,11 @@ class _MarkedJournal(Journal):
     def _marker_of(self, number: int) -> str:
         return f"m{number}"
 
+    def find_intent(self, marker: str) -> int | None:
+        """Find any intent, as a ledger does."""
+        numbers = range(self._next_number)
+        return next((number for number in numbers if self._marker_of(number) == marker), None)
+
 
 class _Service:
     """Lists and deletes keys, and records whether a deletion came before the logging."""
@@ -108,11 +113,16 @@ async def test_five_rounds_without_a_key_end_the_job() -> None:
             walks.append(calls)
         return await service.fetch(page, limit)
 
-    async def create(amount: int, _: str | None, __: InFlightCallback) -> KeyBatch:
+    async def create(amount: int, marker: str | None, _: InFlightCallback) -> KeyBatch:
         nonlocal calls
         calls += 1
         if calls == 9:
-            return KeyBatch(keys=tuple(f"K{number}" for number in range(amount)), count=amount)
+            values = tuple(f"K{number}" for number in range(amount))
+            service.keys += [
+                Key(id=number, key_value=value, key_name=marker)
+                for number, value in enumerate(values, 1)
+            ]
+            return KeyBatch(keys=values, count=amount)
         doubts.append(OutcomeUnknownError("lost"))
         raise doubts[-1]
 

@@ -112,10 +112,39 @@ def test_a_refusal_shows_no_secret() -> None:
     assert "SECRET" not in error.body
 
 
-@pytest.mark.parametrize("body", ["", "OK", "<html></html>", "[]", "0", '"success"', "{"])
+@pytest.mark.parametrize("body", ["", "OK", "[]", "0", '"success"', "{"])
 def test_a_deletion_takes_any_body(body: str) -> None:
     """The contract declares none."""
     assert outcome_of(CALLS["delete"], (200, {}, body.encode())) is None
+
+
+def test_a_page_for_browsers_is_no_deletion() -> None:
+    """A gateway answers with one, also with status 200."""
+    page = 200, {"Content-Type": "text/html"}, b" <html>log in</html>"
+    assert type(outcome_of(CALLS["delete"], page, page)) is InvalidResponseError
+
+
+@pytest.mark.parametrize(
+    ("name", "body"),
+    [
+        ("create", {"key": {"id": 1, "key_value": ""}}),
+        ("create_batch", {"keys": ["a", ""]}),
+        ("list", {"keys": [{"id": 1, "key_value": ""}]}),
+        ("bulk_delete", {"deleted": -1}),
+    ],
+)
+def test_what_can_not_be(name: str, body: dict[str, Any]) -> None:
+    """No key has an empty value, and no number of keys is negative."""
+    error = outcome_of(CALLS[name], answer(body))
+    assert isinstance(error, InvalidResponseError | OutcomeUnknownError)
+
+
+@pytest.mark.parametrize("half", ["\\ud83d", "\\uDE00", "\\ud83d\\ud83d"])
+def test_half_a_character_ends_no_walk(half: str) -> None:
+    """JavaScript leaves one where it cuts a note amid an emoji."""
+    body = f'{{"keys": [{{"id": 1, "key_value": "v", "key_name": "x{half}"}}]}}'
+    page = outcome_of(CALLS["list"], (200, {}, body.encode()))
+    assert page.keys[0].key_name == "x" + "\ufffd" * (len(half) // 6)
 
 
 def test_a_null_is_no_key() -> None:
