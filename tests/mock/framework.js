@@ -12,7 +12,7 @@ const OPERATIONS = [
   }],
   ["post", "/keys", ({ body }) => [201, { key: { ...KEY, ...body, key_value: "JNK" } }]],
   ["post", "/keys/batch", ({ body: { amount, key_name } }) => {
-    return [201, { keys: Array(amount).fill(key_name), count: amount }];
+    return [201, { keys: Array.from({ length: amount }, (_, at) => key_name + at), count: amount }];
   }],
   ["post", "/keys/bulk-delete", ({ body }) => [200, { deleted: body.keys.length }]],
   ["get", "/keys/folders", () => [200, { folders: [{ id: 1, name: "folder" }] }]],

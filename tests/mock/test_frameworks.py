@@ -50,7 +50,7 @@ class TestOperations:
     async def test_create_batch(self, client: JunkieClient) -> None:
         """So is that of a batch."""
         batch = await client.keys.create_batch(provider_id=42, amount=2, key_name=VALUE)
-        assert batch.keys == (VALUE, VALUE)
+        assert batch.keys == (f"{VALUE}0", f"{VALUE}1")
 
     async def test_update(self, client: JunkieClient) -> None:
         """So is that of a PUT."""

@@ -8,13 +8,23 @@ from typing import Any
 import aiohttp
 import pytest
 
-from junkie_async import BadRequestError, JunkieClient, KeyStatus, NotFoundError, UpdateResult
+from junkie_async import (
+    BadRequestError,
+    InvalidResponseError,
+    JunkieClient,
+    KeyStatus,
+    OutcomeUnknownError,
+    UpdateResult,
+)
 from junkie_async._http.dispatcher import Dispatcher
 from junkie_async._protocol.requests import Request
 
 from .traffic import Contract, Traffic, fields, parameters
 
 EXAMPLE = "string"  # Prism's example of any string, so of a key value too
+# Prism answers all requests with the same examples. The client refuses them where they are about
+# another key, or contradict filters; these tests are about what was sent.
+REFUSALS = (InvalidResponseError, OutcomeUnknownError)
 MOMENT = datetime(2030, 1, 2, 3, 4, 5, 678901, tzinfo=timezone(timedelta(hours=5, minutes=30)))
 HEADERS = {"Authorization": "Bearer a-key"}
 
@@ -99,29 +109,39 @@ class TestOperations:
         self, client: JunkieClient, traffic: Traffic, contract: Contract, status: KeyStatus
     ) -> None:
         """Every query parameter of the contract can be given, and is sent."""
-        page = await client.keys.list(page=2, limit=100, status=status, **FILTERS)
+        with pytest.raises(REFUSALS):
+            await client.keys.list(page=2, limit=100, status=status, **FILTERS)
         assert traffic.query() == parameters(contract, "/keys")
-        assert [key.key_value for key in page.keys] == [EXAMPLE]
 
     async def test_walk(self, client: JunkieClient) -> None:
-        """A walk ends, though the example's total of 0 contradicts its one key."""
-        assert [key.key_value async for key in client.keys.list()] == [EXAMPLE]
-        assert await client.keys.list().count() == 0
+        """The example's total of 0 contradicts its one key, and the second page is the first."""
+        found: list[str] = []
+        with pytest.raises(REFUSALS):
+            found.extend([key.key_value async for key in client.keys.list()])
+        with pytest.raises(REFUSALS):
+            await client.keys.list().count()
+        assert [key.key_value for key in (await client.keys.list()).keys] == [EXAMPLE]
 
     async def test_find(self, client: JunkieClient) -> None:
         """The key whose value is the one asked for, and no other that the service turns up."""
         found = await client.keys.find(EXAMPLE)
         assert found is not None
         assert found.key_value == EXAMPLE
-        assert await client.keys.find("another") is None
+        with pytest.raises(REFUSALS):
+            await client.keys.find("another")
 
     @pytest.mark.parametrize("key", [1, "JNK-0123-abcd", "a/b ä?#%25;=", "folders/"])
-    async def test_get(
+    async def test_get_of_another_key(
         self, client: JunkieClient, traffic: Traffic, contract: Contract, key: int | str
     ) -> None:
-        """A key is got by ID or by any value, whatever letters it has."""
-        found = await client.keys.get(key)
+        """A key is asked for by ID or by any value, whatever letters it has."""
+        with pytest.raises(REFUSALS):
+            await client.keys.get(key)
         assert traffic.operations(contract) == ["getKey"]
+
+    async def test_get(self, client: JunkieClient) -> None:
+        """The example is read."""
+        found = await client.keys.get(EXAMPLE)
         assert found.created_at == datetime(2019, 8, 24, 14, 15, 22, tzinfo=UTC)
         assert found.discord_redemption is not None
 
@@ -130,23 +150,24 @@ class TestOperations:
         self, client: JunkieClient, traffic: Traffic, contract: Contract, value: str
     ) -> None:
         """What would be another path, or an ID, is looked for by value."""
-        with pytest.raises(NotFoundError):
+        with pytest.raises(REFUSALS):
             await client.keys.get(value)
-        assert traffic.operations(contract) == ["listKeys"]
+        assert {*traffic.operations(contract)} == {"listKeys"}
 
     async def test_create_with_every_field(
         self, client: JunkieClient, traffic: Traffic, contract: Contract
     ) -> None:
         """Every field of the contract can be given, and is sent."""
-        key = await client.keys.create(**NEW, hwids=["A", "B"])
+        with pytest.raises(REFUSALS):
+            await client.keys.create(**NEW, hwids=["A", "B"])
         assert traffic.body().keys() == fields(contract, "post", "/keys")
-        assert key.key_value == EXAMPLE
 
     async def test_create_with_nulls(
         self, client: JunkieClient, traffic: Traffic, contract: Contract
     ) -> None:
         """None is null, in every field that may be null."""
-        await client.keys.create(**NULLS)
+        with pytest.raises(REFUSALS):
+            await client.keys.create(**NULLS)
         nulls = {name for name, value in traffic.body().items() if value is None}
         assert nulls == fields(contract, "post", "/keys", nullable=True)
 
@@ -154,9 +175,10 @@ class TestOperations:
         self, client: JunkieClient, traffic: Traffic, contract: Contract
     ) -> None:
         """Every field of the contract can be given, and is sent."""
-        batch = await client.keys.create_batch(amount=100, **NEW)
+        with pytest.raises(REFUSALS) as caught:
+            await client.keys.create_batch(amount=100, **NEW)
         assert traffic.body().keys() == fields(contract, "post", "/keys/batch")
-        assert batch.keys == (EXAMPLE,)
+        assert isinstance(caught.value.__cause__, InvalidResponseError)
 
     async def test_create_batch_with_nulls(
         self, client: JunkieClient, traffic: Traffic, contract: Contract
@@ -309,10 +331,11 @@ class TestRefusals:
 async def _call_all(client: JunkieClient) -> None:
     keys = client.keys
     await keys.list()
-    await keys.create(provider_id=1)
+    with pytest.raises(REFUSALS):
+        await keys.create(provider_id=1)
     await keys.create_batch(provider_id=1, amount=1)
     await keys.bulk_delete([1])
-    await keys.get(1)
+    await keys.get(EXAMPLE)
     await keys.update(1, key_name="x")
     await keys.delete(1)
     await keys.reset_hwid(1)
