@@ -6,9 +6,10 @@ import attrs
 
 from .._models import KeyPage, Pagination
 
-# Services that cap their totals cap them here (Elasticsearch's default) or lower. So a larger total
-# that the keys reach exactly is the end of the list.
-_HIGHEST_CAP = 10_000
+# Services that cap their totals cap them at 1,000 or less, or at 10,000, Elasticsearch's default.
+# So any other total that the keys reach exactly is the end of the list.
+_HIGHEST_COMMON_CAP = 1000
+_ELASTICSEARCH_CAP = 10_000
 
 # Where a filter is applied to pages that were cut before it, empty pages come amid a list.
 _MAX_EMPTY_PAGES = 10
@@ -133,7 +134,8 @@ class ListEnd:
         return self._empty_pages < most
 
     def _may_be_capped(self, number: int) -> bool:
-        return self.complete or number * self.page_size <= _HIGHEST_CAP
+        rows = number * self.page_size
+        return self.complete or rows <= _HIGHEST_COMMON_CAP or rows == _ELASTICSEARCH_CAP
 
 
 def count_rows(page: KeyPage) -> int:

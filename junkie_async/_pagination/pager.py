@@ -82,9 +82,10 @@ class KeyPager(LazyCoroutine[KeyPage]):
 
     A walk ends where the pagination says so, as long as the keys agree. It goes on while pages are
     full or have fewer keys than stated, up to ten empty pages in a row beyond the stated end. A
-    number below 0 is not stated. So a full last page may cost a request more, up to a total of
-    10,000. What stays contradictory is counted by `drift`. It is an `InvalidResponseError` in a
-    strict walk, and in what deletes the keys of a list or settles a job by them.
+    number below 0 is not stated. So a full last page costs a request more where its total may be a
+    cap: up to 1,000, and at 10,000. What stays contradictory is counted by `drift`. It is an
+    `InvalidResponseError` in a strict walk, and in what deletes the keys of a list or settles a job
+    by them.
 
     `drift` counts the changes that the walk saw.
 

@@ -239,12 +239,12 @@ async def _run_steps(keys: Keys, steps: Steps, amount: int, path: Path) -> Key |
     expired, few = min(100, amount // 2), min(10, amount // 5)
     # A page or a batch has 100 keys, a bulk delete 1,000.
     hundreds, rest = -(-amount // 100), amount - expired
-    pages = amount // 100 + 1  # an export looks beyond a full last page, a walk up to 10,000 keys
+    pages = amount // 100 + 1  # an export looks beyond a full last page
 
     job = keys.create_many(amount, provider_id=42, hwid=_DEVICE, on_progress=on_progress)
     report = await run("create_many", job, amount, held=amount, createKeyBatch=hundreds)
     values, first = report.keys, report.keys[:few]
-    walked = pages if amount <= 10_000 else hundreds
+    walked = pages if amount <= 1000 or amount == 10_000 else hundreds  # totals that may be capped
     await run("list", _walk_all(keys, amount, on_progress), values, listKeys=walked)
     found = await run("find", asyncio.gather(*map(keys.find, first)), first, listKeys=few)
     # Expired keys are the first ones and invalidated keys the last: no key is both.
