@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import IO, Final
 
-from .._protocol.codec import decode_json, encode_json
+from .._protocol.json_documents import decode_json, encode_json
 
 _BLOCK: Final = 1 << 20  # bytes, some 24,000 keys: jobs of fewer write no file
 

@@ -19,8 +19,8 @@ from typing import Any, Final
 import attrs
 
 from .._errors import ConfigurationError, InvalidRequestError
-from .._protocol.codec import decode_json, encode_json
 from .._protocol.fields import MAX_BATCH
+from .._protocol.json_documents import decode_json, encode_json
 from .._validation import MAX_INTEGER, safe_repr
 from .file_lock import hold_lock
 from .file_owners import (

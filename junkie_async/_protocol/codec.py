@@ -1,4 +1,4 @@
-"""JSON to models and back: no other file of the client reads or writes JSON.
+"""JSON to models and back.
 
 msgspec reads a body straight into the models, in C. Only when it refuses does `lenient` read the
 body again, with cattrs, row by row.
@@ -8,10 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import re
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, datetime
-from http import HTTPStatus
 from typing import Any, Literal, TypeAlias, TypeVar
 
 import attrs
@@ -21,6 +18,7 @@ import junkie_async._models as models
 
 from .._errors import InvalidResponseError, Outcome
 from .._models import Key, KeyDetailed
+from .json_documents import NOT_JSON, check_size, decode_document
 from .lenient import (
     KeyValueRow,
     is_list,
@@ -28,24 +26,15 @@ from .lenient import (
     json_type,
     prepare_reader,
     structure,
-    to_utc,
     wrong_shape,
 )
-
-KeyT = TypeVar("KeyT", bound=Key)
+from .utc import all_in_utc, in_utc, keys_in_utc
 
 BadRows: TypeAlias = Literal["raise", "skip", "reduce"]
 """What becomes of rows of a page that can't be read: an error, nothing, or a key that has its ID,
 its value, its name and its date only."""
 
 _ENCODER = msgspec.json.Encoder()
-_LARGE = 2**17  # bytes; a page of 100 keys has some 50,000
-# A page of 100 keys with 100 devices each has some 53,000 values, of which 10,100 are objects. To
-# make a model of one takes as long as ten plain values.
-_MAX_VALUES = 100_000
-_MAX_OBJECTS = 12_000
-# msgspec reports bad UTF-8 and deep nesting by Python's own errors.
-_NOT_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 class RefusedError(Exception):
@@ -130,31 +119,9 @@ def prepare_codec() -> None:
 # --- writing --------------------------------------------------------------------------------------
 
 
-def encode_json(body: Mapping[str, Any] | Sequence[str] | str) -> bytes:
-    """Write plain data as JSON."""
-    return _ENCODER.encode(body)
-
-
-def decode_json(body: bytes) -> Any:
-    """Read JSON as plain data."""
-    return msgspec.json.decode(body)
-
-
 def encode_lines(keys: Sequence[Key]) -> bytes:
     """Write keys as JSON Lines: one object a line, with all fields, datetimes in UTC."""
     return _ENCODER.encode_lines(all_in_utc(keys))
-
-
-def all_in_utc(keys: Sequence[Key]) -> Sequence[Key]:
-    """Return keys with all datetimes in UTC; keys that callers made may have others."""
-    return [
-        _in_utc(key) if isinstance(key, KeyDetailed) else key for key in _keys_in_utc(tuple(keys))
-    ]
-
-
-def encode_text(value: object) -> str:
-    """Write plain data or models as JSON inside of other text."""
-    return _ENCODER.encode(value).decode()
 
 
 # --- reading --------------------------------------------------------------------------------------
@@ -165,11 +132,11 @@ def read_page(body: bytes, limit: int = 100, bad_rows: BadRows = "raise") -> mod
     problems: list[str] = []
     page = _decode_strict(body, _PageBody)
     if page is None:
-        page = _structure_page(_decode_document(body), limit, bad_rows, problems)
+        page = _structure_page(decode_document(body), limit, bad_rows, problems)
     _check_amount(page.keys, limit)
     stated = page.pagination or _PaginationBody()
     return models.KeyPage(
-        keys=_keys_in_utc(page.keys),
+        keys=keys_in_utc(page.keys),
         unreadable=tuple(problems),
         pagination=models.Pagination(
             page=stated.page,
@@ -182,7 +149,7 @@ def read_page(body: bytes, limit: int = 100, bad_rows: BadRows = "raise") -> mod
 
 def read_key(body: bytes, sent: Mapping[str, Any] | None = None) -> Key:
     """Read the response of ``POST /keys``, to a request with these fields."""
-    (key,) = _keys_in_utc((_read_as(body, _KeyBody).key,))
+    (key,) = keys_in_utc((_read_as(body, _KeyBody).key,))
     for name in ("provider_id", "discord_id"):
         stated, asked = getattr(key, name), (sent or {}).get(name)
         if None not in (stated, asked) and stated != asked:
@@ -192,11 +159,11 @@ def read_key(body: bytes, sent: Mapping[str, Any] | None = None) -> Key:
 
 def read_detailed(body: bytes, reference: str | None = None) -> KeyDetailed:
     """Read the response of ``GET /keys/{keyId}``, to a request of this ID or key value."""
-    (key,) = _keys_in_utc((_read_as(body, _DetailedKeyBody).key,))
+    (key,) = keys_in_utc((_read_as(body, _DetailedKeyBody).key,))
     if reference is not None and not _is_about(key, reference):
         raise wrong_shape("the response is about another key", "key")
     redemption = key.discord_redemption
-    return key if redemption is None else attrs.evolve(key, discord_redemption=_in_utc(redemption))
+    return key if redemption is None else attrs.evolve(key, discord_redemption=in_utc(redemption))
 
 
 def _is_about(key: Key, reference: str) -> bool:
@@ -208,7 +175,7 @@ def _is_about(key: Key, reference: str) -> bool:
 
 def read_folders(body: bytes) -> list[models.KeyFolder]:
     """Read the response of ``GET /keys/folders``."""
-    return [_in_utc(folder) for folder in _read_as(body, _FoldersBody).folders]
+    return [in_utc(folder) for folder in _read_as(body, _FoldersBody).folders]
 
 
 def read_batch(
@@ -223,19 +190,17 @@ def read_batch(
     They are strings, or objects with a ``key_value``. With ``whole`` a value that comes twice is
     given once, and fewer keys are an error that carries them.
     """
-    batch = _decode_strict(body, _BatchBody) or _structure_batch(_decode_document(body), amount)
+    batch = _decode_strict(body, _BatchBody) or _structure_batch(decode_document(body), amount)
     if batch.config and sent:
         _check_config(batch.config, sent)
     _check_amount(batch.keys, amount)
     if "" in batch.keys:
-        error = wrong_shape("keys must not be empty strings", "keys")
-        error.rows = tuple(filter(None, batch.keys))
-        raise error
+        good = tuple(filter(None, batch.keys))
+        raise wrong_shape("keys must not be empty strings", "keys", rows=good)
     keys = tuple(dict.fromkeys(batch.keys)) if whole else batch.keys
     if whole and len(keys) < amount:
-        error = wrong_shape(f"requested {amount} keys, but the response has {len(keys)}", "keys")
-        error.rows = keys
-        raise error
+        message = f"requested {amount} keys, but the response has {len(keys)}"
+        raise wrong_shape(message, "keys", rows=keys)
     count = len(keys) if batch.count is None else batch.count
     return models.KeyBatch(keys=keys, count=count, config=batch.config or {})
 
@@ -272,117 +237,8 @@ def read_delete(body: bytes) -> None:
     """Read the response of ``DELETE /keys/{keyId}``: any body will do that is no refusal."""
     document: Any = None
     with contextlib.suppress(InvalidResponseError):
-        document = _decode_document(body) if body else None
+        document = decode_document(body) if body else None
     _check_refusal(document)
-
-
-@attrs.frozen
-class ErrorDetails:
-    """What an error body says.
-
-    Attributes:
-        message: Its message, or an empty string.
-        names: What it calls the error, if anything.
-        retry_after: Seconds to wait, or None.
-        cloudflare_code: Cloudflare's code of the error, 1000 to 1999, or None.
-    """
-
-    message: str = ""
-    names: str = ""
-    retry_after: float | None = None
-    cloudflare_code: int | None = None
-
-
-def read_error_details(body: bytes) -> ErrorDetails:
-    """Read an error body, in any of the usual forms.
-
-    These are the contract's ``error``, and what gateways send: ``message``, the ``detail`` and
-    ``title`` of problem details (RFC 9457), and what Cloudflare adds to those.
-    """
-    try:
-        document = _decode_document(body)
-    except InvalidResponseError:
-        return ErrorDetails(cloudflare_code=_find_cloudflare_code(body[:32].decode("latin-1")))
-    if not is_object(document):
-        return ErrorDetails()
-    texts = {name: _read_text(document, name) for name in (*_MESSAGES, *_NAMES)}
-    wait: Any = document.get("retry_after")
-    return ErrorDetails(
-        message=_pick_message([texts[name] for name in _MESSAGES if texts[name]]),
-        names=" ".join(texts[name] for name in _NAMES),
-        retry_after=float(wait) if type(wait) in (int, float) and 0 <= wait < 1e12 else None,
-        cloudflare_code=_find_cloudflare_code(f"error {document.get('error_code')!s:.4}")
-        or _find_cloudflare_code(texts["title"]),
-    )
-
-
-_MESSAGES = ("error", "message", "detail", "title")
-_NAMES = ("title", "code", "error_code", "error_name", "error_category")
-_CLOUDFLARE_CODE = re.compile(r"\s*error(?: code:)? (1[0-9]{3})\b", re.IGNORECASE)
-
-
-_PHRASES = frozenset(status.phrase.lower() for status in HTTPStatus)
-
-
-def _pick_message(texts: Sequence[str]) -> str:
-    """Choose the text that says something: not a status's name, nor a code such as NOT_ALLOWED."""
-    telling = (text for text in texts if " " in text and text.lower() not in _PHRASES)
-    return next(telling, texts[0] if texts else "")
-
-
-def _read_text(document: dict[str, Any], name: str) -> str:
-    found = document.get(name)
-    if is_object(found):
-        found = found.get("message")
-    return found if isinstance(found, str) else ""
-
-
-def _find_cloudflare_code(text: str) -> int | None:
-    found = _CLOUDFLARE_CODE.match(text)
-    return int(found[1]) if found else None
-
-
-# --- UTC ------------------------------------------------------------------------------------------
-
-
-def _keys_in_utc(keys: tuple[KeyT, ...]) -> tuple[KeyT, ...]:
-    """Return the keys with their datetimes in UTC."""
-    # msgspec gives `datetime.UTC` itself for "Z". Copying 100 keys with `evolve` takes 450 us, more
-    # than decoding them; looking at them in a loop without calls takes 8 us. A service that writes
-    # an offset writes it everywhere: then the whole page is copied.
-    utc = UTC
-    for key in keys:
-        if (
-            ((at := key.created_at) is not None and at.tzinfo is not utc)
-            or ((at := key.expires_at) is not None and at.tzinfo is not utc)
-            or ((at := key.used_at) is not None and at.tzinfo is not utc)
-        ):
-            return tuple(map(_in_utc, keys))
-        if hwids := key.hwids:
-            for hwid in hwids:
-                if (at := hwid.bound_at) is not None and at.tzinfo is not utc:
-                    return tuple(map(_in_utc, keys))
-    return keys
-
-
-def _in_utc(value: Any) -> Any:
-    """Return a model with all datetimes in UTC, those of models inside of it too."""
-    kind: Any = value.__class__
-    if kind is datetime:
-        return to_utc(value)
-    if kind is tuple:
-        return tuple(map(_in_utc, value)) if value else value
-    changed = {
-        name: new
-        for name in _field_names(kind)
-        if (new := _in_utc(old := getattr(value, name))) is not old
-    }
-    return attrs.evolve(value, **changed) if changed else value
-
-
-@functools.cache
-def _field_names(kind: Any) -> tuple[str, ...]:
-    return tuple(field.name for field in attrs.fields(kind)) if attrs.has(kind) else ()
 
 
 # --- strict, then lenient -------------------------------------------------------------------------
@@ -391,7 +247,7 @@ def _field_names(kind: Any) -> tuple[str, ...]:
 def _read_as(body: bytes, shape: type[BodyT]) -> BodyT:
     found = _decode_strict(body, shape)
     if found is None:
-        document = _decode_document(body)
+        document = decode_document(body)
         _check_refusal(document)
         found = structure(_unwrap(document, shape), shape)
     return found
@@ -399,8 +255,10 @@ def _read_as(body: bytes, shape: type[BodyT]) -> BodyT:
 
 def _unwrap(document: Any, shape: type[_Body]) -> Any:
     """Take a key that comes bare, or as ``data``, for the ``key`` that the contract names."""
-    if shape not in (_KeyBody, _DetailedKeyBody) or not is_object(document) or "key" in document:
-        if is_object(document) and document.get("key", "") is None and shape is _DetailedKeyBody:
+    if shape not in (_KeyBody, _DetailedKeyBody) or not is_object(document):
+        return document
+    if "key" in document:
+        if shape is _DetailedKeyBody and document["key"] is None:
             raise RefusedError(no_key=True)
         return document
     inner: Any = document.get("data", document)
@@ -413,12 +271,12 @@ def _make_decoder(shape: Any) -> msgspec.json.Decoder[Any]:
 
 
 def _decode_strict(body: bytes, shape: type[BodyT]) -> BodyT | None:
-    _check_size(body)
+    check_size(body)
     # Good bodies are the rule, and msgspec needs a quarter of the time that cattrs takes for them.
     decoder: msgspec.json.Decoder[BodyT] = _make_decoder(shape)  # type: ignore[arg-type]  # a class hashes
     try:
         found = decoder.decode(body)
-    except _NOT_JSON:
+    except NOT_JSON:
         return None  # the lenient reader's error must not have this one as its context
     if found.success is not None or found.error:
         _check_refusal({"success": found.success, "error": found.error})
@@ -433,35 +291,6 @@ def _check_refusal(document: Any) -> None:
         raise RefusedError
     if document.get("error") and not success:
         raise RefusedError(not_executed=False)
-
-
-def _check_size(body: bytes) -> None:
-    """Refuse a large body of small values: 8 MiB of them would take seconds and gigabytes."""
-    values = objects = 0
-    for begin in range(0, len(body) if len(body) > _LARGE else 0, _LARGE):
-        # Each value follows a comma, what opens a list or an object, or the name of a field.
-        objects += body.count(b"{", begin, begin + _LARGE)
-        values += sum(body.count(mark, begin, begin + _LARGE) for mark in (b",", b"["))
-        if values + objects > _MAX_VALUES or objects > _MAX_OBJECTS:
-            limit = f"{_MAX_VALUES} values or {_MAX_OBJECTS} objects"
-            raise InvalidResponseError(f"the response has more than {limit}")
-
-
-# Half of a character, as JavaScript leaves it where it cuts a text. That is no valid Unicode.
-_HIGH, _LOW = rb"\\u[dD][89abAB][0-9a-fA-F]{2}", rb"\\u[dD][c-fC-F][0-9a-fA-F]{2}"
-_HALF_CHARACTER = re.compile(
-    rb"((?<!\\)(?:\\\\)*)(?:%b(?!%b)|(?<!%b)%b)" % (_HIGH, _LOW, _HIGH, _LOW)
-)
-
-
-def _decode_document(body: bytes) -> Any:
-    _check_size(body)
-    with contextlib.suppress(*_NOT_JSON):
-        return msgspec.json.decode(body)
-    if len(body) <= 2 * _LARGE:
-        with contextlib.suppress(*_NOT_JSON):
-            return msgspec.json.decode(_HALF_CHARACTER.sub(rb"\1\\ufffd", body))
-    raise InvalidResponseError("the response is not JSON, or was cut short", transient=True)
 
 
 def _structure_page(document: Any, limit: int, bad_rows: BadRows, problems: list[str]) -> _PageBody:
@@ -514,11 +343,9 @@ def _structure_batch(document: Any, amount: int) -> _BatchBody:
 def _check_amount(rows: Sequence[object], most: int) -> None:
     """Refuse more rows than were requested: reading them would have no limit."""
     if len(rows) > most:
-        error = wrong_shape(
-            f"requested up to {most} keys, but the response has {len(rows)}", "keys"
-        )
-        error.rows = rows[:most] if isinstance(rows, tuple) else ()  # a list is not read yet
-        raise error
+        good = rows[:most] if isinstance(rows, tuple) else ()  # a list is not read yet
+        message = f"requested up to {most} keys, but the response has {len(rows)}"
+        raise wrong_shape(message, "keys", rows=good)
 
 
 def _structure_list(

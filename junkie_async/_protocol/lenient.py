@@ -73,10 +73,10 @@ def prepare_reader(shapes: Iterable[type]) -> None:
         _make_converter().get_structure_hook(shape)
 
 
-def wrong_shape(message: str, field: str) -> InvalidResponseError:
-    """Return the error for good JSON of a wrong shape."""
+def wrong_shape(message: str, field: str, rows: tuple[Any, ...] = ()) -> InvalidResponseError:
+    """Return the error for good JSON of a wrong shape, with the rows that can be used."""
     # A 2xx with whole JSON in it: the service has acted, whatever it then said.
-    return InvalidResponseError(message, outcome=Outcome.EXECUTED, field=field or None)
+    return InvalidResponseError(message, outcome=Outcome.EXECUTED, field=field or None, rows=rows)
 
 
 def _locate_error(error: BaseException) -> tuple[str, str]:

@@ -16,8 +16,8 @@ from itertools import compress, islice
 from typing import Any, Final, TypeAlias
 from urllib.parse import parse_qs, unquote
 
-from . import codec as _codec
 from .fields import secret_fields
+from .json_documents import decode_json
 from .lenient import is_list
 from .requests import KEY, Request
 
@@ -59,7 +59,7 @@ def find_secrets(request: Request[Any]) -> Iterator[str]:
     path, _, query = request.target.partition("?")
     if request.path.startswith(KEY) and not (key := path.split("/")[2]).isdigit():  # not an ID
         yield unquote(key)
-    fields: dict[str, Any] = _codec.decode_json(request.body) if request.body else {}
+    fields: dict[str, Any] = decode_json(request.body) if request.body else {}
     for name, value in (*parse_qs(query).items(), *fields.items()):
         if name in secret_fields():
             values: list[Any] = value if is_list(value) else [value]

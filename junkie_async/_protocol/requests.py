@@ -17,6 +17,7 @@ import junkie_async._models as models
 
 from . import codec as _codec
 from .codec import BadRows as BadRows
+from .json_documents import encode_json
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -64,14 +65,14 @@ def list_keys(
 
 def create_key(fields: Mapping[str, Any]) -> Request[models.Key]:
     """``POST /keys``."""
-    body = _codec.encode_json(fields)
+    body = encode_json(fields)
     read = functools.partial(_codec.read_key, sent=fields)
     return Request("POST", "/keys", "/keys", read, body, idempotent=False)
 
 
 def create_batch(fields: Mapping[str, Any], *, whole: bool = False) -> Request[models.KeyBatch]:
     """``POST /keys/batch``. With ``whole`` a response with fewer keys is an error."""
-    path, body = "/keys/batch", _codec.encode_json(fields)
+    path, body = "/keys/batch", encode_json(fields)
     read = functools.partial(_codec.read_batch, amount=fields["amount"], whole=whole, sent=fields)
     return Request("POST", path, path, read, body, idempotent=False)
 
@@ -84,7 +85,7 @@ def get_key(key: str) -> Request[models.KeyDetailed]:
 
 def update_key(key: str, changes: Mapping[str, Any]) -> Request[models.UpdateResult]:
     """``PUT /keys/{keyId}``."""
-    return Request("PUT", KEY, f"/keys/{key}", _codec.read_update, _codec.encode_json(changes))
+    return Request("PUT", KEY, f"/keys/{key}", _codec.read_update, encode_json(changes))
 
 
 def delete_key(key: str) -> Request[None]:
@@ -102,7 +103,7 @@ def bulk_delete(keys: Sequence[int | str]) -> Request[models.BulkDeleteResult]:
     """``POST /keys/bulk-delete``: idempotent, since a second call finds no more to delete."""
     path = "/keys/bulk-delete"
     read = functools.partial(_codec.read_bulk_delete, requested=len(keys))
-    body = _codec.encode_json({"keys": keys})
+    body = encode_json({"keys": keys})
     return Request("POST", path, path, read, body)
 
 

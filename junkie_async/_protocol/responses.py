@@ -10,8 +10,9 @@ from typing import TypeVar
 import junkie_async._errors as errors
 
 from .._errors import APIError, InvalidResponseError, JunkieError, Outcome
-from .codec import ErrorDetails, RefusedError, read_error_details
+from .codec import RefusedError
 from .decompression import body_too_large, decompress
+from .error_details import ErrorDetails, read_error_details
 from .rate_limit_headers import read_retry_after
 from .redaction import Redactor, find_secrets
 from .requests import Request

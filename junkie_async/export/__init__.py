@@ -50,7 +50,8 @@ from .._jobs.job import OnProgress, check_progress, report_progress
 from .._masking import error_boundary
 from .._models import Key, KeyBatch
 from .._pagination.pager import KeyPager, complete_pages
-from .._protocol.codec import encode_lines, encode_text
+from .._protocol.codec import encode_lines
+from .._protocol.json_documents import encode_text
 from .._validation import check_boolean, safe_repr
 from .atomic_file import check_target, is_stream, open_target
 from .csv_format import COLUMNS, encode_header, encode_rows, unmark

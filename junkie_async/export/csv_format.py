@@ -14,7 +14,8 @@ from typing import Any, Final, TypeAlias
 import attrs
 
 from .._models import DiscordRedemption, Key, KeyDetailed
-from .._protocol.codec import all_in_utc, encode_text
+from .._protocol.json_documents import encode_text
+from .._protocol.utc import all_in_utc
 
 COLUMNS: Final = tuple(field.name for field in attrs.fields(KeyDetailed))
 """The header of a CSV file: the API's fields, in the models' order."""

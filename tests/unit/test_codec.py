@@ -36,6 +36,9 @@ from junkie_async import (
     UpdateResult,
 )
 from junkie_async._protocol import codec, lenient
+from junkie_async._protocol.error_details import read_error_details
+from junkie_async._protocol.json_documents import decode_document
+from junkie_async._protocol.utc import keys_in_utc
 
 from .conftest import component
 
@@ -216,8 +219,8 @@ def test_readers_agree(page: tuple[list[Any], bytes]) -> None:
     strict = codec._decode_strict(body, codec._PageBody)
     assume(strict is not None)
     assert strict is not None
-    lenient = codec._structure_page(codec._decode_document(body), 100, "raise", [])
-    assert codec._keys_in_utc(lenient.keys) == codec._keys_in_utc(strict.keys)
+    lenient = codec._structure_page(decode_document(body), 100, "raise", [])
+    assert keys_in_utc(lenient.keys) == keys_in_utc(strict.keys)
     assert lenient.pagination == strict.pagination
 
 
@@ -244,7 +247,7 @@ def test_readers_agree_on_every_shape(shape: Any) -> None:
     body = dump(SHAPES[shape])
     strict = codec._decode_strict(body, shape)
     assert strict is not None
-    assert strict == lenient.structure(codec._decode_document(body), shape)
+    assert strict == lenient.structure(decode_document(body), shape)
 
 
 # --- each response --------------------------------------------------------------------------------
@@ -554,7 +557,7 @@ def test_nasty_bodies(name: str) -> None:
     """Any body gives a value or our error, and never another exception."""
     for reader in READERS:
         outcome_of(reader, NASTY[name])
-    assert isinstance(codec.read_error_details(NASTY[name]).message, str)
+    assert isinstance(read_error_details(NASTY[name]).message, str)
 
 
 def test_last_duplicate_counts() -> None:
@@ -605,7 +608,7 @@ def test_arbitrary_json(document: Any) -> None:
     body = dump(document)
     for reader in READERS:
         outcome_of(reader, body)
-    assert isinstance(codec.read_error_details(body).message, str)
+    assert isinstance(read_error_details(body).message, str)
 
 
 @given(
@@ -621,7 +624,7 @@ def test_arbitrary_bytes(body: bytes) -> None:
     """Any bytes, and any damage to good ones, give a value or our error."""
     for reader in READERS:
         outcome_of(reader, body)
-    assert isinstance(codec.read_error_details(body).message, str)
+    assert isinstance(read_error_details(body).message, str)
 
 
 def test_broken_json_is_transient() -> None:

@@ -29,13 +29,14 @@ from junkie_async import (
     KeyStatus,
     UpdateFields,
 )
-from junkie_async._protocol import codec, requests
+from junkie_async._protocol import requests
 from junkie_async._protocol.fields import (
     CreateBatchBody,
     CreateKeyBody,
     declared_fields,
     validate_fields,
 )
+from junkie_async._protocol.json_documents import encode_json
 
 from .conftest import CONTRACT, body_schema
 from .odd_values import HUGE, SAFE, Array, Index, Markup, assert_refusal, type_name
@@ -79,7 +80,7 @@ def sent(declaration: Any, given: dict[str, Any]) -> dict[str, Any]:
     validated = validate_fields(declaration, "call", given)
     if declaration is Filters:
         return dict(parse_qsl(requests.filter_query(validated), keep_blank_values=True))
-    body: dict[str, Any] = json.loads(codec.encode_json(validated))
+    body: dict[str, Any] = json.loads(encode_json(validated))
     return body
 
 
