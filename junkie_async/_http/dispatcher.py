@@ -277,7 +277,7 @@ class Dispatcher:
                 call.attempts -= 1  # the session can't be used, or was busy: there was no request
             raise
         except asyncio.CancelledError:
-            if call.on_in_flight is not None and state.sent is False:
+            if call.on_in_flight is not None and not state.sent:
                 call.on_in_flight(False)
             raise
         finally:

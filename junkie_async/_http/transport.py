@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
-import os
 from collections.abc import AsyncGenerator, Mapping
 from typing import Any, TypeAlias
 
@@ -18,16 +17,15 @@ from yarl import URL
 from .._errors import (
     ClientClosedError,
     ConfigurationError,
-    ConnectError,
     JunkieError,
     Outcome,
     RequestTimeoutError,
-    TransportError,
 )
 from .._masking import clear_frames
 from .._protocol.decompression import MAX_BODY
 from .._protocol.requests import Request
 from .._version import __version__
+from .aiohttp_errors import translate_error
 
 Response: TypeAlias = tuple[int, Mapping[str, str], bytes | None]
 """Status, headers (names in any case), and the undecoded body; None if that is too large."""
@@ -60,7 +58,7 @@ class _ConnectionLostError(Exception):
 
 
 class SendState:
-    """How far a request got: sent, not sent, or None before the attempt; and over what connection.
+    """Whether a request was sent, and over what connection.
 
     ``fresh`` asks for a new connection. When one pooled connection is dead, most often all are: a
     retry that draws the next one from the pool fails like the first attempt. ``is_queued`` is true
@@ -72,7 +70,7 @@ class SendState:
     def __init__(self, *, fresh: bool = False) -> None:
         self.fresh: bool = fresh
         self.is_queued: bool = False
-        self.sent: bool | None = None
+        self.sent: bool = False
         self._protocol: asyncio.BaseProtocol | None = None
 
     def close_connection(self) -> None:
@@ -189,18 +187,17 @@ class Transport:
         session = self._given or self._get_session(0.0 if state.fresh else keepalive)
         if session.closed:
             raise ClientClosedError(_SESSION_CLOSED)
-        state.sent = False
         try:
             if self._given is not None:
                 return await self._exchange_over_given(self._given, request, state, left)
             timeout = self._timeout if left >= self._max_seconds else _make_timeout(left)
             return await self._exchange_bytes(session, request, timeout, state.middleware)
         except _ConnectionLostError as lost:
-            failure = _translate_error(lost.error, state.sent)
+            failure = translate_error(lost.error, sent=state.sent)
             clear_frames(lost)  # aiohttp's have the error, and the request, in variables
         except (aiohttp.ClientError, HttpProcessingError, OSError) as error:
             failure = (
-                _make_queue_error() if state.is_queued else _translate_error(error, state.sent)
+                _make_queue_error() if state.is_queued else translate_error(error, sent=state.sent)
             )
             clear_frames(error)
         except ValueError as error:  # aiohttp refuses two credentials for one request
@@ -374,47 +371,3 @@ async def _read_body(response: aiohttp.ClientResponse) -> bytes | None:
             return None
         chunks.append(chunk)
     return chunks[0] if len(chunks) == 1 else b"".join(chunks)
-
-
-_TLS_ERRORS = (
-    aiohttp.ClientConnectorCertificateError,
-    aiohttp.ClientConnectorSSLError,
-    aiohttp.ServerFingerprintMismatch,
-)
-
-
-def _translate_error(error: Exception, sent: bool | None) -> JunkieError:
-    """Map aiohttp's error to one of this package; ``sent`` says whether the request was sent."""
-    # The class's name alone: the text of aiohttp's errors may contain the URL, and so a key value.
-    reason = type(error).__name__
-    if isinstance(error, aiohttp.InvalidURL):
-        return ConfigurationError("the base URL is not a valid URL")
-    if isinstance(error, _TLS_ERRORS):
-        reason = getattr(error, "strerror", None) or reason
-        return ConnectError(f"the TLS handshake failed: {reason}", transient=False)
-    if isinstance(error, aiohttp.ClientConnectorError):
-        reason = _connect_reason(error)
-        return ConnectError(f"could not connect to {error.host}:{error.port}: {reason}")
-    if isinstance(error, aiohttp.ClientHttpProxyError):
-        # A proxy that refuses (403) or wants credentials (407) will do so again.
-        message = f"the proxy refused the connection with status {error.status}"
-        return ConnectError(message, transient=error.status >= 500)
-    if isinstance(error, aiohttp.ConnectionTimeoutError):
-        return ConnectError("could not connect: timed out")
-    if sent is False:
-        return ConnectError(f"the connection was lost before the request was sent: {reason}")
-    if isinstance(error, TimeoutError):
-        return RequestTimeoutError("timed out before a full response")
-    if isinstance(error, aiohttp.ClientPayloadError | HttpProcessingError):
-        return TransportError("the response was cut short")
-    if isinstance(error, aiohttp.ClientResponseError):
-        return TransportError("the response was not HTTP")
-    return TransportError(f"the connection was lost: {reason}")
-
-
-def _connect_reason(error: aiohttp.ClientConnectorError) -> str:
-    # asyncio's own text repeats the address, as in "Connect call failed ('127.0.0.1', 8080)". A
-    # resolver's codes (EAI_*) are negative on Linux and have no text in `os.strerror`.
-    if isinstance(error, aiohttp.ClientConnectorDNSError) or not error.errno:
-        return error.strerror or type(error).__name__
-    return os.strerror(error.errno).lower()

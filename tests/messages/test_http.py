@@ -29,8 +29,9 @@ from junkie_async import (
     RetryPolicy,
     TransportError,
 )
+from junkie_async._http.aiohttp_errors import translate_error
 from junkie_async._http.dispatcher import Dispatcher
-from junkie_async._http.transport import Response, _translate_error
+from junkie_async._http.transport import Response
 from junkie_async._protocol import requests
 
 from ..unit.clock import run
@@ -247,30 +248,30 @@ NO_NAME = socket.gaierror(socket.EAI_NONAME, "Name or service not known")
     [
         (
             aiohttp.ClientConnectorError(PEER, REFUSED),
-            None,
+            False,
             "could not connect to h:443: connection refused",
         ),
         (
             aiohttp.ClientConnectorDNSError(PEER, NO_NAME),
-            None,
+            False,
             "could not connect to h:443: Name or service not known",
         ),
         (
             aiohttp.ClientConnectorError(PEER, OSError("Multiple exceptions: secret")),
-            None,
+            False,
             "could not connect to h:443: ClientConnectorError",
         ),
-        (aiohttp.ConnectionTimeoutError("secret"), None, "could not connect: timed out"),
+        (aiohttp.ConnectionTimeoutError("secret"), False, "could not connect: timed out"),
         (
             aiohttp.ClientConnectorCertificateError(
                 PEER, ssl.SSLCertVerificationError(1, "self-signed")
             ),
-            None,
+            False,
             "the TLS handshake failed: self-signed",
         ),
         (
             aiohttp.ServerFingerprintMismatch(b"a", b"b", "h", 443),
-            None,
+            False,
             "the TLS handshake failed: ServerFingerprintMismatch",
         ),
         (
@@ -290,12 +291,12 @@ NO_NAME = socket.gaierror(socket.EAI_NONAME, "Name or service not known")
             True,
             "the response was not HTTP",
         ),
-        (aiohttp.InvalidURL("secret"), None, "the base URL is not a valid URL"),
+        (aiohttp.InvalidURL("secret"), False, "the base URL is not a valid URL"),
     ],
 )
-def test_aiohttps_errors(error: Exception, sent: bool | None, text: str) -> None:
+def test_aiohttps_errors(error: Exception, sent: bool, text: str) -> None:
     """An error of aiohttp's becomes a text without the URL and the headers."""
-    assert str(_translate_error(error, sent)) == text
+    assert str(translate_error(error, sent=sent)) == text
 
 
 async def test_a_closed_session() -> None:

@@ -167,12 +167,8 @@ def test_in_flight_callback() -> None:
     run(main())
 
 
-@pytest.mark.parametrize(
-    ("sent", "expected"), [(False, [True, False]), (True, [True]), (None, [True])]
-)
-def test_a_cancelled_attempt_reports_whether_it_was_sent(
-    sent: bool | None, expected: list[bool]
-) -> None:
+@pytest.mark.parametrize(("sent", "expected"), [(False, [True, False]), (True, [True])])
+def test_a_cancelled_attempt_reports_whether_it_was_sent(sent: bool, expected: list[bool]) -> None:
     """A request that was cancelled before it was sent has not been carried out."""
 
     class Hangs(Script):

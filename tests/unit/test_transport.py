@@ -21,7 +21,7 @@ from junkie_async import (
     RequestTimeoutError,
     TransportError,
 )
-from junkie_async._http.transport import _translate_error
+from junkie_async._http.aiohttp_errors import translate_error
 
 from .test_errors import subclasses_of
 
@@ -72,21 +72,21 @@ def make_error(cls: type[Any]) -> Exception:
     return error
 
 
-def expected(error: Exception, *, sent: bool | None) -> type[JunkieError]:
+def expected(error: Exception, *, sent: bool) -> type[JunkieError]:
     """Name the class that the fault table asks for."""
     if isinstance(error, aiohttp.InvalidURL):
         return ConfigurationError
-    if isinstance(error, UNCONNECTED) or sent is False:
+    if isinstance(error, UNCONNECTED) or not sent:
         return ConnectError
     return RequestTimeoutError if isinstance(error, TimeoutError) else TransportError
 
 
-@pytest.mark.parametrize("sent", [None, True, False])
+@pytest.mark.parametrize("sent", [True, False])
 @pytest.mark.parametrize("cls", [*AIOHTTP, aiohttp.ClientError, TimeoutError, ConnectionResetError])
-def test_translate_error(cls: type[Exception], *, sent: bool | None) -> None:
+def test_translate_error(cls: type[Exception], *, sent: bool) -> None:
     """Each of aiohttp's errors becomes one of ours, and takes no secret along."""
     error = make_error(cls)
-    ours = _translate_error(error, sent)
+    ours = translate_error(error, sent=sent)
     assert type(ours) is expected(error, sent=sent)
     certain = isinstance(ours, ConnectError | ConfigurationError)
     assert ours.outcome is (Outcome.NOT_EXECUTED if certain else Outcome.UNKNOWN)
