@@ -6,9 +6,17 @@ from typing import Generic, TypeVar
 
 import attrs
 
-from .._errors import APIError, JunkieError, NotFoundError, Outcome, OutcomeUnknownError
+from .._errors import (
+    APIError,
+    JunkieError,
+    NotFoundError,
+    Outcome,
+    OutcomeUnknownError,
+    TransportError,
+)
 from .._hooks import InFlightCallback
 from .._masking import clear_frames
+from .._protocol.redaction import find_secrets
 from .._protocol.requests import Request
 from .throttle import Priority
 from .transport import SendState
@@ -48,9 +56,19 @@ class CallState(Generic[T]):
         """The operation, as far as outages are concerned."""
         return f"{self.request.method} {self.request.path}"
 
+    def name_target(self) -> str:
+        """Name what the call is about. All that users may have typed counts as the same."""
+        if next(find_secrets(self.request), None) is not None:
+            return "a key value or HWID"
+        return f"{self.request.method} {self.request.target}"
+
     def failing_since(self, now: float) -> float:
         """Return when its first attempt failed; now, if none has."""
         return now if self.first_failed_at is None else self.first_failed_at
+
+    def has_met_dead_connection(self, failure: JunkieError) -> bool:
+        """Whether its first attempt drew a connection from the pool that was dead, most likely."""
+        return type(failure) is TransportError and self.attempts == 1
 
     def report_not_executed(self, error: JunkieError) -> None:
         """Report the end of an attempt to ``on_in_flight``, if it can't have acted."""

@@ -29,20 +29,18 @@ from .._hooks import (
     AttemptEvent,
     Hooks,
     InFlightCallback,
-    OutageEvent,
     PauseEvent,
     RetryEvent,
     notify_hooks,
 )
 from .._protocol import responses
 from .._protocol.rate_limit_headers import read_date, read_rate_limit
-from .._protocol.redaction import find_secrets
 from .._protocol.requests import Request
 from .call_state import CallState
 from .coroutines import running_loop
 from .local_rate import RateLimit
 from .log_output import configure_log
-from .outage import DOWN_AFTER, MIN_PROBE_WAIT, Outage
+from .outage import Outage, Outages
 from .retry import RetryBudget, RetryPolicy
 from .throttle import Priority, Throttle
 from .transport import Response, SendState, Transport
@@ -74,8 +72,7 @@ class Dispatcher:
         self._api_key = api_key
         self._policy = retry
         self._budget = RetryBudget()
-        self._outages: dict[str, Outage] = {}  # by endpoint
-        self._failures = 0  # in a row, of all calls
+        self._outages = Outages(retry, hooks)
         self._make_throttle = partial(
             Throttle,
             max_in_flight,
@@ -196,16 +193,14 @@ class Dispatcher:
         if loop is not self._loop and not self.closed:  # a closed client's throttle says that
             self._transport.check_loop(loop)
             await self._enter_loop(loop)
-        if self._outages and not call.is_interactive:
-            outage = self._outages.get(call.endpoint)
-            if outage is not None:
-                return await self._attempt_in_outage(call, outage)
+        if outage := self._outages.find(call):
+            return await self._attempt_in_outage(call, outage)
         return await self._attempt_soon(call, back_off)
 
     async def _attempt_in_outage(self, call: CallState[T], outage: Outage) -> Response:
         """Send the request as a probe, once no other call is one, or after the outage."""
         loop = asyncio.get_running_loop()
-        call.deadline = self._end_of_patience(call, loop.time())
+        call.deadline = self._outages.end_of_patience(call, loop.time())
         if not await outage.begin_probe(call.deadline):
             message = "not sent: the service was failing for as long as this call could wait"
             raise call.failure or RequestTimeoutError(
@@ -238,12 +233,12 @@ class Dispatcher:
         status, headers, body = response
         self._answered_at, self._last_headers = loop.time(), headers
         failure = responses.read_failure(call.request, status, headers, body, self._api_key)
-        if (self._outages or self._failures) and not isinstance(failure, ServerError):
-            self._end_outage(call)
+        if not isinstance(failure, ServerError):
+            self._outages.record_response(call)
         if failure is None:
             self._throttle.record_success(loop.time(), read_rate_limit(headers))
             return response
-        self._adapt_throttle(call.request, failure, headers, begin, loop.time())
+        self._adapt_throttle(call, failure, headers, begin, loop.time())
         call.report_not_executed(failure)
         raise failure
 
@@ -324,59 +319,12 @@ class Dispatcher:
         self, call: CallState[T], failure: JunkieError, now: float
     ) -> float | None:
         """Decide whether the call goes on: the seconds to wait, or None to give up."""
-        is_dead_connection = type(failure) is TransportError and call.attempts == 1
-        if isinstance(failure, ServerError | TransportError) and not is_dead_connection:
-            self._failures += 1
-        first, then = self._ask_policy, self._wait_out
-        if call.endpoint in self._outages or self._failures >= DOWN_AFTER:
-            first, then = then, first  # no more attempts of each call
+        if self._outages.record_failure(call, failure):
+            first, then = self._outages.wait_out, self._ask_policy  # no more attempts of each call
+        else:
+            first, then = self._ask_policy, self._outages.wait_out
         seconds = first(call, failure, now)
         return then(call, failure, now) if seconds is None else seconds
-
-    def _wait_out(self, call: CallState[T], failure: JunkieError, now: float) -> float | None:
-        """Let a walk or a job wait for the end of an outage: 0.0, or None to give up."""
-        seconds, idempotent = now - call.failing_since(now), call.request.idempotent
-        if call.is_interactive or not self._policy.rides_out(
-            failure, idempotent=idempotent, seconds=seconds
-        ):
-            return None
-        if call.on_in_flight is not None:
-            call.on_in_flight(False)  # a job that is stopped need not wait for it
-        outage = self._outages.setdefault(call.endpoint, Outage())
-        # A call that was in flight when the outage began was no probe.
-        if now < outage.next_probe_at or self._delay_probe(call, outage, failure, now):
-            return 0.0  # `_attempt_in_outage` waits
-        return None
-
-    def _delay_probe(
-        self, call: CallState[T], outage: Outage, failure: JunkieError, now: float
-    ) -> bool:
-        """Let the next probe wait, and say so. False if that is for longer than the call may."""
-        wait = failure.retry_after if isinstance(failure, APIError) else None
-        if wait is None:
-            wait = max(MIN_PROBE_WAIT, self._policy.back_off(outage.failures))
-        if now + wait >= self._end_of_patience(call, now):
-            return False
-        outage.record_failure(now, wait)
-        event = OutageEvent(
-            method=call.request.method,
-            path=call.request.path,
-            seconds=now - call.failing_since(now),
-            limit=self._policy.outage,
-            wait=wait,
-            error=failure,
-        )
-        notify_hooks(self.hooks, event)
-        return True
-
-    def _end_of_patience(self, call: CallState[T], now: float) -> float:
-        """Compute when an outage ends the call."""
-        return min(call.limit, call.failing_since(now) + self._policy.outage)
-
-    def _end_outage(self, call: CallState[T]) -> None:
-        self._failures = 0
-        if outage := self._outages.pop(call.endpoint, None):
-            outage.is_over = True
 
     def _ask_policy(self, call: CallState[T], failure: JunkieError, now: float) -> float | None:
         """Ask the policy and the budget: the seconds to wait, or None to give up."""
@@ -394,13 +342,13 @@ class Dispatcher:
             return None
         if isinstance(failure, RateLimitError):
             return 0.0  # the throttle pauses this call along with all others
-        if decision is True and call.attempts == 1 and type(failure) is TransportError:
-            return 0.0  # most often a dead pooled connection, and the next attempt takes a new one
+        if decision is True and call.has_met_dead_connection(failure):
+            return 0.0  # the next attempt takes a new one
         return self._policy.back_off(max(0, attempt - 1)) if decision is True else decision
 
     def _adapt_throttle(
         self,
-        request: Request[T],
+        call: CallState[T],
         failure: JunkieError,
         headers: Mapping[str, str],
         begin: float,
@@ -409,7 +357,7 @@ class Dispatcher:
         """Slow the whole client down if a response asks for it."""
         retry_after: float | None = None
         if isinstance(failure, APIError) and failure.challenge and failure.status != 429:
-            seconds = self._throttle.record_challenge(now, _name_target(request), sent=begin)
+            seconds = self._throttle.record_challenge(now, call.name_target(), sent=begin)
         elif isinstance(failure, RateLimitError):
             retry_after = failure.retry_after
             if retry_after is not None and retry_after > self._policy.retry_after_cap:
@@ -444,14 +392,8 @@ class Dispatcher:
 
     def _start_anew(self, *, is_same_clock: bool) -> None:
         # What was learned ends at moments of the clock. By an earlier clock it would hold for long.
-        self._outages, self._failures = {}, 0
+        self._outages.forget()
         self._throttle = self._throttle.renew() if is_same_clock else self._make_throttle()
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a client can't be pickled: it holds the API key and open connections")
-
-
-def _name_target(request: Request[object]) -> str:
-    """Name what a request is about. All that users may have typed counts as the same."""
-    typed = next(find_secrets(request), None)
-    return f"{request.method} {request.target}" if typed is None else "a key value or HWID"

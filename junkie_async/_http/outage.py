@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import math
-from typing import Final
+from collections.abc import Sequence
+from typing import Any, Final
 
 import attrs
 
-MIN_PROBE_WAIT: Final = 1.0
+from .._errors import APIError, JunkieError, ServerError, TransportError
+from .._hooks import Hooks, OutageEvent, notify_hooks
+from .call_state import CallState
+from .retry import RetryPolicy
+
+_MIN_PROBE_WAIT: Final = 1.0
 """Seconds between two probes at least: a policy without waits must not send thousands."""
 
 # Where a third of the requests fails at random, that happens once in 60,000. In an outage, all
 # workers of a job would make all their attempts before the first of them waits.
-DOWN_AFTER: Final = 10
+_DOWN_AFTER: Final = 10
 """Failures in a row, of all calls, after which walks and jobs wait without further attempts."""
 
 
@@ -47,3 +53,75 @@ class Outage:
     def end_probe(self) -> None:
         """Let the next call probe, or learn that the outage is over."""
         self._probe.release()
+
+
+class Outages:
+    """The outages of a client's endpoints, and what its walks and jobs do in them."""
+
+    def __init__(self, policy: RetryPolicy, hooks: Sequence[Hooks]) -> None:
+        self._policy = policy
+        self._hooks = hooks
+        self._by_endpoint: dict[str, Outage] = {}
+        self._failures = 0  # in a row, of all calls
+
+    def forget(self) -> None:
+        """Begin anew, as in another event loop."""
+        self._by_endpoint, self._failures = {}, 0
+
+    def find(self, call: CallState[Any]) -> Outage | None:
+        """Return the outage that a walk or a job has to wait for, if there is one."""
+        if not self._by_endpoint or call.is_interactive:
+            return None
+        return self._by_endpoint.get(call.endpoint)
+
+    def record_response(self, call: CallState[Any]) -> None:
+        """End the outage of an endpoint that has answered with other than a 5xx."""
+        self._failures = 0
+        if self._by_endpoint and (outage := self._by_endpoint.pop(call.endpoint, None)):
+            outage.is_over = True
+
+    def record_failure(self, call: CallState[Any], failure: JunkieError) -> bool:
+        """Count a failure, and return whether the service is taken to be down."""
+        is_failing = isinstance(failure, ServerError | TransportError)
+        self._failures += is_failing and not call.has_met_dead_connection(failure)
+        return call.endpoint in self._by_endpoint or self._failures >= _DOWN_AFTER
+
+    def wait_out(self, call: CallState[Any], failure: JunkieError, now: float) -> float | None:
+        """Let a walk or a job wait for the end of an outage: 0.0, or None to give up."""
+        seconds, idempotent = now - call.failing_since(now), call.request.idempotent
+        if call.is_interactive or not self._policy.rides_out(
+            failure, idempotent=idempotent, seconds=seconds
+        ):
+            return None
+        if call.on_in_flight is not None:
+            call.on_in_flight(False)  # a job that is stopped need not wait for it
+        outage = self._by_endpoint.setdefault(call.endpoint, Outage())
+        # A call that was in flight when the outage began was no probe.
+        if now < outage.next_probe_at or self._delay_probe(call, outage, failure, now):
+            return 0.0  # the next attempt finds the outage, and waits
+        return None
+
+    def end_of_patience(self, call: CallState[Any], now: float) -> float:
+        """Compute when an outage ends the call."""
+        return min(call.limit, call.failing_since(now) + self._policy.outage)
+
+    def _delay_probe(
+        self, call: CallState[Any], outage: Outage, failure: JunkieError, now: float
+    ) -> bool:
+        """Let the next probe wait, and say so. False if that is for longer than the call may."""
+        wait = failure.retry_after if isinstance(failure, APIError) else None
+        if wait is None:
+            wait = max(_MIN_PROBE_WAIT, self._policy.back_off(outage.failures))
+        if now + wait >= self.end_of_patience(call, now):
+            return False
+        outage.record_failure(now, wait)
+        event = OutageEvent(
+            method=call.request.method,
+            path=call.request.path,
+            seconds=now - call.failing_since(now),
+            limit=self._policy.outage,
+            wait=wait,
+            error=failure,
+        )
+        notify_hooks(self._hooks, event)
+        return True

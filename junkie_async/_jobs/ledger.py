@@ -136,13 +136,6 @@ class Ledger(Journal):
     def _marker_of(self, number: int) -> str | None:
         return None if self._prefix is None else make_marker(self._prefix, self._job_id, number)
 
-    async def _fetch_rows(self, query: str, values: tuple[object, ...]) -> list[Any]:
-        return await _wait_for(self._thread.submit(self._select_rows, query, values))
-
-    def _select_rows(self, query: str, values: tuple[object, ...]) -> list[Any]:
-        with explain_errors(self._path, "read"):
-            return self._db.execute(query, values).fetchall()
-
     def _enqueue_statements(self, *statements: _Statement) -> None:
         """Queue statements for the next transaction, each to be executed for all its rows."""
         self._queue.append(statements)
