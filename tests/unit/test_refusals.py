@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import aiohttp
 import msgspec
@@ -19,9 +22,12 @@ from junkie_async import (
     NotFoundError,
     Outcome,
     OutcomeUnknownError,
+    TransportError,
     VerdictReason,
 )
-from junkie_async._http.transport import Response
+from junkie_async._http.transport import Response, SendState
+from junkie_async._protocol import requests
+from junkie_async.export import export_keys
 from junkie_async.ext.problem_details import problem_details
 
 from .clock import run
@@ -363,3 +369,86 @@ async def test_a_way_past_bad_rows(caplog: pytest.LogCaptureFixture) -> None:
     assert "keys[1].hwid_limit" in line
     with pytest.raises(InvalidResponseError):
         await keys.list(limit=2).collect()
+
+
+class _Shop(Script):
+    """Loses the answer of its first batch, and then lists its keys with one bad row."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rows: list[dict[str, Any]] = []
+
+    async def attempt(
+        self, request: requests.Request[object], state: SendState, left: float
+    ) -> Response:
+        """Create, or list."""
+        if request.method == "GET":
+            stated = {"page": 1, "limit": 100, "total": len(self.rows), "totalPages": 1}
+            return answer({"keys": self.rows, "pagination": stated})
+        body = msgspec.json.decode(request.body or b"")
+        self.rows = [
+            {"id": number, "key_value": f"V{number}", "key_name": body["key_name"]}
+            for number in range(body["amount"])
+        ]
+        self.rows[3]["hwid_limit"] = "many"
+        raise TransportError("lost")
+
+
+async def test_a_bad_row_does_not_end_a_ledgers_day(tmp_path: Path) -> None:
+    """Settling needs a key's ID, value and name, and no more of it."""
+    keys = Keys(make_dispatcher(_Shop()))
+    job = keys.create_many(10, provider_id=1, ledger=tmp_path / "job.db", reconcile_after=0)
+    report = await job
+    assert report.created == 10
+    assert {f"V{number}" for number in range(10)} == set(report.keys)
+
+
+# --- lists that end before their total ------------------------------------------------------------
+
+
+def _page(number: int, *ids: int, total: int | None = 6) -> Response:
+    rows = [{"id": one, "key_value": f"V{one}"} for one in ids]
+    stated = {"page": number, "limit": 2, "total": total, "totalPages": 3}
+    return answer({"keys": rows} | ({} if total is None else {"pagination": stated}))
+
+
+class _Pages(Script):
+    """Gives the same pages as often as they are requested, and empty ones after the last."""
+
+    def __init__(self, *pages: Response) -> None:
+        super().__init__()
+        self.pages = pages
+
+    async def attempt(
+        self, request: requests.Request[object], state: SendState, left: float
+    ) -> Response:
+        """Give the page of a number."""
+        assert request.method == "GET"
+        number = int(parse_qs(urlsplit(request.target).query)["page"][0])
+        return self.pages[number - 1] if number <= len(self.pages) else _page(number)
+
+
+SHORT_LISTS: dict[str, list[Response]] = {
+    "a page that comes again": [_page(1, 1, 2), _page(2, 1, 2), _page(3, 5, 6)],
+    "always the first page": [_page(1, 1, 2), _page(2, 1, 2), _page(3, 1, 2)],
+    "a page without keys": [_page(1, 1, 2), _page(2, total=None), _page(3, 5, 6)],
+    "nothing after the first page": [_page(1, 1, 2), *[_page(2, total=None)] * 20],
+}
+
+
+@pytest.mark.parametrize("name", SHORT_LISTS)
+async def test_a_list_that_ends_before_its_total(name: str) -> None:
+    """A plain walk tells of it; where a number is reported or a key deleted, it is an error."""
+    keys = Keys(make_dispatcher(_Pages(*SHORT_LISTS[name])))
+    pager = keys.list(limit=2)
+    await pager.collect()
+    assert pager.drift.contradictions > 0
+    calls: list[Callable[[], Awaitable[object]]] = [
+        lambda: keys.delete_many(keys.list(limit=2)),
+        lambda: keys.list(limit=2, strict=True).collect(),
+        lambda: export_keys(keys.list(limit=2), io.StringIO(), format="jsonl"),
+    ]
+    for call in calls:
+        with pytest.raises(JunkieError) as caught:
+            await call()
+        assert isinstance(caught.value.__cause__ or caught.value, InvalidResponseError)

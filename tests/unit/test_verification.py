@@ -291,6 +291,16 @@ def test_the_services_clock_judges() -> None:
         assert verdict.reason == reason
 
 
+@pytest.mark.parametrize(("value", "before"), [("JNK", ()), ("JNK", (GONE,)), ("123", ())])
+def test_no_error_shows_the_device(value: str, before: tuple[Response, ...]) -> None:
+    """It is not sent, but the service may name it: it knows the devices of the key."""
+    refusal = answer(400, {"error": "the key is bound to DEVICE-0123456789"})
+    with pytest.raises(JunkieError) as caught:
+        verified(value, *before, refusal, hwid="DEVICE-0123456789")
+    assert "0123456789" not in f"{caught.value} {caught.value!r}"
+    assert "***" in caught.value.message
+
+
 def test_a_failing_service_is_named() -> None:
     """The error is that of the call."""
     with pytest.raises(ServerError) as caught:
