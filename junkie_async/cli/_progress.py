@@ -41,8 +41,8 @@ class WaitLines(Hooks):
         """Print for how long the job waits, and why."""
         if event.waiting:
             typer.echo(
-                f"Waiting {event.waiting:.0f} s for requests with unknown outcome, before looking"
-                " for their keys",
+                f"Waiting {math.ceil(event.waiting)} s for requests with unknown outcome, before"
+                " looking for their keys",
                 err=True,
             )
 

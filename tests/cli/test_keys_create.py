@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import shlex
 import signal
 import stat
@@ -174,16 +175,13 @@ async def test_a_failed_job_prints_its_progress(
     assert (again.code, again.err.splitlines()[-1]) == (0, done)
 
 
-async def test_a_resumed_job_says_that_it_waits(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@posix
+async def test_a_resumed_job_says_that_it_waits(tmp_path: Path) -> None:
     """Requests of the run before may still take effect."""
-    monkeypatch.chdir(tmp_path)
-    job = (*_JOB, "--out=keys.txt")
     faults = Faults(drop_after_rate=1.0, operations="createKeyBatch")
     async with Emulator(faults=faults) as emulator:
         async with JunkieClient("any", base_url=emulator.url) as client:
-            run = client.keys.create_many(3000, provider_id=9, ledger="launch.db")
+            run = client.keys.create_many(3000, provider_id=9, ledger=tmp_path / "launch.db")
             task = asyncio.ensure_future(run)
             while await emulator.count() < 100:
                 await asyncio.sleep(0.01)
@@ -191,11 +189,14 @@ async def test_a_resumed_job_says_that_it_waits(
             with pytest.raises(asyncio.CancelledError):
                 await task
         emulator.faults = None
-        ended = await junkie(emulator, *job)
-        assert await emulator.count() == 3000
-    waits, written = ended.err.splitlines()
-    assert waits.startswith("Waiting 1 s ")
-    assert written.startswith("3,000 keys")
+        job = (*_JOB, "--out=keys.txt", "--reconcile-after=3600")
+        process = await start_process(*job, cwd=tmp_path, env=emulator_environment(emulator))
+        assert process.stderr is not None
+        line = await process.stderr.readline()
+        process.send_signal(signal.SIGINT)
+        ended = await wait_for_end(process)
+    assert re.fullmatch(rb"Waiting 3[56]\d\d s for requests with unknown outcome, .*\n", line)
+    assert ended.code == 130
 
 
 async def test_a_job_that_created_nothing_has_the_code_of_its_cause(tmp_path: Path) -> None:
