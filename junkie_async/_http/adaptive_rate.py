@@ -29,11 +29,15 @@ _MARGIN: Final = 0.95
 _EVIDENCE: Final = 5
 """Requests. A window of fewer measures nothing."""
 
+# After five, random refusals seem to confirm each other: visitors then wait for minutes.
+_CONFIRMING_EVIDENCE: Final = 20
+"""Requests. A window of fewer confirms nothing."""
+
 _AGREEMENT: Final = 0.1
 """The share by which two measurements of one limit differ at most."""
 
-_MOST_AGREED: Final = 3
-"""Measurements that agree. More of them slow the growth no further."""
+_CONFIRMED: Final = 200.0
+"""Seconds in which a limit that was measured twice is doubled, at the earliest."""
 
 _START: Final = 1.0
 """Requests a second at least, until a window has measured something."""
@@ -63,8 +67,8 @@ class _Window:
     """What the window before admitted: all of it may have been a burst."""
     refused_at: float
     pause: float
-    agreed: int = 0
-    """How many windows in a row before this one measured about the same limit."""
+    is_confirmed: bool = False
+    """Whether the window before measured about the same limit."""
 
     @property
     def cycle(self) -> float:
@@ -103,10 +107,11 @@ class _Window:
         # first, twice the rate after ten cycles, and sooner the fewer requests a window has had.
         steady = max(self.pause, 10 / self.limit)
         recovery = self.cycle * min(max(self.admitted / _EVIDENCE, 1), 10)
-        # Each refusal pauses interactive calls, too: a limit that was measured again is tried less
-        # often. At 20/s that makes one refusal a minute instead of four.
-        growth = 0.01 / 2.0 ** min(self.agreed, _MOST_AGREED)
-        return 1 + growth * seconds / steady + (seconds / recovery) ** 3
+        if self.is_confirmed:
+            # Each refusal pauses interactive calls, too. At 20/s, with bursts of 20, this leaves
+            # two pauses in the first 50 s instead of four, so that 95% of these calls meet none.
+            steady, recovery = 8 * steady, max(recovery, _CONFIRMED)
+        return 1 + 0.01 * seconds / steady + (seconds / recovery) ** 3
 
 
 class AdaptiveRate:
@@ -172,9 +177,11 @@ class AdaptiveRate:
             refused_at=now,
             pause=pause,
         )
-        if before is None or abs(window.limit / before.limit - 1) > _AGREEMENT:
+        if before is None or self._admitted < _CONFIRMING_EVIDENCE:
             return window
-        return attrs.evolve(window, agreed=before.agreed + 1)
+        if abs(window.limit / before.limit - 1) > _AGREEMENT:
+            return window
+        return attrs.evolve(window, is_confirmed=True)
 
     def rate(self, now: float) -> float:
         """Compute the requests a second from now on; infinity while nothing restrains."""

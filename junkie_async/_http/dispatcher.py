@@ -38,6 +38,7 @@ from .._protocol.rate_limit_headers import read_date, read_rate_limit
 from .._protocol.requests import Request
 from .call_state import CallState
 from .coroutines import running_loop
+from .created_keys import CreatedKeys
 from .local_rate import RateLimit
 from .log_output import configure_log
 from .outage import Outage, Outages
@@ -73,6 +74,7 @@ class Dispatcher:
         self._policy = retry
         self._budget = RetryBudget()
         self._outages = Outages(retry, hooks)
+        self._created = CreatedKeys()
         self._make_throttle = partial(
             Throttle,
             max_in_flight,
@@ -178,7 +180,9 @@ class Dispatcher:
 
     def _read_response(self, call: CallState[T], response: Response) -> T:
         try:
-            return responses.read_success(call.request, *response, self._api_key)
+            value = responses.read_success(call.request, *response, self._api_key)
+            self._created.check(call.request, value)
+            return value
         except InvalidResponseError:
             # It may belong to another call, and so may what comes next over this connection.
             call.send_state.close_connection()

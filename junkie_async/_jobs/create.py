@@ -116,11 +116,14 @@ class CreateJob(Job[Intent | KeyBatch, KeyBatch, CreateReport]):
             elif self._in_progress:
                 self._call_ended.clear()
                 await self._call_ended.wait()
-            elif not self._journal.open_intents:
+            elif not self._journal.open_intents and not self._is_unconfirmed():
                 return
             else:
                 for adopted in await self._reconcile():
                     yield _make_batch(adopted)
+
+    def _is_unconfirmed(self) -> bool:
+        return self._reconciler is not None and self._reconciler.is_unconfirmed
 
     async def _reconcile(self) -> list[list[str]]:
         if self._reconciler is None:

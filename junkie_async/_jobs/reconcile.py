@@ -44,6 +44,8 @@ class Reconciler:
         self._fetch = fetch
         self._delete = delete
         self._last_doubt_at = 0.0  # on the event loop's clock
+        self.is_unconfirmed = False
+        """Whether calls were taken for not carried out by a list that showed no key of the job."""
 
     def restart_delay(self) -> None:
         """Count the delay from now on."""
@@ -69,6 +71,8 @@ class Reconciler:
                 " logged, by their markers in key_name: so it can't show what became of others",
                 outcome=Outcome.EXECUTED,
             )
+        # Such a list may lack all new keys. Once the job has logged keys, they show if it does.
+        self.is_unconfirmed = not found
         adopted, surplus = _assign_keys(unlogged, journal.open_intents)
         if surplus:
             self._check_surplus(len(found) - len(unlogged), surplus)

@@ -51,6 +51,7 @@ class RefusedError(Exception):
 @attrs.frozen(kw_only=True)
 class _Body:
     success: Any = None
+    ok: Any = None
     error: Any = None
 
 
@@ -278,18 +279,18 @@ def _decode_strict(body: bytes, shape: type[BodyT]) -> BodyT | None:
         found = decoder.decode(body)
     except NOT_JSON:
         return None  # the lenient reader's error must not have this one as its context
-    if found.success is not None or found.error:
-        _check_refusal({"success": found.success, "error": found.error})
+    if found.success is not None or found.ok is not None or found.error:
+        _check_refusal({"success": found.success, "ok": found.ok, "error": found.error})
     return found
 
 
 def _check_refusal(document: Any) -> None:
     if not is_object(document):
         return
-    success = document.get("success")
-    if success in (False, 0, "false"):
+    stated = [document.get("success"), document.get("ok")]
+    if any(success in (False, 0, "false") for success in stated):
         raise RefusedError
-    if document.get("error") and not success:
+    if document.get("error") and not any(stated):
         raise RefusedError(not_executed=False)
 
 

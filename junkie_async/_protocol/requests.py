@@ -41,6 +41,8 @@ class Request(Generic[T_co]):
     idempotent: bool = True
     unsent_secrets: tuple[str, ...] = attrs.field(default=(), repr=False)
     """What the service may name though it was not sent, such as the device of a `verify`."""
+    name_created: Callable[[T_co], str] | None = attrs.field(default=None, repr=False)
+    """Returns the value of a key that the request has created, "" if there is none."""
 
 
 def filter_query(filters: Mapping[str, Any]) -> str:
@@ -67,14 +69,22 @@ def create_key(fields: Mapping[str, Any]) -> Request[models.Key]:
     """``POST /keys``."""
     body = encode_json(fields)
     read = functools.partial(_codec.read_key, sent=fields)
-    return Request("POST", "/keys", "/keys", read, body, idempotent=False)
+    return Request("POST", "/keys", "/keys", read, body, idempotent=False, name_created=_name_key)
 
 
 def create_batch(fields: Mapping[str, Any], *, whole: bool = False) -> Request[models.KeyBatch]:
     """``POST /keys/batch``. With ``whole`` a response with fewer keys is an error."""
     path, body = "/keys/batch", encode_json(fields)
     read = functools.partial(_codec.read_batch, amount=fields["amount"], whole=whole, sent=fields)
-    return Request("POST", path, path, read, body, idempotent=False)
+    return Request("POST", path, path, read, body, idempotent=False, name_created=_name_first)
+
+
+def _name_key(key: models.Key) -> str:
+    return key.key_value
+
+
+def _name_first(batch: models.KeyBatch) -> str:
+    return next(iter(batch.keys), "")
 
 
 def get_key(key: str) -> Request[models.KeyDetailed]:

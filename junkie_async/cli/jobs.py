@@ -20,19 +20,26 @@ def jobs(
     """Show the state of durable jobs from their ledgers.
 
     A ledger can be read while its job runs. To resume a job that is not done, run its program
-    again with the same ledger and arguments. The exit code is 0 if all jobs are done, else 5.
+    again with the same ledger and arguments. The exit code is 0 if all jobs are done, 5 if one
+    is not, and 2 if a ledger can't be read; the others are shown nevertheless.
     """
-    all_done = True
-    with exit_on_error():
-        for ledger in ledgers:
+    codes = [_show_job(ledger, as_json=output.json) for ledger in ledgers]
+    if any(codes):
+        raise typer.Exit(min(filter(None, codes)))
+
+
+def _show_job(ledger: Path, *, as_json: bool) -> int:
+    """Print the state of a ledger's job, and return the exit code for it."""
+    try:
+        with exit_on_error():
             job = status(ledger)
-            all_done &= job.done
-            if output.json:
-                print_json(_to_record(ledger, job))
-            else:
-                print_line(to_one_line(f"{ledger}: {_format_status(job)}"))
-    if not all_done:
-        raise typer.Exit(ExitCode.PARTLY)
+    except typer.Exit as failed:
+        return failed.exit_code
+    if as_json:
+        print_json(_to_record(ledger, job))
+    else:
+        print_line(to_one_line(f"{ledger}: {_format_status(job)}"))
+    return 0 if job.done else ExitCode.PARTLY
 
 
 def _to_record(ledger: Path, job: JobStatus) -> dict[str, object]:

@@ -87,6 +87,17 @@ def test_a_job_id_with_control_characters(tmp_path: Path) -> None:
     assert result.err.rstrip("\n").isprintable()
 
 
+async def test_a_ledger_that_can_not_be_read_hides_no_other(tmp_path: Path) -> None:
+    """All others are shown, and the exit code is that of the error."""
+    ledger = tmp_path / "launch.db"
+    async with Emulator() as emulator, JunkieClient("any", base_url=emulator.url) as junkie:
+        await junkie.keys.create_many(1, provider_id=1, ledger=ledger)
+    result = invoke("jobs", str(tmp_path / "missing.db"), str(ledger))
+    assert result.code == 2
+    assert result.out.startswith(f"{ledger}: done")
+    assert "missing.db" in result.err
+
+
 @pytest.mark.parametrize("content", [None, b"", b"not a ledger" * 1000])
 def test_a_file_that_is_not_a_ledger(tmp_path: Path, content: bytes | None) -> None:
     """The error names the file, and the exit code is 2."""

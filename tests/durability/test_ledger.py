@@ -24,12 +24,13 @@ from junkie_async import (
     RetryPolicy,
     provisioning,
 )
+from junkie_async._http.created_keys import CreatedKeys
 from junkie_async._jobs import ledger
 from junkie_async._jobs.create import CreateJob
 from junkie_async._jobs.key_hashes import KeyHashes
 from junkie_async._jobs.reconcile import Reconciler
 
-from .server import PROVIDER, RECONCILE_AFTER, Service
+from .server import PROVIDER, RECONCILE_AFTER, Row, Service
 
 _RETRY = RetryPolicy(attempts=3, wait_initial=0.01, wait_max=0.05, wait_jitter=0.01, outage=0.0)
 
@@ -539,6 +540,40 @@ async def test_a_resumed_job_knows_the_keys_of_earlier_runs(
     assert _is_exact(await make_job(concurrency=1), service, 300)
 
 
+async def test_a_job_notices_a_response_to_the_job_before(
+    service: Service, make_job: Callable[..., CreateJob], tmp_path: Path
+) -> None:
+    """A gateway repeats a response to another job of the client."""
+    earlier = await make_job(100, ledger=tmp_path / "earlier.db")
+    service.script.extend(["repeated"] * 2)
+    report = await make_job(200, concurrency=1)
+    assert len(report.keys) == 200
+    assert {*report.keys, *earlier.keys} == {*service.values()}
+    assert len(service.values()) == 300
+
+
+async def test_a_list_that_shows_nothing_yet_makes_no_surplus_keys(
+    service: Service, make_job: Callable[..., CreateJob]
+) -> None:
+    """The first calls are lost. Once later ones have created keys, the list is looked at again."""
+    service.script.extend(["no response"] * 2)
+    hidden: dict[int, Row] = {}
+
+    def hide(_: int) -> None:
+        if not hidden:
+            hidden.update(service.rows)
+            service.rows.clear()
+
+    service.before_page = hide
+    begun = make_job(200, concurrency=1)
+    async with aclosing(aiter(begun)) as batches:
+        await anext(batches)
+        service.rows |= hidden
+        async for _ in batches:
+            pass
+    assert _is_exact(begun.report, service, 200)
+
+
 async def test_short_responses_do_not_end_a_job(
     service: Service, make_job: Callable[..., CreateJob]
 ) -> None:
@@ -608,6 +643,7 @@ async def test_a_job_that_does_not_notice_repeats_loses_keys(
 ) -> None:
     """Without the hashes, the keys of a repeated response are reported twice."""
     monkeypatch.setattr(KeyHashes, "add_all", lambda _, values: True)
+    monkeypatch.setattr(CreatedKeys, "check", lambda *_: None)
     service.script.extend(["healthy", "repeated"])
     report = await make_job(concurrency=1)
     assert not _is_exact(report, service, 300)

@@ -495,8 +495,8 @@ async def test_batch_fields(
 ) -> None:
     """Every field of a batch is sent likewise, by the single call and by the job."""
     arguments, body = given_and_sent(pairs)
-    answer = {"keys": [f"{index}" for index in range(amount)]}
-    async with service(answer, answer) as (keys, network):
+    values = [f"{index}" for index in range(2 * amount)]
+    async with service({"keys": values[:amount]}, {"keys": values[amount:]}) as (keys, network):
         await keys.create_batch(provider_id=provider_id, amount=amount, **arguments)
         await keys.create_many(amount, provider_id=provider_id, **arguments)
     wanted = body | {"provider_id": provider_id, "amount": amount}

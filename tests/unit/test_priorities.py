@@ -83,6 +83,34 @@ def test_an_interactive_call_beside_a_job(
     run(main())
 
 
+@pytest.mark.parametrize("stated", [False, True])
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("latency", [0.005, 0.02, 0.05])
+def test_interactive_calls_beside_a_whole_job(
+    latency: float, seed: int, stated: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From its first call on, while the limit is learned from 429s alone or is stated."""
+    monkeypatch.setattr(f"{__name__}.LATENCY", latency)
+
+    async def main() -> None:
+        traffic = Traffic(Throttle(16), stated=stated)
+        jobs = [asyncio.create_task(traffic.work("job")) for _ in range(64)]
+        begin, dice, visits = now(), random.Random(seed), list[asyncio.Task[float]]()
+        while now() < begin + 50:
+            await asyncio.sleep(dice.uniform(0, 1))
+            visits.append(asyncio.create_task(traffic.call("interactive")))
+        waits = await asyncio.gather(*visits)
+        rate = sum(traffic.done.values()) / (now() - begin)
+        for task in jobs:
+            task.cancel()
+        await asyncio.gather(*jobs, return_exceptions=True)
+        assert statistics.median(waits) <= 0.12
+        assert statistics.quantiles(waits, n=20)[-1] <= 0.25
+        assert rate >= 0.95 * 20
+
+    run(main())
+
+
 async def hold(throttle: Throttle, priority: Priority, seconds: float) -> float:
     """Use a slot; return when it was given, counted from the test's beginning."""
     await throttle.acquire(priority=priority)

@@ -70,9 +70,10 @@ def outcome_of(call: Callable[[Keys], Awaitable[object]], *answers: Response) ->
 
 
 @pytest.mark.parametrize("name", CALLS)
-def test_a_refusal_in_a_2xx(name: str) -> None:
+@pytest.mark.parametrize("stated", [{"success": False}, {"ok": False}, {"success": "false"}])
+def test_a_refusal_in_a_2xx(name: str, stated: dict[str, Any]) -> None:
     """It is an error with the service's words, and nothing was done."""
-    refusal: dict[str, Any] = {"success": False, "message": "Key is locked", "keys": []}
+    refusal: dict[str, Any] = {**stated, "message": "Key is locked", "keys": []}
     error = outcome_of(CALLS[name], answer(refusal))
     assert type(error) is APIError
     assert (error.message, error.status, error.outcome) == (
@@ -99,6 +100,7 @@ def test_an_error_in_a_2xx(name: str) -> None:
     "body",
     [
         {"success": True, "error": "none"},
+        {"ok": True, "error": "none"},
         {"error": None},
         {"error": ""},
         {"success": None, "error": False},

@@ -1,0 +1,41 @@
+"""The keys that a client has created lately, by which a response that comes again is noticed."""
+
+from __future__ import annotations
+
+from typing import Final, TypeVar
+
+from .._errors import InvalidResponseError, Outcome
+from .._protocol.requests import Request
+
+T = TypeVar("T")
+
+# A gateway that repeats a response does so within a minute. At 100 creations a second this is more.
+_MOST_KEPT: Final = 10_000
+
+
+class CreatedKeys:
+    """Remembers one key value of each response to a creation, as a hash: 1 MB at most."""
+
+    def __init__(self) -> None:
+        self._hashes: dict[int, None] = {}  # in order, the oldest first
+
+    def check(self, request: Request[T], result: T) -> None:
+        """Check that a request has created another key than those before it.
+
+        Raises:
+            InvalidResponseError: The key came before. No two creations give the same key, so one of
+                the two responses was not that of its call.
+        """
+        value = request.name_created(result) if request.name_created else ""
+        if not value:
+            return
+        found = hash(value)
+        if found in self._hashes:
+            raise InvalidResponseError(
+                "the response has a key value that came before, so it may be that of another call",
+                outcome=Outcome.UNKNOWN,
+                field="key_value",
+            )
+        self._hashes[found] = None
+        if len(self._hashes) > _MOST_KEPT:
+            del self._hashes[next(iter(self._hashes))]

@@ -1,0 +1,90 @@
+"""A key value that a client has created before: the response is that of another call."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+import msgspec
+import pytest
+
+from junkie_async import (
+    BatchError,
+    InvalidResponseError,
+    JunkieError,
+    Keys,
+    Outcome,
+    OutcomeUnknownError,
+)
+from junkie_async._http import created_keys
+from junkie_async._http.transport import Response
+
+from .clock import run
+from .scripted import Script, make_dispatcher
+
+ONE: Response = (200, {}, b'{"key": {"id": 1, "key_value": "A"}}')
+
+
+def batch(*values: str) -> Response:
+    """Make the response to the creation of several keys."""
+    return 201, {}, msgspec.json.encode({"keys": values})
+
+
+def create(keys: Keys) -> Awaitable[object]:
+    """Create a key."""
+    return keys.create(provider_id=1)
+
+
+def create_two(keys: Keys) -> Awaitable[object]:
+    """Create two keys."""
+    return keys.create_batch(provider_id=1, amount=2)
+
+
+def run_job(keys: Keys) -> Awaitable[object]:
+    """Create two keys by a job."""
+    return keys.create_many(2, provider_id=1)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "responses"),
+    [
+        (create, create, [ONE, ONE]),
+        (create_two, create_two, [batch("A", "B")] * 2),
+        (create_two, run_job, [batch("A", "B")] * 2),
+        (run_job, create_two, [batch("A", "B")] * 2),
+        (run_job, run_job, [batch("A", "B")] * 2),
+        (create, create_two, [ONE, batch("A", "B")]),
+    ],
+)
+def test_a_response_that_comes_again(
+    first: Callable[[Keys], Awaitable[object]],
+    second: Callable[[Keys], Awaitable[object]],
+    responses: list[Response],
+) -> None:
+    """Nobody gets a key that somebody else has; what became of the call is unknown."""
+
+    async def main() -> None:
+        keys = Keys(make_dispatcher(Script(*responses)))
+        await first(keys)
+        with pytest.raises(JunkieError) as caught:
+            await second(keys)
+        error = caught.value
+        if isinstance(error, BatchError):
+            assert (error.report.created, error.report.unknown) == (0, 2)
+            error = error.__cause__  # type: ignore[assignment]
+        assert isinstance(error, OutcomeUnknownError)
+        assert error.outcome is Outcome.UNKNOWN
+        assert isinstance(error.__cause__, InvalidResponseError)
+
+    run(main())
+
+
+def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The oldest key is forgotten first."""
+    monkeypatch.setattr(created_keys, "_MOST_KEPT", 2)
+
+    async def main() -> None:
+        keys = Keys(make_dispatcher(Script(*map(batch, "ABCA"))))
+        for _ in range(4):
+            await keys.create_batch(provider_id=1, amount=1)
+
+    run(main())
