@@ -67,8 +67,8 @@ class _Window:
     """What the window before admitted: all of it may have been a burst."""
     refused_at: float
     pause: float
-    is_confirmed: bool = False
-    """Whether the window before measured about the same limit."""
+    limit_before: float | None
+    """The limit that the window before measured."""
 
     @property
     def cycle(self) -> float:
@@ -86,6 +86,17 @@ class _Window:
             rate = max(lower, _MARGIN * math.sqrt(lower * upper))
         measured = self.number > 1 and self.admitted >= _EVIDENCE
         return rate if measured else max(rate, _START)
+
+    @property
+    def is_confirmed(self) -> bool:
+        """Whether the window before measured about the same limit."""
+        if self.limit_before is None or self.admitted < _CONFIRMING_EVIDENCE:
+            return False
+        return abs(self.limit / self.limit_before - 1) <= _AGREEMENT
+
+    def add_late_success(self) -> _Window:
+        """Count a request that was admitted before the refusal, and answered after it."""
+        return attrs.evolve(self, admitted=self.admitted + 1, ages=(*self.ages, 0.0))
 
     def _limit_after_burst(self) -> float:
         """Compute the limit that explains the admissions which the burst does not."""
@@ -109,8 +120,8 @@ class _Window:
         recovery = self.cycle * min(max(self.admitted / _EVIDENCE, 1), 10)
         if self.is_confirmed:
             # Each refusal pauses interactive calls, too. At 20/s, with bursts of 20, this leaves
-            # two pauses in the first 50 s instead of four, so that 95% of these calls meet none.
-            steady, recovery = 8 * steady, max(recovery, _CONFIRMED)
+            # two pauses in the first minute instead of four, so that 95% of these calls meet none.
+            return 1 + (seconds / max(recovery, _CONFIRMED)) ** 3
         return 1 + 0.01 * seconds / steady + (seconds / recovery) ** 3
 
 
@@ -142,8 +153,10 @@ class AdaptiveRate:
 
     def record_success(self, now: float) -> None:
         """Count a request that was not refused."""
-        if now < self._resumes_at:
-            return  # it was sent before the refusal
+        if now < self._resumes_at:  # it was sent before the refusal
+            if self._window is not None:
+                self._window = self._window.add_late_success()
+            return
         if now - self._last_success > _IDLE:
             self._window_start, self._admitted = now, 0
         elif now - self._window_start > _MEMORY:
@@ -167,7 +180,7 @@ class AdaptiveRate:
 
     def _end_window(self, now: float, pause: float, rate: float, before: _Window | None) -> _Window:
         number, burst = (before.number, before.admitted) if before else (0, 0)
-        window = _Window(
+        return _Window(
             number=number + 1,
             admitted=self._admitted,
             seconds=max(0.0, now - self._window_start),
@@ -176,12 +189,8 @@ class AdaptiveRate:
             burst=burst,
             refused_at=now,
             pause=pause,
+            limit_before=before.limit if before else None,
         )
-        if before is None or self._admitted < _CONFIRMING_EVIDENCE:
-            return window
-        if abs(window.limit / before.limit - 1) > _AGREEMENT:
-            return window
-        return attrs.evolve(window, is_confirmed=True)
 
     def rate(self, now: float) -> float:
         """Compute the requests a second from now on; infinity while nothing restrains."""

@@ -26,6 +26,7 @@ class Traffic:
         self.throttle, self.stated, self.limiter = throttle, stated, Bucket(20)
         self.done = dict[Priority, int].fromkeys(("interactive", "walk", "job"), 0)
         self.refused = 0
+        self.seconds_to_create = 0.0  # refusals overtake the responses of those before them
 
     async def call(self, priority: Priority) -> float:
         """Make a call until it is admitted; return the seconds that it took."""
@@ -38,6 +39,7 @@ class Traffic:
                 wait, headers = self.limiter.admit(now()), self.limiter.headers()
                 stated = rate_limit_headers.read_rate_limit(headers) if self.stated else None
                 if not wait:
+                    await asyncio.sleep(self.seconds_to_create)
                     throttle.record_success(now(), stated)
                     self.done[priority] += 1
                     return now() - begin
@@ -85,15 +87,20 @@ def test_an_interactive_call_beside_a_job(
 
 @pytest.mark.parametrize("stated", [False, True])
 @pytest.mark.parametrize("seed", range(3))
-@pytest.mark.parametrize("latency", [0.005, 0.02, 0.05])
+@pytest.mark.parametrize(("latency", "seconds_to_create"), [(0.005, 0), (0.002, 0.02), (0.05, 0)])
 def test_interactive_calls_beside_a_whole_job(
-    latency: float, seed: int, stated: bool, monkeypatch: pytest.MonkeyPatch
+    latency: float,
+    seconds_to_create: float,
+    seed: int,
+    stated: bool,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """From its first call on, while the limit is learned from 429s alone or is stated."""
     monkeypatch.setattr(f"{__name__}.LATENCY", latency)
 
     async def main() -> None:
         traffic = Traffic(Throttle(16), stated=stated)
+        traffic.seconds_to_create = seconds_to_create
         jobs = [asyncio.create_task(traffic.work("job")) for _ in range(64)]
         begin, dice, visits = now(), random.Random(seed), list[asyncio.Task[float]]()
         while now() < begin + 50:
