@@ -272,7 +272,10 @@ class ListPass:
             return False
         if page.keys:  # keys created at the front pushed these back, one key for each of them
             before = self._total_at_new_key
-            return before is not None and stated.total - before >= self._repeats_in_a_row
+            created = 0 if before is None else stated.total - before
+            # A service may count the keys before it reads them: then the total lags behind.
+            lag = _MAX_FRUITLESS_PAGES * self.limit
+            return created > 0 and self._repeats_in_a_row <= created + lag
         # A service that filters after paging leaves empty pages, and states the unfiltered total.
         size = stated.limit or self.limit
         before_walk = (self.first_page - 1) * size

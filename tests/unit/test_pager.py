@@ -9,6 +9,7 @@ import tracemalloc
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 
+import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -343,6 +344,21 @@ async def test_a_total_that_grows_explains_repeats() -> None:
     pager = listing.pager(prefetch=1)
     assert await ids_of(pager) == list(range(500, 0, -1))
     assert pager.drift == Drift(changes=1, repeats=300)
+
+
+async def test_a_total_that_lags_behind_explains_repeats() -> None:
+    """A service counts its keys, and reads a page of them when ten more have been created."""
+    listing = Listing(list(range(500, 0, -1)))
+
+    async def fetch(page: int, limit: int) -> KeyPage:
+        total = len(listing.ids)
+        if page > 30 and total < 1000:
+            listing.ids[:0] = range(total + 10, total, -1)
+        full = listing.page(page, limit)
+        return attrs.evolve(full, pagination=attrs.evolve(full.pagination, total=total))
+
+    pager = KeyPager(as_pending(fetch), limit=10, prefetch=1)
+    assert await ids_of(pager) == list(range(500, 0, -1))
 
 
 async def test_a_failed_page_is_named_and_the_walk_can_resume() -> None:
