@@ -18,7 +18,8 @@ from ._http.dispatcher import Dispatcher
 from ._http.local_rate import RateLimit
 from ._http.retry import RetryPolicy
 from ._http.transport import Transport
-from ._keys import Keys, load_ledger
+from ._jobs.ledgers import Ledgers
+from ._keys import Keys, open_store
 from ._masking import error_boundary
 from ._protocol.codec import prepare_codec
 from ._validation import check_seconds, safe_repr
@@ -88,7 +89,8 @@ class JunkieClient:
             rate_limit=_check_type("rate_limit", rate_limit, RateLimit, NoneType),
             hooks=check_hooks(hooks),
         )
-        self._keys = Keys(self._dispatcher)
+        self._ledgers = Ledgers(open_store)
+        self._keys = Keys(self._dispatcher, self._ledgers)
         # Now, not in the middle of a call: an import may fail there, and stalls the event loop.
         prepare_codec()
         with suppress(ConfigurationError):  # `create_many` raises it, if it is asked for a ledger
@@ -119,6 +121,7 @@ class JunkieClient:
             ClientClosedError: The calls run in another event loop, which is not closed.
         """
         await self._dispatcher.close()
+        await self._ledgers.close()
 
     async def __aenter__(self) -> Self:
         return self

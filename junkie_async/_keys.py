@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncIterable, Coroutine, Iterable, Sequence
+from collections.abc import AsyncIterable, Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import aclosing, suppress
 from functools import lru_cache
 from os import PathLike
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, Unpack
+from typing import Any, TypeAlias, TypeVar, Unpack
 
 import attrs
 
@@ -24,9 +24,13 @@ from ._http.throttle import Priority
 from ._jobs.create import CreateJob
 from ._jobs.delete import DeleteJob
 from ._jobs.job import OnProgress, check_progress
-from ._jobs.journal import Journal
+from ._jobs.journal import Intent, Journal
+from ._jobs.ledger import Ledger
+from ._jobs.ledgers import Ledgers
 from ._jobs.markers import DEFAULT_PREFIX, add_marker, check_prefix, check_room
+from ._jobs.order import fill_order, log_key
 from ._jobs.reconcile import RECONCILE_AFTER, Reconciler
+from ._jobs.record import LedgerStore, check_job_name
 from ._masking import error_boundary
 from ._models import (
     UNSET,
@@ -58,10 +62,10 @@ from ._protocol.fields import (
 from ._protocol.filter_checks import check_rows
 from ._verification import Verdict, evaluate
 
-if TYPE_CHECKING:
-    from ._jobs.ledger import Ledger
-
 T = TypeVar("T")
+
+LedgerRef: TypeAlias = str | PathLike[str] | LedgerStore
+"""The path of a file, the DSN of a PostgreSQL database, or a `PostgresLedger`."""
 
 # Inside `Keys` the name `list` is its method, also in annotations: a type checker would read
 # `list[KeyFolder]` there as a subscript of that method. So this type gets a name outside.
@@ -90,8 +94,9 @@ class Keys:
             page only, and jobs have none: they may have to wait out a pause.
     """
 
-    def __init__(self, dispatcher: Dispatcher) -> None:
+    def __init__(self, dispatcher: Dispatcher, ledgers: Ledgers | None = None) -> None:
         self._dispatcher = dispatcher
+        self._ledgers = Ledgers(open_store) if ledgers is None else ledgers
         self.deadline: float | None = None
         self.priority: Priority = "interactive"
 
@@ -230,18 +235,61 @@ class Keys:
         return evaluate(found, claims, now=now, looked_for=value)
 
     @error_boundary
-    async def create(self, *, provider_id: int, **fields: Unpack[CreateFields]) -> Key:
+    async def create(
+        self,
+        *,
+        provider_id: int,
+        idempotency_key: str | None = None,
+        ledger: LedgerRef | None = None,
+        reconcile_after: float = RECONCILE_AFTER,
+        **fields: Unpack[CreateFields],
+    ) -> Key:
         """Create one key.
+
+        With an ``idempotency_key``, such as the number of an order, all calls return the same key,
+        however often and in however many processes they are made. A call waits for one that is
+        under way. See `junkie_async.provisioning` for the conditions.
 
         Args:
             provider_id: The provider to issue the key under, 1 or more.
-            **fields: The key's other fields: see `CreateFields`.
+            idempotency_key: What names the order, 1 to 255 characters. Needs a ledger.
+            ledger: What records the orders: the path of a file, the DSN of a PostgreSQL database,
+                or a `junkie_async.postgres.PostgresLedger`. It may hold millions.
+            reconcile_after: Seconds after an unknown outcome before the next call looks for the key,
+                and creates it if there is none. Must be longer than the service may still act on a
+                request. Only with a ledger.
+            **fields: The key's other fields: see `CreateFields`. With a ledger, a marker is added
+                to ``key_name``, by which the key is found.
 
         Raises:
-            OutcomeUnknownError: The key may have been created. Check before you call again.
+            OutcomeUnknownError: The key may have been created. Check before you call again. With an
+                ``idempotency_key``, just call again: that settles it.
+            InvalidRequestError: The ``idempotency_key`` was used with other arguments.
+            ConfigurationError: The ledger can't be used.
         """
         given = {"provider_id": provider_id, **fields}
-        return await self._send(wire.create_key(validate_fields(CreateKeyBody, "create", given)))
+        name = self._check_order(idempotency_key, ledger)
+        if name is None or ledger is None:
+            validated = validate_fields(CreateKeyBody, "create", given)
+            return await self._send(wire.create_key(validated))
+        check_room(fields.get("key_name"), DEFAULT_PREFIX)
+        validated = validate_fields(CreateKeyBody, "create", given)
+        arguments = {**validated, "call": "create", "amount": 1}
+        order = self._make_ledger(ledger, name, arguments, DEFAULT_PREFIX, waits=True)
+
+        async def create(marker: str, before_send: Callable[[], None]) -> Key:
+            return await self._dispatcher.send(
+                wire.create_key(add_marker(validated, marker)),
+                priority=self.priority,
+                max_seconds=self.deadline,
+                before_send=before_send,
+            )
+
+        def log(intent: Intent, keys: Sequence[Key]) -> bool:
+            return log_key(order, intent, keys)
+
+        reconciler = self._make_reconciler(order, provider_id, reconcile_after, log)
+        return await fill_order(order, reconciler, create, self.deadline)
 
     @error_boundary
     async def create_batch(
@@ -269,7 +317,9 @@ class Keys:
         *,
         provider_id: int,
         concurrency: int = 8,
-        ledger: str | PathLike[str] | None = None,
+        ledger: LedgerRef | None = None,
+        job: str | None = None,
+        idempotency_key: str | None = None,
         reconcile_after: float = RECONCILE_AFTER,
         marker: str | None = DEFAULT_PREFIX,
         on_progress: OnProgress | None = None,
@@ -284,7 +334,13 @@ class Keys:
             amount: How many keys, 1 or more.
             provider_id: The provider to issue the keys under, 1 or more.
             concurrency: Calls in flight, 1 to 1000.
-            ledger: The path of the file that records the job, or None.
+            ledger: What records the job: the path of a file, the DSN of a PostgreSQL database, a
+                `junkie_async.postgres.PostgresLedger`, or None.
+            job: The job's name in the ledger, 1 to 255 characters. A ledger may hold many jobs. In
+                a file, a job that another process runs is refused; in PostgreSQL this call stands
+                by, and takes the job over if that one ends.
+            idempotency_key: The name of an order instead of a job: a call waits for one that is
+                under way, and all of them report the same keys. Needs a ledger.
             reconcile_after: Seconds to wait after an unknown outcome before looking for the keys.
                 Must be longer than the service may still act on a request. Only with a ledger.
             marker: A prefix of 1 to 32 characters for the markers in ``key_name``, by which the
@@ -302,33 +358,35 @@ class Keys:
                 so far.
             ConfigurationError: Raised by the job: the ledger can't be used.
         """
+        order = self._check_order(idempotency_key, ledger)
+        name = _check_job(job, order, ledger)
         prefix = None if ledger is None else check_prefix(marker)
         if prefix is not None:  # first, since 255 characters are too many here
             check_room(fields.get("key_name"), prefix)
         given = {"provider_id": provider_id, "amount": 1, **fields}
         validated = validate_fields(CreateBatchBody, "create_many", given)
         whole = validation.check_integer("amount", amount, 1)
-        journal: Journal | None = None
+        journal = Journal()
         reconciler: Reconciler | None = None
         if ledger is not None:
-            url = self._dispatcher.base_url
-            arguments = {**validated, "amount": whole, "base_url": url}
-            journal = load_ledger()(ledger, arguments, prefix)
+            arguments = {**validated, "amount": whole}
+            waits = order is not None
+            journal = self._make_ledger(ledger, name, arguments, prefix, waits=waits)
             delay = validation.check_seconds("reconcile_after", reconcile_after, zero=True)
             if prefix is not None:
-                # Not of `self`, which may have a deadline: a job's walk waits out an outage.
-                patient = Keys(self._dispatcher)
-                query = wire.filter_query({"provider_id": provider_id})
-                fetch = patient._make_fetch(query, "job", bad_rows="reduce")
-                reconciler = Reconciler(journal, delay, fetch=fetch, delete=self.delete_many)
+                reconciler = self._make_reconciler(journal, provider_id, delay)
 
         @lru_cache(maxsize=2)  # without markers all requests but the last one are alike
         def make_request(count: int, mark: str | None) -> wire.Request[KeyBatch]:
             return wire.create_batch(add_marker({**validated, "amount": count}, mark))
 
         async def create(count: int, mark: str | None, on_in_flight: InFlightCallback) -> KeyBatch:
-            request = make_request(count, mark)
-            return await self._dispatcher.send(request, priority="job", on_in_flight=on_in_flight)
+            return await self._dispatcher.send(
+                make_request(count, mark),
+                priority="job",
+                on_in_flight=on_in_flight,
+                before_send=journal.check_writer if journal.can_lose_writer else None,
+            )
 
         return CreateJob(
             whole,
@@ -495,6 +553,40 @@ class Keys:
         """List the folders that keys can be in."""
         return await self._send(wire.list_folders())
 
+    def _check_order(self, idempotency_key: str | None, ledger: LedgerRef | None) -> str | None:
+        if idempotency_key is None:
+            return None
+        if ledger is None:
+            limit = "a path or a DSN: an idempotency_key needs a record of what was created"
+            raise InvalidRequestError("ledger", "None", limit)
+        return check_job_name("idempotency_key", idempotency_key)
+
+    def _make_ledger(
+        self,
+        ledger: LedgerRef,
+        job: str | None,
+        arguments: Mapping[str, Any],
+        marker: str | None,
+        *,
+        waits: bool,
+    ) -> Ledger:
+        given = {**arguments, "base_url": self._dispatcher.base_url}
+        return self._ledgers.make_ledger(ledger, job, given, marker, waits=waits)
+
+    def _make_reconciler(
+        self,
+        journal: Journal,
+        provider_id: int,
+        reconcile_after: float,
+        log: Callable[[Intent, Sequence[Key]], bool] | None = None,
+    ) -> Reconciler:
+        delay = validation.check_seconds("reconcile_after", reconcile_after, zero=True)
+        # Not of `self`, which may have a deadline: a job's walk waits out an outage.
+        patient = Keys(self._dispatcher, self._ledgers)
+        query = wire.filter_query({"provider_id": provider_id})
+        fetch = patient._make_fetch(query, "job", bad_rows="reduce")
+        return Reconciler(journal, delay, fetch=fetch, delete=self.delete_many, log=log)
+
     async def _look_up_value(self, value: str, secrets: tuple[str, ...]) -> Key | None:
         """Find a key by its value in one or two requests; no error shows the other secrets.
 
@@ -572,19 +664,37 @@ class Keys:
         return wire.segment(checked)
 
 
-def load_ledger() -> type[Ledger]:
-    """Import the ledger: a Python that was built without sqlite3 can do everything else.
+def open_store(ledger: str | PathLike[str]) -> LedgerStore:
+    """Make the store of a ledger from its path or its DSN.
+
+    What it needs is imported now: a Python without sqlite3 or asyncpg can do everything else.
 
     Raises:
         ConfigurationError: It can't be imported.
+        InvalidRequestError: The ledger is neither a path nor a DSN.
     """
+    if isinstance(ledger, str) and ledger.startswith(("postgresql://", "postgres://")):
+        from .postgres import PostgresLedger
+
+        return PostgresLedger(ledger)
     try:
-        from ._jobs.ledger import Ledger
+        from ._jobs.sqlite_record import SqliteStore
     except (ImportError, OSError) as error:
         reason = type(error).__name__
     else:
-        return Ledger
+        return SqliteStore(ledger)
     raise ConfigurationError(f"ledger= needs Python's sqlite3, and importing it failed: {reason}")
+
+
+def _check_job(job: str | None, order: str | None, ledger: LedgerRef | None) -> str | None:
+    if job is None:
+        return order
+    if order is not None:
+        raise InvalidRequestError("job", validation.safe_repr(job), "None with an idempotency_key")
+    if ledger is None:
+        limit = "a path or a DSN: a job with a name is one of a ledger"
+        raise InvalidRequestError("ledger", "None", limit)
+    return check_job_name("job", job)
 
 
 def _find_exact(value: str, keys: Iterable[Key]) -> Key | None:

@@ -36,15 +36,19 @@ and running it again does not help.
 from __future__ import annotations
 
 import os
-from datetime import UTC, datetime
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import attrs
 
-from ._jobs.ledger_file import check_path, open_readonly, read_job
+from ._errors import ConfigurationError
+from ._jobs.ledger_file import check_path, open_readonly, prune_jobs, read_counts, read_names
+from ._jobs.record import DEFAULT_JOB, JobCounts, check_job_name
 from ._masking import error_boundary
+from ._validation import check_seconds, safe_repr
 
-__all__ = ["JobStatus", "status"]
+__all__ = ["JobStatus", "prune", "status", "statuses"]
 
 
 @attrs.frozen(kw_only=True)
@@ -52,6 +56,7 @@ class JobStatus:
     """The progress of a durable job, as recorded in its ledger.
 
     Attributes:
+        name: The job's name: its ``job=``, or its ``idempotency_key=``.
         job: The job's ID, as in its markers.
         requested: Keys that the job is to create.
         created: Keys that it has created and logged.
@@ -64,6 +69,7 @@ class JobStatus:
         done: Whether all keys are created, and nothing is left to find out.
     """
 
+    name: str
     job: str
     requested: int
     created: int
@@ -80,32 +86,77 @@ class JobStatus:
 
 
 @error_boundary
-def status(path: str | os.PathLike[str]) -> JobStatus:
+def status(path: str | os.PathLike[str], job: str | None = None) -> JobStatus:
     """Read a job's progress from its ledger, even while the job runs.
 
     Args:
-        path: The ledger.
+        path: The ledger's file.
+        job: The job's name, if it was run with one.
+
+    Raises:
+        ConfigurationError: There is no such file or job, it is not a ledger, or it is damaged.
+        InvalidRequestError: The path is not one of a file.
+    """
+    checked, name = check_path(path), check_job_name("job", job or DEFAULT_JOB)
+    with open_readonly(checked) as db:
+        counts = read_counts(db, name)
+        if counts is None:
+            raise ConfigurationError(f"the ledger {checked} has no job {safe_repr(name)}")
+        return make_status(counts)
+
+
+@error_boundary
+def statuses(path: str | os.PathLike[str]) -> Iterator[JobStatus]:
+    """Read the progress of all jobs of a ledger, in the order in which they were begun.
+
+    Args:
+        path: The ledger's file.
 
     Raises:
         ConfigurationError: There is no such file, it is not a ledger, or it is damaged.
         InvalidRequestError: The path is not one of a file.
     """
     with open_readonly(check_path(path)) as db:
-        job = read_job(db)
-        (created,) = db.execute("SELECT count(*) FROM key").fetchone()
-        calls, intended, logged, in_doubt, in_flight = db.execute(
-            "SELECT count(*), total(amount) FILTER (WHERE open), (SELECT count(*) FROM key JOIN"
-            " attempt ON attempt = number WHERE open), total(open AND suspect),"
-            " total(open AND NOT suspect) FROM attempt"
-        ).fetchone()
-    is_all_requested = created + int(intended) - logged >= job.arguments["amount"]
+        for name in read_names(db):
+            if (counts := read_counts(db, name)) is not None:
+                yield make_status(counts)
+
+
+@error_boundary
+def prune(path: str | os.PathLike[str], older_than: timedelta | float) -> int:
+    """Delete the done jobs and orders of a ledger that were begun so long ago.
+
+    An order that comes again after that is a new one. The file keeps its size; later jobs use the
+    space.
+
+    Args:
+        path: The ledger's file.
+        older_than: A timedelta, or seconds, above 0.
+
+    Returns:
+        How many were deleted.
+
+    Raises:
+        ConfigurationError: There is no such file, it is not a ledger, or it is damaged.
+        InvalidRequestError: An argument is out of its limits.
+    """
+    seconds = older_than.total_seconds() if isinstance(older_than, timedelta) else older_than
+    return prune_jobs(check_path(path), check_seconds("older_than", seconds))
+
+
+def make_status(counts: JobCounts) -> JobStatus:
+    """Make a job's status from what its ledger has of it."""
+    requested = counts.arguments["amount"]
+    outstanding = counts.intended - counts.logged
+    is_all_requested = counts.created + outstanding >= requested
     return JobStatus(
-        job=job.id,
-        requested=job.arguments["amount"],
-        created=created,
-        open=int(intended) - logged,
-        calls=calls,
-        begun_at=datetime.fromtimestamp(job.begun, UTC),
-        arguments=job.arguments,
-        waiting=bool(in_doubt and not in_flight and is_all_requested),
+        name=counts.name,
+        job=counts.marker,
+        requested=requested,
+        created=counts.created,
+        open=outstanding,
+        calls=counts.calls,
+        begun_at=datetime.fromtimestamp(counts.begun, UTC),
+        arguments=counts.arguments,
+        waiting=bool(counts.in_doubt and not counts.in_flight and is_all_requested),
     )

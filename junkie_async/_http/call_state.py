@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Generic, TypeVar
 
 import attrs
@@ -41,6 +42,7 @@ class CallState(Generic[T]):
     """The error of the latest attempt, once one has failed."""
     failed_at: float = 0.0
     first_failed_at: float | None = None
+    before_send: Callable[[], None] | None = None
     attempts_before: int = 0
     """Those before an outage ended: the policy counts anew from there."""
     may_have_acted: bool = False

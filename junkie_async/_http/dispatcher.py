@@ -124,10 +124,15 @@ class Dispatcher:
         priority: Priority = "interactive",
         max_seconds: float | None = None,
         on_in_flight: InFlightCallback | None = None,
+        before_send: Callable[[], None] | None = None,
     ) -> T:
         """Send a request, retry it where that can do no harm, and return its value."""
         read = await self.fetch(
-            request, priority=priority, max_seconds=max_seconds, on_in_flight=on_in_flight
+            request,
+            priority=priority,
+            max_seconds=max_seconds,
+            on_in_flight=on_in_flight,
+            before_send=before_send,
         )
         return await read()
 
@@ -138,15 +143,18 @@ class Dispatcher:
         priority: Priority = "interactive",
         max_seconds: float | None = None,
         on_in_flight: InFlightCallback | None = None,
+        before_send: Callable[[], None] | None = None,
     ) -> Callable[[], Awaitable[T]]:
         """Send a request as `send` does, and return a function that reads the response.
 
         Until then the response takes the memory of its bytes only. If it can't be read, the request
         is retried as far as the policy allows. The call takes ``max_seconds`` at most, with its
-        waits and retries.
+        waits and retries. ``before_send`` is called just before each request is written; if it
+        raises, that request is not sent.
         """
         deadline = running_loop().time() + self._choose_limit(priority, max_seconds)
         call = CallState(request, deadline, on_in_flight, priority, deadline)
+        call.before_send = before_send
         try:
             response = await self._attempt(call)
         except JunkieError as error:
@@ -260,7 +268,9 @@ class Dispatcher:
         self, call: CallState[T], loop: asyncio.AbstractEventLoop, begin: float
     ) -> Response:
         """Send the request once, and count and report the attempt."""
-        call.send_state = state = SendState(fresh=isinstance(call.failure, TransportError))
+        call.send_state = state = SendState(
+            fresh=isinstance(call.failure, TransportError), before_send=call.before_send
+        )
         result: int | str = "CancelledError"
         call.attempts += 1
         if call.on_in_flight is not None:

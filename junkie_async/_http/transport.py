@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from typing import Any, TypeAlias
 
 import aiohttp
@@ -63,12 +63,16 @@ class SendState:
     ``fresh`` asks for a new connection. When one pooled connection is dead, most often all are: a
     retry that draws the next one from the pool fails like the first attempt. ``is_queued`` is true
     while the request waits for one of the connections that a session passed in may have.
+    ``before_send`` is called just before the request is written, and keeps it back by raising.
     """
 
-    __slots__ = ("_protocol", "fresh", "is_queued", "sent")
+    __slots__ = ("_before_send", "_protocol", "fresh", "is_queued", "sent")
 
-    def __init__(self, *, fresh: bool = False) -> None:
+    def __init__(
+        self, *, fresh: bool = False, before_send: Callable[[], None] | None = None
+    ) -> None:
         self.fresh: bool = fresh
+        self._before_send = before_send
         self.is_queued: bool = False
         self.sent: bool = False
         self._protocol: asyncio.BaseProtocol | None = None
@@ -108,6 +112,8 @@ class SendState:
         send = request.send
 
         async def tracked_send(conn: Connection) -> aiohttp.ClientResponse:
+            if self._before_send is not None:
+                self._before_send()
             self.sent, self._protocol = True, conn.protocol
             return await send(conn)
 

@@ -12,12 +12,14 @@ from typing import Final
 from .._errors import InvalidResponseError, JunkieError, Outcome, OutcomeUnknownError
 from .._hooks import Hooks, InFlightCallback
 from .._masking import error_boundary
-from .._models import CreateReport, KeyBatch
+from .._models import CreateReport, Key, KeyBatch
 from .._protocol.fields import MAX_BATCH
 from .._validation import check_integer
 from .job import Job, OnProgress
 from .journal import Intent, Journal
+from .key_hashes import KeyHashes
 from .reconcile import Reconciler
+from .record import LeaseLostError
 
 _log = logging.getLogger("junkie_async")
 
@@ -55,6 +57,7 @@ class CreateJob(Job[Intent | KeyBatch, KeyBatch, CreateReport]):
         self._doubts_in_a_row = self._rounds_without_keys = 0
         self._last_doubt: JunkieError | None = None
         self._yielded = 0  # keys
+        self._given: KeyHashes | None = None  # those, where another worker may take the job over
         super().__init__(concurrency=concurrency, on_progress=on_progress, hooks=hooks)
 
     @property
@@ -72,6 +75,7 @@ class CreateJob(Job[Intent | KeyBatch, KeyBatch, CreateReport]):
         )
 
     async def _before_start(self) -> None:
+        self._ready.clear()
         await self._journal.open()
         if self._reconciler is not None:
             self._reconciler.restart_delay()  # an earlier run may just have sent calls
@@ -80,6 +84,9 @@ class CreateJob(Job[Intent | KeyBatch, KeyBatch, CreateReport]):
         # A key that the consumer has seen must not get lost: the next run would replace it.
         await self._journal.sync()
         self._yielded += len(result.keys)
+        if self._journal.can_lose_writer:
+            self._given = self._given or KeyHashes()
+            self._given.add_new(result.keys)
 
     def _after_break(self) -> None:
         unread = self._journal.created - self._yielded
@@ -97,6 +104,10 @@ class CreateJob(Job[Intent | KeyBatch, KeyBatch, CreateReport]):
         for intent in [intent for intent in intents if not intent.in_doubt]:
             self._journal.log_result(intent, (), final=True)  # never sent
         await self._journal.close()
+
+    def _restarts_after(self, failure: Exception) -> bool:
+        # Another worker has the job. Stand by, and give what has come meanwhile.
+        return isinstance(failure, LeaseLostError)
 
     async def _make_chunks(self) -> AsyncGenerator[Intent | KeyBatch, None]:
         async for keys in self._journal.replay():
@@ -120,12 +131,12 @@ class CreateJob(Job[Intent | KeyBatch, KeyBatch, CreateReport]):
                 return
             else:
                 for adopted in await self._reconcile():
-                    yield _make_batch(adopted)
+                    yield _make_batch([key.key_value for key in adopted])
 
     def _is_unconfirmed(self) -> bool:
         return self._reconciler is not None and self._reconciler.is_unconfirmed
 
-    async def _reconcile(self) -> list[list[str]]:
+    async def _reconcile(self) -> list[list[Key]]:
         if self._reconciler is None:
             raise OutcomeUnknownError(
                 "outcome unknown: an earlier run sent calls without markers, so the job can't"
@@ -142,13 +153,15 @@ class CreateJob(Job[Intent | KeyBatch, KeyBatch, CreateReport]):
         self, chunk: Intent | KeyBatch, on_in_flight: InFlightCallback
     ) -> KeyBatch | None:
         if isinstance(chunk, KeyBatch):  # replayed or adopted: nothing to send
-            return chunk
+            new = self._given.find_new(chunk.keys) if self._given else chunk.keys
+            return _make_batch(new) if new else None
 
         def track_doubt(in_flight: bool) -> None:
             chunk.in_doubt = in_flight
             on_in_flight(in_flight)
 
         try:
+            await self._journal.wait_until_writer()
             batch = await self._create(chunk.outstanding, chunk.marker, track_doubt)
         except OutcomeUnknownError as error:
             readable_keys: tuple[str, ...] = getattr(error.__cause__, "rows", ())

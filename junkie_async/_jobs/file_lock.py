@@ -17,9 +17,10 @@ _locked_files: Final[set[io.FileIO]] = set()
 
 
 @contextlib.contextmanager
-def hold_lock(path: Path) -> Generator[None]:
-    """Lock an existing file until the context or the process ends.
+def hold_lock(path: Path, byte: int | None = None) -> Generator[None]:
+    """Lock an existing file, or only one byte of it, until the context or the process ends.
 
+    The byte need not exist. Without locks of that kind, as on macOS, it is the whole file.
     The lock belongs to one opening of the file. Closing another descriptor of the same file drops
     all POSIX locks of a process, but not this one: a refused second try and a copy that somebody
     makes of the file do no harm. Not for Windows.
@@ -28,7 +29,7 @@ def hold_lock(path: Path) -> Generator[None]:
         BlockingIOError: Another job holds the lock, in this process or in another one.
     """
     with path.open("r+b", buffering=0) as file:
-        _lock_file(file)
+        _lock_file(file, byte)
         if not os.path.samestat(os.fstat(file.fileno()), path.lstat()):  # deleted before that
             raise BlockingIOError(errno.EWOULDBLOCK, "the lock was replaced", str(path))
         _locked_files.add(file)
@@ -41,10 +42,11 @@ def hold_lock(path: Path) -> Generator[None]:
 if sys.platform != "win32":
     import fcntl
 
-    def _lock_file(file: io.FileIO) -> None:
+    def _lock_file(file: io.FileIO, byte: int | None) -> None:
         # On Linux `flock` and POSIX locks don't see each other, and version 0.1 takes one of those.
         if sys.platform == "linux":
-            lock = struct.pack("hhqqi", fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)  # of the whole file
+            start, length = (0, 0) if byte is None else (byte, 1)  # 0 is up to the end
+            lock = struct.pack("hhqqi", fcntl.F_WRLCK, os.SEEK_SET, start, length, 0)
             try:
                 fcntl.fcntl(file, fcntl.F_OFD_SETLK, lock)
             except OSError as error:

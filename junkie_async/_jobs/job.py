@@ -66,6 +66,7 @@ class Job(LazyCoroutine[ReportT], Generic[ChunkT, ResultT, ReportT]):
         self._hooks = hooks
         self._reported = 0
         self._pool: WorkerPool[ChunkT, ResultT] | None = None
+        self._failure: Exception | None = None
         self._started = False
         super().__init__(f"keys.{self.name}")
 
@@ -98,6 +99,10 @@ class Job(LazyCoroutine[ReportT], Generic[ChunkT, ResultT, ReportT]):
     async def _after_end(self) -> None:
         """Clean up after the last call."""
 
+    def _restarts_after(self, failure: Exception) -> bool:
+        """Whether the job starts anew after what has ended it."""
+        return False
+
     def __await__(self) -> Generator[Any, Any, ReportT]:
         self._mark_used()
         return self._run_to_end().__await__()
@@ -115,6 +120,17 @@ class Job(LazyCoroutine[ReportT], Generic[ChunkT, ResultT, ReportT]):
         if self._started:
             raise RuntimeError("a job runs only once: make a new job to run it again")
         self._started = True
+        while True:
+            async with aclosing(self._run_once()) as results:
+                async for result in results:
+                    yield result
+            failure, self._failure = self._failure, None  # a reference cycle, otherwise
+            if failure is None:
+                return
+            if not self._restarts_after(failure):
+                raise _batch_error(failure, self.report) from failure
+
+    async def _run_once(self) -> AsyncGenerator[ResultT, None]:
         await self._before_start()
         self._pool = pool = WorkerPool(self._make_chunks(), self._process_chunk, self._concurrency)
         is_left = False
@@ -139,9 +155,8 @@ class Job(LazyCoroutine[ReportT], Generic[ChunkT, ResultT, ReportT]):
                 pool.failure = pool.failure or error
             if is_left:
                 self._after_break()
-        failure, pool.failure = pool.failure, None  # another call's error may still have the pool
-        if failure is not None:
-            raise _batch_error(failure, self.report) from failure
+        # Another call's error may still have the pool.
+        self._failure, pool.failure = pool.failure, None
 
     async def _report_progress(self) -> None:
         done, total = self._count_done()

@@ -26,6 +26,8 @@ class Journal:
     """A job's record: write-ahead, so an intent is logged before its call is sent."""
 
     is_durable = False
+    can_lose_writer = False
+    """Whether another worker may take the job over from this one."""
 
     def __init__(self) -> None:
         self.created: int = 0
@@ -81,6 +83,12 @@ class Journal:
 
     async def sync(self) -> None:
         """Wait until everything logged so far is durable."""
+
+    async def wait_until_writer(self) -> None:
+        """Wait as long as it is unsure whether this worker may send calls."""
+
+    def check_writer(self) -> None:
+        """Raise LeaseLostError unless this worker may send a call at this moment."""
 
     def find_intent(self, marker: str) -> int | None:
         """Return the number of the intent that has this marker, or None if none of the job has."""

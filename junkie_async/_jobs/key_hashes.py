@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from hashlib import blake2b
 from typing import Final, Protocol
@@ -60,7 +61,7 @@ class KeyHashes:
 
     def __init__(self, size: int = 8) -> None:
         self._size = size
-        self._buckets = [bytearray() for _ in range(_BUCKETS)]
+        self._buckets = defaultdict[int, bytearray](bytearray)
 
     def add_all(self, values: Collection[str]) -> bool:
         """Add values. False, and none is added, unless all are new and differ."""

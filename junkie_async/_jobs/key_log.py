@@ -14,12 +14,13 @@ _BLOCK: Final = 1 << 20  # bytes, some 24,000 keys: jobs of fewer write no file
 
 
 class KeyLog:
-    """Key values in blocks of 1 MiB, which go to a file without a name in the given folder.
+    """Key values in blocks of 1 MiB, which go to a file without a name.
 
-    It is read in a tenth of the time that SQLite takes, and whatever became of the ledger.
+    The file is in the given folder, or in the one for temporary files. It is read in a tenth of the
+    time that SQLite takes, and whatever became of the ledger.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path | None) -> None:
         self._folder = folder
         self._last_block = bytearray()
         self._blocks: list[bytes | int] = []  # in memory, or the place in the file

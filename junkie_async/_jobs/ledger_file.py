@@ -12,7 +12,8 @@ import re
 import sqlite3
 import sys
 import time
-from collections.abc import Generator, Mapping
+from collections.abc import Generator
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,8 +21,7 @@ import attrs
 
 from .._errors import ConfigurationError, InvalidRequestError
 from .._protocol.fields import MAX_BATCH
-from .._protocol.json_documents import decode_json, encode_json
-from .._validation import MAX_INTEGER, safe_repr
+from .._validation import safe_repr
 from .file_lock import hold_lock
 from .file_owners import (
     check_one_name,
@@ -31,39 +31,82 @@ from .file_owners import (
     identify_files,
     make_private,
 )
-from .markers import new_job_id
+from .record import DEFAULT_JOB, DamagedError, JobCounts, read_arguments
 
 _APPLICATION_ID: Final = 0x6A6E6B31  # "jnk1": by it `file`, SQLite's tools and we know a ledger
 
-# A change of this form needs another version, and code that reads both.
-_VERSION: Final = 1
+# A change of this form needs another version, and code that reads the ones before.
+_VERSION: Final = 2
 _SCHEMA: Final = (
+    """CREATE TABLE job (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, marker TEXT NOT NULL,
+                  arguments TEXT NOT NULL, begun REAL NOT NULL, result BLOB)""",
+    """CREATE TABLE attempt (job INTEGER NOT NULL, number INTEGER NOT NULL,
+                      amount INTEGER NOT NULL, open INTEGER NOT NULL, doubted REAL,
+                      PRIMARY KEY (job, number)) WITHOUT ROWID""",
+    "CREATE TABLE key (job INTEGER NOT NULL, attempt INTEGER NOT NULL, value TEXT NOT NULL)",
+    "CREATE INDEX key_attempt ON key (job, attempt)",
+)
+_SCHEMA_1: Final = (
     "CREATE TABLE job (id TEXT NOT NULL, arguments TEXT NOT NULL, begun REAL NOT NULL)",
     """CREATE TABLE attempt (number INTEGER PRIMARY KEY, amount INTEGER NOT NULL,
                       open INTEGER NOT NULL, suspect INTEGER NOT NULL)""",
     "CREATE TABLE key (value TEXT NOT NULL, attempt INTEGER NOT NULL)",
     "CREATE INDEX key_attempt ON key (attempt)",
 )
+_MOVE_AWAY: Final = (
+    "DROP INDEX key_attempt",
+    *(f"ALTER TABLE {name} RENAME TO {name}_1" for name in ("job", "attempt", "key")),
+)
+# When earlier doubts began is not recorded: they count from now on.
+_MOVE_BACK: Final = (
+    f"INSERT INTO job SELECT 1, '{DEFAULT_JOB}', id, arguments, begun, NULL FROM job_1",
+    "INSERT INTO attempt SELECT 1, number, amount, open, CASE WHEN suspect THEN"
+    " (julianday('now') - 2440587.5) * 86400.0 END FROM attempt_1",
+    "INSERT INTO key SELECT 1, attempt, value FROM key_1 ORDER BY rowid",
+    *(f"DROP TABLE {name}_1" for name in ("job", "attempt", "key")),
+)
+# Version 1 as version 2, for reading. Names of temporary views come before those of tables.
+_VIEWS_OF_1: Final = f"""
+CREATE TEMP VIEW job AS SELECT 1 AS id, '{DEFAULT_JOB}' AS name, id AS marker, arguments, begun,
+  NULL AS result FROM main.job;
+CREATE TEMP VIEW attempt AS SELECT 1 AS job, number, amount, open,
+  CASE WHEN suspect THEN 0.0 END AS doubted FROM main.attempt;
+CREATE TEMP VIEW key AS SELECT 1 AS job, attempt, value FROM main.key;"""
+_SCHEMAS: Final = {1: {*_SCHEMA_1}, _VERSION: {*_SCHEMA}}
 
-_BUSY_TIMEOUT: Final = 5.0  # seconds that another program, not a job, may lock the ledger
+# Seconds that others may write before a writer gives up. Each commit of theirs takes some ms.
+_BUSY_TIMEOUT: Final = 30.0
 _MAX_SCHEMA_STEPS: Final = 1_000_000  # of SQLite's; reading the schema takes some hundred
 _JOB_ID: Final = re.compile("[0-9a-z]{1,32}")
+_LATEST: Final = 253402300799  # the end of the year 9999, in Unix time
 
 # SQLite takes values of any type in any column. (`integrity_check` looks for NULL.) Numbers without
 # gaps: a row of `attempt` that is missing would be a call whose keys nobody looks for.
 _IS_SOUND: Final = f"""
-SELECT (SELECT count(*) FROM job) = 1 AND NOT EXISTS (
-  SELECT 1 FROM job WHERE typeof(id) <> 'text' OR typeof(arguments) <> 'text'
-  OR typeof(begun) <> 'real' OR begun NOT BETWEEN 0 AND 253402300799
+SELECT NOT EXISTS (
+  SELECT 1 FROM attempt WHERE job = :job AND (
+    typeof(number) <> 'integer' OR typeof(amount) <> 'integer'
+    OR amount NOT BETWEEN 1 AND {MAX_BATCH} OR open NOT IN (0, 1)
+    OR typeof(doubted) NOT IN ('real', 'null') OR doubted NOT BETWEEN 0 AND {_LATEST})
 ) AND NOT EXISTS (
-  SELECT 1 FROM attempt WHERE typeof(amount) <> 'integer' OR amount NOT BETWEEN 1 AND {MAX_BATCH}
-  OR open NOT IN (0, 1) OR suspect NOT IN (0, 1)
-) AND NOT EXISTS (
-  SELECT 1 FROM key WHERE typeof(value) <> 'text' OR typeof(attempt) <> 'integer'
-) AND ifnull((SELECT max(number) FROM attempt), -1) = (SELECT count(*) FROM attempt) - 1
-AND ifnull((SELECT min(number) FROM attempt), 0) = 0
-AND ifnull((SELECT min(attempt) FROM key), 0) >= 0
-AND ifnull((SELECT max(attempt) FROM key), -1) < (SELECT count(*) FROM attempt)"""  # noqa: S608 - a constant
+  SELECT 1 FROM key WHERE job = :job AND (typeof(value) <> 'text' OR typeof(attempt) <> 'integer')
+) AND (
+  SELECT ifnull(max(number), -1) = count(*) - 1 AND ifnull(min(number), 0) = 0
+  AND (SELECT ifnull(min(attempt), 0) >= 0 AND ifnull(max(attempt), -1) < count(*)
+       FROM key WHERE job = :job)
+  FROM attempt WHERE job = :job)"""  # noqa: S608 - constants
+
+_COUNT: Final = """
+SELECT (SELECT count(*) FROM key WHERE job = :job), count(*), total(amount) FILTER (WHERE open),
+  total((SELECT count(*) FROM key WHERE key.job = :job AND key.attempt = number))
+    FILTER (WHERE open),
+  total(open AND doubted IS NOT NULL), total(open AND doubted IS NULL)
+FROM attempt WHERE job = :job"""
+
+_MARK_DONE: Final = """
+CREATE TEMP TABLE done AS SELECT id FROM job WHERE begun < :latest
+  AND NOT EXISTS (SELECT 1 FROM attempt WHERE job = id AND open)
+  AND (SELECT count(*) FROM key WHERE job = id) >= json_extract(arguments, '$.amount')"""
 
 # The codes of errors that do not come from the content. SQLite has a fixed text for each.
 _CODES_FROM_OUTSIDE: Final = (
@@ -80,15 +123,14 @@ _CODES_FROM_OUTSIDE: Final = (
 
 @attrs.frozen
 class JobRow:
-    """What a ledger says about its job."""
+    """What a ledger says about a job."""
 
-    id: str
+    id: int
+    name: str
+    marker: str
     arguments: dict[str, Any]
     begun: float  # in Unix time
-
-
-class DamagedError(Exception):
-    """The content is not what this package writes."""
+    result: bytes | None
 
 
 class MovedError(Exception):
@@ -134,25 +176,18 @@ def _not_a_ledger(path: Path) -> ConfigurationError:
     return ConfigurationError(f"{path} is not a ledger: choose another path")
 
 
-def lock_and_connect(
+def open_for_writing(
     path: Path, connections: contextlib.ExitStack
 ) -> tuple[sqlite3.Connection, OpenFiles]:
-    """Open or create the file for the one job that may write it."""
+    """Open or create the file, beside other jobs that write it."""
     # Nothing of another user is opened: SQLite would believe it, or write keys to it.
     check_own_files(_list_files(path), path.parent)
-    lock_path = path.with_name(path.name + ".lock")
-    create_private(lock_path)
+    create_private(_lock_path(path))
     create_private(path)
-    # The lock is that of a second file: one on the ledger would end with each commit, and
-    # `locking_mode = EXCLUSIVE` would shut out `status`. It ends with its process.
-    if sys.platform == "win32":  # its locks belong to one opening of a file, so SQLite's will do
-        _connect_to(lock_path, connections, timeout=0).execute("BEGIN EXCLUSIVE")
-    else:
-        connections.enter_context(hold_lock(lock_path))
     check_one_name(path)
     files = OpenFiles(path)
     db = _connect_to(path, connections, timeout=_BUSY_TIMEOUT)
-    _has_tables(db, path)  # else the file is another program's: its mode is not ours to change
+    version = _read_version(db, path)  # else the file is another program's: its mode is not ours
     make_private(_list_files(path))
     # WAL: a commit is one append and one sync, and readers never block it. FULL: NORMAL syncs a
     # WAL at checkpoints only, so a power cut could lose the markers of sent calls.
@@ -160,7 +195,55 @@ def lock_and_connect(
     db.execute("PRAGMA synchronous = FULL")
     # Another user may have made the -wal file just before SQLite would.
     check_own_files(_list_files(path), path.parent)
+    if version < _VERSION:
+        _update_tables(db, path)
+    files.add_new_files()
     return db, files
+
+
+def _update_tables(db: sqlite3.Connection, path: Path) -> None:
+    """Make the tables, or those of the version before into today's, while no job writes."""
+    with _lock(path):
+        db.execute("BEGIN EXCLUSIVE")
+        version = _read_version(db, path)  # another process may have been faster
+        if version == 0:
+            _execute_all(db, *_SCHEMA, f"PRAGMA application_id = {_APPLICATION_ID}")
+        elif version == 1:
+            check_integrity(db)
+            _execute_all(db, *_MOVE_AWAY, *_SCHEMA, *_MOVE_BACK)
+        _execute_all(db, f"PRAGMA user_version = {_VERSION}", "COMMIT")
+
+
+def _execute_all(db: sqlite3.Connection, *statements: str) -> None:
+    for statement in statements:
+        db.execute(statement)
+
+
+def lock_job(path: Path, name: str) -> contextlib.AbstractContextManager[object]:
+    """Keep other workers from a job until the context or the process ends.
+
+    Raises:
+        BlockingIOError: Another worker has the job.
+    """
+    # 56 bits: two of a million jobs share a byte with a probability of 1e-5, and then take turns.
+    byte = int.from_bytes(blake2b(name.encode("utf-8", "surrogatepass"), digest_size=7).digest())
+    return _lock(path, byte)
+
+
+def _lock(path: Path, byte: int | None = None) -> contextlib.AbstractContextManager[object]:
+    # The lock is that of a second file: one on the ledger would end with each commit, and
+    # `locking_mode = EXCLUSIVE` would shut out `status`. It ends with its process.
+    lock_path = _lock_path(path)
+    if sys.platform == "win32":  # its locks belong to one opening of a file, so SQLite's will do
+        with contextlib.ExitStack() as locked:
+            _connect_to(lock_path, locked, timeout=0).execute("BEGIN EXCLUSIVE")
+            return locked.pop_all()
+    else:
+        return hold_lock(lock_path, byte)
+
+
+def _lock_path(path: Path) -> Path:
+    return path.with_name(path.name + ".lock")
 
 
 class OpenFiles:
@@ -189,7 +272,7 @@ class OpenFiles:
 
 def _list_files(path: Path) -> list[Path]:
     """Return the paths of the ledger, its lock, and all that SQLite makes beside these."""
-    files = [path, path.with_name(path.name + ".lock")]
+    files = [path, _lock_path(path)]
     suffixes = ("", "-journal", "-wal", "-shm")
     return [file.with_name(file.name + suffix) for file in files for suffix in suffixes]
 
@@ -210,60 +293,100 @@ def _distrust(connection: sqlite3.Connection) -> sqlite3.Connection:
     return connection
 
 
-def _has_tables(db: sqlite3.Connection, path: Path) -> bool:
-    """Whether the file is a ledger, or False if it is empty and may become one."""
+def _read_version(db: sqlite3.Connection, path: Path) -> int:
+    """Return the version of a ledger, or 0 of an empty file, which may become one."""
     (application,) = db.execute("PRAGMA application_id").fetchone()
     (version,) = db.execute("PRAGMA user_version").fetchone()
     if application == _APPLICATION_ID and version > _VERSION:  # before its tables are read
         raise ConfigurationError(f"{path} is of a newer version of junkie_async: update this one")
     # ANALYZE, which some tools run unasked, makes the tables sqlite_stat1 and sqlite_stat4.
     rows = db.execute(
-        "SELECT sql FROM sqlite_schema WHERE type <> 'table' OR name NOT GLOB 'sqlite_stat?'"
+        "SELECT sql FROM sqlite_schema WHERE name NOT GLOB 'sqlite_*'"
+        " OR type <> 'table' AND name NOT GLOB 'sqlite_autoindex_*'"
     ).fetchmany(len(_SCHEMA) + 1)
     db.set_progress_handler(None, 0)
     if not rows and application in (0, _APPLICATION_ID):
-        return False
+        return 0
     if application != _APPLICATION_ID:
         raise _not_a_ledger(path)
     # A view can make a query endless, and a trigger can change what is written.
-    if version != _VERSION or {sql for (sql,) in rows} != {*_SCHEMA}:
+    if {sql for (sql,) in rows} != _SCHEMAS.get(version):
         raise DamagedError
-    return True
+    return int(version)
 
 
-def create_tables(db: sqlite3.Connection, arguments: Mapping[str, Any]) -> None:
-    """Make an empty database the ledger of a new job."""
-    schema = ";\n".join(_SCHEMA)
-    db.executescript(f"BEGIN; {schema}; PRAGMA application_id = {_APPLICATION_ID};")
-    row = new_job_id(), encode_json(arguments).decode(), time.time()
-    db.execute("INSERT INTO job VALUES (?, ?, ?)", row)
-    db.execute(f"PRAGMA user_version = {_VERSION}")
-    db.execute("COMMIT")
+def check_integrity(db: sqlite3.Connection) -> None:
+    """Check the structure of the whole file.
 
-
-def read_job(db: sqlite3.Connection) -> JobRow:
-    """Return the row of the job, once all that is in the ledger has been checked."""
-    # Without this check, pages that refer to each other can make a query endless. Not the quick
-    # one: keys that only the index lacks would be taken for surplus, and deleted.
+    Raises:
+        DamagedError: Pages that refer to each other, for instance, can make a query endless.
+    """
+    # Not the quick check: keys that only the index lacks would be taken for surplus, and deleted.
     (found,) = db.execute("PRAGMA integrity_check(1)").fetchone()
-    if found != "ok" or not db.execute(_IS_SOUND).fetchone()[0]:
+    if found != "ok":
         raise DamagedError
-    job_id, arguments, begun = db.execute("SELECT id, arguments, begun FROM job").fetchone()
-    if not _JOB_ID.fullmatch(job_id):
-        raise DamagedError
-    return JobRow(job_id, _read_arguments(arguments), begun)
 
 
-def _read_arguments(recorded: str) -> dict[str, Any]:
-    try:
-        arguments: dict[str, Any] = {**decode_json(recorded.encode())}
-        amount = arguments["amount"]
-    except Exception:  # whatever it is, the text is not an object with an amount
-        raise DamagedError from None
-    is_amount = type(amount) is int and 0 < amount <= MAX_INTEGER
-    if not is_amount or not all(map(str.isidentifier, arguments)):  # errors show the names
+def read_job(db: sqlite3.Connection, name: str) -> JobRow | None:
+    """Return the row of a job, once all that is in the ledger of it has been checked."""
+    row = db.execute(
+        "SELECT id, name, marker, arguments, begun, result FROM job WHERE name = ?", (name,)
+    ).fetchone()
+    if row is None:
+        return None
+    job_id, _, marker, arguments, begun, result = row
+    is_sound = isinstance(marker, str) and isinstance(arguments, str) and isinstance(begun, float)
+    if not is_sound or not _JOB_ID.fullmatch(marker) or not 0 <= begun <= _LATEST:
         raise DamagedError
-    return arguments
+    if not isinstance(result, bytes | None):
+        raise DamagedError
+    if not db.execute(_IS_SOUND, {"job": job_id}).fetchone()[0]:
+        raise DamagedError
+    return JobRow(job_id, name, marker, read_arguments(arguments), begun, result)
+
+
+def read_counts(db: sqlite3.Connection, name: str) -> JobCounts | None:
+    """Count what the ledger has of a job."""
+    row = read_job(db, name)
+    if row is None:
+        return None
+    created, *counts = db.execute(_COUNT, {"job": row.id}).fetchone()
+    calls, intended, logged, in_doubt, in_flight = map(int, counts)
+    return JobCounts(
+        name=row.name,
+        marker=row.marker,
+        arguments=row.arguments,
+        begun=row.begun,
+        created=created,
+        calls=calls,
+        intended=intended,
+        logged=logged,
+        in_doubt=in_doubt,
+        in_flight=in_flight,
+    )
+
+
+def read_names(db: sqlite3.Connection) -> Generator[str]:
+    """Give the names of a ledger's jobs, in the order in which they were begun."""
+    for (name,) in db.execute("SELECT name FROM job ORDER BY begun, id"):
+        if not isinstance(name, str):
+            raise DamagedError
+        yield name
+
+
+def prune_jobs(path: Path, seconds: float) -> int:
+    """Delete the jobs that have nothing outstanding and were begun so long ago; count them."""
+    with explain_errors(path, "written"), contextlib.ExitStack() as connections:
+        check_regular(path)
+        db, files = open_for_writing(Path(os.path.realpath(path)), connections)
+        db.execute("BEGIN IMMEDIATE")
+        files.check()
+        db.execute(_MARK_DONE, {"latest": time.time() - seconds})
+        for table in ("key", "attempt"):
+            db.execute(f"DELETE FROM {table} WHERE job IN done")  # noqa: S608 - constants
+        pruned = db.execute("DELETE FROM job WHERE id IN done").rowcount
+        _execute_all(db, "DROP TABLE done", "COMMIT")
+        return pruned
 
 
 @contextlib.contextmanager
@@ -276,8 +399,11 @@ def open_readonly(path: Path) -> Generator[sqlite3.Connection]:
                 check_regular(file)
         uri = f"{resolved.as_uri()}?mode=ro"
         with contextlib.closing(sqlite3.connect(uri, uri=True)) as db:
-            if not _has_tables(_distrust(db), path):
+            version = _read_version(_distrust(db), path)
+            if not version:
                 raise _not_a_ledger(path)
+            if version == 1:
+                db.executescript(_VIEWS_OF_1)
             if sys.platform != "win32" and resolved.stat().st_uid == os.geteuid():
                 make_private(_list_files(resolved))  # SQLite has just made two beside it
             yield db

@@ -1,6 +1,6 @@
 """Markers in key names, by which a durable job recognizes the keys of each of its calls.
 
-A marker such as ``jk-k3v9x2mq.1f`` is the prefix, the job's ID, and the call's number in base 36.
+A marker such as ``jk-k3v9x2mq4f7z.1f`` is the prefix, the job's ID, and the call's number in base 36.
 It is the last word of ``key_name``. Only this file knows that form.
 """
 
@@ -19,8 +19,9 @@ DEFAULT_PREFIX: Final = "jk"
 
 _DIGITS: Final = string.digits + string.ascii_lowercase
 
-# 36**8 IDs: among 10,000 jobs of one provider, two share an ID with a probability of 0.002%.
-_JOB_ID_LENGTH: Final = 8
+# 36**12 IDs: among ten million orders of one provider, two share an ID with a probability of 1e-5.
+# The IDs of version 0.1 have eight digits.
+_JOB_ID_LENGTH: Final = 12
 
 # Out of reach. Room for it is checked, so that a name is refused before the first call or never.
 _MAX_NUMBER_LENGTH: Final = 10
@@ -48,7 +49,7 @@ def check_room(key_name: object, prefix: str) -> None:
     longest = make_marker(prefix, "x" * _JOB_ID_LENGTH, 36**_MAX_NUMBER_LENGTH - 1)
     room = MAX_TEXT - len(longest) - 1
     if isinstance(key_name, str) and len(key_name) > room:
-        example = make_marker(prefix, "k3v9x2mq", 51)
+        example = make_marker(prefix, "k3v9x2mq4f7z", 51)
         limit = f"a string of at most {room} characters, since a marker like {example} follows it"
         raise InvalidRequestError("key_name", f"one of {len(key_name)} characters", limit)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -29,6 +29,7 @@ class Reconciler:
 
     ``fetch`` reads a list of all keys that may have a marker. ``delay`` is the seconds
     between the last doubt and that search: longer than the service may still act on a request.
+    ``log`` logs what an intent adopts, and closes it.
     """
 
     def __init__(
@@ -38,8 +39,10 @@ class Reconciler:
         *,
         fetch: FetchPage,
         delete: Callable[[list[int | str]], Awaitable[object]],
+        log: Callable[[Intent, Sequence[Key]], bool] | None = None,
     ) -> None:
         self._journal = journal
+        self._log = log or self._log_values
         self._delay = delay
         self._fetch = fetch
         self._delete = delete
@@ -47,12 +50,12 @@ class Reconciler:
         self.is_unconfirmed = False
         """Whether calls were taken for not carried out by a list that showed no key of the job."""
 
-    def restart_delay(self) -> None:
-        """Count the delay from now on."""
-        self._last_doubt_at = asyncio.get_running_loop().time()
+    def restart_delay(self, passed: float = 0.0) -> None:
+        """Count the delay from now on, or from so many seconds ago."""
+        self._last_doubt_at = asyncio.get_running_loop().time() - passed
 
-    async def reconcile(self, report_wait: Callable[[float], None]) -> list[list[str]]:
-        """Close all open intents, and return the key values adopted. No call may be in flight.
+    async def reconcile(self, report_wait: Callable[[float], None]) -> list[list[Key]]:
+        """Close all open intents, and return the keys adopted. No call may be in flight.
 
         ``report_wait`` is called with the seconds that remain of the delay.
         """
@@ -79,9 +82,13 @@ class Reconciler:
             # First: once the last keys are logged no run reconciles, and the surplus would stay.
             await self._delete([key.id for _, key in surplus])
         for number, keys in adopted.items():
-            if not journal.log_result(journal.open_intents[number], keys, final=True):
+            if not self._log(journal.open_intents[number], keys):
                 raise _repeated_value()
         return [keys for keys in adopted.values() if keys]
+
+    def _log_values(self, intent: Intent, keys: Sequence[Key]) -> bool:
+        values = [key.key_value for key in keys]
+        return self._journal.log_result(intent, values, final=True)
 
     @property
     def _since(self) -> datetime | None:
@@ -140,14 +147,14 @@ def _repeated_value() -> InvalidResponseError:
 
 def _assign_keys(
     unlogged: Iterable[tuple[int, Key]], open_intents: Mapping[int, Intent]
-) -> tuple[dict[int, list[str]], list[tuple[int, Key]]]:
+) -> tuple[dict[int, list[Key]], list[tuple[int, Key]]]:
     """Give each open intent the keys that it is short of; all others are surplus."""
-    adopted: dict[int, list[str]] = {number: [] for number in open_intents}
+    adopted: dict[int, list[Key]] = {number: [] for number in open_intents}
     surplus: list[tuple[int, Key]] = []
     for number, key in unlogged:
         keys = adopted.get(number)
         if keys is not None and len(keys) < open_intents[number].outstanding:
-            keys.append(key.key_value)
+            keys.append(key)
         else:
             surplus.append((number, key))
     return adopted, surplus

@@ -125,6 +125,18 @@ def encode_lines(keys: Sequence[Key]) -> bytes:
     return _ENCODER.encode_lines(all_in_utc(keys))
 
 
+def encode_key(key: Key) -> bytes:
+    """Write a key as JSON, for `decode_key`."""
+    return _ENCODER.encode(key)
+
+
+def decode_key(written: bytes) -> Key:
+    """Read a key that `encode_key` wrote."""
+    decoder: msgspec.json.Decoder[Key] = _make_decoder(Key)
+    (key,) = keys_in_utc((decoder.decode(written),))
+    return key
+
+
 # --- reading --------------------------------------------------------------------------------------
 
 

@@ -1,0 +1,48 @@
+"""The ledgers that a client has open, by what callers pass as ``ledger=``."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from .ledger import Ledger
+from .record import LedgerStore
+
+OpenStore = Callable[[str | os.PathLike[str]], LedgerStore]
+
+
+class Ledgers:
+    """Makes the ledgers of jobs and orders, and keeps one store for each path or DSN.
+
+    ``open_store`` makes the store of a path or a DSN.
+    """
+
+    def __init__(self, open_store: OpenStore) -> None:
+        self._open_store = open_store
+        self._stores: dict[str, LedgerStore] = {}
+
+    def make_ledger(
+        self,
+        ledger: str | os.PathLike[str] | LedgerStore,
+        job: str | None,
+        arguments: Mapping[str, Any],
+        marker: str | None,
+        *,
+        waits: bool = False,
+    ) -> Ledger:
+        """Make the ledger of a job, which ``waits`` for another worker rather than to refuse."""
+        store = ledger if isinstance(ledger, LedgerStore) else self._find_store(ledger)
+        record = store.make_record(job, waits=waits)
+        return Ledger(record, arguments, marker, folder=store.folder)
+
+    async def close(self) -> None:
+        """Close the stores that were made here."""
+        while self._stores:
+            _, store = self._stores.popitem()
+            await store.close()
+
+    def _find_store(self, ledger: str | os.PathLike[str]) -> LedgerStore:
+        store = self._open_store(ledger)
+        return self._stores.setdefault(store.identity, store)

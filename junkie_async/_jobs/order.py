@@ -1,0 +1,84 @@
+"""One key that is created once, however often and by however many processes it is ordered."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from typing import TypeAlias
+
+from .._errors import JunkieError, Outcome, OutcomeUnknownError, RequestTimeoutError
+from .._models import Key
+from .._protocol.codec import decode_key, encode_key
+from .journal import Intent
+from .ledger import Ledger
+from .reconcile import Reconciler
+from .record import LeaseLostError
+
+CreateMarked: TypeAlias = Callable[[str, Callable[[], None]], Awaitable[Key]]
+"""Creates a key under a marker, and calls the function just before the request is sent."""
+
+
+async def fill_order(
+    ledger: Ledger, reconciler: Reconciler, create: CreateMarked, max_seconds: float | None
+) -> Key:
+    """Create the key of an order, unless it has one.
+
+    Another worker that fills the same order is waited for. A call of an earlier run whose outcome
+    is unknown is settled first. ``reconciler`` logs what it adopts by `log_key`.
+
+    Raises:
+        OutcomeUnknownError: The key may have been created. The next call settles that.
+    """
+    try:
+        async with asyncio.timeout(max_seconds) as limit:
+            while True:
+                with suppress(LeaseLostError):  # it is another worker's order now: wait for its key
+                    return await _fill_once(ledger, reconciler, create)
+    except TimeoutError:
+        if not limit.expired():
+            raise
+    raise RequestTimeoutError(
+        "timed out: another call fills this order, or an earlier one is not settled yet",
+        outcome=Outcome.UNKNOWN,
+    )
+
+
+def log_key(ledger: Ledger, intent: Intent, keys: Sequence[Key]) -> bool:
+    """Log the key of an order, if there is one, and close its intent."""
+    values = [key.key_value for key in keys]
+    result = encode_key(keys[0]) if keys else None
+    return ledger.log_result(intent, values, final=True, result=result)
+
+
+async def _fill_once(ledger: Ledger, reconciler: Reconciler, create: CreateMarked) -> Key:
+    await ledger.open()
+    try:
+        if ledger.open_intents:
+            reconciler.restart_delay(passed=ledger.doubted_for)
+            await reconciler.reconcile(lambda seconds: None)
+            await ledger.sync()
+        if ledger.result is not None:
+            return decode_key(ledger.result)
+        (intent,) = await ledger.log_intents([1])
+        key = await _create(ledger, intent, create)
+        log_key(ledger, intent, [key])
+        await ledger.sync()
+        if reconciler.is_unconfirmed:
+            with suppress(JunkieError):  # the order has its key: what is left is to find a surplus
+                await reconciler.reconcile(lambda seconds: None)
+        return key
+    finally:
+        with suppress(JunkieError):  # what has happened before counts
+            await ledger.close()
+
+
+async def _create(ledger: Ledger, intent: Intent, create: CreateMarked) -> Key:
+    assert intent.marker is not None
+    try:
+        return await create(intent.marker, ledger.check_writer)
+    except JunkieError as error:
+        is_final = error.outcome is Outcome.NOT_EXECUTED
+        if not isinstance(error, LeaseLostError):
+            ledger.log_result(intent, (), final=is_final)
+        raise

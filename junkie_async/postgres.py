@@ -1,0 +1,187 @@
+"""Ledgers in PostgreSQL: jobs and orders that workers on any machine may run.
+
+``client.keys.create_many(250_000, provider_id=42, ledger="postgresql://db/shop", job="launch")``
+may be called by several workers at the same time. One works, and the others stand by. When its
+lease ends, as after a crash, one of them takes the job over. Each of them returns the same report.
+
+What it relies on, besides what `junkie_async.provisioning` names:
+
+- A worker that is stopped, or cut off from the database, for longer than its lease sends nothing
+  more: it looks at its lease just before each request. The service acts within ``reconcile_after``
+  seconds on what it has sent before that.
+- The clocks of the workers may differ. Leases end by the server's clock.
+
+The tables are made by the first use, in the schema ``junkie_async``. The role must be allowed to
+create it, or it must be there. A pooler such as PgBouncer may be between, in transaction mode.
+
+Needs asyncpg: ``pip install "junkie_async[postgres]"``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from datetime import timedelta
+from typing import Any, Final, Self
+
+from ._errors import ConfigurationError, InvalidRequestError
+from ._jobs.record import DEFAULT_JOB, LedgerStore, Record, check_job_name
+from ._masking import error_boundary
+from ._validation import check_seconds, safe_repr
+from .provisioning import JobStatus, make_status
+
+try:
+    import asyncpg
+
+    from ._jobs.postgres_record import PostgresRecord
+    from ._jobs.postgres_schema import create_schema, prune_jobs, read_counts
+except ImportError as _error:
+    _missing: str | None = type(_error).__name__
+else:
+    _missing = None
+
+__all__ = ["PostgresLedger"]
+
+_JOB_PATIENCE: Final = 600.0  # seconds, as `RetryPolicy.outage`
+_ORDER_PATIENCE: Final = 5.0  # somebody waits for an order
+_POOL_SIZE: Final = 4
+
+
+class PostgresLedger(LedgerStore):
+    """A ledger in a database, for ``ledger=``. It keeps its connections between the calls.
+
+    Args:
+        database: A DSN (``postgresql://user@host/name``), or an `asyncpg.Pool`. A pool must have
+            been made with ``statement_cache_size=0`` if a pooler is between.
+        job: The name of the job that `Keys.create_many` runs. Its own ``job=`` comes before it.
+        lease: Seconds for which a worker keeps the job after its last sign of life, 1 or more. It
+            gives a sign each third of that.
+
+    Raises:
+        ConfigurationError: asyncpg is not installed.
+        InvalidRequestError: An argument is out of its limits.
+    """
+
+    @error_boundary
+    def __init__(self, database: Any, *, job: str | None = None, lease: float = 15.0) -> None:
+        if _missing is not None:
+            raise ConfigurationError(
+                "a ledger in PostgreSQL needs asyncpg, and importing it failed"
+                f' ({_missing}): pip install "junkie_async[postgres]"'
+            )
+        is_pool = isinstance(database, asyncpg.Pool)
+        if not is_pool and not is_dsn(database):
+            limit = "a DSN that begins with postgresql://, or an asyncpg.Pool"
+            raise InvalidRequestError("database", safe_repr(database), limit)
+        self.identity = repr(self) if is_pool else database
+        self._dsn: str | None = None if is_pool else database
+        self._pool: Any = database if is_pool else None
+        self._job = None if job is None else check_job_name("job", job)
+        if check_seconds("lease", lease) < 1:
+            raise InvalidRequestError("lease", repr(lease), "a number of seconds >= 1")
+        self._lease = lease
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._opening: asyncio.Future[Any] | None = None
+
+    def make_record(self, job: str | None, *, waits: bool) -> Record:
+        """Make the record of a job. An order fails sooner while the server is down."""
+        return PostgresRecord(
+            job or self._job or DEFAULT_JOB,
+            self._lease,
+            _ORDER_PATIENCE if waits else _JOB_PATIENCE,
+            self._get_pool,
+        )
+
+    @error_boundary
+    async def status(self, job: str | None = None) -> JobStatus:
+        """Read a job's progress, even while it runs.
+
+        Args:
+            job: The job's name. Default: that of this ledger.
+
+        Raises:
+            ConfigurationError: There is no such job, or the database can't be used.
+        """
+        name = job or self._job or DEFAULT_JOB
+        async with aclosing(read_counts(await self._get_pool(), name)) as found:
+            async for counts in found:
+                return make_status(counts)
+        raise ConfigurationError(f"the ledger has no job {safe_repr(name)}")
+
+    @error_boundary
+    async def statuses(self) -> AsyncGenerator[JobStatus, None]:
+        """Read the progress of all jobs and orders, in the order in which they were begun.
+
+        Raises:
+            ConfigurationError: The database can't be used.
+        """
+        async with aclosing(read_counts(await self._get_pool(), None)) as found:
+            async for counts in found:
+                yield make_status(counts)
+
+    @error_boundary
+    async def prune(self, older_than: timedelta | float) -> int:
+        """Delete the done jobs and orders that were begun so long ago, and count them.
+
+        An order that comes again after that is a new one.
+
+        Args:
+            older_than: A timedelta, or seconds, above 0.
+
+        Raises:
+            ConfigurationError: The database can't be used.
+            InvalidRequestError: ``older_than`` is out of its limits.
+        """
+        seconds = older_than.total_seconds() if isinstance(older_than, timedelta) else older_than
+        return await prune_jobs(await self._get_pool(), check_seconds("older_than", seconds))
+
+    @error_boundary
+    async def close(self) -> None:
+        """Close the connections, but not a pool that was passed in. May be called again."""
+        if self._dsn is None or self._opening is None:
+            return
+        opening, self._opening = self._opening, None
+        if self._loop is asyncio.get_running_loop():
+            (pool,) = await asyncio.gather(opening, return_exceptions=True)
+            if isinstance(pool, asyncpg.Pool):
+                await pool.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    def __repr__(self) -> str:
+        return f"<PostgresLedger job={self._job!r}>"
+
+    async def _get_pool(self) -> Any:
+        """Return the pool of the running event loop, and open it for its first use."""
+        loop = asyncio.get_running_loop()
+        if self._opening is None or self._loop is not loop or _has_failed(self._opening):
+            self._loop, self._opening = loop, asyncio.ensure_future(self._open_pool())
+        return await asyncio.shield(self._opening)
+
+    async def _open_pool(self) -> Any:
+        pool = self._pool
+        if self._dsn is not None:
+            # Behind a pooler, the next transaction may not find a statement that was prepared.
+            pool = await asyncpg.create_pool(
+                self._dsn,
+                min_size=0,
+                max_size=_POOL_SIZE,
+                statement_cache_size=0,
+                command_timeout=30,
+            )
+        await create_schema(pool)
+        return pool
+
+
+def is_dsn(ledger: object) -> bool:
+    """Whether a ledger is a database rather than a file."""
+    return isinstance(ledger, str) and ledger.startswith(("postgresql://", "postgres://"))
+
+
+def _has_failed(future: asyncio.Future[Any]) -> bool:
+    return future.done() and (future.cancelled() or future.exception() is not None)
