@@ -47,6 +47,12 @@ def read_setting(body: bytes) -> tuple[str, str]:
     return name.lower(), value
 
 
+def read_parameters(body: bytes) -> dict[str, str]:
+    """Read what a client states at its start."""
+    words = body[:-2].decode().split("\0")
+    return dict(zip(map(str.lower, words[::2]), words[1::2], strict=True))
+
+
 async def read_startup(
     reader: asyncio.StreamReader, writer: asyncio.StreamWriter
 ) -> tuple[int, bytes]:
@@ -77,6 +83,16 @@ async def open_session(
         ConnectionRefusedError: PostgreSQL refused it, in words.
     """
     reader, writer = await asyncio.open_connection(url.hostname, url.port or 5432)
+    try:
+        return reader, writer, *await _log_in(reader, writer, url)
+    except BaseException:  # a cancellation too must leave nothing open
+        writer.close()
+        raise
+
+
+async def _log_in(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, url: SplitResult
+) -> tuple[bytes, dict[str, str]]:
     user, password = (unquote(part or "") for part in (url.username, url.password))
     target = f"user\0{user}\0database\0{url.path[1:]}\0\0"
     writer.write(_frame_startup(_PROTOCOL, target.encode()))
@@ -91,9 +107,8 @@ async def open_session(
             case b"K", body:
                 key = body
             case b"E", body:
-                writer.close()
                 raise ConnectionRefusedError(body.decode())
-    return reader, writer, key, settings
+    return key, settings
 
 
 def _frame_startup(code: int, body: bytes) -> bytes:

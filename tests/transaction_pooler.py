@@ -2,7 +2,9 @@
 
 A client has a server connection from the first message of a transaction to its end. What belongs to
 a session (named prepared statements, SET, LISTEN, advisory locks) stays with the server connection,
-which is the next client's. Only the settings in `TRACKED` go with the client.
+which is the next client's. Only the settings in `TRACKED` go with the client. The behaviour is that
+of PgBouncer 1.18, but for one thing: what a client sent before it went away is executed even if it
+had no server connection yet.
 """
 
 from __future__ import annotations
@@ -10,28 +12,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
-from collections.abc import Container, Coroutine
+from collections.abc import Container
 from typing import Any, Final, Self
 from urllib.parse import urlsplit
 
 import attrs
 
-from .postgres_messages import (
-    CANCEL,
-    cancel_request,
-    frame_message,
-    frame_settings,
-    open_session,
-    read_message,
-    read_setting,
-    read_startup,
-    refuse_client,
-)
+from tests import postgres_messages as messages
 
-_SQL = ("client_encoding", "datestyle", "timezone", "standard_conforming_strings")
-TRACKED: Final = (*_SQL, "application_name")
+_OF_SQL: Final = ("client_encoding", "datestyle", "timezone", "standard_conforming_strings")
+TRACKED: Final = (*_OF_SQL, "application_name")
 """Parameters that a client may state at its start, and that are set again in each transaction."""
 
+_LOGIN_RETRY: Final = 0.05  # seconds; PgBouncer waits 15
 _LOST: Final = (asyncio.IncompleteReadError, OSError)
 
 
@@ -55,24 +48,30 @@ class _Client:
     server: _Server | None = None
 
 
+@attrs.define(eq=False, slots=False)
 class TransactionPooler:
     """A proxy on loopback whose clients take turns on a few server connections.
 
     Args:
-        dsn: Database, user and password of the server connections, for trust or SCRAM. Clients
-            are not authenticated, and all get this database.
+        server_dsn: Database, user and password of the server connections, for trust or SCRAM.
+            Clients are not authenticated, and all get this database.
         connections: How many server connections there are at most.
         ignored: Startup parameters to ignore, as in PgBouncer's ``ignore_startup_parameters``.
+        query_wait: Seconds to wait for a server connection, also while the server is down.
     """
 
-    def __init__(self, dsn: str, connections: int = 2, ignored: Container[str] = ()) -> None:
-        self._url = urlsplit(dsn)
-        self._unassigned = asyncio.Semaphore(connections)
-        self._ignored = ignored
+    _server_dsn: str
+    _connections: int = 2
+    _ignored: Container[str] = ()
+    _query_wait: float = 120.0
+
+    def __attrs_post_init__(self) -> None:
+        self._url = urlsplit(self._server_dsn)
+        self._unassigned = asyncio.Semaphore(self._connections)
         self._idle: list[_Server] = []
         self._clients: dict[bytes, _Client] = {}
         self._writers: list[asyncio.StreamWriter] = []
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: list[asyncio.Task[Any]] = []
 
     async def __aenter__(self) -> Self:
         self._welcome = await self._connect()
@@ -86,9 +85,8 @@ class TransactionPooler:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         for writer in self._writers:
-            writer.close()
-            with contextlib.suppress(OSError):
-                await writer.wait_closed()
+            writer.transport.abort()
+        await asyncio.gather(*(one.wait_closed() for one in self._writers), return_exceptions=True)
 
     @property
     def dsn(self) -> str:
@@ -96,81 +94,83 @@ class TransactionPooler:
         port = self._listener.sockets[0].getsockname()[1]
         return self._url._replace(netloc=f"postgres@127.0.0.1:{port}").geturl()
 
-    def _serve_client(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _serve_client(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        task = asyncio.current_task()
+        assert task
+        self._tasks.append(task)
         self._writers.append(writer)
-        self._start_task(self._serve(reader, writer))
-
-    def _start_task(self, serving: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(serving)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         key = secrets.token_bytes(8)
         with contextlib.suppress(*_LOST):
-            code, body = await read_startup(reader, writer)
-            if code == CANCEL:
-                await self._cancel_request(body)
+            code, body = await messages.read_startup(reader, writer)
+            if code == messages.CANCEL:
+                if (client := self._clients.get(body)) and client.server:
+                    await messages.cancel_request(self._url, client.server.key)
             elif (settings := self._check_parameters(body, writer)) is not None:
                 self._greet(writer, key)
                 self._clients[key] = _Client(writer, settings)
                 await self._relay_requests(reader, self._clients[key])
         writer.close()
-        client = self._clients.pop(key, None)
-        if client and client.server:  # PostgreSQL rolls the transaction back
-            client.server.client = None
-            client.server.writer.close()
+        if (left := self._clients.pop(key, None)) and left.server:  # amid a transaction
+            left.server.client = None
+            left.server.writer.close()
 
     def _check_parameters(self, body: bytes, writer: asyncio.StreamWriter) -> dict[str, str] | None:
-        words = body[:-2].decode().split("\0")
-        stated = dict(zip(map(str.lower, words[::2]), words[1::2], strict=True))
+        stated = messages.read_parameters(body)
         for name in stated.keys() - {*TRACKED, "user", "database"}:
             if name not in self._ignored:
-                refuse_client(writer, f"unsupported startup parameter: {name}")
+                messages.refuse_client(writer, f"unsupported startup parameter: {name}")
                 return None
         return {name: stated[name] for name in TRACKED if name in stated}
 
     def _greet(self, writer: asyncio.StreamWriter, key: bytes) -> None:
-        writer.write(frame_message(b"R", bytes(4)))
+        writer.write(messages.frame_message(b"R", bytes(4)))
         for name, value in self._welcome.settings.items():
-            writer.write(frame_message(b"S", f"{name}\0{value}\0".encode()))
-        writer.write(frame_message(b"K", key) + frame_message(b"Z", b"I"))
+            writer.write(messages.frame_message(b"S", f"{name}\0{value}\0".encode()))
+        writer.write(messages.frame_message(b"K", key) + messages.frame_message(b"Z", b"I"))
 
     async def _relay_requests(self, reader: asyncio.StreamReader, client: _Client) -> None:
-        while (message := await read_message(reader))[:1] != b"X":
+        while (message := await messages.read_message(reader))[:1] != b"X":
             server = client.server or await self._assign_server(client)
             server.requests += message[:1] in b"QSF"
             server.writer.write(message)
 
-    async def _cancel_request(self, key: bytes) -> None:
-        client = self._clients.get(key)
-        if client and client.server:
-            await cancel_request(self._url, client.server.key)
-
     async def _assign_server(self, client: _Client) -> _Server:
-        await self._unassigned.acquire()
         try:
-            server = self._idle.pop() if self._idle else await self._connect()
-        except _LOST:
-            self._unassigned.release()
-            refuse_client(client.writer, "pgbouncer cannot connect to server")
+            async with asyncio.timeout(self._query_wait):
+                server = await self._take_server()
+        except TimeoutError:
+            messages.refuse_client(client.writer, "query_wait_timeout")
             raise
         client.server, server.client = server, client
         if changes := client.settings.items() - server.settings.items():
-            server.writer.write(frame_settings(changes))
+            server.writer.write(messages.frame_settings(changes))
             server.applies_settings = True
         return server
 
+    async def _take_server(self) -> _Server:
+        await self._unassigned.acquire()
+        try:
+            while not self._idle:
+                with contextlib.suppress(*_LOST):
+                    return await self._connect()
+                await asyncio.sleep(_LOGIN_RETRY)
+            return self._idle.pop()
+        except asyncio.CancelledError:
+            self._unassigned.release()
+            raise
+
     async def _connect(self) -> _Server:
-        server = _Server(*await open_session(self._url))
+        server = _Server(*await messages.open_session(self._url))
         self._writers.append(server.writer)
-        self._start_task(self._relay_responses(server))
+        self._tasks.append(asyncio.create_task(self._relay_responses(server)))
         return server
 
     async def _relay_responses(self, server: _Server) -> None:
         with contextlib.suppress(*_LOST):
             while True:
-                self._relay_response(server, await read_message(server.reader))
+                self._relay_response(server, await messages.read_message(server.reader))
         server.writer.close()
         if server in self._idle:
             self._idle.remove(server)
@@ -178,12 +178,15 @@ class TransactionPooler:
         self._unassigned.release()
         if server.client:
             server.client.server = None
-            refuse_client(server.client.writer, "server conn crashed?")
+            messages.refuse_client(server.client.writer, "server conn crashed?")
 
     def _relay_response(self, server: _Server, message: bytes) -> None:
         kind, client = message[:1], server.client
         if kind == b"S":
-            _note_setting(server, message[5:])
+            name, value = messages.read_setting(message[5:])
+            server.settings[name] = value
+            if client and name in TRACKED:
+                client.settings[name] = value
         if client is None:
             return  # a notification or notice for nobody
         if server.applies_settings:
@@ -195,10 +198,3 @@ class TransactionPooler:
             self._idle.append(server)
             self._unassigned.release()
         client.writer.write(message)
-
-
-def _note_setting(server: _Server, body: bytes) -> None:
-    name, value = read_setting(body)
-    server.settings[name] = value
-    if server.client and name in TRACKED:
-        server.client.settings[name] = value

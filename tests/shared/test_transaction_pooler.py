@@ -167,15 +167,22 @@ async def test_only_clients_amid_a_transaction_notice_a_lost_server(
         await other.close()
 
 
-async def test_a_server_that_is_down_refuses_in_words(
+async def test_clients_wait_for_a_server_that_is_down(
     postgres_server: PostgresServer, database: str
 ) -> None:
-    """The client that needs a new connection is told, and its session ends."""
-    async with TransactionPooler(database) as pooler:
-        connection = await _connect(pooler)
+    """They notice nothing if it is back in time; their sessions end if it is not."""
+    async with TransactionPooler(database, query_wait=2) as pooler:
+        one, other = await _connect(pooler), await _connect(pooler)
         await asyncio.to_thread(postgres_server.stop)
-        with pytest.raises((asyncpg.ProtocolViolationError, asyncpg.ConnectionDoesNotExistError)):
-            await connection.execute("SELECT 1")
+        waiting = asyncio.ensure_future(one.fetchval("SELECT 1"))
+        _, pending = await asyncio.wait((waiting,), timeout=0.2)
+        assert pending
+        await asyncio.to_thread(postgres_server.start)
+        assert await waiting == 1
+        await one.close()
+        await asyncio.to_thread(postgres_server.stop)
+        with pytest.raises(asyncpg.ConnectionDoesNotExistError, match="query_wait_timeout"):
+            await other.fetchval("SELECT 1")
 
 
 async def test_passwords_are_proved(postgres_server: PostgresServer, database: str) -> None:
