@@ -19,7 +19,7 @@ from ._http.local_rate import RateLimit
 from ._http.retry import RetryPolicy
 from ._http.transport import Transport
 from ._jobs.ledgers import Ledgers
-from ._keys import Keys, open_store
+from ._keys import Keys, load_sqlite, open_store
 from ._masking import error_boundary
 from ._protocol.codec import prepare_codec
 from ._validation import check_seconds, safe_repr
@@ -94,7 +94,7 @@ class JunkieClient:
         # Now, not in the middle of a call: an import may fail there, and stalls the event loop.
         prepare_codec()
         with suppress(ConfigurationError):  # `create_many` raises it, if it is asked for a ledger
-            load_ledger()
+            load_sqlite()
 
     @property
     def keys(self) -> Keys:

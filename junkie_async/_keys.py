@@ -667,22 +667,29 @@ class Keys:
 def open_store(ledger: str | PathLike[str]) -> LedgerStore:
     """Make the store of a ledger from its path or its DSN.
 
-    What it needs is imported now: a Python without sqlite3 or asyncpg can do everything else.
-
     Raises:
-        ConfigurationError: It can't be imported.
+        ConfigurationError: What it needs can't be imported.
         InvalidRequestError: The ledger is neither a path nor a DSN.
     """
     if isinstance(ledger, str) and ledger.startswith(("postgresql://", "postgres://")):
         from .postgres import PostgresLedger
 
         return PostgresLedger(ledger)
+    return load_sqlite()(ledger)
+
+
+def load_sqlite() -> Callable[[str | PathLike[str]], LedgerStore]:
+    """Import the ledger in a file: a Python without sqlite3 can do everything else.
+
+    Raises:
+        ConfigurationError: It can't be imported.
+    """
     try:
         from ._jobs.sqlite_record import SqliteStore
     except (ImportError, OSError) as error:
         reason = type(error).__name__
     else:
-        return SqliteStore(ledger)
+        return SqliteStore
     raise ConfigurationError(f"ledger= needs Python's sqlite3, and importing it failed: {reason}")
 
 

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from datetime import timedelta
 from typing import Any, Final, Self
 
@@ -143,9 +143,8 @@ class PostgresLedger(LedgerStore):
             return
         opening, self._opening = self._opening, None
         if self._loop is asyncio.get_running_loop():
-            (pool,) = await asyncio.gather(opening, return_exceptions=True)
-            if isinstance(pool, asyncpg.Pool):
-                await pool.close()
+            with suppress(Exception):  # it could not be opened
+                await (await opening).close()
 
     async def __aenter__(self) -> Self:
         return self

@@ -6,6 +6,13 @@ import os
 
 import pytest
 
+from .postgres_server import (  # noqa: F401
+    postgres_database,
+    postgres_server,
+    postgres_superuser,
+    session_postgres_server,
+)
+
 
 @pytest.hookimpl(optionalhook=True)  # pytest-xdist may not be installed
 def pytest_xdist_auto_num_workers() -> int | None:

@@ -99,7 +99,7 @@ class Job(LazyCoroutine[ReportT], Generic[ChunkT, ResultT, ReportT]):
     async def _after_end(self) -> None:
         """Clean up after the last call."""
 
-    def _restarts_after(self, failure: Exception) -> bool:
+    def _restarts_after(self, failure: Exception) -> bool:  # noqa: ARG002 - a job's has one
         """Whether the job starts anew after what has ended it."""
         return False
 

@@ -59,9 +59,9 @@ _MOVE_AWAY: Final = (
 )
 # When earlier doubts began is not recorded: they count from now on.
 _MOVE_BACK: Final = (
-    f"INSERT INTO job SELECT 1, '{DEFAULT_JOB}', id, arguments, begun, NULL FROM job_1",
-    "INSERT INTO attempt SELECT 1, number, amount, open, CASE WHEN suspect THEN"
-    " (julianday('now') - 2440587.5) * 86400.0 END FROM attempt_1",
+    f"INSERT INTO job SELECT 1, '{DEFAULT_JOB}', id, arguments, begun, NULL FROM job_1",  # noqa: S608
+    """INSERT INTO attempt SELECT 1, number, amount, open,
+      CASE WHEN suspect THEN (julianday('now') - 2440587.5) * 86400.0 END FROM attempt_1""",
     "INSERT INTO key SELECT 1, attempt, value FROM key_1 ORDER BY rowid",
     *(f"DROP TABLE {name}_1" for name in ("job", "attempt", "key")),
 )
@@ -71,7 +71,7 @@ CREATE TEMP VIEW job AS SELECT 1 AS id, '{DEFAULT_JOB}' AS name, id AS marker, a
   NULL AS result FROM main.job;
 CREATE TEMP VIEW attempt AS SELECT 1 AS job, number, amount, open,
   CASE WHEN suspect THEN 0.0 END AS doubted FROM main.attempt;
-CREATE TEMP VIEW key AS SELECT 1 AS job, attempt, value FROM main.key;"""
+CREATE TEMP VIEW key AS SELECT 1 AS job, attempt, value FROM main.key;"""  # noqa: S608 - constants
 _SCHEMAS: Final = {1: {*_SCHEMA_1}, _VERSION: {*_SCHEMA}}
 
 # Seconds that others may write before a writer gives up. Each commit of theirs takes some ms.

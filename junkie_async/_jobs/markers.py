@@ -1,7 +1,7 @@
 """Markers in key names, by which a durable job recognizes the keys of each of its calls.
 
-A marker such as ``jk-k3v9x2mq4f7z.1f`` is the prefix, the job's ID, and the call's number in base 36.
-It is the last word of ``key_name``. Only this file knows that form.
+A marker such as ``jk-k3v9x2mq4f7z.1f`` is the prefix, the job's ID, and the call's number in base
+36. It is the last word of ``key_name``. Only this file knows that form.
 """
 
 from __future__ import annotations

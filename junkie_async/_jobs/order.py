@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import TypeAlias
 
-from .._errors import JunkieError, Outcome, OutcomeUnknownError, RequestTimeoutError
+from .._errors import JunkieError, Outcome, RequestTimeoutError
 from .._models import Key
 from .._protocol.codec import decode_key, encode_key
 from .journal import Intent
@@ -56,7 +56,7 @@ async def _fill_once(ledger: Ledger, reconciler: Reconciler, create: CreateMarke
     try:
         if ledger.open_intents:
             reconciler.restart_delay(passed=ledger.doubted_for)
-            await reconciler.reconcile(lambda seconds: None)
+            await reconciler.reconcile(_ignore_wait)
             await ledger.sync()
         if ledger.result is not None:
             return decode_key(ledger.result)
@@ -66,11 +66,15 @@ async def _fill_once(ledger: Ledger, reconciler: Reconciler, create: CreateMarke
         await ledger.sync()
         if reconciler.is_unconfirmed:
             with suppress(JunkieError):  # the order has its key: what is left is to find a surplus
-                await reconciler.reconcile(lambda seconds: None)
+                await reconciler.reconcile(_ignore_wait)
         return key
     finally:
         with suppress(JunkieError):  # what has happened before counts
             await ledger.close()
+
+
+def _ignore_wait(_: float) -> None:
+    pass
 
 
 async def _create(ledger: Ledger, intent: Intent, create: CreateMarked) -> Key:

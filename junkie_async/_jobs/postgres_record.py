@@ -263,4 +263,5 @@ def _now() -> float:
     # The boot-time clock goes on while a machine sleeps, unlike the monotonic one.
     if sys.platform == "linux":
         return time.clock_gettime(time.CLOCK_BOOTTIME)
-    return time.monotonic()
+    else:  # noqa: RET505 - mypy takes what follows a `return` for unreachable
+        return time.monotonic()

@@ -17,6 +17,7 @@ from junkie_async._jobs.file_lock import hold_lock
 from junkie_async._jobs.journal import Journal
 from junkie_async._jobs.ledger import Ledger
 from junkie_async._jobs.ledger_file import OpenFiles
+from junkie_async._jobs.sqlite_record import SqliteFile
 
 MAIN_ENDS: Final = ("return", "raise", "exit", "cancel", "interrupt")
 """How the main coroutine ends while the job is in a task; "cancel" cancels that task before."""
@@ -124,14 +125,14 @@ def _believe_names() -> None:
 
 
 def _catch_exceptions_only() -> None:
-    commit = Ledger._commit_queue
+    commit = SqliteFile._commit_queue
 
-    def commit_queue(ledger: Ledger) -> None:
-        commit(ledger)
-        if not isinstance(ledger._failure, Exception):
-            ledger._failure = None
+    def commit_queue(file: SqliteFile) -> None:
+        commit(file)
+        if not isinstance(file._failure, Exception):
+            file._failure = None
 
-    _replace_member(Ledger, commit, commit_queue)
+    _replace_member(SqliteFile, commit, commit_queue)
 
 
 GUARDS: Final[dict[str, Callable[[], None]]] = {

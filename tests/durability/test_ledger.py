@@ -25,7 +25,7 @@ from junkie_async import (
     provisioning,
 )
 from junkie_async._http.created_keys import CreatedKeys
-from junkie_async._jobs import ledger
+from junkie_async._jobs import sqlite_record
 from junkie_async._jobs.create import CreateJob
 from junkie_async._jobs.key_hashes import KeyHashes
 from junkie_async._jobs.reconcile import Reconciler
@@ -214,7 +214,7 @@ async def test_a_disk_that_fails_ends_the_job_and_loses_nothing(
 ) -> None:
     """No key is yielded that is not logged; when the disk has room again, the job resumes."""
     yielded: list[str] = []
-    commit, left = ledger._commit_batch, writes
+    commit, left = sqlite_record._commit_batch, writes
 
     def failing(db: sqlite3.Connection, statements: Any) -> None:
         nonlocal left
@@ -224,7 +224,7 @@ async def test_a_disk_that_fails_ends_the_job_and_loses_nothing(
         commit(db, statements)
 
     with monkeypatch.context() as patch:
-        patch.setattr(ledger, "_commit_batch", failing)
+        patch.setattr(sqlite_record, "_commit_batch", failing)
         with pytest.raises(BatchError) as caught:
             async for batch in make_job(amount=800):
                 yielded += batch.keys
@@ -246,7 +246,7 @@ async def test_a_commit_that_is_interrupted_ends_the_job(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Whatever ends a commit, no key is yielded that is not logged, and the job can be resumed."""
-    left, commit = 3, ledger._commit_batch
+    left, commit = 3, sqlite_record._commit_batch
 
     def interrupt(db: sqlite3.Connection, statements: Any) -> None:
         nonlocal left
@@ -256,7 +256,7 @@ async def test_a_commit_that_is_interrupted_ends_the_job(
         commit(db, statements)
 
     with monkeypatch.context() as patch:
-        patch.setattr(ledger, "_commit_batch", interrupt)
+        patch.setattr(sqlite_record, "_commit_batch", interrupt)
         with pytest.raises(BatchError) as caught:
             await make_job(amount=800)
     assert isinstance(caught.value.__cause__, ConfigurationError)

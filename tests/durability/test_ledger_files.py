@@ -63,8 +63,9 @@ def _reading(path: Path) -> Iterator[None]:
 
 def _lock_elsewhere(path: Path) -> bytes:
     """Try to lock a ledger in another process, and return that one's stderr."""
-    lock = f"sqlite3.connect({str(path)!r} + '.lock', timeout=0).execute('BEGIN EXCLUSIVE')"
-    command = [sys.executable, "-c", f"import sqlite3; {lock}"]
+    lock = f"ledger_file.lock_job(pathlib.Path({str(path)!r}), 'job').__enter__()"
+    imports = "import pathlib; from junkie_async._jobs import ledger_file"
+    command = [sys.executable, "-c", f"{imports}; {lock}"]
     return subprocess.run(command, capture_output=True, check=False, timeout=30).stderr
 
 
@@ -197,7 +198,7 @@ async def test_a_refused_job_leaves_the_lock_to_the_first(
         await anext(batches)
         with pytest.raises(ConfigurationError):
             await make_job(path)
-        assert b"database is locked" in await asyncio.to_thread(_lock_elsewhere, path)
+        assert b"BlockingIOError" in await asyncio.to_thread(_lock_elsewhere, path)
 
 
 async def test_a_copy_of_the_files_leaves_the_lock(
@@ -209,7 +210,7 @@ async def test_a_copy_of_the_files_leaves_the_lock(
         await anext(batches)
         for name in _modes(tmp_path):
             (tmp_path / name).read_bytes()
-        assert b"database is locked" in await asyncio.to_thread(_lock_elsewhere, path)
+        assert b"BlockingIOError" in await asyncio.to_thread(_lock_elsewhere, path)
 
 
 async def test_a_ledger_with_two_names_is_refused(

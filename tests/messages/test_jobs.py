@@ -26,7 +26,7 @@ from junkie_async import (
     provisioning,
 )
 from junkie_async._hooks import InFlightCallback
-from junkie_async._jobs import ledger, markers
+from junkie_async._jobs import markers, sqlite_record
 from tests.durability.server import Service
 from tests.other_user import give_away, posix, share_folder
 from tests.unit.job_service import Service as ServiceInMemory
@@ -260,7 +260,7 @@ async def test_a_disk_that_is_full(
     def fail(db: sqlite3.Connection, statements: object) -> None:
         raise sqlite3.OperationalError("database or disk is full")
 
-    monkeypatch.setattr(ledger, "_commit_batch", fail)
+    monkeypatch.setattr(sqlite_record, "_commit_batch", fail)
     assert await _fail(make_job()) == (
         f"the job ended early: the ledger {tmp_path}/a.db can't be written: database or disk is"
         " full. Run the job again when it can: it resumes where the ledger ends"

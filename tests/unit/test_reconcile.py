@@ -73,11 +73,17 @@ class _Service:
         return intents
 
 
+async def reconcile(service: _Service) -> list[list[str]]:
+    """Reconcile a service's journal, and return the key values adopted."""
+    adopted = await service.reconciler().reconcile(lambda seconds: None)
+    return [[key.key_value for key in keys] for keys in adopted]
+
+
 async def test_marked_keys_are_adopted() -> None:
     """Each open intent gets its keys and is closed; what it did not create is missing again."""
     service = _Service("launch m0", "m1", "launch", "m0", "m7", "m1 launch")
     await service.lose(2, 3)
-    assert await service.reconciler().reconcile(lambda seconds: None) == [["K1", "K4"], ["K2"]]
+    assert await reconcile(service) == [["K1", "K4"], ["K2"]]
     assert service.journal.keys() == ("K1", "K4", "K2")
     assert not service.journal.open_intents
     assert not service.deleted
@@ -88,7 +94,7 @@ async def test_surplus_keys_are_deleted_before_anything_is_logged() -> None:
     service = _Service("m0", "m1", "m0", "m0")
     closed, _ = await service.lose(2, 1)
     service.journal.log_result(closed, ["K1"], final=True)
-    assert await service.reconciler().reconcile(lambda seconds: None) == [["K2"]]
+    assert await reconcile(service) == [["K2"]]
     assert service.deleted == [3, 4]
     assert service.created_at_deletion == 1
 
@@ -98,7 +104,7 @@ async def test_logged_keys_are_neither_adopted_nor_deleted() -> None:
     service = _Service("m0", "m0", "m0")
     (intent,) = await service.lose(3)
     service.journal.log_result(intent, ["K2"], final=False)
-    assert await service.reconciler().reconcile(lambda seconds: None) == [["K1", "K3"]]
+    assert await reconcile(service) == [["K1", "K3"]]
     assert not service.deleted
 
 
@@ -143,7 +149,7 @@ async def test_keys_that_another_call_has_logged_are_not_adopted() -> None:
     service = _Service("m0", "m0", "m1", "m1")
     first, second = await service.lose(2, 2)
     service.journal.log_result(second, ["K1", "K2"], final=True)
-    assert await service.reconciler().reconcile(lambda seconds: None) == []
+    assert await reconcile(service) == []
     assert service.deleted == [3, 4]
     assert first.number not in service.journal.open_intents  # its keys are missing again
 
