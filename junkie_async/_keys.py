@@ -255,7 +255,7 @@ class Keys:
             idempotency_key: What names the order, 1 to 255 characters. Needs a ledger.
             ledger: What records the orders: the path of a file, the DSN of a PostgreSQL database,
                 or a `junkie_async.postgres.PostgresLedger`. It may hold millions.
-            reconcile_after: Seconds after an unknown outcome before the next call looks for the key,
+            reconcile_after: Seconds after an unknown outcome until the next call looks for the key,
                 and creates it if there is none. Must be longer than the service may still act on a
                 request. Only with a ledger.
             **fields: The key's other fields: see `CreateFields`. With a ledger, a marker is added

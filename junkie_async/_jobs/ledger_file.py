@@ -92,9 +92,11 @@ SELECT NOT EXISTS (
   SELECT 1 FROM key WHERE job = :job AND (typeof(value) <> 'text' OR typeof(attempt) <> 'integer')
 ) AND (
   SELECT ifnull(max(number), -1) = count(*) - 1 AND ifnull(min(number), 0) = 0
-  AND (SELECT ifnull(min(attempt), 0) >= 0 AND ifnull(max(attempt), -1) < count(*)
-       FROM key WHERE job = :job)
-  FROM attempt WHERE job = :job)"""  # noqa: S608 - constants
+  FROM attempt WHERE job = :job
+) AND (
+  SELECT ifnull(min(attempt), 0) >= 0
+  AND ifnull(max(attempt), -1) < (SELECT count(*) FROM attempt WHERE job = :job)
+  FROM key WHERE job = :job)"""  # noqa: S608 - constants
 
 _COUNT: Final = """
 SELECT (SELECT count(*) FROM key WHERE job = :job), count(*), total(amount) FILTER (WHERE open),
@@ -210,6 +212,7 @@ def _update_tables(db: sqlite3.Connection, path: Path) -> None:
             _execute_all(db, *_SCHEMA, f"PRAGMA application_id = {_APPLICATION_ID}")
         elif version == 1:
             check_integrity(db)
+            _check_one_job(db)
             _execute_all(db, *_MOVE_AWAY, *_SCHEMA, *_MOVE_BACK)
         _execute_all(db, f"PRAGMA user_version = {_VERSION}", "COMMIT")
 
@@ -327,6 +330,23 @@ def check_integrity(db: sqlite3.Connection) -> None:
         raise DamagedError
 
 
+def _check_one_job(db: sqlite3.Connection) -> None:
+    """Check that a ledger of version 1 has the one job that it was made for."""
+    if db.execute("SELECT count(*) FROM job").fetchone() != (1,):
+        raise DamagedError
+
+
+@contextlib.contextmanager
+def limit_time(db: sqlite3.Connection, seconds: float) -> Generator[None]:
+    """End queries that take longer, instead of the check of the structure."""
+    begin = time.monotonic()
+    db.set_progress_handler(lambda: time.monotonic() > begin + seconds, _MAX_SCHEMA_STEPS)
+    try:
+        yield
+    finally:
+        db.set_progress_handler(None, 0)
+
+
 def read_job(db: sqlite3.Connection, name: str) -> JobRow | None:
     """Return the row of a job, once all that is in the ledger of it has been checked."""
     row = db.execute(
@@ -402,7 +422,9 @@ def open_readonly(path: Path) -> Generator[sqlite3.Connection]:
             version = _read_version(_distrust(db), path)
             if not version:
                 raise _not_a_ledger(path)
+            check_integrity(db)
             if version == 1:
+                _check_one_job(db)
                 db.executescript(_VIEWS_OF_1)
             if sys.platform != "win32" and resolved.stat().st_uid == os.geteuid():
                 make_private(_list_files(resolved))  # SQLite has just made two beside it

@@ -26,6 +26,7 @@ from .ledger_file import (
     check_integrity,
     check_path,
     explain_errors,
+    limit_time,
     lock_job,
     open_for_writing,
     read_job,
@@ -39,6 +40,7 @@ _Statement: TypeAlias = tuple[str, Sequence[tuple[object, ...]]]
 
 _FIRST_POLL: Final = 0.005  # seconds between two tries to get a job that another worker has
 _LAST_POLL: Final = 0.1
+_MAX_SECONDS: Final = 10.0  # to read an order
 
 
 class SqliteFile:
@@ -225,9 +227,8 @@ class SqliteRecord:
         while not await self.file.run(self._take_lock):
             await asyncio.sleep(seconds)
             seconds = min(2 * seconds, _LAST_POLL)
-        load = self._load_quickly if self.waits else self._load_checked
         return await self.file.run(
-            lambda: self.file.execute_exclusively(lambda db: load(db, arguments, add_keys))
+            lambda: self.file.execute_exclusively(lambda db: self._load(db, arguments, add_keys))
         )
 
     def log_intents(self, intents: Sequence[tuple[int, int]]) -> None:
@@ -278,11 +279,19 @@ class SqliteRecord:
             return False
         return True
 
-    def _load_checked(self, db: sqlite3.Connection, *given: Any) -> LoadedJob:
-        check_integrity(db)
-        return self._load_quickly(db, *given)
+    def _load(
+        self,
+        db: sqlite3.Connection,
+        arguments: Mapping[str, Any],
+        add_keys: Callable[[Sequence[str]], None],
+    ) -> LoadedJob:
+        if not self.waits:
+            check_integrity(db)
+            return self._load_rows(db, arguments, add_keys)
+        with limit_time(db, _MAX_SECONDS):
+            return self._load_rows(db, arguments, add_keys)
 
-    def _load_quickly(
+    def _load_rows(
         self,
         db: sqlite3.Connection,
         arguments: Mapping[str, Any],

@@ -25,7 +25,7 @@ from junkie_async import (
 from tests.other_user import posix
 
 from .server import PROVIDER, Service
-from .test_ledger_format import LEDGER
+from .test_ledger_format import LEDGERS
 
 URL = "http://127.0.0.1:9/api/v2"
 
@@ -37,17 +37,38 @@ _VIEWS = {
 _PAGE = 4096
 
 
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    """A sound ledger of a job that is not done."""
+@pytest.fixture(params=LEDGERS)
+def path(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
+    """A sound ledger of a job that is not done, in each version of the format."""
     path = tmp_path / "ledger.db"
-    _execute(path, LEDGER.replace("URL", URL))
+    _execute(path, LEDGERS[request.param].replace("URL", URL))
     return path
 
 
 def _execute(path: Path, script: str) -> None:
     with closing(sqlite3.connect(path)) as db:
         db.executescript(script)
+
+
+_IN_VERSION_2 = {
+    "job SET id": "job SET marker",
+    "INSERT INTO job SELECT * FROM job": "UPDATE job SET result = 'text'",
+    "DELETE FROM job": "DELETE FROM job; INSERT INTO job VALUES (1, 'job', '', '', 0, NULL)",
+    "INSERT INTO attempt VALUES (2, 100, 0, 0)": "INSERT INTO attempt VALUES (1, 2, 100, 0, NULL)",
+    "INSERT INTO key VALUES ('JNK-1', 1)": "INSERT INTO key VALUES (1, 1, 'JNK-1')",
+    "INSERT INTO key VALUES ('JNK-1', -1)": "INSERT INTO key VALUES (1, -1, 'JNK-1')",
+    "DROP COLUMN suspect": "DROP COLUMN doubted",
+    "PRAGMA user_version = 2": "PRAGMA user_version = 1",
+}
+
+
+def _translate(change: str, path: Path) -> str:
+    """Write a change for the version of a ledger."""
+    with closing(sqlite3.connect(path)) as db:
+        if db.execute("PRAGMA user_version").fetchone() == (2,):
+            for old, new in _IN_VERSION_2.items():
+                change = change.replace(old, new)
+    return change
 
 
 async def _run(path: Path, url: str) -> None:
@@ -63,6 +84,7 @@ async def _run(path: Path, url: str) -> None:
         )
 
 
+# What refers to columns is written for version 1, and read for version 2 by `_translate`.
 @pytest.mark.parametrize(
     "change",
     [
@@ -113,7 +135,7 @@ async def _run(path: Path, url: str) -> None:
 )
 async def test_content_that_is_not_ours(change: str, path: Path) -> None:
     """`status` and jobs refuse it, without a text from the file and before anything is sent."""
-    _execute(path, change)
+    _execute(path, _translate(change, path))
     with pytest.raises(ConfigurationError) as by_status:
         provisioning.status(path)
     with pytest.raises(ConfigurationError) as by_job:
@@ -123,7 +145,7 @@ async def test_content_that_is_not_ours(change: str, path: Path) -> None:
 
 async def test_a_ledger_of_a_newer_version(path: Path) -> None:
     """It is called newer whatever its tables are, and not damaged."""
-    newer = "PRAGMA user_version = 2; CREATE TABLE more (a); DROP TABLE attempt"
+    newer = "PRAGMA user_version = 3; CREATE TABLE more (a); DROP TABLE attempt"
     wreck = "PRAGMA writable_schema = 1; UPDATE sqlite_schema SET sql = 'CREATE SHELF'"
     texts: list[str] = []
     for change in (newer, wreck):
@@ -184,8 +206,11 @@ def _make_endless(kind: str, path: Path) -> None:
         _execute(path, f"DROP TABLE {kind}; CREATE VIEW {kind} AS {_VIEWS[kind]}")
     elif kind == "pages":
         content = bytearray(path.read_bytes())
-        *pages, root = _join_pages(3, content)  # the table `attempt`
-        content[2 * _PAGE : 3 * _PAGE] = root
+        with closing(sqlite3.connect(path)) as db:
+            query = "SELECT rootpage FROM sqlite_schema WHERE name = 'key'"
+            (number,) = db.execute(query).fetchone()
+        *pages, root = _join_pages(number, content)
+        content[(number - 1) * _PAGE : number * _PAGE] = root
         content += b"".join(pages)
         struct.pack_into(">I", content, 28, len(content) // _PAGE)
         path.write_bytes(content)

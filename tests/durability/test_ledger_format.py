@@ -1,4 +1,4 @@
-"""The file format of ledgers, so that later versions resume the jobs of earlier ones."""
+"""The file formats of ledgers, so that later versions resume the jobs of earlier ones."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
 
+import pytest
+
 from junkie_async import JunkieClient, provisioning
 
 from .server import PROVIDER, RECONCILE_AFTER, Row, Service
 
-_SCHEMA: Final = """
+_SCHEMA_1: Final = """
 CREATE TABLE job (id TEXT NOT NULL, arguments TEXT NOT NULL, begun REAL NOT NULL);
 CREATE TABLE attempt (number INTEGER PRIMARY KEY, amount INTEGER NOT NULL,
                       open INTEGER NOT NULL, suspect INTEGER NOT NULL);
@@ -22,8 +24,8 @@ CREATE INDEX key_attempt ON key (attempt);
 
 # Written by version 0.1 before its modules were moved: a job of 5 keys that was cancelled after a
 # response with 3 of them. Only the port of the base URL is filled in.
-LEDGER: Final = (
-    _SCHEMA
+LEDGER_1: Final = (
+    _SCHEMA_1
     + """
 INSERT INTO attempt VALUES (0, 5, 1, 1);
 INSERT INTO job VALUES ('r755ie6k', '{"provider_id":7,"amount":5,"key_name":"launch",
@@ -35,15 +37,40 @@ PRAGMA application_id = 1785621297;
 PRAGMA user_version = 1;
 """
 )
+_SCHEMA: Final = """
+CREATE TABLE job (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, marker TEXT NOT NULL,
+                  arguments TEXT NOT NULL, begun REAL NOT NULL, result BLOB);
+CREATE TABLE attempt (job INTEGER NOT NULL, number INTEGER NOT NULL,
+                      amount INTEGER NOT NULL, open INTEGER NOT NULL, doubted REAL,
+                      PRIMARY KEY (job, number)) WITHOUT ROWID;
+CREATE TABLE key (job INTEGER NOT NULL, attempt INTEGER NOT NULL, value TEXT NOT NULL);
+CREATE INDEX key_attempt ON key (job, attempt);
+"""
+# The same job, as this version writes it.
+LEDGER: Final = (
+    _SCHEMA
+    + """
+INSERT INTO attempt VALUES (1, 0, 5, 1, 1795748651.8);
+INSERT INTO job VALUES (1, 'job', 'r755ie6k', '{"provider_id":7,"amount":5,"key_name":"launch",
+"validity_minutes":60,"hwid_limit":2,"base_url":"URL","marker":"jk"}', 1795748651.59469, NULL);
+INSERT INTO key VALUES (1, 0, 'JNK-42480a5d2f34-2');
+INSERT INTO key VALUES (1, 0, 'JNK-67a97c65c1e5-5');
+INSERT INTO key VALUES (1, 0, 'JNK-7a02f7c1bd87-7');
+PRAGMA application_id = 1785621297;
+PRAGMA user_version = 2;
+"""
+)
+LEDGERS: Final = {1: LEDGER_1, 2: LEDGER}
 _LOGGED: Final = ("JNK-42480a5d2f34-2", "JNK-67a97c65c1e5-5", "JNK-7a02f7c1bd87-7")
 
 
-async def test_a_ledger_of_version_0_1_is_resumed(tmp_path: Path) -> None:
+@pytest.mark.parametrize("version", LEDGERS)
+async def test_a_ledger_of_each_version_is_resumed(version: int, tmp_path: Path) -> None:
     """Its keys come first, a key of its open call is adopted, and the last one is created."""
     path = tmp_path / "launch.db"
     async with Service(seed=1) as service, JunkieClient("jk_test", base_url=service.url) as client:
         with closing(sqlite3.connect(path)) as db:
-            db.executescript(LEDGER.replace("URL", service.url))
+            db.executescript(LEDGERS[version].replace("URL", service.url))
         for key_id, value in enumerate(_LOGGED, 1000):
             service.rows[key_id] = Row(
                 key_id, value, "launch jk-r755ie6k.0", foreign=False, created=0.0
@@ -68,16 +95,16 @@ async def test_a_ledger_of_version_0_1_is_resumed(tmp_path: Path) -> None:
     ]
 
 
-async def test_a_new_ledger_has_the_format_of_version_0_1(tmp_path: Path) -> None:
-    """The schema, the application ID and the version are those that earlier versions read."""
+async def test_the_format_of_a_new_ledger(tmp_path: Path) -> None:
+    """The schema, the application ID and the version are those that later versions read."""
     path = tmp_path / "launch.db"
     async with Service() as service, JunkieClient("jk_test", base_url=service.url) as client:
         await client.keys.create_many(1, provider_id=PROVIDER, ledger=path)
     with closing(sqlite3.connect(path)) as db:
-        written = [sql for (sql,) in db.execute("SELECT sql FROM sqlite_schema")]
+        written = [sql for (sql,) in db.execute("SELECT sql FROM sqlite_schema") if sql]
         pragmas = [
             db.execute(f"PRAGMA {name}").fetchone()[0]
             for name in ("application_id", "user_version", "journal_mode")
         ]
     assert "".join(f"{sql};" for sql in written) == _SCHEMA.strip().replace(";\n", ";")
-    assert pragmas == [1785621297, 1, "wal"]
+    assert pragmas == [1785621297, 2, "wal"]
