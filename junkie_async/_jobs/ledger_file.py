@@ -179,13 +179,17 @@ def _not_a_ledger(path: Path) -> ConfigurationError:
 
 
 def open_for_writing(
-    path: Path, connections: contextlib.ExitStack
+    path: Path, connections: contextlib.ExitStack, *, job: str | None = None
 ) -> tuple[sqlite3.Connection, OpenFiles]:
-    """Open or create the file, beside other jobs that write it."""
+    """Open or create the file, beside other jobs that write it, and lock one job if it is named."""
     # Nothing of another user is opened: SQLite would believe it, or write keys to it.
     check_own_files(_list_files(path), path.parent)
     create_private(_lock_path(path))
     create_private(path)
+    if job is not None:
+        # Before SQLite opens the file: who closes it last deletes the log of changes. SQLite knows
+        # by a lock who is last, and the writer may have lost that lock: see `hold_lock`.
+        connections.enter_context(lock_job(path, job))
     check_one_name(path)
     files = OpenFiles(path)
     db = _connect_to(path, connections, timeout=_BUSY_TIMEOUT)

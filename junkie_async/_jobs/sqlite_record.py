@@ -46,10 +46,11 @@ _MAX_SECONDS: Final = 10.0  # to read an order
 class SqliteFile:
     """A ledger's file, open for the jobs of this process that write it together.
 
-    Errors name it as it was ``given``.
+    Errors name it as it was ``given``. It is open for one ``job`` alone, or for all.
     """
 
-    def __init__(self, path: Path, given: Path) -> None:
+    def __init__(self, path: Path, given: Path, job: str | None = None) -> None:
+        self.job = job
         self.path = path
         self.given = given
         # One thread, since SQLite blocks; and only one, since it must keep the order of the rows.
@@ -125,7 +126,7 @@ class SqliteFile:
         if self._files is not None:
             return
         self.path = resolve_links(self.path)
-        self._db, self._files = open_for_writing(self.path, self._connections)
+        self._db, self._files = open_for_writing(self.path, self._connections, job=self.job)
 
     def _check_files(self) -> None:
         assert self._files is not None
@@ -185,11 +186,11 @@ class SqliteStore(LedgerStore):
         """Make the record of a job; ``waits`` for its writer rather than to refuse."""
         name = job or DEFAULT_JOB
         if not waits:
-            return SqliteRecord(name, SqliteFile(self._path, self._given))
+            return SqliteRecord(name, SqliteFile(self._path, self._given, name))
         if self._shared is None or self._shared.has_failed:
             self._discard_shared()
             self._shared = SqliteFile(self._path, self._given)
-        return SqliteRecord(name, self._shared, owns_file=False, waits=True)
+        return SqliteRecord(name, self._shared)
 
     async def close(self) -> None:
         """Close the connection of the orders."""
@@ -203,17 +204,15 @@ class SqliteStore(LedgerStore):
 
 @attrs.define(eq=False)
 class SqliteRecord:
-    """A job's rows in a file, which is the record's own or one that records share.
+    """A job's rows in a file, which is open for this job alone, or shared by orders.
 
-    With ``waits`` it waits for the worker that has the job, instead of refusing. It then checks
-    nothing but the job's own rows: reading a ledger of a million orders would take seconds.
+    An order waits for the worker that fills it, where a job is refused. It checks nothing but its
+    own rows: reading a ledger of a million orders would take seconds.
     """
 
     has_lease: ClassVar[bool] = False
     name: str
     file: SqliteFile
-    owns_file: bool = True
-    waits: bool = False
     _job: int = attrs.field(init=False)
     _unlogged: list[_Statement] = attrs.field(factory=list, init=False)  # the job's own row
     _lock: contextlib.ExitStack = attrs.field(factory=contextlib.ExitStack, init=False)
@@ -224,7 +223,7 @@ class SqliteRecord:
         """Become the job's writer, and read what earlier runs have logged."""
         await self.file.open()
         seconds = _FIRST_POLL
-        while not await self.file.run(self._take_lock):
+        while self._is_order and not await self.file.run(self._take_lock):
             await asyncio.sleep(seconds)
             seconds = min(2 * seconds, _LAST_POLL)
         return await self.file.run(
@@ -266,7 +265,7 @@ class SqliteRecord:
     async def close(self) -> None:
         """Flush, and let other workers write, even if the caller is cancelled."""
         try:
-            await (self.file.close() if self.owns_file else self.file.flush())
+            await (self.file.flush() if self._is_order else self.file.close())
         finally:
             self._lock.close()
 
@@ -274,10 +273,12 @@ class SqliteRecord:
         try:
             self._lock.enter_context(lock_job(self.file.path, self.name))
         except BlockingIOError:
-            if not self.waits:
-                raise
             return False
         return True
+
+    @property
+    def _is_order(self) -> bool:
+        return self.file.job is None
 
     def _load(
         self,
@@ -285,7 +286,7 @@ class SqliteRecord:
         arguments: Mapping[str, Any],
         add_keys: Callable[[Sequence[str]], None],
     ) -> LoadedJob:
-        if not self.waits:
+        if not self._is_order:
             check_integrity(db)
             return self._load_rows(db, arguments, add_keys)
         with limit_time(db, _MAX_SECONDS):
@@ -299,7 +300,7 @@ class SqliteRecord:
     ) -> LoadedJob:
         row = read_job(db, self.name)
         if row is None:
-            return self._begin(arguments)
+            return self._begin(db, arguments)
         check_arguments(row.arguments, arguments)
         self._job = row.id
         # An earlier run died with these open: their calls may have been sent.
@@ -320,11 +321,15 @@ class SqliteRecord:
             result=row.result,
         )
 
-    def _begin(self, arguments: Mapping[str, Any]) -> LoadedJob:
-        """Begin a job. Its row is written with those of its first calls: one sync less."""
+    def _begin(self, db: sqlite3.Connection, arguments: Mapping[str, Any]) -> LoadedJob:
+        """Begin a job. An order's row is written with that of its call: one sync less."""
         self._job, marker, begun = secrets.randbits(62), new_job_id(), time.time()
         row = self._job, self.name, marker, encode_json(arguments).decode(), begun
-        self._unlogged.append(("INSERT INTO job VALUES (?, ?, ?, ?, ?, NULL)", [row]))
+        statement = "INSERT INTO job VALUES (?, ?, ?, ?, ?, NULL)"
+        if self._is_order:
+            self._unlogged.append((statement, [row]))
+        else:
+            db.execute(statement, row)
         return LoadedJob(id=marker, begun=begun)
 
     def _load_intents(self, db: sqlite3.Connection) -> list[LoadedIntent]:

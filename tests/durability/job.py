@@ -55,10 +55,10 @@ _ROOT: Final = Path(__file__).parents[2]
 STATEMENTS: Final = (
     "BEGIN EXCLUSIVE",  # to read the job
     "PRAGMA journal_mode",
-    "BEGIN; CREATE",  # the schema
+    "CREATE TABLE",
     "INSERT INTO job",
     "PRAGMA user_version = ",
-    "UPDATE attempt SET suspect",
+    "UPDATE attempt SET doubted",
     "BEGIN IMMEDIATE",
     "INSERT INTO attempt",
     "INSERT INTO key",
@@ -78,7 +78,7 @@ ONCE: Final = tuple(point for point in POINTS if any(one in point for one in STA
 EARLY: Final = tuple(
     point
     for point in POINTS
-    if any(one in point for one in (*STATEMENTS[:2], "suspect", "IMMEDIATE", "before COMMIT"))
+    if any(one in point for one in (*STATEMENTS[:2], "doubted", "IMMEDIATE", "before COMMIT"))
 )
 """Kill points that every run passes while the job is incomplete."""
 

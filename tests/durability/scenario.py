@@ -235,18 +235,19 @@ def _with_kill(options: ChildOptions, kill: Kill) -> ChildOptions:
 
 
 def _check_status(path: Path) -> list[str]:
-    """Read the ledger of a killed job, unless it was killed before the schema was there."""
+    """Read the ledger of a killed job, unless it was killed before its first calls were logged."""
     try:
         provisioning.status(path)
     except ConfigurationError as error:
-        if path.exists() and _has_tables(path):
+        if path.exists() and _has_job(path):
             return [f"its status can't be read: {error}"]
     return []
 
 
-def _has_tables(path: Path) -> bool:
+def _has_job(path: Path) -> bool:
     with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as db:
-        return bool(db.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0])
+        tables = db.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+        return tables != (0,) and bool(db.execute("SELECT count(*) FROM job").fetchone()[0])
 
 
 def _check_result(service: Service, options: ChildOptions, codes: list[int]) -> list[str]:

@@ -106,8 +106,8 @@ def _delete(keys: Any, **options: Any) -> DeleteJob:
         (
             lambda: markers.check_room("x" * 250, "jk"),
             (
-                "key_name must be a string of at most 232 characters, since a marker like"
-                " jk-k3v9x2mq.1f follows it, got one of 250 characters"
+                "key_name must be a string of at most 228 characters, since a marker like"
+                " jk-k3v9x2mq4f7z.1f follows it, got one of 250 characters"
             ),
         ),
         (
@@ -204,7 +204,7 @@ def test_a_ledger_that_does_not_exist(tmp_path: Path) -> None:
             "the ledger {path} can't be {verb}: it is damaged: restore a copy of it",
         ),
         (
-            "PRAGMA user_version = 2",
+            "PRAGMA user_version = 3",
             "{path} is of a newer version of junkie_async: update this one",
         ),
     ],

@@ -96,10 +96,11 @@ SIGNATURES = {
     "get": "(self, key)",
     "find": "(self, key_value)",
     "verify": "(self, key_value, *, hwid=None, discord_id=None, service_id=None, premium=None)",
-    "create": "(self, *, provider_id, **fields)",
+    "create": "(self, *, provider_id, idempotency_key=None, ledger=None, reconcile_after=120.0,"
+    " **fields)",
     "create_batch": "(self, *, provider_id, amount, **fields)",
     "create_many": "(self, amount, *, provider_id, concurrency=8, ledger=None,"
-    " reconcile_after=120.0,"
+    " job=None, idempotency_key=None, reconcile_after=120.0,"
     " marker='jk', on_progress=None, **fields)",
     "update": "(self, key, **changes)",
     "invalidate": "(self, key)",
