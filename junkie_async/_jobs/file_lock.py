@@ -17,10 +17,11 @@ _locked_files: Final[set[io.FileIO]] = set()
 
 
 @contextlib.contextmanager
-def hold_lock(path: Path, byte: int | None = None) -> Generator[None]:
-    """Lock an existing file, or only one byte of it, until the context or the process ends.
+def hold_lock(path: Path, byte: int | None = None, *, others: bool = False) -> Generator[None]:
+    """Lock an existing file, until the context or the process ends.
 
-    The byte need not exist. Without locks of that kind, as on macOS, it is the whole file.
+    With a ``byte``, which need not exist, only that one, or with ``others`` all but that one.
+    Without locks of that kind, as on macOS, it is the whole file, and nothing for ``others``.
     The lock belongs to one opening of the file. Closing another descriptor of the same file drops
     all POSIX locks of a process, but not this one: a refused second try and a copy that somebody
     makes of the file do no harm. Not for Windows.
@@ -29,7 +30,7 @@ def hold_lock(path: Path, byte: int | None = None) -> Generator[None]:
         BlockingIOError: Another job holds the lock, in this process or in another one.
     """
     with path.open("r+b", buffering=0) as file:
-        _lock_file(file, byte)
+        _lock_file(file, byte, others)
         if not os.path.samestat(os.fstat(file.fileno()), path.lstat()):  # deleted before that
             raise BlockingIOError(errno.EWOULDBLOCK, "the lock was replaced", str(path))
         _locked_files.add(file)
@@ -42,19 +43,26 @@ def hold_lock(path: Path, byte: int | None = None) -> Generator[None]:
 if sys.platform != "win32":
     import fcntl
 
-    def _lock_file(file: io.FileIO, byte: int | None) -> None:
+    def _lock_file(file: io.FileIO, byte: int | None, others: bool) -> None:
         # On Linux `flock` and POSIX locks don't see each other, and version 0.1 takes one of those.
         if sys.platform == "linux":
-            start, length = (0, 0) if byte is None else (byte, 1)  # 0 is up to the end
-            lock = struct.pack("hhqqi", fcntl.F_WRLCK, os.SEEK_SET, start, length, 0)
             try:
-                fcntl.fcntl(file, fcntl.F_OFD_SETLK, lock)
+                for start, length in _list_ranges(byte, others):
+                    lock = struct.pack("hhqqi", fcntl.F_WRLCK, os.SEEK_SET, start, length, 0)
+                    fcntl.fcntl(file, fcntl.F_OFD_SETLK, lock)
             except OSError as error:
                 if error.errno != errno.EINVAL:  # else the kernel has no such locks
                     raise
             else:
                 return
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if not others:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    def _list_ranges(byte: int | None, others: bool) -> list[tuple[int, int]]:
+        """Return starts and lengths, of which 0 is up to the end."""
+        if byte is None:
+            return [(0, 0)]
+        return [(0, byte), (byte + 1, 0)] if others else [(byte, 1)]
 
     def _close_copies() -> None:
         for file in _locked_files:

@@ -201,24 +201,27 @@ def open_for_writing(
     db.execute("PRAGMA synchronous = FULL")
     # Another user may have made the -wal file just before SQLite would.
     check_own_files(_list_files(path), path.parent)
-    if version < _VERSION:
+    if version == 1:
+        # While no job writes, also one of version 0.1, which locks the whole file.
+        with _lock(path, None if job is None else _find_byte(job), others=True):
+            _update_tables(db, path)
+    elif version == 0:
         _update_tables(db, path)
     files.add_new_files()
     return db, files
 
 
 def _update_tables(db: sqlite3.Connection, path: Path) -> None:
-    """Make the tables, or those of the version before into today's, while no job writes."""
-    with _lock(path):
-        db.execute("BEGIN EXCLUSIVE")
-        version = _read_version(db, path)  # another process may have been faster
-        if version == 0:
-            _execute_all(db, *_SCHEMA, f"PRAGMA application_id = {_APPLICATION_ID}")
-        elif version == 1:
-            check_integrity(db)
-            _check_one_job(db)
-            _execute_all(db, *_MOVE_AWAY, *_SCHEMA, *_MOVE_BACK)
-        _execute_all(db, f"PRAGMA user_version = {_VERSION}", "COMMIT")
+    """Make the tables, or those of the version before into today's."""
+    db.execute("BEGIN EXCLUSIVE")
+    version = _read_version(db, path)  # another process may have been faster
+    if version == 0:
+        _execute_all(db, *_SCHEMA, f"PRAGMA application_id = {_APPLICATION_ID}")
+    elif version == 1:
+        check_integrity(db)
+        _check_one_job(db)
+        _execute_all(db, *_MOVE_AWAY, *_SCHEMA, *_MOVE_BACK)
+    _execute_all(db, f"PRAGMA user_version = {_VERSION}", "COMMIT")
 
 
 def _execute_all(db: sqlite3.Connection, *statements: str) -> None:
@@ -232,21 +235,27 @@ def lock_job(path: Path, name: str) -> contextlib.AbstractContextManager[object]
     Raises:
         BlockingIOError: Another worker has the job.
     """
-    # 56 bits: two of a million jobs share a byte with a probability of 1e-5, and then take turns.
-    byte = int.from_bytes(blake2b(name.encode("utf-8", "surrogatepass"), digest_size=7).digest())
-    return _lock(path, byte)
+    return _lock(path, _find_byte(name))
 
 
-def _lock(path: Path, byte: int | None = None) -> contextlib.AbstractContextManager[object]:
+def _find_byte(name: str) -> int:
+    """Choose the byte of a job: two of a million jobs share one with a probability of 1e-5."""
+    return int.from_bytes(blake2b(name.encode("utf-8", "surrogatepass"), digest_size=7).digest())
+
+
+def _lock(
+    path: Path, byte: int | None = None, *, others: bool = False
+) -> contextlib.AbstractContextManager[object]:
     # The lock is that of a second file: one on the ledger would end with each commit, and
     # `locking_mode = EXCLUSIVE` would shut out `status`. It ends with its process.
     lock_path = _lock_path(path)
     if sys.platform == "win32":  # its locks belong to one opening of a file, so SQLite's will do
         with contextlib.ExitStack() as locked:
-            _connect_to(lock_path, locked, timeout=0).execute("BEGIN EXCLUSIVE")
+            if not others:
+                _connect_to(lock_path, locked, timeout=0).execute("BEGIN EXCLUSIVE")
             return locked.pop_all()
     else:
-        return hold_lock(lock_path, byte)
+        return hold_lock(lock_path, byte, others=others)
 
 
 def _lock_path(path: Path) -> Path:
