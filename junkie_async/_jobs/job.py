@@ -98,6 +98,10 @@ class Job(LazyCoroutine[ReportT], Generic[ChunkT, ResultT, ReportT]):
     async def _after_end(self) -> None:
         """Clean up after the last call."""
 
+    def _find_failure(self) -> JunkieError | None:
+        """Return the failure of a job that has come to the end of its keys, if all calls failed."""
+        return None
+
     def __await__(self) -> Generator[Any, Any, ReportT]:
         self._mark_used()
         return self._run_to_end().__await__()
@@ -139,7 +143,8 @@ class Job(LazyCoroutine[ReportT], Generic[ChunkT, ResultT, ReportT]):
                 pool.failure = pool.failure or error
             if is_left:
                 self._after_break()
-        failure, pool.failure = pool.failure, None  # another call's error may still have the pool
+        failure = pool.failure or self._find_failure()
+        pool.failure = None  # another call's error may still have the pool
         if failure is not None:
             raise _batch_error(failure, self.report) from failure
 

@@ -32,6 +32,7 @@ from .._errors import (
     TransportError,
 )
 from .._hooks import Hooks, InFlightCallback
+from .._masking import clear_frames
 from .._models import ActionResult, KeyRef
 from .._protocol.fields import UpdateFields, declared_fields, validate_fields
 from .._validation import safe_repr
@@ -167,6 +168,7 @@ class UpdateJob(Job[Change, KeyOutcome, UpdateReport]):
 
     def _process_failure(self, key: int | str, failure: JunkieError) -> KeyOutcome:
         # Nobody raises it. Its frames would be kept along with it.
+        clear_frames(failure)
         failure.__traceback__ = None
         if failure.__cause__ is not None:
             failure.__cause__.__traceback__ = None
@@ -200,13 +202,12 @@ class UpdateJob(Job[Change, KeyOutcome, UpdateReport]):
             return self._has_answers  # other keys may be changed
         return not isinstance(failure, _OF_MANY_KEYS)
 
-    async def _after_end(self) -> None:
+    def _find_failure(self) -> JunkieError | None:
         failure, self._last_failure = self._last_failure, None
         # Of an unknown outcome the report is enough: it was not waited out, and others may differ.
-        if failure is None or isinstance(failure, OutcomeUnknownError):
-            return
-        if self._failures_in_a_row == self._counts.total():
-            raise failure
+        if isinstance(failure, OutcomeUnknownError):
+            return None
+        return failure if self._failures_in_a_row == self._counts.total() else None
 
     def _count_done(self) -> tuple[int, int | None]:
         total = None if self._total is None else self._total - self._repeated
