@@ -10,16 +10,16 @@ from .._validation import MAX_INTEGER, check_iterable, check_reference
 
 def check_keys(keys: Iterable[Any] | AsyncIterable[Any]) -> None:
     """Check a whole collection before anything is sent; an iterator is checked as it is read."""
-    check_source(keys)
+    check_source(keys, "IDs, key values or Keys")
     if isinstance(keys, Collection) and not are_valid_ids(keys):
         for index, key in enumerate(keys):
             check_key(index, key)
 
 
-def check_source(keys: Iterable[Any] | AsyncIterable[Any]) -> None:
+def check_source(keys: Iterable[Any] | AsyncIterable[Any], content: str) -> None:
     """Check that keys come in an iterable, which one key value is not meant as."""
     if not isinstance(keys, AsyncIterable):
-        check_iterable("keys", keys, "an iterable or async iterable of IDs, key values or Keys")
+        check_iterable("keys", keys, f"an iterable or async iterable of {content}")
 
 
 def are_valid_ids(keys: Collection[Any]) -> bool:

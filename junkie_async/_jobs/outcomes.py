@@ -26,7 +26,10 @@ class OutcomeStatus(enum.StrEnum):
     """The key does not exist."""
 
     FAILED = "failed"
-    """The service refused the call, or it failed with all its retries."""
+    """The service refused the call, or it failed with all its retries. It may be repeated.
+
+    The ``outcome`` of the error says whether the service may have acted even so.
+    """
 
     UNKNOWN = "unknown"
     """The call may have been carried out, and was not repeated: look before you repeat it."""

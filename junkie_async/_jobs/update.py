@@ -239,7 +239,7 @@ def _check_source(
     if fields is not None:
         check_keys(keys)
         return keys, lambda index, key: (check_key(index, key), fields)
-    check_source(keys)
+    check_source(keys, "pairs of a key and its fields (of a dict, its items())")
     if not isinstance(keys, Collection):
         return keys, _check_pair
     # A copy: the HWIDs of a pair may be an iterator, and a second check would find none left.

@@ -103,6 +103,14 @@ def _update(keys: Any, **fields: Any) -> UpdateJob:
             ),
         ),
         (
+            {5: {"key_name": "a"}},
+            {},
+            (
+                "keys must be an iterable or async iterable of pairs of a key and its fields (of a"
+                " dict, its items()), got a dict of 1"
+            ),
+        ),
+        (
             [(5, {"key_name": "a"}), (6, {})],
             {},
             (
@@ -141,7 +149,7 @@ def _update(keys: Any, **fields: Any) -> UpdateJob:
             ),
         ),
     ],
-    ids=["no fields", "no field", "no dict", "unknown field", "bad field", "both"],
+    ids=["no fields", "a dict", "no field", "no dict", "unknown field", "bad field", "both"],
 )
 def test_bad_updates(keys: Any, fields: dict[str, Any], message: str) -> None:
     """The text names the key by its index, and its field."""
