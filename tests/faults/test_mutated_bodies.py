@@ -34,6 +34,8 @@ CALLS: dict[str, tuple[Callable[[Keys], Awaitable[object]], tuple[str, ...]]] = 
     ),
     "create_many": (lambda keys: keys.create_many(200, provider_id=42), ()),
     "update": (lambda keys: keys.update(VALUE, hwids=[DEVICE]), (VALUE, DEVICE)),
+    "update_many": (lambda keys: keys.update_many([VALUE, 7], hwids=[DEVICE]), (VALUE, DEVICE)),
+    "reset_hwid_many": (lambda keys: keys.reset_hwid_many([VALUE, 7]), (VALUE,)),
     "delete": (lambda keys: keys.delete(VALUE), (VALUE,)),
     "bulk_delete": (lambda keys: keys.bulk_delete([VALUE, 7]), (VALUE,)),
     "delete_many": (lambda keys: keys.delete_many([VALUE, 7, 8]), (VALUE,)),

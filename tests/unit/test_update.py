@@ -71,7 +71,7 @@ class Service(Script):
     async def attempt(self, request: Request[object], state: SendState, left: float) -> Response:
         """Answer a request."""
         parts = request.target.split("/")
-        key = unquote(parts[2]) if len(parts) > 2 else ""  # "" for a list
+        key = unquote(parts[2]) if len(parts) > 2 else request.target  # of a list, "/keys?page=1…"
         self.calls.append((request.method, key))
         if request.method == "PUT":
             self.bodies.append((key, json.loads(request.body or b"")))
@@ -203,7 +203,8 @@ def test_a_value_that_reads_as_a_number_is_looked_up() -> None:
 
     async def main() -> None:
         page = {"keys": [{"id": 42, "key_value": "7"}], "pagination": {"total": 1}}
-        service = Service(lambda key: OK if key else (200, {}, json.dumps(page).encode()))
+        found: Response = 200, {}, json.dumps(page).encode()
+        service = Service(lambda key: found if key.startswith("/keys?") else OK)
         outcomes = [one async for one in service.keys().update_many(["7", "8"], is_premium=True)]
         assert {one.key: one.status for one in outcomes} == {"7": DONE, "8": NOT_FOUND}
         assert [key for key, _ in service.bodies] == ["42"]
@@ -326,11 +327,20 @@ def test_the_keys_of_a_pager_are_collected_first() -> None:
     """An update moves keys out of the filter, and so must not run beside the walk."""
 
     async def main() -> None:
-        row = [{"id": at, "key_value": f"K{at}", "is_invalidated": False} for at in range(1, 51)]
-        page = {"keys": row, "pagination": {"page": 1, "limit": 100, "total": 50, "total_pages": 1}}
-        service = Service(lambda key: OK if key else (200, {}, json.dumps(page).encode()))
-        report = await service.keys().update_many(service.keys().list(), is_invalidated=True)
-        assert (report.requested, report.done) == (50, 50)
+        def answer(key: str) -> Response:
+            if not key.startswith("/keys?"):
+                return OK
+            page = int(key.partition("page=")[2].partition("&")[0])
+            rows = [{"id": at, "key_value": f"K{at}"} for at in range(page * 2 - 1, page * 2 + 1)]
+            stated = {"page": page, "limit": 2, "total": 20, "total_pages": 10}
+            rows = rows if page <= 10 else []
+            return 200, {}, json.dumps({"keys": rows, "pagination": stated}).encode()
+
+        service = Service(answer)
+        report = await service.keys().update_many(
+            service.keys().list(limit=2, prefetch=1), is_invalidated=True
+        )
+        assert (report.requested, report.done) == (20, 20)
         methods = [method for method, _ in service.calls]
         assert methods == sorted(methods)  # each GET before the first PUT
 
