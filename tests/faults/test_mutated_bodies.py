@@ -85,7 +85,9 @@ def make_call_with(
 ) -> tuple[str, SpoiledService, Callable[[], Awaitable[Any]]]:
     """Make a service that answers so, a client, and a call by its name."""
     service = SpoiledService(answer)
-    retry = RetryPolicy(attempts=attempts, wait_initial=0.0, wait_jitter=0.0, retry_after_cap=0.0)
+    retry = RetryPolicy(
+        attempts=attempts, wait_initial=0.0, wait_jitter=0.0, retry_after_cap=0.0, outage=0.0
+    )
     dispatcher = Dispatcher(service, api_key=API_KEY, retry=retry, max_in_flight=4, rate_limit=None)
     return name, service, lambda: _settle(CALLS[name][0](Keys(dispatcher)))
 
