@@ -34,6 +34,8 @@ from ._http.retry import RetryPolicy
 from ._jobs.create import CreateJob
 from ._jobs.delete import DeleteJob
 from ._jobs.job import OnProgress
+from ._jobs.outcomes import KeyOutcome, OutcomeStatus, UpdateReport
+from ._jobs.update import ResetHWIDJob, UpdateJob
 from ._keys import Keys
 from ._masking import mask_key_value
 from ._models import (
@@ -94,6 +96,7 @@ __all__ = [
     "KeyBatch",
     "KeyDetailed",
     "KeyFolder",
+    "KeyOutcome",
     "KeyPage",
     "KeyPager",
     "KeyRef",
@@ -103,6 +106,7 @@ __all__ = [
     "OnProgress",
     "OutageEvent",
     "Outcome",
+    "OutcomeStatus",
     "OutcomeUnknownError",
     "Pagination",
     "PauseEvent",
@@ -110,6 +114,7 @@ __all__ = [
     "RateLimit",
     "RateLimitError",
     "RequestTimeoutError",
+    "ResetHWIDJob",
     "RetryEvent",
     "RetryPolicy",
     "ServerError",
@@ -117,6 +122,8 @@ __all__ = [
     "TransportError",
     "Unset",
     "UpdateFields",
+    "UpdateJob",
+    "UpdateReport",
     "UpdateResult",
     "Verdict",
     "VerdictReason",

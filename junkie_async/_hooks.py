@@ -105,8 +105,10 @@ class OutageEvent:
 class JobEvent:
     """One call of a large job has succeeded, or the job begins to wait.
 
+    In a job with one call for each key, also a call that has failed for its key alone.
+
     Attributes:
-        job: ``"create_many"`` or ``"delete_many"``.
+        job: ``"create_many"``, ``"delete_many"``, ``"update_many"`` or ``"reset_hwid_many"``.
         keys: Number of keys done since the job's previous event.
         done: Number of keys done so far.
         total: Number of keys in all, or None when it is not known.

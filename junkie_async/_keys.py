@@ -31,6 +31,7 @@ from ._jobs.markers import DEFAULT_PREFIX, add_marker, check_prefix, check_room
 from ._jobs.order import fill_order, log_key
 from ._jobs.reconcile import RECONCILE_AFTER, Reconciler
 from ._jobs.record import LedgerStore, check_job_name
+from ._jobs.update import KeyOrPair, ResetHWIDJob, UpdateJob
 from ._masking import error_boundary
 from ._models import (
     UNSET,
@@ -63,6 +64,8 @@ from ._protocol.filter_checks import check_rows
 from ._verification import Verdict, evaluate
 
 T = TypeVar("T")
+KeyT = TypeVar("KeyT")
+UpdateJobT = TypeVar("UpdateJobT", bound=UpdateJob)
 
 LedgerRef: TypeAlias = str | PathLike[str] | LedgerStore
 """The path of a file, the DSN of a PostgreSQL database, or a `PostgresLedger`."""
@@ -415,6 +418,44 @@ class Keys:
         return await self._send(wire.update_key(await self._path_segment(key, "PUT"), validated))
 
     @error_boundary
+    def update_many(
+        self,
+        keys: Iterable[KeyOrPair] | AsyncIterable[KeyOrPair],
+        *,
+        concurrency: int = 8,
+        on_progress: OnProgress | None = None,
+        **fields: Unpack[UpdateFields],
+    ) -> UpdateJob:
+        """Change any number of keys, in one call for each.
+
+        Args:
+            keys: Keys that all get the same fields: IDs (int), values (str) or `Key`s, in any
+                iterable or async iterable. Without ``**fields``, pairs of a key and its own
+                fields: ``[(5, {"key_name": "a"}), (6, {"folder_id": None})]``. A collection is
+                validated before anything is sent, an iterator as the job reads it. For a
+                `KeyPager`, the IDs are collected first (8 bytes each). A key that is repeated is
+                sent once. Pairs with the same key are all sent, one after the other in their
+                order; an ID and a value count as different keys.
+            concurrency: Calls in flight, 1 to 1000.
+            on_progress: Called after each call with the number of keys that have an outcome, and
+                how many there are, or None where that is unknown.
+            **fields: The fields to change: see `UpdateFields`. Others keep their values.
+
+        Returns:
+            The job, not started yet. ``await`` returns its `UpdateReport`. ``async for`` gives a
+            `KeyOutcome` for each key, in order of completion: done, not found or failed. A key
+            that fails does not end the job.
+
+        Raises:
+            BatchError: Raised by the job: every other key would fail as well (see `UpdateJob`), or
+                the iterable raised. Its report counts what was done.
+        """
+        shared = validate_fields(UpdateFields, "update_many", fields)
+        return self._make_update_job(
+            UpdateJob, wire.update_key, keys, shared or None, concurrency, on_progress
+        )
+
+    @error_boundary
     async def invalidate(self, key: KeyRef) -> UpdateResult:
         """Revoke a key until it is revalidated: short for ``update(key, is_invalidated=True)``."""
         return await self.update(key, is_invalidated=True)
@@ -471,11 +512,8 @@ class Keys:
         Raises:
             BatchError: Raised by the job: a call failed for good, or the iterable raised.
         """
-        if isinstance(keys, KeyPager):
-            keys.close()  # if the job is never used, the warning about the job is enough
-            ids = iterate_ids_after_walk(keys)
-            return self._make_delete_job(ids, concurrency, on_progress, unique=True)
-        return self._make_delete_job(keys, concurrency, on_progress, unique=False)
+        unique = isinstance(keys, KeyPager)
+        return self._make_delete_job(_collect_first(keys), concurrency, on_progress, unique=unique)
 
     def _make_delete_job(
         self,
@@ -547,6 +585,67 @@ class Keys:
             OutcomeUnknownError: The devices may have been unbound.
         """
         return await self._send(wire.reset_hwid(await self._path_segment(key, "POST")))
+
+    @error_boundary
+    def reset_hwid_many(
+        self,
+        keys: Iterable[KeyRef] | AsyncIterable[KeyRef],
+        *,
+        concurrency: int = 8,
+        on_progress: OnProgress | None = None,
+    ) -> ResetHWIDJob:
+        """Unbind all devices (HWIDs) from any number of keys, in one call for each.
+
+        A call whose response is lost is not repeated, since it could unbind a device that was bound
+        in between: its outcome is unknown.
+
+        Args:
+            keys: IDs (int), values (str) or `Key`s, as for `update_many`.
+            concurrency: Calls in flight, 1 to 1000.
+            on_progress: Called after each call, as for `update_many`.
+
+        Returns:
+            The job, not started yet. ``await`` returns its `UpdateReport`. ``async for`` gives a
+            `KeyOutcome` for each key, in order of completion: done, not found, failed or unknown.
+            A key that fails does not end the job.
+
+        Raises:
+            BatchError: Raised by the job: every other key would fail as well (see `ResetHWIDJob`),
+                or the iterable raised. Its report counts what was done.
+        """
+        return self._make_update_job(ResetHWIDJob, _reset_hwid, keys, {}, concurrency, on_progress)
+
+    def _make_update_job(
+        self,
+        kind: type[UpdateJobT],
+        make_request: Callable[[str, Mapping[str, Any]], wire.Request[ActionResult]],
+        keys: Iterable[KeyOrPair] | AsyncIterable[KeyOrPair],
+        fields: Mapping[str, Any] | None,
+        concurrency: int,
+        on_progress: OnProgress | None,
+    ) -> UpdateJobT:
+        source, is_walk = _collect_first(keys), isinstance(keys, KeyPager)
+        if is_walk and fields is None:  # now, and not after the walk
+            raise InvalidRequestError("changes", "none", "at least one field of the keys")
+        # Not of `self`, which may have a deadline: a job's look-ups wait out an outage.
+        patient = Keys(self._dispatcher)
+        patient.priority = "job"
+
+        async def send(
+            key: int | str, changes: Mapping[str, Any], on_in_flight: InFlightCallback
+        ) -> ActionResult:
+            request = make_request(await patient._path_segment(key, kind.method), changes)
+            return await self._dispatcher.send(request, priority="job", on_in_flight=on_in_flight)
+
+        return kind(
+            source,
+            send,
+            fields=fields,
+            concurrency=concurrency,
+            on_progress=on_progress,
+            hooks=self._dispatcher.hooks,
+            unique=is_walk,
+        )
 
     @error_boundary
     async def folders(self) -> KeyFolders:
@@ -702,6 +801,20 @@ def _check_job(job: str | None, order: str | None, ledger: LedgerRef | None) -> 
         limit = "a path or a DSN: a job with a name is one of a ledger"
         raise InvalidRequestError("ledger", "None", limit)
     return check_job_name("job", job)
+
+
+def _reset_hwid(key: str, _: Mapping[str, Any]) -> wire.Request[ActionResult]:
+    return wire.reset_hwid(key)
+
+
+def _collect_first(
+    keys: Iterable[KeyT] | AsyncIterable[KeyT],
+) -> Iterable[KeyT | int] | AsyncIterable[KeyT | int]:
+    """Let a job that is given a `KeyPager` collect the IDs first: it changes what is listed."""
+    if not isinstance(keys, KeyPager):
+        return keys
+    keys.close()  # if the job is never used, the warning about the job is enough
+    return iterate_ids_after_walk(keys)
 
 
 def _find_exact(value: str, keys: Iterable[Key]) -> Key | None:

@@ -21,9 +21,9 @@ from .._hooks import Hooks, InFlightCallback
 from .._models import BulkDeleteResult, DeleteReport, KeyRef
 from .._pagination.seen_ids import SeenIDs
 from .._protocol.fields import MAX_BULK_DELETE
-from .._validation import MAX_INTEGER, check_iterable, check_reference
 from .job import Job, OnProgress
 from .key_hashes import KeyHashes
+from .key_references import are_valid_ids, check_key, check_keys
 
 _TOO_LARGE: Final = 413  # for a gateway's limit on a request's body
 
@@ -43,7 +43,7 @@ class DeleteJob(Job[list[int | str], BulkDeleteResult, DeleteReport]):
         hooks: Collection[Hooks] = (),
         unique: bool = False,
     ) -> None:
-        _check_keys(keys)
+        check_keys(keys)
         self._keys = keys
         self._total = len(keys) if isinstance(keys, Collection) else None
         self._delete = delete
@@ -86,7 +86,7 @@ class DeleteJob(Job[list[int | str], BulkDeleteResult, DeleteReport]):
             return
         chunk: list[int | str] = []
         async for key in self._keys:
-            chunk.append(_check_key(self._read, key))
+            chunk.append(check_key(self._read, key))
             self._read += 1
             if len(chunk) >= self._most:
                 yield chunk
@@ -103,12 +103,12 @@ class DeleteJob(Job[list[int | str], BulkDeleteResult, DeleteReport]):
         return chunk
 
     def _check_chunk(self, keys: list[Any]) -> list[int | str]:
-        if _are_valid_ids(keys):
+        if are_valid_ids(keys):
             self._read += len(keys)
             return keys
         chunk: list[int | str] = []
         for key in keys:
-            chunk.append(_check_key(self._read, key))
+            chunk.append(check_key(self._read, key))
             self._read += 1
         return chunk
 
@@ -156,24 +156,3 @@ class DeleteJob(Job[list[int | str], BulkDeleteResult, DeleteReport]):
 
     def _count_done(self) -> tuple[int, int | None]:
         return self._done, None if self._total is None else self._total - self._repeated
-
-
-def _check_keys(keys: Iterable[KeyRef] | AsyncIterable[KeyRef]) -> None:
-    """Check a whole collection before a key is deleted; an iterator is checked while it is read."""
-    if not isinstance(keys, AsyncIterable):
-        check_iterable("keys", keys, "an iterable or async iterable of IDs, key values or Keys")
-    if isinstance(keys, Collection) and not _are_valid_ids(keys):
-        for index, key in enumerate(keys):
-            _check_key(index, key)
-
-
-def _are_valid_ids(keys: Collection[Any]) -> bool:
-    # The largest jobs are lists of IDs. Three loops in C check a million in 0.03 s.
-    return set(map(type, keys)) == {int} and min(keys) > 0 and max(keys) <= MAX_INTEGER
-
-
-def _check_key(index: int, key: object) -> int | str:
-    # Of a million references most are IDs: no name is formatted, and no function called for them.
-    if type(key) is int and 0 < key <= MAX_INTEGER:
-        return key
-    return check_reference(f"keys[{index}]", key)

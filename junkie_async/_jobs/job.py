@@ -103,6 +103,10 @@ class Job(LazyCoroutine[ReportT], Generic[ChunkT, ResultT, ReportT]):
         """Whether the job starts anew after what has ended it."""
         return False
 
+    def _find_failure(self) -> JunkieError | None:
+        """Return the failure of a job that has come to the end of its keys, if all calls failed."""
+        return None
+
     def __await__(self) -> Generator[Any, Any, ReportT]:
         self._mark_used()
         return self._run_to_end().__await__()
@@ -156,7 +160,7 @@ class Job(LazyCoroutine[ReportT], Generic[ChunkT, ResultT, ReportT]):
             if is_left:
                 self._after_break()
         # Another call's error may still have the pool.
-        self._failure, pool.failure = pool.failure, None
+        self._failure, pool.failure = pool.failure or self._find_failure(), None
 
     async def _report_progress(self) -> None:
         done, total = self._count_done()

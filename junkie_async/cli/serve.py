@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import errno
 import os
+import shlex
 import signal
 import sqlite3
 import sys
@@ -35,6 +36,16 @@ def _rate_option(text: str) -> Any:
     return typer.Option(min=0, max=1, help=text)
 
 
+def _parse_accepted(text: str) -> tuple[str, float | None]:
+    """Read an API key, and its rate after the last "=": base64 may end with that sign."""
+    key, _, rate = text.rpartition("=")
+    if text and not (key and rate):
+        return text, None
+    with contextlib.suppress(ValueError):
+        return key, float(rate)
+    raise typer.BadParameter("must be KEY, or KEY=RATE with a number")
+
+
 def serve(
     port: Annotated[
         int, typer.Option(min=0, max=65535, help="Port to listen on; 0 picks a free one.")
@@ -46,11 +57,26 @@ def serve(
     latency: Annotated[float, typer.Option(min=0, help="Minimum seconds per response.")] = 0.0,
     rate_limit: Annotated[
         float | None,
-        typer.Option(help="Requests per second; others get a 429.  [default: no limit]"),
+        typer.Option(
+            help="Requests per second of each API key; others get a 429.  [default: no limit]"
+        ),
     ] = None,
-    rate_limit_burst: Annotated[
+    burst: Annotated[
         float | None,
-        typer.Option(help="Requests accepted in a burst.  [default: one second's worth]"),
+        typer.Option(
+            "--burst",
+            "--rate-limit-burst",
+            help="Requests of an API key accepted in a burst.  [default: one second's worth]",
+        ),
+    ] = None,
+    accept: Annotated[
+        list[Any] | None,
+        typer.Option(
+            parser=_parse_accepted,
+            metavar="KEY[=RATE]",
+            help="Made-up API key to accept, with a rate limit of its own. May be given several "
+            "times.  [default: any]",
+        ),
     ] = None,
     host: Annotated[str, typer.Option(help="Loopback address to listen on.")] = "127.0.0.1",
     oldest_first: Annotated[
@@ -72,10 +98,12 @@ def serve(
 ) -> None:
     """Run a local Junkie key service until Ctrl-C.
 
-    The emulator implements the published API, accepts any API key, and listens on this machine
-    only. The first lines it prints include `export` commands for your shell.
+    The emulator implements the published API, accepts any API key unless you name some, and
+    listens on this machine only. The first lines it prints include `export` commands for your
+    shell.
     """
     emulator_type = load_emulator()
+    accepted: dict[str, float | None] = dict(accept or ())
     from ..emulator import Faults  # only once the line above has found the extra
 
     try:
@@ -85,9 +113,10 @@ def serve(
             port=port,
             latency=latency,
             rate_limit=rate_limit,
-            rate_limit_burst=rate_limit_burst,
+            rate_limit_burst=burst,
             rate_limit_headers=rate_limit_headers,
             newest_first=not oldest_first,
+            api_keys=accepted or None,
             faults=Faults(
                 error_rate=error_rate,
                 drop_before_rate=drop_before_rate,
@@ -99,16 +128,19 @@ def serve(
         )
     except ValueError as error:
         fail(str(error))
-    asyncio.run(_serve_until_stopped(emulator, db, f"port {port} on {host}"))
+    api_key = next(iter(accepted), "any-key-will-do")
+    asyncio.run(_serve_until_stopped(emulator, db, f"port {port} on {host}", api_key))
 
 
-async def _serve_until_stopped(emulator: "Emulator", db: Path | None, address: str) -> None:
+async def _serve_until_stopped(
+    emulator: "Emulator", db: Path | None, address: str, api_key: str
+) -> None:
     with _catch_stop_signals() as stop:
         await _start_emulator(emulator, db, address)
         try:
             print_line(f"Junkie emulator at {emulator.url}")
             print_line(f"export JUNKIE_BASE_URL={emulator.url}")
-            print_line("export JUNKIE_API_KEY=any-key-will-do")
+            print_line(f"export JUNKIE_API_KEY={shlex.quote(api_key)}")
             print_line(f"Keys are kept in {db or 'memory'}. Ctrl-C stops it.")
             await stop.wait()
             keys = await emulator.count()

@@ -5,9 +5,9 @@ import json
 import logging
 import math
 from collections import Counter
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar, TypeVarTuple
+from typing import TypeVar, TypeVarTuple, cast
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
@@ -39,6 +39,12 @@ def _error_response(
     return _json_response(json.dumps({"error": message}), status, headers)
 
 
+def _check_rate(name: str, rate: float) -> float:
+    if not (rate > 0 and math.isfinite(rate)):  # NaN fails every comparison
+        raise ValueError(f"{name} must be a finite number > 0, got {rate!r}")
+    return rate
+
+
 def _abort_connection(request: web.Request) -> web.Response:
     if request.transport is not None:  # None if the client has closed the connection already
         request.transport.abort()
@@ -54,15 +60,33 @@ def _from_http_exception(error: web.HTTPException) -> web.Response:
     return _error_response(error.status, "Not found" if error.status == 404 else error.reason)
 
 
+def _read_api_key(request: web.Request) -> str:
+    """Return the request's bearer token, or "" if it has none."""
+    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else ""
+
+
 class Service:
     """The web application over a store and its thread, with its settings and its counters."""
 
-    def __init__(self, *, api_keys: Collection[str] | None, rate_limit_headers: bool) -> None:
+    def __init__(
+        self,
+        *,
+        api_keys: Collection[str] | Mapping[str, float | None] | None,
+        rate_limit_headers: bool,
+    ) -> None:
         self._api_keys = None if api_keys is None else frozenset(api_keys)
+        rates = cast("dict[str, float | None]", api_keys if isinstance(api_keys, Mapping) else {})
+        self._own_rates: dict[str, float] = {
+            key: _check_rate("the rate limit of an API key", rate)
+            for key, rate in rates.items()
+            if rate is not None
+        }
         self._rate_limit_headers = rate_limit_headers
         self._latency = 0.0
-        self._limiter: RateLimiter | None = None
+        self._rate: float | None = None
         self._burst: float | None = None
+        self._limiters: dict[str, RateLimiter] = {}  # by API key; "" is every refused one
         self._injector: FaultInjector | None = None
         self._calls: Counter[str] = Counter()
         self._statuses: Counter[int] = Counter()
@@ -114,20 +138,22 @@ class Service:
 
     @property
     def rate_limit(self) -> float | None:
-        """Requests admitted per second, finite and > 0; None admits all."""
-        return self._limiter.rate if self._limiter else None
+        """Requests admitted per second and API key, finite and > 0; None admits all.
+
+        It does not apply to API keys with limits of their own.
+        """
+        return self._rate
 
     @rate_limit.setter
     def rate_limit(self, rate: float | None) -> None:
-        if rate is not None and not (rate > 0 and math.isfinite(rate)):
-            raise ValueError(f"rate_limit must be a finite number > 0, got {rate!r}")
-        self._limiter = None if rate is None else RateLimiter(rate, self._burst)
+        self._rate = None if rate is None else _check_rate("rate_limit", rate)
+        self._limiters.clear()
 
     @property
     def rate_limit_burst(self) -> float | None:
         """Requests admitted in a burst, finite and >= 1; None is one second's worth.
 
-        Setting it, or `rate_limit`, fills the bucket.
+        Setting it, or `rate_limit`, fills the buckets of all API keys.
         """
         return self._burst
 
@@ -137,7 +163,7 @@ class Service:
         if burst is not None and not (burst >= 1 and math.isfinite(burst)):
             raise ValueError(f"rate_limit_burst must be a finite number >= 1, got {burst!r}")
         self._burst = burst
-        self.rate_limit = self.rate_limit  # a new bucket
+        self._limiters.clear()
 
     @property
     def faults(self) -> Faults | None:
@@ -184,11 +210,22 @@ class Service:
         return handle
 
     def _authenticate(self, request: web.Request) -> None:
-        scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-        token = token.strip()
-        known = bool(token) if self._api_keys is None else token in self._api_keys
-        if scheme.lower() != "bearer" or not known:
+        if not self._is_accepted(_read_api_key(request)):
             raise web.HTTPUnauthorized
+
+    def _is_accepted(self, api_key: str) -> bool:
+        return bool(api_key) and (self._api_keys is None or api_key in self._api_keys)
+
+    def _find_limiter(self, request: web.Request) -> RateLimiter | None:
+        """Return the bucket of the request's API key, which is full at its first request."""
+        api_key = _read_api_key(request)
+        if not self._is_accepted(api_key):
+            api_key = ""  # guesses share one bucket
+        if (rate := self._own_rates.get(api_key, self._rate)) is None:
+            return None
+        if api_key not in self._limiters:
+            self._limiters[api_key] = RateLimiter(rate, self._burst)
+        return self._limiters[api_key]
 
     # From outside in: latency and counters, faults, rate limit, errors, the operation. Faults come
     # before the rate limit, as in a proxy in front of the service.
@@ -230,7 +267,8 @@ class Service:
     async def _respond_within_limit(
         self, request: web.Request, handler: Handler
     ) -> web.StreamResponse:
-        admission = self._limiter.admit() if self._limiter else None
+        limiter = self._find_limiter(request)
+        admission = limiter.admit() if limiter else None
         if admission is None or admission.admitted:
             response = await self._respond_or_error(request, handler)
         else:

@@ -2,7 +2,7 @@
 
 import asyncio
 import ipaddress
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import datetime
@@ -50,17 +50,21 @@ class Emulator(Service):
         host: A loopback address. The emulator never listens to a network.
         port: The port; 0 takes a free one at every start.
         latency: The minimum time between a request and its response, in seconds.
-        rate_limit: Requests admitted per second in the long run, > 0; None admits all. A refusal
-            is a 429 with ``Retry-After`` in whole seconds, rounded up and at least 1.
-        rate_limit_burst: Requests admitted in a burst after a pause, >= 1; None is one second's
-            worth, at least 1.
+        rate_limit: Requests admitted per second in the long run, > 0; None admits all. As in the
+            service, each API key has this limit for itself; all requests without an accepted one
+            share one. A refusal is a 429 with ``Retry-After`` in whole seconds, rounded up and at
+            least 1.
+        rate_limit_burst: Requests of one API key admitted in a burst after a pause, >= 1; None is
+            one second's worth, at least 1.
         rate_limit_headers: Whether every response, except those of `faults`, has
             ``RateLimit-Limit`` (the burst), ``RateLimit-Remaining`` (how much of it is left) and
             ``RateLimit-Reset`` (whole seconds, rounded up, until all of it is available again if
-            no request arrives meanwhile).
+            no request arrives meanwhile), all of the request's API key.
         faults: What goes wrong on purpose, as in a proxy in front of the service; None is nothing.
         newest_first: Whether listings start with the newest key, or with the oldest.
-        api_keys: The accepted API keys; None accepts any non-empty one.
+        api_keys: The accepted API keys; None accepts any non-empty one. A mapping gives each its
+            own limit in requests per second, or None for `rate_limit`:
+            ``{"bot": 100, "shop": None}``.
 
     Raises:
         ValueError: The host is not loopback, or a number is out of its range.
@@ -78,7 +82,7 @@ class Emulator(Service):
         rate_limit_headers: bool = False,
         faults: Faults | None = None,
         newest_first: bool = True,
-        api_keys: Collection[str] | None = None,
+        api_keys: Collection[str] | Mapping[str, float | None] | None = None,
     ) -> None:
         super().__init__(api_keys=api_keys, rate_limit_headers=rate_limit_headers)
         self._db = str(db)

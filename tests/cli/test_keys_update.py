@@ -130,6 +130,37 @@ async def test_a_missing_key_does_not_stop_the_others(tmp_path: Path) -> None:
     assert (outcome["key_value"], outcome["success"]) == ("JNK-…CCCC", False)
 
 
+async def test_json_has_the_status_of_each_key() -> None:
+    """A program reads what became of a key without reading the message."""
+    async with Emulator() as emulator:
+        await emulator.seed(2)
+        result = await junkie(emulator, "keys", "invalidate", "--id=1", "--id=9", "--json")
+    records = {record["id"]: record for record in map(msgspec.json.decode, result.out.splitlines())}
+    assert result.code == 5
+    assert (records[1]["status"], records[1]["success"]) == ("done", True)
+    assert (records[9]["status"], records[9]["success"]) == ("not found", False)
+
+
+async def test_an_outage_stops_the_run() -> None:
+    """After as many failures in a row as may be in flight, no further requests start."""
+    async with Emulator(faults=Faults(error_rate=1.0)) as emulator:
+        ids = [f"--id={number}" for number in range(1, 201)]
+        result = await junkie(emulator, "keys", "reset-hwid", *ids)
+        assert emulator.requests < 200
+    assert result.code == 5  # the devices may have been unbound
+    assert result.err.splitlines()[-1] == "0 of 200 keys unbound"
+
+
+async def test_bad_keys_are_bad_usage() -> None:
+    """Nothing is sent for the others."""
+    async with Emulator() as emulator:
+        await emulator.seed(2)
+        result = await junkie(emulator, "keys", "invalidate", "--id=1", "--id=0")
+        assert emulator.requests == 0
+    assert (result.code, result.out) == (2, "")
+    assert result.err.startswith("Error: keys[1] must be ")
+
+
 async def test_an_error_of_all_keys_stops_the_run() -> None:
     """After a refused API key no further requests start."""
     async with Emulator(api_keys={"right"}) as emulator:

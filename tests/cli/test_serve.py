@@ -70,7 +70,7 @@ async def test_its_options_reach_the_emulator(tmp_path: Path) -> None:
 
 async def test_a_burst_and_faults_reach_the_emulator(tmp_path: Path) -> None:
     """The process answers like an emulator in Python with the same options and the same seed."""
-    options = ["--rate-limit=0.01", "--rate-limit-burst=50", "--jitter=0.001"]
+    options = ["--rate-limit=0.01", "--burst=50", "--jitter=0.001"]
     options += ["--error-rate=0.3", "--throttle-rate=0.2", "--fault-seed=1"]
     with serving("--port", "0", *options, cwd=tmp_path) as server:
         served = [(await _send(server.url))[0] for _ in range(40)]
@@ -93,9 +93,24 @@ async def test_a_drop_reaches_the_emulator(tmp_path: Path, option: str, keys: in
     assert ended.out == f"Stopped: 0 requests answered, {keys} keys discarded.\n"
 
 
-async def _send(url: str, method: str = "GET", **options: Any) -> tuple[int, Any, Any]:
+async def test_api_keys_with_limits_reach_the_emulator(tmp_path: Path) -> None:
+    """Only these are accepted, and the first one is in the command for a shell."""
+    options = ["--accept=a b=0.01", "--accept=bW9y==", "--rate-limit-burst=2"]
+    with serving("--port", "0", *options, cwd=tmp_path) as server:
+        assert server.lines[2] == "export JUNKIE_API_KEY='a b'"
+        statuses = {
+            key: [(await _send(server.url, api_key=key))[0] for _ in range(3)]
+            for key in ("a b", "bW9y==", "any")
+        }
+        server.stop()
+    assert statuses == {"a b": [200, 200, 429], "bW9y==": [200] * 3, "any": [401] * 3}
+
+
+async def _send(
+    url: str, method: str = "GET", *, api_key: str = "any", **options: Any
+) -> tuple[int, Any, Any]:
     """Send a request without the client, which retries and limits its rate."""
-    headers = {"Authorization": "Bearer any"}
+    headers = {"Authorization": f"Bearer {api_key}"}
     async with aiohttp.request(method, f"{url}/keys", headers=headers, **options) as response:
         return response.status, response.headers, await response.json()
 
@@ -141,6 +156,11 @@ def test_a_file_in_use_is_one_line(tmp_path: Path) -> None:
         ["--rate-limit", "0"],
         ["--rate-limit", "nan"],
         ["--rate-limit-burst", "0.5"],
+        ["--burst", "0.5"],
+        ["--accept", ""],
+        ["--accept", "key=fast"],
+        ["--accept", "key=0"],
+        ["--accept", "key=nan"],
         ["--error-rate", "1.5"],
         ["--error-rate", "0.6", "--throttle-rate", "0.6"],
         ["--drop-before-rate", "nan"],

@@ -280,6 +280,62 @@ async def test_only_the_given_api_keys_are_accepted() -> None:
     assert statuses == [200, 200, 401, 401]
 
 
+async def _statuses(api: Api, token: str, requests: int) -> list[int]:
+    headers = {"Authorization": f"Bearer {token}"}
+    return [(await api("GET", "/keys", headers=headers)).status for _ in range(requests)]
+
+
+async def test_each_api_key_has_a_bucket_of_its_own() -> None:
+    """One that is empty refuses no other API key; unknown ones share one, however many they are."""
+    async with (
+        Emulator(api_keys=["one", "two"], rate_limit=0.01, rate_limit_burst=2) as emulator,
+        aiohttp.ClientSession() as session,
+    ):
+        api = Api(session, emulator.url)
+        for token in ("one", "two"):
+            assert await _statuses(api, token, 3) == [200, 200, 429]
+        guesses = [status for guess in "abc" for status in await _statuses(api, guess, 1)]
+        assert guesses == [401, 401, 429]
+        assert await _statuses(api, "", 1) == [429]
+        emulator.rate_limit_burst = 1  # fills all buckets
+        assert await _statuses(api, "one", 2) == await _statuses(api, "two", 2) == [200, 429]
+
+
+async def test_any_api_key_has_a_bucket_of_its_own() -> None:
+    """Also where none is named."""
+    async with Emulator(rate_limit=0.01) as emulator, aiohttp.ClientSession() as session:
+        api = Api(session, emulator.url)
+        assert await _statuses(api, "one", 2) == await _statuses(api, "two", 2) == [200, 429]
+
+
+async def test_api_keys_have_limits_of_their_own() -> None:
+    """The headers are those of the key's bucket; a key without a limit has the emulator's."""
+    limits: list[str | None] = []
+    async with (
+        Emulator(
+            api_keys={"slow": 0.01, "fast": 50, "plain": None}, rate_limit_headers=True
+        ) as emulator,
+        aiohttp.ClientSession() as session,
+    ):
+        api = Api(session, emulator.url)
+        assert await _statuses(api, "slow", 2) == [200, 429]
+        assert await _statuses(api, "fast", 20) == await _statuses(api, "plain", 20) == [200] * 20
+        emulator.rate_limit = 7  # leaves the own limits as they are
+        for token in ("slow", "fast", "plain"):
+            reply = await api("GET", "/keys", headers={"Authorization": f"Bearer {token}"})
+            limits.append(reply.headers.get("RateLimit-Limit"))
+        assert limits == ["1", "50", "7"]
+        assert await _statuses(api, "other", 1) == [401]
+
+
+@pytest.mark.parametrize("api_keys", [[], [""], {"": 5}])
+async def test_an_empty_api_key_is_never_accepted(api_keys: Any) -> None:
+    """Neither is any other, if none is named."""
+    async with Emulator(api_keys=api_keys) as emulator, aiohttp.ClientSession() as session:
+        api = Api(session, emulator.url)
+        assert await _statuses(api, "", 1) == await _statuses(api, "x", 1) == [401]
+
+
 @pytest.mark.parametrize("path", ["/", "/nothing", "/keys/1/2", "/keys/", "/../../keys"])
 async def test_an_unknown_route_is_404(api: Api, path: str) -> None:
     """The refusal is JSON."""

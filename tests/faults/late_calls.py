@@ -44,6 +44,8 @@ CALLS: dict[str, Callable[[Keys], Awaitable[object]]] = {
     "create_batch": lambda keys: keys.create_batch(provider_id=1, amount=1),
     "create_many": lambda keys: keys.create_many(1, provider_id=1),
     "update": lambda keys: keys.update(1, key_name="x"),
+    "update_many": lambda keys: keys.update_many([(1, {"key_name": "x"})]),
+    "reset_hwid_many": lambda keys: keys.reset_hwid_many([1]),
     "delete": lambda keys: keys.delete(1),
     "bulk_delete": lambda keys: keys.bulk_delete([1]),
     "delete_many": lambda keys: keys.delete_many([1]),

@@ -650,6 +650,20 @@ OPERATIONS: dict[str, Operation] = {
         ONE | {"amount": 1},
     ),
     "update": Operation(method("update"), AWAITING, KEY | CHANGES, ONE_KEY | {"is_premium": True}),
+    "update_many": Operation(
+        method("update_many"),
+        CALLING,
+        {"keys": _several, "concurrency": required(numbers(1, 1000)), "on_progress": callbacks}
+        | CHANGES,
+        {"keys": [5], "is_premium": True},
+    ),
+    "update_many of pairs": Operation(
+        lambda client, **fields: client.keys.update_many([(5, fields)]),
+        CALLING,
+        CHANGES,
+        {"is_premium": True},
+        prefix="keys[0].",
+    ),
     "invalidate": Operation(method("invalidate"), AWAITING, KEY),
     "revalidate": Operation(method("revalidate"), AWAITING, KEY),
     "delete": Operation(method("delete"), AWAITING, KEY),
@@ -668,6 +682,12 @@ OPERATIONS: dict[str, Operation] = {
         {"provider_id": 1},
     ),
     "reset_hwid": Operation(method("reset_hwid"), AWAITING, KEY),
+    "reset_hwid_many": Operation(
+        method("reset_hwid_many"),
+        CALLING,
+        {"keys": _several, "concurrency": required(numbers(1, 1000)), "on_progress": callbacks},
+        {"keys": [5]},
+    ),
     "folders": Operation(method("folders"), AWAITING, {}),
     "collect": Operation(
         lambda client, **arguments: client.keys.list().collect(**arguments),
@@ -821,9 +841,11 @@ def test_every_argument_is_in_the_table() -> None:
         "create_batch": BatchFields,
         "create_many": BatchFields,
         "update": UpdateFields,
+        "update_many": UpdateFields,
     }
     public = {name for name in vars(Keys) if not name.startswith("_")}
-    assert public | {"collect", "JunkieClient", "RetryPolicy", "RateLimit"} == OPERATIONS.keys()
+    others = {"collect", "update_many of pairs", "JunkieClient", "RetryPolicy", "RateLimit"}
+    assert public | others == OPERATIONS.keys()
     targets: dict[str, Any] = {name: getattr(Keys, name) for name in public}
     targets |= {"JunkieClient": JunkieClient, "RetryPolicy": RetryPolicy, "RateLimit": RateLimit}
     for name, target in targets.items():

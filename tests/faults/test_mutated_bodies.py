@@ -34,6 +34,8 @@ CALLS: dict[str, tuple[Callable[[Keys], Awaitable[object]], tuple[str, ...]]] = 
     ),
     "create_many": (lambda keys: keys.create_many(200, provider_id=42), ()),
     "update": (lambda keys: keys.update(VALUE, hwids=[DEVICE]), (VALUE, DEVICE)),
+    "update_many": (lambda keys: keys.update_many([VALUE, 7], hwids=[DEVICE]), (VALUE, DEVICE)),
+    "reset_hwid_many": (lambda keys: keys.reset_hwid_many([VALUE, 7]), (VALUE,)),
     "delete": (lambda keys: keys.delete(VALUE), (VALUE,)),
     "bulk_delete": (lambda keys: keys.bulk_delete([VALUE, 7]), (VALUE,)),
     "delete_many": (lambda keys: keys.delete_many([VALUE, 7, 8]), (VALUE,)),
@@ -83,7 +85,9 @@ def make_call_with(
 ) -> tuple[str, SpoiledService, Callable[[], Awaitable[Any]]]:
     """Make a service that answers so, a client, and a call by its name."""
     service = SpoiledService(answer)
-    retry = RetryPolicy(attempts=attempts, wait_initial=0.0, wait_jitter=0.0, retry_after_cap=0.0)
+    retry = RetryPolicy(
+        attempts=attempts, wait_initial=0.0, wait_jitter=0.0, retry_after_cap=0.0, outage=0.0
+    )
     dispatcher = Dispatcher(service, api_key=API_KEY, retry=retry, max_in_flight=4, rate_limit=None)
     return name, service, lambda: _settle(CALLS[name][0](Keys(dispatcher)))
 

@@ -130,6 +130,21 @@ def test_serve_with_a_file_it_can_not_use(tmp_path: Path) -> None:
     )
 
 
+def test_serve_with_a_rate_that_is_no_number() -> None:
+    """The error says how an API key and its rate are written."""
+    ended = invoke("serve", "--port=0", "--accept=key=fast")
+    assert ended.err.splitlines()[-1] == (
+        "Error: Invalid value for '--accept': must be KEY, or KEY=RATE with a number"
+    )
+
+
+async def test_update_without_fields() -> None:
+    """The error says what to pass."""
+    async with Emulator() as emulator:
+        ended = await junkie(emulator, "keys", "update", "--id=1")
+    assert ended.err == "Error: nothing to change: pass an option for each field\n"
+
+
 async def test_refusal_of_one_key() -> None:
     """The key is named, masked; the last line has the numbers."""
     async with Emulator() as emulator:

@@ -97,6 +97,10 @@ def test_invalid_faults(options: dict[str, Any], text: str) -> None:
             "rate_limit_burst must be a finite number >= 1, got 0",
         ),
         (
+            lambda: Emulator(api_keys={"secret": 0}),
+            "the rate limit of an API key must be a finite number > 0, got 0",
+        ),
+        (
             lambda: Emulator(latency=-1),
             "latency must be a finite number of seconds >= 0, got -1",
         ),

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from junkie_async import (
+    AuthenticationError,
     BatchError,
     ConfigurationError,
     CreateJob,
@@ -23,6 +24,8 @@ from junkie_async import (
     Outcome,
     RetryPolicy,
     ServerError,
+    UpdateJob,
+    UpdateResult,
     provisioning,
 )
 from junkie_async._hooks import InFlightCallback
@@ -82,6 +85,91 @@ async def test_a_job_that_is_run_twice() -> None:
     with pytest.raises(RuntimeError) as caught:
         await job
     assert str(caught.value) == "a job runs only once: make a new job to run it again"
+
+
+def _update(keys: Any, **fields: Any) -> UpdateJob:
+    return JunkieClient("any", base_url="http://127.0.0.1:1").keys.update_many(keys, **fields)
+
+
+@pytest.mark.parametrize(
+    ("keys", "fields", "message"),
+    [
+        (
+            [5],
+            {},
+            (
+                "keys[0] must be a pair of a key and its fields, since no fields are given for all"
+                " keys, got 5"
+            ),
+        ),
+        (
+            {5: {"key_name": "a"}},
+            {},
+            (
+                "keys must be an iterable or async iterable of pairs of a key and its fields (of a"
+                " dict, its items()), got a dict of 1"
+            ),
+        ),
+        (
+            [(5, {"key_name": "a"}), (6, {})],
+            {},
+            (
+                "keys[1] must be a pair whose second part is a dict of at least one field, got one"
+                " without"
+            ),
+        ),
+        (
+            [(5, "vip")],
+            {},
+            (
+                "keys[0] must be a pair whose second part is a dict of at least one field, got one"
+                " with 'vip'"
+            ),
+        ),
+        (
+            [(5, {"nam": "a"})],
+            {},
+            (
+                "keys[0] must be a pair whose fields are among folder_id, key_name,"
+                " validity_minutes, discord_id, is_premium, one_time_use, expiry_on_first_use,"
+                " no_hwid, hwid_limit, expires_at, is_invalidated, hwids, got one with 'nam'"
+            ),
+        ),
+        (
+            [(5, {"hwid_limit": 101})],
+            {},
+            "keys[0].hwid_limit must be an integer from 0 to 100, got 101",
+        ),
+        (
+            [(5, {"is_premium": True})],
+            {"is_premium": True},
+            (
+                "keys[0] must be a key's ID (an int from 1 to 9007199254740991), its value (a str)"
+                " or a Key, got a tuple of 2"
+            ),
+        ),
+    ],
+    ids=["no fields", "a dict", "no field", "no dict", "unknown field", "bad field", "both"],
+)
+def test_bad_updates(keys: Any, fields: dict[str, Any], message: str) -> None:
+    """The text names the key by its index, and its field."""
+    with pytest.raises(InvalidRequestError) as caught:
+        _update(keys, **fields)
+    assert str(caught.value) == message
+
+
+async def test_an_update_job_that_ends_early() -> None:
+    """The text is that of the failure that every other key would meet."""
+
+    async def send(*_: Any) -> UpdateResult:
+        raise AuthenticationError("the API key was refused", status=401)
+
+    with pytest.raises(BatchError) as caught:
+        await UpdateJob([1, 2], send, fields={}, concurrency=1)
+    assert str(caught.value) == "the job ended early: the API key was refused [401]"
+    assert repr(caught.value.report) == (
+        "UpdateReport(requested=1, done=0, not_found=0, failed=1, unknown=0, outcomes=<1 outcomes>)"
+    )
 
 
 def _delete(keys: Any, **options: Any) -> DeleteJob:

@@ -77,6 +77,8 @@ def test_no_event_loop(junkie: JunkieClient) -> None:
         (lambda keys: keys.list(), "list"),
         (lambda keys: keys.create_many(1, provider_id=1), "create_many"),
         (lambda keys: keys.delete_many([1]), "delete_many"),
+        (lambda keys: keys.update_many([1], is_premium=True), "update_many"),
+        (lambda keys: keys.reset_hwid_many([1]), "reset_hwid_many"),
     ],
 )
 def test_never_awaited(junkie: JunkieClient, call: Callable[[Any], Any], name: str) -> None:

@@ -24,6 +24,8 @@ KEY: Response = (200, {}, b'{"key": {"id": 1, "key_value": "JNK"}}')
 GONE: Response = (404, {}, b'{"error": "Key not found"}')
 BATCH: Response = (201, {}, b'{"keys": ["JNK"], "count": 1}')
 DELETED: Response = (200, {}, b'{"deleted": 1}')
+UPDATED: Response = (200, {}, b'{"success": true}')
+FOUND: Response = (200, {}, b'{"keys": [{"id": 1, "key_value": "7"}]}')
 
 
 def page(number: int, pages: int = 2) -> Response:
@@ -109,11 +111,13 @@ def test_a_walk_has_it_for_its_first_page() -> None:
 
 def test_jobs_have_none() -> None:
     """Their calls wait for a slot as long as it takes, and a ledger's walk waits out an outage."""
-    script = Script(BATCH, DELETED)
+    script = Script(BATCH, DELETED, UPDATED, FOUND, UPDATED)
 
     async def main() -> None:
         await make_keys(script).create_many(1, provider_id=1)
         await make_keys(script).delete_many([1])
+        await make_keys(script).update_many([1], is_premium=True)
+        await make_keys(script).reset_hwid_many(["7"])  # looked up first
 
     run(main())
-    assert [left for _, left in script.began] == [math.inf, math.inf]
+    assert [left for _, left in script.began] == [math.inf] * 5

@@ -103,6 +103,7 @@ SIGNATURES = {
     " job=None, idempotency_key=None, reconcile_after=120.0,"
     " marker='jk', on_progress=None, **fields)",
     "update": "(self, key, **changes)",
+    "update_many": "(self, keys, *, concurrency=8, on_progress=None, **fields)",
     "invalidate": "(self, key)",
     "revalidate": "(self, key)",
     "delete": "(self, key)",
@@ -110,6 +111,7 @@ SIGNATURES = {
     "bulk_delete": "(self, keys)",
     "purge": "(self, *, everything=False, on_progress=None, **filters)",
     "reset_hwid": "(self, key)",
+    "reset_hwid_many": "(self, keys, *, concurrency=8, on_progress=None)",
     "folders": "(self)",
 }
 
@@ -119,7 +121,8 @@ def test_operations() -> None:
     public = {name: value for name, value in vars(Keys).items() if not name.startswith("_")}
     assert {name: signature(value) for name, value in public.items()} == SIGNATURES
     plain = {name for name, value in public.items() if not inspect.iscoroutinefunction(value)}
-    assert plain == {"list", "create_many", "delete_many"}
+    jobs = {"create_many", "delete_many", "update_many", "reset_hwid_many"}
+    assert plain == {"list", *jobs}
 
 
 def test_pager() -> None:

@@ -38,6 +38,7 @@ from junkie_async import (
     KeyBatch,
     KeyDetailed,
     KeyFolder,
+    KeyOutcome,
     KeyPage,
     KeyPager,
     KeyRef,
@@ -48,9 +49,12 @@ from junkie_async import (
     Pagination,
     RateLimit,
     RateLimitError,
+    ResetHWIDJob,
     RetryPolicy,
     Unset,
     UpdateFields,
+    UpdateJob,
+    UpdateReport,
     UpdateResult,
     mask_key_value,
 )
@@ -194,6 +198,15 @@ async def many(keys: Keys, refs: list[KeyRef], stream: AsyncIterator[int]) -> No
     await keys.delete_many(key async for key in keys.list())
     await keys.delete_many({1, 2})
     await keys.delete_many(range(5))
+    update = keys.update_many(refs, concurrency=2, on_progress=print, is_premium=True)
+    assert_type(update, UpdateJob)
+    assert_type(await update, UpdateReport)
+    reset = keys.reset_hwid_many(stream)
+    assert_type(reset, ResetHWIDJob)
+    async for outcome in reset:
+        assert_type(outcome, KeyOutcome)
+    await keys.update_many([(5, {"key_name": "a"}), ("JNK", {"folder_id": None})])
+    await keys.update_many(keys.list(), folder_id=None)
     assert_type(await keys.bulk_delete(["JNK", 5]), BulkDeleteResult)
     assert_type(await keys.bulk_delete((await keys.list()).keys), BulkDeleteResult)
     assert_type(await keys.purge(status=KeyStatus.EXPIRED, service_id=1), DeleteReport)
@@ -205,6 +218,8 @@ async def many(keys: Keys, refs: list[KeyRef], stream: AsyncIterator[int]) -> No
     await keys.bulk_delete({1, 2})  # type: ignore[arg-type]
     await keys.bulk_delete([1.5])  # type: ignore[list-item]
     keys.delete_many(5)  # type: ignore[arg-type]
+    keys.update_many([5], validity="1h")  # type: ignore[call-arg]
+    keys.update_many([(5, {"nam": "a"})])  # type: ignore[typeddict-unknown-key]
     await keys.purge(expired=True)  # type: ignore[call-arg]
 
 

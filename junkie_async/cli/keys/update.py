@@ -1,9 +1,7 @@
 """`junkie keys update`, `invalidate`, `revalidate` and `reset-hwid`."""
 
-import asyncio
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import nullcontext
-from functools import partial
+from collections.abc import Callable
+from contextlib import nullcontext, suppress
 from typing import Annotated, Any, TypeAlias
 
 import attrs
@@ -11,15 +9,13 @@ import typer
 
 from ... import (
     ActionResult,
-    BadRequestError,
-    ConflictError,
-    InvalidRequestError,
+    BatchError,
     JunkieClient,
-    JunkieError,
+    KeyOutcome,
     Keys,
-    NotFoundError,
     OnProgress,
     UpdateFields,
+    UpdateJob,
 )
 from .._client import run_with_client
 from .._exit_codes import ExitCode, describe_error, fail, get_exit_code
@@ -30,10 +26,8 @@ from .._progress import ignore_progress, show_progress
 from .._stdout import format_key_count, print_json, print_line, to_one_line
 
 _CONCURRENCY = 16  # the client's own default for requests in flight
-_ERRORS_OF_ONE_KEY = (BadRequestError, ConflictError, InvalidRequestError, NotFoundError)
-"""After these errors the other keys are still tried; any other error would repeat for each key."""
 
-Action: TypeAlias = Callable[[Keys, int | str], Awaitable[ActionResult]]
+MakeJob: TypeAlias = Callable[[Keys, OnProgress], UpdateJob]
 
 _CLEARABLE = sorted(
     name for name, (kinds, _) in read_fields(UpdateFields).items() if type(None) in kinds
@@ -84,99 +78,106 @@ def update(
     Fields that you leave out stay unchanged. --clear removes a value: `--clear folder_id` takes
     the key out of its folder, and `--clear hwids` unbinds its devices.
     """
-    action = partial(Keys.update, **clear.add_to(changes))
-    _run_action(context, [key.read_reference()], action, "updated", view)
+    changed = clear.add_to(changes)
+    if not changed:
+        fail("nothing to change: pass an option for each field")
+    _update_keys(context, [key.read_reference()], changed, "updated", view)
 
 
 @spread_options
 def invalidate(context: typer.Context, *, keys: ManyKeys, view: ViewOptions) -> None:
     """Revoke keys until they are revalidated."""
-    _run_action(context, keys.read_references(), Keys.invalidate, "invalidated", view)
+    changed = {"is_invalidated": True}
+    _update_keys(context, keys.read_references(), changed, "invalidated", view)
 
 
 @spread_options
 def revalidate(context: typer.Context, *, keys: ManyKeys, view: ViewOptions) -> None:
     """Undo `invalidate`."""
-    _run_action(context, keys.read_references(), Keys.revalidate, "revalidated", view)
+    changed = {"is_invalidated": False}
+    _update_keys(context, keys.read_references(), changed, "revalidated", view)
 
 
 @spread_options
 def reset_hwid(context: typer.Context, *, keys: ManyKeys, view: ViewOptions) -> None:
     """Unbind all devices from keys."""
-    _run_action(context, keys.read_references(), Keys.reset_hwid, "unbound", view)
+    references = keys.read_references()
+
+    def make_job(keys: Keys, on_progress: OnProgress) -> UpdateJob:
+        return keys.reset_hwid_many(references, concurrency=_CONCURRENCY, on_progress=on_progress)
+
+    _run_job(context, make_job, len(references), "unbound", view)
 
 
-def _run_action(
-    context: typer.Context, keys: list[int | str], action: Action, verb: str, view: ViewOptions
+def _update_keys(
+    context: typer.Context,
+    references: list[int | str],
+    changed: dict[str, Any],
+    verb: str,
+    view: ViewOptions,
 ) -> None:
-    """Apply an action to each key; a key that fails does not stop the others."""
-    run = _ActionRun(keys, action, view)
+    def make_job(keys: Keys, on_progress: OnProgress) -> UpdateJob:
+        return keys.update_many(
+            references, concurrency=_CONCURRENCY, on_progress=on_progress, **changed
+        )
+
+    _run_job(context, make_job, len(references), verb, view)
+
+
+def _run_job(
+    context: typer.Context, make_job: MakeJob, total: int, verb: str, view: ViewOptions
+) -> None:
+    """Run a job, and print what became of each key; a key that fails does not stop the others."""
+    run = _JobRun(make_job, total, view)
     run_with_client(
         context,
         run.process_keys,
-        describe_stop=lambda: f"stopped: {run.done:,} of {len(keys):,} keys {verb}",
+        describe_stop=lambda: f"stopped: {run.done:,} of {total:,} keys {verb}",
     )
-    if not run.failed:
+    if run.done == total:
         if not view.json:
             print_line(f"{format_key_count(run.done)} {verb}")
         return
-    if len(keys) > 1:
-        typer.echo(f"{run.done:,} of {format_key_count(len(keys))} {verb}", err=True)
+    if total > 1:
+        typer.echo(f"{run.done:,} of {format_key_count(total)} {verb}", err=True)
     raise typer.Exit(ExitCode.PARTLY if run.done else run.exit_code)
 
 
 @attrs.define
-class _ActionRun:
-    """An action that a pool of workers applies to keys; `exit_code` is the first failure's."""
+class _JobRun:
+    """A job with one call for each key; `exit_code` is that of the first key that failed."""
 
-    _keys: list[int | str]
-    _action: Action
+    _make_job: MakeJob
+    _total: int
     _view: ViewOptions
-    done: int = 0
-    failed: int = 0
+    _job: UpdateJob | None = None
     exit_code: int = 0
-    _halted: bool = False
+
+    @property
+    def done(self) -> int:
+        """Keys done so far; after Ctrl-C also those of the calls that were in flight."""
+        return self._job.report.done if self._job else 0
 
     async def process_keys(self, junkie: JunkieClient) -> None:
-        """Apply the action; after an error that every key would meet, no further request starts."""
-        keys = iter(self._keys)  # shared: each worker takes the next key, so none gets two
-        progress = show_progress("Keys") if len(self._keys) > 1 else nullcontext(ignore_progress)
-        with progress as on_progress:
-            async with asyncio.TaskGroup() as group:
-                for _ in range(min(_CONCURRENCY, len(self._keys))):
-                    group.create_task(self._work_off(junkie, keys, on_progress))
+        """Run the job to its end, which may come before the last key."""
+        progress = show_progress("Keys") if self._total > 1 else nullcontext(ignore_progress)
+        # The error that ends a job is that of a key, which was printed.
+        with progress as on_progress, suppress(BatchError):
+            self._job = self._make_job(junkie.keys, on_progress)
+            async for outcome in self._job:
+                self._print_outcome(outcome)
 
-    async def _work_off(
-        self, junkie: JunkieClient, keys: Iterator[int | str], on_progress: OnProgress
-    ) -> None:
-        for key in keys:
-            if self._halted:
-                return
-            try:
-                result = await self._action(junkie.keys, key)
-            except JunkieError as error:
-                self._halted |= not isinstance(error, _ERRORS_OF_ONE_KEY)
-                self._report_failure(key, describe_error(error), get_exit_code(error))
-            else:
-                self._report_result(key, result)
-            on_progress(self.done + self.failed, len(self._keys))
-
-    def _report_result(self, key: int | str, result: ActionResult) -> None:
-        if result.success:
-            self.done += 1
-            self._print_record(key, attrs.asdict(result))
+    def _print_outcome(self, outcome: KeyOutcome) -> None:
+        record = make_reference_record(outcome.key, self._view)
+        [name] = record.values()
+        record["status"] = outcome.status
+        if outcome.error is None:
+            record |= attrs.asdict(outcome.result or ActionResult())
         else:
-            reason = result.message or "refused by the service without a reason"
-            self._report_failure(key, reason, ExitCode.REFUSED)
-
-    def _report_failure(self, key: int | str, reason: str, exit_code: int) -> None:
-        self.failed += 1
-        # The first failure is the cause; the later ones may follow from it.
-        self.exit_code = self.exit_code or exit_code
-        [name] = make_reference_record(key, self._view).values()
-        typer.echo(f"Error: key {name}: {to_one_line(reason)}", err=True)
-        self._print_record(key, {"success": False, "message": reason})
-
-    def _print_record(self, key: int | str, outcome: dict[str, Any]) -> None:
+            # The first failure is the cause; the later ones may follow from it.
+            self.exit_code = self.exit_code or get_exit_code(outcome.error)
+            reason = describe_error(outcome.error)
+            typer.echo(f"Error: key {name}: {to_one_line(reason)}", err=True)
+            record |= {"success": False, "message": reason}
         if self._view.json:
-            print_json(make_reference_record(key, self._view) | outcome)
+            print_json(record)
