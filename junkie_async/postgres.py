@@ -166,8 +166,10 @@ class PostgresLedger(LedgerStore):
         pool = self._pool
         if self._dsn is not None:
             # Behind a pooler, the next transaction may not find a statement that was prepared.
+            # Nor do we leave anything in a session, so that it need not be reset.
             pool = await asyncpg.create_pool(
                 self._dsn,
+                reset=_reset_nothing,
                 min_size=0,
                 max_size=_POOL_SIZE,
                 statement_cache_size=0,
@@ -175,6 +177,10 @@ class PostgresLedger(LedgerStore):
             )
         await create_schema(pool)
         return pool
+
+
+async def _reset_nothing(_: object) -> None:
+    pass
 
 
 def is_dsn(ledger: object) -> bool:

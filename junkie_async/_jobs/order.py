@@ -59,18 +59,22 @@ async def _fill_once(ledger: Ledger, reconciler: Reconciler, create: CreateMarke
             await reconciler.reconcile(_ignore_wait)
             await ledger.sync()
         if ledger.result is not None:
-            return decode_key(ledger.result)
+            key = decode_key(ledger.result)
+            await ledger.close()
+            return key
         (intent,) = await ledger.log_intents([1])
         key = await _create(ledger, intent, create)
         log_key(ledger, intent, [key])
-        await ledger.sync()
         if reconciler.is_unconfirmed:
+            await ledger.sync()
             with suppress(JunkieError):  # the order has its key: what is left is to find a surplus
                 await reconciler.reconcile(_ignore_wait)
-        return key
-    finally:
+    except BaseException:
         with suppress(JunkieError):  # what has happened before counts
             await ledger.close()
+        raise
+    await ledger.close()  # with the same commit
+    return key
 
 
 def _ignore_wait(_: float) -> None:

@@ -10,9 +10,7 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
-from collections import deque
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from contextlib import suppress
 from functools import partial
 from typing import Any, ClassVar, Final, TypeAlias, TypeVar
 
@@ -29,7 +27,6 @@ from .record import LeaseLostError, LoadedIntent, LoadedJob, check_arguments, re
 T = TypeVar("T")
 
 _Act: TypeAlias = Callable[[Connection], Awaitable[T]]
-_Change: TypeAlias = tuple[str, tuple[object, ...]]
 
 _FIRST_POLL: Final = 0.01  # seconds between two tries, for a lease or after a lost connection
 _LAST_POLL: Final = 0.5
@@ -45,21 +42,37 @@ _TRANSIENT: Final = (
     TimeoutError,
     asyncpg.PostgresConnectionError,
     asyncpg.InterfaceError,
+    asyncpg.InternalClientError,  # for a query that is sent before the server's goodbye is read
     asyncpg.OperatorInterventionError,
     asyncpg.InsufficientResourcesError,
     asyncpg.TransactionRollbackError,
 )
 
-_ADD_JOB: Final = """INSERT INTO junkie_async.job (name, marker, arguments)
-VALUES ($1, $2, $3) ON CONFLICT (name) DO NOTHING"""
-_TAKE_LEASE: Final = """UPDATE junkie_async.job
-SET epoch = epoch + 1, leased_until = clock_timestamp() + make_interval(secs => $2)
-WHERE name = $1 AND (leased_until IS NULL OR leased_until < clock_timestamp())
+# A transaction has one statement of ours: each takes two round trips.
+_TAKE_LEASE: Final = """INSERT INTO junkie_async.job AS job (name, marker, arguments, leased_until)
+VALUES ($1, $2, $3, clock_timestamp() + make_interval(secs => $4))
+ON CONFLICT (name) DO UPDATE SET epoch = job.epoch + 1, leased_until = excluded.leased_until
+WHERE job.leased_until IS NULL OR job.leased_until < clock_timestamp()
 RETURNING id, epoch, marker, arguments, extract(epoch FROM begun)::float8 AS begun, result"""
-_RENEW_LEASE: Final = """UPDATE junkie_async.job
-SET leased_until = clock_timestamp() + make_interval(secs => $3)
-WHERE id = $1 AND epoch = $2 RETURNING id"""
-_END_LEASE: Final = "UPDATE junkie_async.job SET leased_until = NULL WHERE id = $1 AND epoch = $2"
+# It may be executed twice: the connection may be lost before the end of a commit is known.
+_WRITE: Final = """WITH lease AS (
+  UPDATE junkie_async.job SET result = coalesce($4, result),
+    leased_until = clock_timestamp() + make_interval(secs => $3)
+  WHERE id = $1 AND epoch = $2 RETURNING id
+), attempts AS (
+  INSERT INTO junkie_async.attempt (job, number, amount)
+  SELECT id, number, amount FROM lease, unnest($5::bigint[], $6::int[]) AS new (number, amount)
+  ON CONFLICT DO NOTHING
+), keys AS (
+  INSERT INTO junkie_async.key (job, attempt, position, value)
+  SELECT id, attempt, position, value
+  FROM lease, unnest($7::bigint[], $8::bigint[], $9::text[]) AS new (attempt, position, value)
+  ON CONFLICT DO NOTHING
+), changes AS (
+  UPDATE junkie_async.attempt SET open = open AND number <> ALL ($10::bigint[]),
+    doubted = CASE WHEN number = ANY ($11::bigint[]) THEN clock_timestamp() ELSE doubted END
+  FROM lease WHERE job = id AND number = ANY ($10::bigint[] || $11::bigint[])
+) SELECT id FROM lease"""
 _DOUBT_OPEN: Final = """UPDATE junkie_async.attempt SET doubted = clock_timestamp()
 WHERE job = $1 AND open AND doubted IS NULL"""
 _READ_INTENTS: Final = """SELECT number, open, amount - (SELECT count(*) FROM junkie_async.key
@@ -68,15 +81,25 @@ extract(epoch FROM clock_timestamp() - doubted)::float8 AS doubted_for
 FROM junkie_async.attempt WHERE job = $1 AND (open OR doubted IS NOT NULL)"""
 _READ_KEYS: Final = "SELECT value FROM junkie_async.key WHERE job = $1 ORDER BY position"
 _COUNT_CALLS: Final = "SELECT count(*) FROM junkie_async.attempt WHERE job = $1"
-# Changes may be executed twice: the connection may be lost before the end of a commit is known.
-_ADD_ATTEMPTS: Final = """INSERT INTO junkie_async.attempt (job, number, amount)
-SELECT $1, * FROM unnest($2::bigint[], $3::int[]) ON CONFLICT DO NOTHING"""
-_ADD_KEYS: Final = """INSERT INTO junkie_async.key (job, attempt, position, value)
-SELECT $1, $2, * FROM unnest($3::bigint[], $4::text[]) ON CONFLICT DO NOTHING"""
-_CLOSE: Final = "UPDATE junkie_async.attempt SET open = FALSE WHERE job = $1 AND number = $2"
-_DOUBT: Final = """UPDATE junkie_async.attempt SET doubted = clock_timestamp()
-WHERE job = $1 AND number = $2"""
-_SET_RESULT: Final = "UPDATE junkie_async.job SET result = $2 WHERE id = $1"
+
+
+@attrs.define
+class _Changes:
+    """What is to be written in one transaction."""
+
+    amounts: dict[int, int] = attrs.field(factory=dict[int, int])  # of new calls, by number
+    keys: list[tuple[int, int, str]] = attrs.field(factory=list[tuple[int, int, str]])
+    closed: set[int] = attrs.field(factory=set[int])
+    doubted: set[int] = attrs.field(factory=set[int])
+    result: bytes | None = None
+
+    def list_arguments(self) -> list[object]:
+        """Return the arguments of the statement, from the fourth on."""
+        attempts, positions, values = zip(*self.keys, strict=True) if self.keys else ((), (), ())
+        return [
+            *(self.result, [*self.amounts], [*self.amounts.values()]),
+            *(attempts, positions, values, [*self.closed], [*self.doubted]),
+        ]
 
 
 @attrs.define(eq=False)
@@ -96,7 +119,8 @@ class PostgresRecord:
     _epoch: int = attrs.field(default=0, init=False)
     _valid_until: float = attrs.field(default=0.0, init=False)  # on this machine's clock
     _position: int = attrs.field(default=0, init=False)  # of the next key
-    _queue: deque[_Change] = attrs.field(factory=deque, init=False)
+    _changes: _Changes | None = attrs.field(default=None, init=False)  # since the latest commit
+    _ends: bool = attrs.field(default=False, init=False)  # whether the lease ends with the next
     _commit: asyncio.Task[None] | None = attrs.field(default=None, init=False)
     _renewal: asyncio.Task[None] | None = attrs.field(default=None, init=False)
     _failure: Exception | None = attrs.field(default=None, init=False)
@@ -105,8 +129,7 @@ class PostgresRecord:
         self, arguments: Mapping[str, Any], add_keys: Callable[[Sequence[str]], None]
     ) -> LoadedJob:
         """Become the job's writer, and read what earlier runs have logged."""
-        self._failure = None
-        text = encode_json(arguments).decode()
+        self._failure, self._ends, text = None, False, encode_json(arguments).decode()
         seconds = _FIRST_POLL
         while (row := await self._in_transaction(lambda db: self._take_lease(db, text))) is None:
             await asyncio.sleep(seconds)
@@ -114,34 +137,28 @@ class PostgresRecord:
         self._job, self._epoch = row["id"], row["epoch"]
         self._renewal = asyncio.create_task(self._renew_lease())
         check_arguments(read_arguments(row["arguments"]), arguments)
+        job = LoadedJob(id=row["marker"], begun=row["begun"], result=row["result"])
+        if not self._epoch:
+            return job  # it is new
         keys, calls, intents = await self._in_transaction(self._read_rows)
         self._position = len(keys)
         for at in range(0, len(keys), MAX_BATCH):
             add_keys(keys[at : at + MAX_BATCH])
-        return LoadedJob(
-            id=row["marker"],
-            begun=row["begun"],
-            created=len(keys),
-            calls=calls,
-            intents=intents,
-            result=row["result"],
-        )
+        return attrs.evolve(job, created=len(keys), calls=calls, intents=intents)
 
     def log_intents(self, intents: Sequence[tuple[int, int]]) -> None:
         """Log calls, by their numbers and their amounts of keys, with the next `sync`."""
-        numbers, amounts = zip(*intents, strict=True)
-        self._enqueue(_ADD_ATTEMPTS, self._job, numbers, amounts)
+        self._change().amounts.update(intents)
 
     def log_keys(
         self, number: int, keys: Collection[str], *, final: bool, result: bytes | None = None
     ) -> None:
         """Log keys of a call, with the next `sync`. It is closed, or else in doubt."""
-        if keys:
-            first, self._position = self._position, self._position + len(keys)
-            self._enqueue(_ADD_KEYS, self._job, number, range(first, self._position), [*keys])
-        self._enqueue(_CLOSE if final else _DOUBT, self._job, number)
-        if result is not None:
-            self._enqueue(_SET_RESULT, self._job, result)
+        changes = self._change()
+        changes.keys += [(number, at, key) for at, key in enumerate(keys, self._position)]
+        self._position += len(keys)
+        (changes.closed if final else changes.doubted).add(number)
+        changes.result = result or changes.result
 
     async def sync(self) -> None:
         """Wait until everything logged so far is committed."""
@@ -167,22 +184,19 @@ class PostgresRecord:
     async def _flush_and_end(self) -> None:
         self.patience = min(self.patience, _CLOSING)
         try:
+            if self._valid_until and self._failure is None:
+                self._ends = True
+                self._change()
             await self.sync()
         finally:
             if self._renewal is not None:
                 self._renewal.cancel()
                 await asyncio.gather(self._renewal, return_exceptions=True)
-            if self._epoch and self._failure is None:
-                with suppress(ConfigurationError):
-                    await self._in_transaction(
-                        lambda db: db.execute(_END_LEASE, self._job, self._epoch)
-                    )
-            self._valid_until = self._epoch = 0
+            self._valid_until = 0.0
 
     async def _take_lease(self, db: Connection, arguments: str) -> Any:
         began = _now()
-        await db.execute(_ADD_JOB, self.name, new_job_id(), arguments)
-        row = await db.fetchrow(_TAKE_LEASE, self.name, self.lease)
+        row = await db.fetchrow(_TAKE_LEASE, self.name, new_job_id(), arguments, self.lease)
         self._valid_until = began + self.lease  # less than on the server, whose lease begins later
         return row
 
@@ -190,20 +204,21 @@ class PostgresRecord:
         while self._failure is None:
             await asyncio.sleep(self.lease / 3)
             try:
-                await self._in_transaction(self._check_epoch)
+                await self._in_transaction(partial(self._write, _Changes()))
             except (LeaseLostError, ConfigurationError) as error:
                 self._failure = self._failure or error
 
-    async def _check_epoch(self, db: Connection) -> None:
-        """Renew the lease, if no other worker has taken it since."""
-        began = _now()
-        if await db.fetchval(_RENEW_LEASE, self._job, self._epoch, self.lease) is None:
+    async def _write(self, changes: _Changes, db: Connection) -> None:
+        """Write changes and renew the lease, unless another worker has taken it since."""
+        began, lease = _now(), 0.0 if self._ends else self.lease
+        given = changes.list_arguments()
+        if await db.fetchval(_WRITE, self._job, self._epoch, lease, *given) is None:
             self._valid_until = 0.0
             raise LeaseLostError(f"another worker has taken the job {self.name!r} over")
-        self._valid_until = began + self.lease
+        self._valid_until = began + lease
 
     async def _read_rows(self, db: Connection) -> tuple[list[str], int, list[LoadedIntent]]:
-        await self._check_epoch(db)
+        await self._write(_Changes(), db)
         await db.execute(_DOUBT_OPEN, self._job)
         keys = [value async for (value,) in db.cursor(_READ_KEYS, self._job, prefetch=10_000)]
         calls = await db.fetchval(_COUNT_CALLS, self._job)
@@ -213,26 +228,24 @@ class PostgresRecord:
         ]
         return keys, calls, intents
 
-    def _enqueue(self, statement: str, *arguments: object) -> None:
-        self._queue.append((statement, arguments))
+    def _change(self) -> _Changes:
+        """Return what the next transaction writes."""
+        if self._changes is None:
+            self._changes = _Changes()
         if self._commit is None:
-            self._commit = asyncio.create_task(self._commit_queue())
+            self._commit = asyncio.create_task(self._commit_changes())
+        return self._changes
 
-    async def _commit_queue(self) -> None:
-        """Commit what is queued, and what comes meanwhile, in as few transactions as possible."""
+    async def _commit_changes(self) -> None:
+        """Commit what was logged, and what comes meanwhile, in as few transactions as possible."""
         try:
-            while self._queue:
-                changes = [self._queue.popleft() for _ in range(len(self._queue))]
+            while self._changes is not None:
+                changes, self._changes = self._changes, None
                 await self._in_transaction(partial(self._write, changes))
         except (LeaseLostError, ConfigurationError) as error:
             self._failure = self._failure or error
         finally:
             self._commit = None
-
-    async def _write(self, changes: Sequence[_Change], db: Connection) -> None:
-        await self._check_epoch(db)
-        for statement, arguments in changes:
-            await db.execute(statement, *arguments)
 
     async def _in_transaction(self, act: _Act[T]) -> T:
         """Execute something in a transaction, again and again while the server can't be reached."""

@@ -81,16 +81,17 @@ _READ_STATUSES: Final = """SELECT name, marker, arguments,
   extract(epoch FROM begun)::float8 AS begun,
   (SELECT count(*) FROM junkie_async.key WHERE key.job = job.id) AS created, calls.*
 FROM junkie_async.job CROSS JOIN LATERAL (
-  SELECT count(*) AS calls, coalesce(sum(amount) FILTER (WHERE open), 0) AS intended,
+  SELECT count(*) AS calls, coalesce(sum(amount) FILTER (WHERE open), 0)::bigint AS intended,
     coalesce(sum((SELECT count(*) FROM junkie_async.key
-      WHERE key.job = job.id AND key.attempt = number)) FILTER (WHERE open), 0) AS logged,
+      WHERE key.job = job.id AND key.attempt = number)) FILTER (WHERE open), 0)::bigint AS logged,
     count(*) FILTER (WHERE open AND doubted IS NOT NULL) AS in_doubt,
     count(*) FILTER (WHERE open AND doubted IS NULL) AS in_flight
   FROM junkie_async.attempt WHERE attempt.job = job.id
 ) AS calls
 WHERE $1::text IS NULL OR name = $1 ORDER BY begun, id"""
 _PRUNE: Final = """DELETE FROM junkie_async.job
-WHERE begun < clock_timestamp() - make_interval(secs => $1) AND leased_until IS NULL
+WHERE begun < clock_timestamp() - make_interval(secs => $1)
+  AND coalesce(leased_until < clock_timestamp(), TRUE)
   AND NOT EXISTS (SELECT 1 FROM junkie_async.attempt WHERE attempt.job = job.id AND open)
   AND (SELECT count(*) FROM junkie_async.key WHERE key.job = job.id)
     >= (arguments::json ->> 'amount')::bigint"""
