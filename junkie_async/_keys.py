@@ -771,10 +771,18 @@ def open_store(ledger: str | PathLike[str]) -> LedgerStore:
         InvalidRequestError: The ledger is neither a path nor a DSN.
     """
     if isinstance(ledger, str) and ledger.startswith(("postgresql://", "postgres://")):
-        from .postgres import PostgresLedger
-
-        return PostgresLedger(ledger)
+        return _load_postgres()(ledger)
     return load_sqlite()(ledger)
+
+
+def _load_postgres() -> Callable[[str], LedgerStore]:
+    try:
+        from .postgres import PostgresLedger
+    except ModuleNotFoundError as error:
+        reason = str(error)
+    else:
+        return PostgresLedger
+    raise ConfigurationError(reason)
 
 
 def load_sqlite() -> Callable[[str | PathLike[str]], LedgerStore]:

@@ -32,14 +32,15 @@ from ._validation import check_seconds, safe_repr
 from .provisioning import JobStatus, make_status
 
 try:
-    import asyncpg
+    import asyncpg  # pyright: ignore[reportMissingTypeStubs]
+except ModuleNotFoundError as _error:
+    raise ModuleNotFoundError(
+        'a ledger in PostgreSQL needs asyncpg: pip install "junkie_async[postgres]"',
+        name=_error.name,
+    ) from None
 
-    from ._jobs.postgres_record import PostgresRecord
-    from ._jobs.postgres_schema import create_schema, prune_jobs, read_counts
-except ImportError as _error:
-    _missing: str | None = type(_error).__name__
-else:
-    _missing = None
+from ._jobs.postgres_record import PostgresRecord
+from ._jobs.postgres_schema import create_schema, prune_jobs, read_counts
 
 __all__ = ["PostgresLedger"]
 
@@ -59,17 +60,11 @@ class PostgresLedger(LedgerStore):
             gives a sign each third of that.
 
     Raises:
-        ConfigurationError: asyncpg is not installed.
         InvalidRequestError: An argument is out of its limits.
     """
 
     @error_boundary
     def __init__(self, database: Any, *, job: str | None = None, lease: float = 15.0) -> None:
-        if _missing is not None:
-            raise ConfigurationError(
-                "a ledger in PostgreSQL needs asyncpg, and importing it failed"
-                f' ({_missing}): pip install "junkie_async[postgres]"'
-            )
         is_pool = isinstance(database, asyncpg.Pool)
         if not is_pool and not is_dsn(database):
             limit = "a DSN that begins with postgresql://, or an asyncpg.Pool"
@@ -167,7 +162,8 @@ class PostgresLedger(LedgerStore):
         if self._dsn is not None:
             # Behind a pooler, the next transaction may not find a statement that was prepared.
             # Nor do we leave anything in a session, so that it need not be reset.
-            pool = await asyncpg.create_pool(
+            library: Any = asyncpg  # which has no types
+            pool = await library.create_pool(
                 self._dsn,
                 reset=_reset_nothing,
                 min_size=0,

@@ -30,8 +30,9 @@ async def fill_order(
     Raises:
         OutcomeUnknownError: The key may have been created. The next call settles that.
     """
+    limit = asyncio.timeout(max_seconds)
     try:
-        async with asyncio.timeout(max_seconds) as limit:
+        async with limit:
             while True:
                 with suppress(LeaseLostError):  # it is another worker's order now: wait for its key
                     return await _fill_once(ledger, reconciler, create)

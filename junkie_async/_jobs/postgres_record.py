@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from functools import partial
 from typing import Any, ClassVar, Final, TypeAlias, TypeVar
 
-import asyncpg
+import asyncpg  # pyright: ignore[reportMissingTypeStubs]
 import attrs
 
 from .._errors import ConfigurationError

@@ -101,8 +101,8 @@ async def read_counts(pool: Pool, name: str | None) -> AsyncGenerator[JobCounts,
     """Read what is known of a job, or of all jobs in the order in which they were begun."""
     async with pool.acquire() as db, db.transaction():
         async for row in db.cursor(_READ_STATUSES, name):
-            given = dict(row)
-            yield JobCounts(**given | {"arguments": read_arguments(given["arguments"])})
+            counts: dict[str, Any] = {**row, "arguments": read_arguments(row["arguments"])}
+            yield JobCounts(**counts)
 
 
 async def prune_jobs(pool: Pool, seconds: float) -> int:
