@@ -48,7 +48,7 @@ from ._jobs.record import DEFAULT_JOB, JobCounts, check_job_name
 from ._masking import error_boundary
 from ._validation import check_seconds, safe_repr
 
-__all__ = ["JobStatus", "prune", "status", "statuses"]
+__all__ = ["DEFAULT_JOB", "JobStatus", "prune", "status", "statuses"]
 
 
 @attrs.frozen(kw_only=True)

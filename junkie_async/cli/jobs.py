@@ -1,12 +1,12 @@
 """`junkie jobs`: the state of durable jobs."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from ..provisioning import JobStatus, status
+from ..provisioning import DEFAULT_JOB, JobStatus
 from ._exit_codes import ExitCode, exit_on_error
+from ._ledgers import check_no_password, name_ledger, read_statuses
 from ._options import JSONOption, spread_options
 from ._stdout import print_json, print_line, to_one_line
 
@@ -14,37 +14,52 @@ from ._stdout import print_json, print_line, to_one_line
 @spread_options
 def jobs(
     *,
-    ledgers: Annotated[list[Path], typer.Argument(help="Ledger files, given as ledger=.")],
+    ledgers: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="LEDGERS...",
+            envvar="JUNKIE_LEDGER",
+            help="Ledgers: paths of files, or DSNs of PostgreSQL databases.",
+        ),
+    ],
+    job: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Only the job of this name.")
+    ] = None,
     output: JSONOption,
 ) -> None:
-    """Show the state of durable jobs from their ledgers.
+    """Show the state of the durable jobs and orders of ledgers.
 
-    A ledger can be read while its job runs. To resume a job that is not done, run its program
+    A ledger can be read while its jobs run. To resume a job that is not done, run its program
     again with the same ledger and arguments. The exit code is 0 if all jobs are done, 5 if one
     is not, and 2 if a ledger can't be read; the others are shown nevertheless.
     """
-    codes = [_show_job(ledger, as_json=output.json) for ledger in ledgers]
+    for ledger in ledgers:
+        check_no_password(ledger)
+    codes = [_show_jobs(ledger, job, as_json=output.json) for ledger in ledgers]
     if any(codes):
         raise typer.Exit(min(filter(None, codes)))
 
 
-def _show_job(ledger: Path, *, as_json: bool) -> int:
-    """Print the state of a ledger's job, and return the exit code for it."""
+def _show_jobs(ledger: str, name: str | None, *, as_json: bool) -> int:
+    """Print the state of a ledger's jobs, and return the exit code for it."""
+    shown, code = name_ledger(ledger), 0
     try:
         with exit_on_error():
-            job = status(ledger)
+            for job in read_statuses(ledger, name):
+                if as_json:
+                    print_json(_to_record(shown, job))
+                else:
+                    print_line(to_one_line(f"{shown}: {_format_status(job)}"))
+                code = code if job.done else ExitCode.PARTLY
     except typer.Exit as failed:
         return failed.exit_code
-    if as_json:
-        print_json(_to_record(ledger, job))
-    else:
-        print_line(to_one_line(f"{ledger}: {_format_status(job)}"))
-    return 0 if job.done else ExitCode.PARTLY
+    return code
 
 
-def _to_record(ledger: Path, job: JobStatus) -> dict[str, object]:
+def _to_record(ledger: str, job: JobStatus) -> dict[str, object]:
     return {
-        "ledger": str(ledger),
+        "ledger": ledger,
+        "name": job.name,
         "job": job.job,
         "done": job.done,
         "waiting": job.waiting,
@@ -60,8 +75,9 @@ def _to_record(ledger: Path, job: JobStatus) -> dict[str, object]:
 def _format_status(job: JobStatus) -> str:
     state = "done" if job.done else "not done"
     in_doubt = f", {job.open:,} requested with unknown outcome" if job.open else ""
+    name = "" if job.name == DEFAULT_JOB else f"{job.name}, "
     waiting = " (the job waits before it looks for them)" if job.waiting else ""
     return (
         f"{state}, {job.created:,} of {job.requested:,} keys created{in_doubt}{waiting};"
-        f" job {job.job}, {job.calls:,} calls, started {job.begun_at:%Y-%m-%d %H:%M} UTC"
+        f" {name}job {job.job}, {job.calls:,} calls, started {job.begun_at:%Y-%m-%d %H:%M} UTC"
     )

@@ -11,9 +11,10 @@ import typer
 
 from ... import BatchFields, CreateFields, JunkieClient, JunkieError
 from ...export import export_values
-from ...provisioning import status
+from ...provisioning import DEFAULT_JOB
 from .._client import run_with_client
 from .._exit_codes import ExitCode, exit_on_file_error, fail
+from .._ledgers import check_no_password, read_statuses
 from .._options import JSONOption, Provider, spread_options
 from .._progress import WaitLines, show_progress
 from .._stdout import is_terminal, open_rows, print_json, print_line, remove_controls
@@ -49,8 +50,16 @@ def provision(
     ],
     provider_id: Provider,
     ledger: Annotated[
-        Path, typer.Option(help="File that records the job: with it the job can be resumed.")
+        str,
+        typer.Option(
+            envvar="JUNKIE_LEDGER",
+            metavar="PATH",
+            help="File that records the job, or the DSN of a PostgreSQL database.",
+        ),
     ],
+    job: Annotated[
+        str | None, typer.Option(metavar="NAME", help="The job's name, if the ledger has several.")
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option(help="File for the key values; only you may read it.  [default: stdout]"),
@@ -71,6 +80,7 @@ def provision(
     written at the end and has every key once; on stdout, a resumed job prints the earlier keys
     again first. The ledger contains the key values: delete it once the job is done.
     """
+    check_no_password(ledger)
     # Not `Path.resolve`, which raises for links that go round in a circle.
     if out is not None and os.path.realpath(out) == os.path.realpath(ledger):
         fail("--out and --ledger must be different files")
@@ -81,22 +91,23 @@ def provision(
             show_progress("Keys", prints_rows=out is None) as on_progress,
             exit_on_file_error(name),
         ):
-            job = junkie.keys.create_many(
+            keys = junkie.keys.create_many(
                 amount,
                 provider_id=provider_id,
                 ledger=ledger,
+                job=job,
                 concurrency=concurrency,
                 reconcile_after=reconcile_after,
                 on_progress=on_progress,
                 **fields,
             )
-            return await export_values(job, open_rows() if out is None else out)
+            return await export_values(keys, open_rows() if out is None else out)
 
     try:
         written = run_with_client(
             context,
             create_and_write,
-            describe_stop=lambda: _describe_stop(ledger, amount),
+            describe_stop=lambda: _describe_stop(ledger, job, amount),
             hooks=[WaitLines()],
         )
     except typer.Exit as ended:
@@ -107,9 +118,9 @@ def provision(
     typer.echo(f"{written:,} keys, without duplicates, written to {name}", err=True)
 
 
-def _describe_stop(ledger: Path, amount: int) -> str:
+def _describe_stop(ledger: str, job: str | None, amount: int) -> str:
     try:
-        created = status(ledger).created
+        created = next(read_statuses(ledger, job or DEFAULT_JOB)).created
     except JunkieError:  # stopped before the ledger was written
         created = 0
     return f"stopped: {created:,} of {amount:,} keys created"

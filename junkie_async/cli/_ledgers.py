@@ -1,0 +1,56 @@
+"""Ledgers by their paths or DSNs, and the states of their jobs."""
+
+import asyncio
+import os
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import urlsplit
+
+from .. import ConfigurationError
+from ..provisioning import JobStatus, status, statuses
+from ._exit_codes import fail
+
+
+def is_database(ledger: str) -> bool:
+    """Whether a ledger is the DSN of a PostgreSQL database rather than a path."""
+    return ledger.startswith(("postgresql://", "postgres://"))
+
+
+def check_no_password(ledger: str) -> None:
+    """Refuse a DSN with a password as an argument: other users of the machine see it."""
+    has_password = is_database(ledger) and ":" in urlsplit(ledger).netloc.rpartition("@")[0]
+    if has_password and ledger != os.environ.get("JUNKIE_LEDGER"):
+        fail("the DSN must not have a password here: use $JUNKIE_LEDGER, $PGPASSWORD or ~/.pgpass")
+
+
+def name_ledger(ledger: str) -> str:
+    """Name a ledger without the credentials that it may have."""
+    if not is_database(ledger):
+        return ledger
+    parts = urlsplit(ledger)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+
+
+def read_statuses(ledger: str, job: str | None) -> Iterator[JobStatus]:
+    """Read the states of all jobs of a ledger, or of one."""
+    if is_database(ledger):
+        yield from asyncio.run(_read_from_database(ledger, job))
+    elif job is None:
+        yield from statuses(ledger)
+    else:
+        yield status(ledger, job)
+
+
+async def _read_from_database(dsn: str, job: str | None) -> list[JobStatus]:
+    async with _load_postgres()(dsn) as ledger:
+        if job is not None:
+            return [await ledger.status(job)]
+        return [one async for one in ledger.statuses()]
+
+
+def _load_postgres() -> Any:
+    try:
+        from ..postgres import PostgresLedger
+    except ModuleNotFoundError as error:
+        raise ConfigurationError(str(error)) from None
+    return PostgresLedger
