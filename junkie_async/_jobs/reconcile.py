@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
@@ -43,7 +44,7 @@ class Reconciler:
         self._delay = delay
         self._fetch = fetch
         self._delete = delete
-        self._last_doubt_at = 0.0  # on the event loop's clock
+        self._last_doubt_at = self._last_keys_at = -math.inf  # on the event loop's clock
         self.is_unconfirmed = False
         """Whether calls were taken for not carried out by a list that showed no key of the job."""
 
@@ -51,15 +52,32 @@ class Reconciler:
         """Count the delay from now on."""
         self._last_doubt_at = asyncio.get_running_loop().time()
 
+    def record_keys(self) -> None:
+        """Note that a call has just created keys. The list may lag, and not show them yet."""
+        self._last_keys_at = asyncio.get_running_loop().time()
+
     async def reconcile(self, report_wait: Callable[[float], None]) -> list[list[str]]:
         """Close all open intents, and return the key values adopted. No call may be in flight.
 
         ``report_wait`` is called with the seconds that remain of the delay.
         """
-        delay = self._last_doubt_at + self._delay - asyncio.get_running_loop().time()
-        if delay > 0:
-            report_wait(delay)
-        await asyncio.sleep(delay)
+        await self._wait_out(self._last_doubt_at, report_wait)
+        try:
+            return await self._settle()
+        except InvalidResponseError:
+            if self._last_keys_at <= self._last_doubt_at:
+                raise
+        await self._wait_out(self._last_keys_at, report_wait)
+        return await self._settle()
+
+    async def _wait_out(self, moment: float, report_wait: Callable[[float], None]) -> None:
+        """Wait until the delay after a moment is over."""
+        seconds = moment + self._delay - asyncio.get_running_loop().time()
+        if seconds > 0:
+            report_wait(seconds)
+        await asyncio.sleep(seconds)
+
+    async def _settle(self) -> list[list[str]]:
         journal = self._journal
         # All keys of the job, not only of open intents: a late duplicate of a call that has been
         # closed is surplus, and a response may have come to another call than its own.

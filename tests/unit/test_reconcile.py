@@ -19,6 +19,9 @@ from junkie_async._jobs.journal import Intent, Journal
 from junkie_async._jobs.reconcile import Reconciler
 from junkie_async._pagination.list_pass import PendingPage
 
+from .clock import run
+from .scripted import now
+
 
 class _MarkedJournal(Journal):
     """Marks its intents."""
@@ -167,3 +170,38 @@ async def test_the_delay_is_reported() -> None:
     reconciler.restart_delay()
     await reconciler.reconcile(waits.append)
     assert [0 < seconds <= 0.01 for seconds in waits] == [True]
+
+
+@pytest.mark.parametrize("rounds", [1, 3])
+@pytest.mark.parametrize("lag", [0.0, 1.0, 100.0])
+def test_a_list_that_lags_less_than_the_delay_ends_no_job(rounds: int, lag: float) -> None:
+    """The first calls fail, and the list does not show the keys that follow at once."""
+    service, listed_from, calls = _Service(), list[float](), 0
+
+    async def fetch(page: int, limit: int) -> PendingPage:
+        is_listed = listed_from and now() >= listed_from[0] + lag
+        return await service.fetch(page if is_listed else 100, limit)
+
+    async def create(amount: int, marker: str | None, _: InFlightCallback) -> KeyBatch:
+        nonlocal calls
+        calls += 1
+        if calls <= 3 * rounds:
+            raise OutcomeUnknownError("lost")
+        listed_from.append(now())
+        begin = len(service.keys) + 1
+        new = [
+            Key(id=number, key_value=f"K{number}", key_name=marker)
+            for number in range(begin, begin + amount)
+        ]
+        service.keys += new
+        return KeyBatch(keys=tuple(key.key_value for key in new), count=amount)
+
+    async def main() -> float:
+        journal = service.journal
+        reconciler = Reconciler(journal, 120.0, fetch=fetch, delete=service.delete)
+        report = await CreateJob(300, create, concurrency=8, journal=journal, reconciler=reconciler)
+        assert (report.created, len(service.keys)) == (300, 300)
+        return now() - 1000
+
+    # The list is looked at a second time at once, and believed if it shows a key.
+    assert run(main()) == pytest.approx(120 * (rounds + (lag > 0)), abs=1)
