@@ -242,6 +242,22 @@ def read_delete(body: bytes) -> None:
     _check_refusal(document)
 
 
+def find_created(body: bytes) -> tuple[str, ...] | None:
+    """Find the readable key values in a refused creation's body; None if it has no key."""
+    document = _unwrap(decode_document(body), _KeyBody)
+    if not is_object(document):
+        return None
+    rows, key = document.get("keys"), document.get("key")
+    rows = rows if is_list(rows) and rows else [] if key is None else [key]
+    if not rows:
+        return None
+    try:
+        values = _structure_rows(rows, KeyValueRow)
+    except InvalidResponseError as error:
+        values = error.rows
+    return tuple(filter(None, values))
+
+
 # --- strict, then lenient -------------------------------------------------------------------------
 
 
@@ -280,8 +296,11 @@ def _decode_strict(body: bytes, shape: type[BodyT]) -> BodyT | None:
     except NOT_JSON:
         return None  # the lenient reader's error must not have this one as its context
     if found.success is not None or found.ok is not None or found.error:
-        _check_refusal({"success": found.success, "ok": found.ok, "error": found.error})
+        _check_refusal({name: getattr(found, name, None) for name in _REFUSAL})
     return found
+
+
+_REFUSAL = ("success", "ok", "error", "deleted")
 
 
 def _check_refusal(document: Any) -> None:
@@ -289,7 +308,7 @@ def _check_refusal(document: Any) -> None:
         return
     stated = [document.get("success"), document.get("ok")]
     if any(success in (False, 0, "false") for success in stated):
-        raise RefusedError
+        raise RefusedError(not_executed=document.get("deleted") in (None, 0, "0"))
     if document.get("error") and not any(stated):
         raise RefusedError(not_executed=False)
 

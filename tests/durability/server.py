@@ -149,6 +149,12 @@ async def _rest_late(exchange: Exchange) -> None:
     await exchange.respond(exchange.make(now))
 
 
+async def _refused_in_part(exchange: Exchange) -> None:
+    keys = exchange.make(exchange.pick_fewer())
+    refusal = {"success": False, "error": "some keys were not created", "keys": keys}
+    await exchange.send(207, refusal)
+
+
 async def _twice(exchange: Exchange) -> None:
     exchange.make()
     exchange.make()
@@ -230,6 +236,7 @@ FAULTS: Final[dict[str, Callable[[Exchange], Awaitable[None]]]] = {
     "fewer": _fewer,
     "fewer in response": _fewer_in_response,
     "rest late": _rest_late,
+    "refused in part": _refused_in_part,
     "twice": _twice,
     "failed after": _failed_after,
     "failed before": _failed_before,

@@ -381,7 +381,7 @@ async def test_a_job_of_one_key(
     assert service.requests == before
 
 
-@pytest.mark.parametrize("fault", ["fewer", "fewer in response", "rest late"])
+@pytest.mark.parametrize("fault", ["fewer", "fewer in response", "rest late", "refused in part"])
 async def test_a_response_with_fewer_keys_than_requested(
     fault: str, service: Service, make_job: Callable[..., CreateJob]
 ) -> None:

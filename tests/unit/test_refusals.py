@@ -454,3 +454,45 @@ async def test_a_list_that_ends_before_its_total(name: str) -> None:
         with pytest.raises(JunkieError) as caught:
             await call()
         assert isinstance(caught.value.__cause__ or caught.value, InvalidResponseError)
+
+
+KEY_ROW = {"id": 1, "key_value": "A", "provider_id": 1}
+
+
+@pytest.mark.parametrize("stated", [{"success": False}, {"ok": False}, {"error": "2 failed"}])
+@pytest.mark.parametrize(
+    ("name", "body", "rows"),
+    [
+        ("create_batch", {"keys": ["A"], "count": 1}, ("A",)),
+        ("create_batch", {"keys": ["A", "B", "C"]}, ("A", "B", "C")),
+        ("create_batch", {"keys": [KEY_ROW, None]}, ("A",)),
+        ("create_batch", {"keys": ["", "B"]}, ("B",)),
+        ("create_batch", {"keys": [None]}, ()),
+        ("create", {"key": KEY_ROW}, ("A",)),
+        ("create", {"data": KEY_ROW}, ("A",)),
+        ("create", {"key": {"id": 1}}, ()),
+    ],
+)
+def test_a_refusal_that_has_keys(
+    name: str, body: dict[str, Any], rows: tuple[str, ...], stated: dict[str, Any]
+) -> None:
+    """The keys were created: the outcome is unknown, and the error has those that are readable."""
+    error = outcome_of(CALLS[name], answer({**body, **stated, "message": "2 failed"}, 207))
+    assert type(error) is OutcomeUnknownError
+    cause = error.__cause__
+    assert isinstance(cause, InvalidResponseError)
+    assert (cause.rows, cause.status, cause.outcome) == (rows, 207, Outcome.UNKNOWN)
+    assert error.outcome is Outcome.UNKNOWN
+    assert error.message.endswith("2 failed")
+
+
+@pytest.mark.parametrize("deleted", [3, "3"])
+def test_a_refusal_that_has_deleted_keys(deleted: object) -> None:
+    """It does not say that nothing was done."""
+    body = {"success": False, "error": "2 keys are locked", "deleted": deleted}
+    error = outcome_of(lambda keys: keys.bulk_delete([1, 2, 3, 4, 5]), answer(body, 207))
+    assert (type(error), error.message, error.outcome) == (
+        APIError,
+        "2 keys are locked",
+        Outcome.UNKNOWN,
+    )
