@@ -26,7 +26,15 @@ class CreatedKeys:
             InvalidResponseError: The key came before. No two creations give the same key, so one of
                 the two responses was not that of its call.
         """
-        value = request.name_created(result) if request.name_created else ""
+        if request.name_created is not None:
+            self._check_value(request.name_created(result))
+
+    def check_rows(self, request: Request[T], unusable: InvalidResponseError) -> None:
+        """Check the readable keys of a response as `check` does, where the others can't be used."""
+        if request.name_created is not None:
+            self._check_value(next(iter(unusable.rows), ""))
+
+    def _check_value(self, value: str) -> None:
         if not value:
             return
         found = hash(value)

@@ -183,9 +183,10 @@ class Dispatcher:
             value = responses.read_success(call.request, *response, self._api_key)
             self._created.check(call.request, value)
             return value
-        except InvalidResponseError:
+        except InvalidResponseError as error:
             # It may belong to another call, and so may what comes next over this connection.
             call.send_state.close_connection()
+            self._created.check_rows(call.request, error)
             raise
         except JunkieError as refusal:
             call.report_not_executed(refusal)
