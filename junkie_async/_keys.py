@@ -320,7 +320,13 @@ class Keys:
                 patient = Keys(self._dispatcher)
                 query = wire.filter_query({"provider_id": provider_id})
                 fetch = patient._make_fetch(query, "job", bad_rows="reduce")
-                reconciler = Reconciler(journal, delay, fetch=fetch, delete=self.delete_many)
+                reconciler = Reconciler(
+                    journal,
+                    delay,
+                    fetch=fetch,
+                    delete=self.delete_many,
+                    remember=self._dispatcher.created.remember,
+                )
 
         @lru_cache(maxsize=2)  # without markers all requests but the last one are alike
         def make_request(count: int, mark: str | None) -> wire.Request[KeyBatch]:

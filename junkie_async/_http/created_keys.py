@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final, TypeVar
 
 from .._errors import InvalidResponseError, Outcome
@@ -14,7 +15,7 @@ _MOST_KEPT: Final = 10_000
 
 
 class CreatedKeys:
-    """Remembers one key value of each response to a creation, as a hash: 1 MB at most."""
+    """Remembers a key value of each response to a creation, as a hash: 1 MB at most."""
 
     def __init__(self) -> None:
         self._hashes: dict[int, None] = {}  # in order, the oldest first
@@ -44,6 +45,10 @@ class CreatedKeys:
                 outcome=Outcome.UNKNOWN,
                 field="key_value",
             )
-        self._hashes[found] = None
-        if len(self._hashes) > _MOST_KEPT:
+        self.remember([value])
+
+    def remember(self, values: Iterable[str]) -> None:
+        """Remember keys whose response was lost: it may yet come to another call."""
+        self._hashes |= dict.fromkeys(map(hash, values))
+        while len(self._hashes) > _MOST_KEPT:
             del self._hashes[next(iter(self._hashes))]

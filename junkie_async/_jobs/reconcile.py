@@ -30,6 +30,7 @@ class Reconciler:
 
     ``fetch`` reads a list of all keys that may have a marker. ``delay`` is the seconds
     between the last doubt and that search: longer than the service may still act on a request.
+    ``remember`` is called with the values of keys that are adopted.
     """
 
     def __init__(
@@ -39,11 +40,13 @@ class Reconciler:
         *,
         fetch: FetchPage,
         delete: Callable[[list[int | str]], Awaitable[object]],
+        remember: Callable[[Collection[str]], object],
     ) -> None:
         self._journal = journal
         self._delay = delay
         self._fetch = fetch
         self._delete = delete
+        self._remember = remember
         self._last_doubt_at = self._last_keys_at = -math.inf  # on the event loop's clock
         self.is_unconfirmed = False
         """Whether calls were taken for not carried out by a list that showed no key of the job."""
@@ -99,6 +102,7 @@ class Reconciler:
         for number, keys in adopted.items():
             if not journal.log_result(journal.open_intents[number], keys, final=True):
                 raise _repeated_value()
+            self._remember(keys)
         return [keys for keys in adopted.values() if keys]
 
     @property

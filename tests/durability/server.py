@@ -118,6 +118,12 @@ async def _no_response(exchange: Exchange) -> None:
     exchange.reset()
 
 
+async def _response_lost(exchange: Exchange) -> None:
+    """Give no response. A gateway may give it to another call (`_repeated`)."""
+    exchange.service.given.append(exchange.make())
+    exchange.reset()
+
+
 async def _late(exchange: Exchange) -> None:
     exchange.make_late(exchange.amount)
     exchange.reset()
@@ -230,6 +236,7 @@ FAULTS: Final[dict[str, Callable[[Exchange], Awaitable[None]]]] = {
     "slow to respond": _slow_to_respond,
     "request lost": _request_lost,
     "no response": _no_response,
+    "response lost": _response_lost,
     "late": _late,
     "partly created": _partly_created,
     "partly late": _partly_late,

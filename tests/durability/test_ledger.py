@@ -552,6 +552,19 @@ async def test_a_job_notices_a_response_to_the_job_before(
     assert len(service.values()) == 300
 
 
+async def test_a_job_notices_a_response_that_the_job_before_has_not_got(
+    service: Service, make_job: Callable[..., CreateJob], tmp_path: Path
+) -> None:
+    """The job before has found its keys by their markers."""
+    service.script.append("response lost")
+    earlier = await make_job(100, ledger=tmp_path / "earlier.db")
+    service.script.append("repeated")
+    report = await make_job(200, concurrency=1)
+    assert len(report.keys) == 200
+    assert {*report.keys, *earlier.keys} == {*service.values()}
+    assert len(service.values()) == 300
+
+
 async def test_a_list_that_shows_nothing_yet_makes_no_surplus_keys(
     service: Service, make_job: Callable[..., CreateJob]
 ) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import pytest
 
 from junkie_async import (
@@ -46,6 +48,7 @@ class _Service:
         ]
         self.pages: list[int] = []
         self.deleted: list[int | str] = []
+        self.adopted: list[Collection[str]] = []
         self.created_at_deletion = -1
 
     async def fetch(self, page: int, limit: int) -> PendingPage:
@@ -65,7 +68,9 @@ class _Service:
 
     def reconciler(self) -> Reconciler:
         """Make a reconciler without a delay."""
-        return Reconciler(self.journal, 0.0, fetch=self.fetch, delete=self.delete)
+        return Reconciler(
+            self.journal, 0.0, fetch=self.fetch, delete=self.delete, remember=self.adopted.append
+        )
 
     async def lose(self, *amounts: int) -> list[Intent]:
         """Open intents whose calls have unknown outcomes."""
@@ -82,6 +87,7 @@ async def test_marked_keys_are_adopted() -> None:
     await service.lose(2, 3)
     assert await service.reconciler().reconcile(lambda seconds: None) == [["K1", "K4"], ["K2"]]
     assert service.journal.keys() == ("K1", "K4", "K2")
+    assert service.adopted == [["K1", "K4"], ["K2"]]
     assert not service.journal.open_intents
     assert not service.deleted
 
@@ -130,7 +136,7 @@ async def test_five_rounds_without_a_key_end_the_job() -> None:
         raise doubts[-1]
 
     journal = service.journal
-    reconciler = Reconciler(journal, 0.0, fetch=fetch, delete=service.delete)
+    reconciler = Reconciler(journal, 0.0, fetch=fetch, delete=service.delete, remember=len)
     with pytest.raises(BatchError) as caught:
         await CreateJob(300, create, concurrency=1, journal=journal, reconciler=reconciler)
     # Two doubts in a row are an outage for a job that makes one call at a time.
@@ -166,7 +172,9 @@ async def test_a_call_answered_with_keys_of_another_job_ends_the_job() -> None:
 async def test_the_delay_is_reported() -> None:
     """Once, when it begins, with the seconds that remain of it."""
     service, waits = _Service(), list[float]()
-    reconciler = Reconciler(service.journal, 0.01, fetch=service.fetch, delete=service.delete)
+    reconciler = Reconciler(
+        service.journal, 0.01, fetch=service.fetch, delete=service.delete, remember=len
+    )
     reconciler.restart_delay()
     await reconciler.reconcile(waits.append)
     assert [0 < seconds <= 0.01 for seconds in waits] == [True]
@@ -198,7 +206,7 @@ def test_a_list_that_lags_less_than_the_delay_ends_no_job(rounds: int, lag: floa
 
     async def main() -> float:
         journal = service.journal
-        reconciler = Reconciler(journal, 120.0, fetch=fetch, delete=service.delete)
+        reconciler = Reconciler(journal, 120.0, fetch=fetch, delete=service.delete, remember=len)
         report = await CreateJob(300, create, concurrency=8, journal=journal, reconciler=reconciler)
         assert (report.created, len(service.keys)) == (300, 300)
         return now() - 1000
