@@ -330,7 +330,8 @@ class Keys:
 
         @lru_cache(maxsize=2)  # without markers all requests but the last one are alike
         def make_request(count: int, mark: str | None) -> wire.Request[KeyBatch]:
-            return wire.create_batch(add_marker({**validated, "amount": count}, mark))
+            fields = add_marker({**validated, "amount": count}, mark)
+            return wire.create_batch(fields, marker=mark)
 
         async def create(count: int, mark: str | None, on_in_flight: InFlightCallback) -> KeyBatch:
             request = make_request(count, mark)

@@ -18,6 +18,7 @@ import junkie_async._models as models
 
 from .._errors import InvalidResponseError, Outcome
 from .._models import Key, KeyDetailed
+from .echoes import ECHO, find_other_field
 from .json_documents import NOT_JSON, check_size, decode_document
 from .lenient import (
     KeyValueRow,
@@ -185,15 +186,19 @@ def read_batch(
     *,
     whole: bool = False,
     sent: Mapping[str, Any] | None = None,
+    marker: str | None = None,
 ) -> models.KeyBatch:
     """Read the response of ``POST /keys/batch``, to a request of ``amount`` keys.
 
     They are strings, or objects with a ``key_value``. With ``whole`` a value that comes twice is
-    given once, and fewer keys are an error that carries them.
+    given once, and an error for keys that are fewer, or another call's, carries them. ``marker`` is
+    the last word of the name that was sent, if it tells calls apart.
     """
     batch = _decode_strict(body, _BatchBody) or _structure_batch(decode_document(body), amount)
-    if batch.config and sent:
-        _check_config(batch.config, sent)
+    if batch.config and sent and (name := find_other_field(batch.config, sent, marker)):
+        message = f"the response is to a call with another {name}"
+        rows = tuple(filter(None, batch.keys)) if whole else ()  # a job would take them for its own
+        raise wrong_shape(message, f"{ECHO}.{name}", rows=rows)
     _check_amount(batch.keys, amount)
     if "" in batch.keys:
         good = tuple(filter(None, batch.keys))
@@ -204,14 +209,6 @@ def read_batch(
         raise wrong_shape(message, "keys", rows=keys)
     count = len(keys) if batch.count is None else batch.count
     return models.KeyBatch(keys=keys, count=count, config=batch.config or {})
-
-
-def _check_config(echoed: Mapping[str, Any], sent: Mapping[str, Any]) -> None:
-    """Refuse a response that echoes other fields: its keys are those of another call."""
-    for name in ("provider_id", "key_name"):  # a job's marker is in the name
-        stated, asked = echoed.get(name), sent.get(name)
-        if None not in (stated, asked) and str(stated) != str(asked):
-            raise wrong_shape(f"the response is to a call with another {name}", f"config.{name}")
 
 
 def read_bulk_delete(body: bytes, *, requested: int) -> models.BulkDeleteResult:

@@ -109,6 +109,22 @@ def test_an_unusable_response_that_comes_again(
     run(main())
 
 
+def test_keys_of_another_call_are_not_remembered() -> None:
+    """That call may get them, too."""
+    foreign = {"keys": ["A", "B"], "config": {"provider_id": 2}}
+
+    async def main() -> None:
+        first: Response = (201, {}, msgspec.json.encode(foreign))
+        keys = Keys(make_dispatcher(Script(first, batch("A", "B"))))
+        with pytest.raises(OutcomeUnknownError) as caught:
+            await create_two(keys)
+        assert isinstance(caught.value.__cause__, InvalidResponseError)
+        assert caught.value.__cause__.rows == ("A", "B")
+        await create_two(keys)
+
+    run(main())
+
+
 def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """The oldest key is forgotten first."""
     monkeypatch.setattr(created_keys, "_MOST_KEPT", 2)

@@ -286,27 +286,58 @@ def test_an_answer_about_another_key(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("config", "foreign"),
+    ("sent", "config", "foreign"),
     [
-        ({"provider_id": 1, "key_name": "A jk-x.1"}, True),
-        ({"provider_id": "2"}, True),
-        ({"provider_id": "1", "key_name": "B", "amount": 5}, False),
-        ({"key_name": None}, False),
-        ({}, False),
+        ("B", {"provider_id": 1, "key_name": "A jk-x.1"}, True),
+        ("B", {"provider_id": "2"}, True),
+        ("B", {"provider_id": "1", "key_name": "B", "amount": 5}, False),
+        ("B", {"key_name": None}, False),
+        ("B", {}, False),
+        ("VIP  Gold ", {"key_name": "VIP Gold"}, False),
+        ("VIP  Gold ", {"key_name": "vip  gold"}, False),
+        ("VIP  Gold ", {"key_name": "VIP Silver"}, True),
+        ("x" * 60, {"key_name": "X" * 50}, False),
+        (" ", {"key_name": ""}, False),
     ],
 )
-def test_a_batch_that_echoes_another_config(config: dict[str, Any], foreign: bool) -> None:
-    """Its keys are those of another call: none of them is given."""
+def test_a_batch_that_echoes_another_config(
+    sent: str, config: dict[str, Any], foreign: bool
+) -> None:
+    """Its keys are those of another call; a name that is written in another way is the same."""
     body = {"keys": ["K1", "K2"], "config": config}
     found = outcome_of(
-        lambda keys: keys.create_batch(provider_id=1, amount=2, key_name="B"), answer(body, 201)
+        lambda keys: keys.create_batch(provider_id=1, amount=2, key_name=sent), answer(body, 201)
     )
     if foreign:
         assert isinstance(found, OutcomeUnknownError)
         assert isinstance(found.__cause__, InvalidResponseError)
-        assert found.__cause__.rows == ()
+        assert found.__cause__.rows == ("K1", "K2")
     else:
         assert found.keys == ("K1", "K2")
+
+
+@pytest.mark.parametrize(
+    ("echoed", "foreign"),
+    [
+        ("VIP jk-k3v9x2mq.1f", False),
+        ("vip JK-K3V9X2MQ.1F ", False),
+        ("jk-k3v9x2mq.1f", False),
+        ("VIP jk-k3v9x2mq.1", True),
+        ("VIP jk-k3v9x2mq.1f2", True),
+        ("VIP", True),
+    ],
+)
+def test_a_marker_tells_calls_apart(echoed: str, foreign: bool) -> None:
+    """It must be whole, whatever became of the name before it. A job gets no key of another."""
+    fields = {"provider_id": 1, "amount": 2, "key_name": "VIP  jk-k3v9x2mq.1f"}
+    request = requests.create_batch(fields, marker="jk-k3v9x2mq.1f")
+    body = msgspec.json.encode({"keys": ["K1", "K2"], "config": {"key_name": echoed}})
+    if not foreign:
+        assert request.read(body).keys == ("K1", "K2")
+        return
+    with pytest.raises(InvalidResponseError) as caught:
+        request.read(body)
+    assert caught.value.rows == ()
 
 
 def test_a_service_may_write_a_value_in_another_case() -> None:
