@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 
 import attrs
 
-from .._errors import InvalidResponseError, JunkieError, NotFoundError, Outcome
+from .._errors import APIError, InvalidResponseError, JunkieError, NotFoundError, Outcome
 from .._http.coroutines import running_loop
 from .._masking import error_boundary
 from .._models import KeyPage
@@ -33,6 +33,9 @@ _MAX_FRUITLESS_PAGES = 10
 _MAX_EXPLAINED_PAGES = 1000
 
 _LARGEST_PAGE = 100
+
+# So many pages are not created while a page is read.
+_FAR = 1000
 
 # Pages that are looked at again and have no new key, in a row: more than these, and the stated
 # totals are not believed any more. Keys deleted at the list's end cause about three for each page.
@@ -120,6 +123,8 @@ class ListPass:
                 return None
             self._report_unreadable(page)
             fresh = drop_seen(page, self.seen)
+            if self.end.is_beyond and page.keys and not fresh.keys and await self._is_clamped():
+                return None
             self.end.add_page(page, self._number, len(fresh.keys))
             self._count_repeats(page, fresh)
         except JunkieError as error:
@@ -236,6 +241,14 @@ class ListPass:
         if self.end.is_beyond:
             return False
         raise invalid_response(f"requested page {self._number}, but the response is page {stated}")
+
+    async def _is_clamped(self) -> bool:
+        """Whether the service gives its last page again for all pages beyond it."""
+        try:
+            page = await get_page(self.fetch, self._number + _FAR, self.limit)
+        except APIError:
+            return False
+        return bool(page.keys)
 
     def _report_unreadable(self, page: KeyPage) -> None:
         if page.unreadable:
