@@ -11,7 +11,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from junkie_async import Drift, Key, KeyPage, KeyPager, Pagination, ServerError
+from junkie_async import (
+    Drift,
+    InvalidResponseError,
+    Key,
+    KeyPage,
+    KeyPager,
+    Pagination,
+    ServerError,
+)
 from junkie_async._pagination.pager import complete_pages
 
 from .lying_service import Lie, LyingService
@@ -214,6 +222,40 @@ async def test_creations_where_a_capped_total_ends(
         assert sorted(found)[:5000] == list(range(1, 5001))
         assert len(found) == len(set(found))
         assert pager.drift.contradictions
+
+
+@pytest.mark.parametrize("total", [None, 1000])
+@pytest.mark.parametrize("created", [30, 100, 130])
+async def test_creations_as_fast_as_pages_are_read(created: int, total: int | None) -> None:
+    """Page after page has only repeats. The newest keys show why, where totals do not."""
+    moving = Moving(list(range(1500, 0, -1)))
+
+    def create() -> None:
+        if len(moving.requests) > 2 and len(moving.ids) < 6000:
+            newest = len(moving.ids)
+            moving.ids[:0] = range(newest + created, newest, -1)
+
+    moving.change = create
+
+    async def fetch(page: int, limit: int) -> KeyPage:
+        fetched = await moving.fetch(page, limit)
+        return KeyPage(keys=fetched.keys, pagination=Pagination(page=page, total=total))
+
+    assert {*range(1, 1501)} <= {*await _read(KeyPager(as_pending(fetch), prefetch=1))}
+
+
+@pytest.mark.parametrize("total", [None, 5000])
+async def test_a_list_that_repeats_itself_is_endless(total: int | None) -> None:
+    """It takes ten pages, and the first one once more."""
+    moving = Moving(list(range(100)))
+
+    async def fetch(page: int, limit: int) -> KeyPage:
+        fetched = await moving.fetch(1, limit)
+        return KeyPage(keys=fetched.keys, pagination=Pagination(page=page, total=total))
+
+    with pytest.raises(InvalidResponseError, match="endless"):
+        await _read(KeyPager(as_pending(fetch), prefetch=1))
+    assert len(moving.requests) == 1 + 11 + 1
 
 
 @_PREFETCH
