@@ -238,7 +238,8 @@ class Keys:
             **fields: The key's other fields: see `CreateFields`.
 
         Raises:
-            OutcomeUnknownError: The key may have been created. Check before you call again.
+            OutcomeUnknownError: The key may have been created. Check before you call again. If the
+                response has a refusal beside the key, its value is in ``error.__cause__.rows``.
         """
         given = {"provider_id": provider_id, **fields}
         return await self._send(wire.create_key(validate_fields(CreateKeyBody, "create", given)))
@@ -256,7 +257,8 @@ class Keys:
 
         Raises:
             OutcomeUnknownError: The keys may have been created. Check before you call again. If the
-                response has fewer keys, they are in ``error.__cause__.rows``.
+                response has fewer keys, or a refusal beside them, they are in
+                ``error.__cause__.rows``. So they are if it echoes another call's fields.
         """
         given = {"provider_id": provider_id, "amount": amount, **fields}
         validated = validate_fields(CreateBatchBody, "create_batch", given)
