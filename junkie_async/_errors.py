@@ -146,7 +146,7 @@ class InvalidResponseError(JunkieError):
         status: The response's HTTP status, or None when several responses contradict each other.
         field: The field that could not be read (``keys[3].created_at``), or None.
         row: The index (from 0) of the first row that could not be read, or None.
-        rows: The readable rows: the `Key` objects of a page, or the key values of a batch.
+        rows: The readable rows: the `Key` objects of a page, or the key values that were created.
     """
 
     outcome = Outcome.UNKNOWN

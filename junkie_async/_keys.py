@@ -265,8 +265,9 @@ class Keys:
                 to ``key_name``, by which the key is found.
 
         Raises:
-            OutcomeUnknownError: The key may have been created. Check before you call again. With an
-                ``idempotency_key``, just call again: that settles it.
+            OutcomeUnknownError: The key may have been created. Check before you call again. If the
+                response has a refusal beside the key, its value is in ``error.__cause__.rows``.
+                With an ``idempotency_key``, just call again: that settles it.
             InvalidRequestError: The ``idempotency_key`` was used with other arguments.
             ConfigurationError: The ledger can't be used.
         """
@@ -307,7 +308,8 @@ class Keys:
 
         Raises:
             OutcomeUnknownError: The keys may have been created. Check before you call again. If the
-                response has fewer keys, they are in ``error.__cause__.rows``.
+                response has fewer keys, or a refusal beside them, they are in
+                ``error.__cause__.rows``. So they are if it echoes another call's fields.
         """
         given = {"provider_id": provider_id, "amount": amount, **fields}
         validated = validate_fields(CreateBatchBody, "create_batch", given)
@@ -381,7 +383,8 @@ class Keys:
 
         @lru_cache(maxsize=2)  # without markers all requests but the last one are alike
         def make_request(count: int, mark: str | None) -> wire.Request[KeyBatch]:
-            return wire.create_batch(add_marker({**validated, "amount": count}, mark))
+            fields = add_marker({**validated, "amount": count}, mark)
+            return wire.create_batch(fields, marker=mark)
 
         async def create(count: int, mark: str | None, on_in_flight: InFlightCallback) -> KeyBatch:
             return await self._dispatcher.send(
@@ -684,7 +687,14 @@ class Keys:
         patient = Keys(self._dispatcher, self._ledgers)
         query = wire.filter_query({"provider_id": provider_id})
         fetch = patient._make_fetch(query, "job", bad_rows="reduce")
-        return Reconciler(journal, delay, fetch=fetch, delete=self.delete_many, log=log)
+        return Reconciler(
+            journal,
+            delay,
+            fetch=fetch,
+            delete=self.delete_many,
+            remember=self._dispatcher.created.remember,
+            log=log,
+        )
 
     async def _look_up_value(self, value: str, secrets: tuple[str, ...]) -> Key | None:
         """Find a key by its value in one or two requests; no error shows the other secrets.

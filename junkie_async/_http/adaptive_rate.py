@@ -29,15 +29,28 @@ _MARGIN: Final = 0.95
 _EVIDENCE: Final = 5
 """Requests. A window of fewer measures nothing."""
 
-# After five, random refusals seem to confirm each other: visitors then wait for minutes.
-_CONFIRMING_EVIDENCE: Final = 20
-"""Requests. A window of fewer confirms nothing."""
+_CONFIRMING_BURST: Final = 20
+"""Requests. A second window of fewer, which has measured beyond a burst, confirms nothing."""
+
+# After fewer, random refusals seem to confirm each other: visitors then wait for minutes.
+_CONFIRMING_EVIDENCE: Final = 100
+"""Requests. A later window of fewer confirms nothing."""
 
 _AGREEMENT: Final = 0.1
 """The share by which two measurements of one limit differ at most."""
 
-_CONFIRMED: Final = 200.0
-"""Seconds in which a limit that was measured twice is doubled, at the earliest."""
+# A second window's rate doubles each second, so that 0.57 of the last one are used on the average.
+_USED: Final = 0.4
+"""The share of the refused rate that was used at least, if it was the rate that was refused."""
+
+_EXCESS: Final = 1.05
+"""A refused rate that is below so many times the limit does not confirm it: chance refuses, too."""
+
+_CONFIRMED: Final = 130.0
+"""Seconds after which a limit that was measured twice is doubled."""
+
+_RECOVERY: Final = 150.0
+"""Seconds after which any other limit is doubled, at the latest."""
 
 _START: Final = 1.0
 """Requests a second at least, until a window has measured something."""
@@ -89,10 +102,13 @@ class _Window:
 
     @property
     def is_confirmed(self) -> bool:
-        """Whether the window before measured about the same limit."""
-        if self.limit_before is None or self.admitted < _CONFIRMING_EVIDENCE:
+        """Whether the window before measured about the same limit, and no chance did."""
+        before, is_second = self.limit_before, self.number == 2  # which measures in its own way
+        least = _CONFIRMING_BURST if is_second else _CONFIRMING_EVIDENCE
+        if before is None or self.admitted < max(least, _USED * self.rate * self.seconds):
             return False
-        return abs(self.limit / self.limit_before - 1) <= _AGREEMENT
+        is_exceeded = is_second or self.rate >= _EXCESS * before
+        return is_exceeded and abs(self.limit / before - 1) <= _AGREEMENT
 
     def add_late_success(self) -> _Window:
         """Count a request that was admitted before the refusal, and answered after it."""
@@ -113,16 +129,24 @@ class _Window:
         if self.number < 2:
             # Twice as fast ends in 1.7% refused at 10/s instead of 1.4%. 60 keeps the float finite.
             return math.exp2(min(seconds / min(self.pause / 2, 1.0), 60))
-        # Linear near the limit: 1% a pause, and at most 1% in ten requests, or slow limits refuse
-        # too often. Cubic far from it, as in CUBIC (RFC 9438, section 4.2): next to nothing at
-        # first, twice the rate after ten cycles, and sooner the fewer requests a window has had.
-        steady = max(self.pause, 10 / self.limit)
-        recovery = self.cycle * min(max(self.admitted / _EVIDENCE, 1), 10)
         if self.is_confirmed:
             # Each refusal pauses interactive calls, too. At 20/s, with bursts of 20, this leaves
             # two pauses in the first minute instead of four, so that 95% of these calls meet none.
-            return 1 + (seconds / max(recovery, _CONFIRMED)) ** 3
-        return 1 + 0.01 * seconds / steady + (seconds / recovery) ** 3
+            return _double_after(_CONFIRMED, seconds)
+        # Linear near the limit: 1% a pause, and at most 1% in ten requests, or slow limits refuse
+        # too often.
+        steady = max(self.pause, 10 / self.limit)
+        recovery = self.cycle * min(max(self.admitted / _EVIDENCE, 1), 10)
+        return (1 + 0.01 * seconds / steady) * _double_after(min(recovery, _RECOVERY), seconds)
+
+
+def _double_after(recovery: float, seconds: float) -> float:
+    """Compute a growth that is next to nothing at first, and ever faster later.
+
+    As in CUBIC (RFC 9438, section 4.2), but in the exponent: twice the rate after ``recovery``
+    seconds, and a hundred times the rate after not quite twice as many.
+    """
+    return math.exp2(min((seconds / recovery) ** 3, 60))  # 60 keeps the float finite
 
 
 class AdaptiveRate:

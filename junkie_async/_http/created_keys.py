@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final, TypeVar
 
 from .._errors import InvalidResponseError, Outcome
+from .._protocol.echoes import ECHO
 from .._protocol.requests import Request
 
 T = TypeVar("T")
@@ -14,7 +16,7 @@ _MOST_KEPT: Final = 10_000
 
 
 class CreatedKeys:
-    """Remembers one key value of each response to a creation, as a hash: 1 MB at most."""
+    """Remembers a key value of each response to a creation, as a hash: 1 MB at most."""
 
     def __init__(self) -> None:
         self._hashes: dict[int, None] = {}  # in order, the oldest first
@@ -26,7 +28,16 @@ class CreatedKeys:
             InvalidResponseError: The key came before. No two creations give the same key, so one of
                 the two responses was not that of its call.
         """
-        value = request.name_created(result) if request.name_created else ""
+        if request.name_created is not None:
+            self._check_value(request.name_created(result))
+
+    def check_rows(self, request: Request[T], unusable: InvalidResponseError) -> None:
+        """Check the readable keys of a response as `check` does, where the others can't be used."""
+        is_foreign = (unusable.field or "").startswith(f"{ECHO}.")  # its call may get them, too
+        if request.name_created is not None and not is_foreign:
+            self._check_value(next(iter(unusable.rows), ""))
+
+    def _check_value(self, value: str) -> None:
         if not value:
             return
         found = hash(value)
@@ -36,6 +47,10 @@ class CreatedKeys:
                 outcome=Outcome.UNKNOWN,
                 field="key_value",
             )
-        self._hashes[found] = None
-        if len(self._hashes) > _MOST_KEPT:
+        self.remember([value])
+
+    def remember(self, values: Iterable[str]) -> None:
+        """Remember keys whose response was lost: it may yet come to another call."""
+        self._hashes |= dict.fromkeys(map(hash, values))
+        while len(self._hashes) > _MOST_KEPT:
             del self._hashes[next(iter(self._hashes))]

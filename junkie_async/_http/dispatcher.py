@@ -74,7 +74,7 @@ class Dispatcher:
         self._policy = retry
         self._budget = RetryBudget()
         self._outages = Outages(retry, hooks)
-        self._created = CreatedKeys()
+        self.created = CreatedKeys()
         self._make_throttle = partial(
             Throttle,
             max_in_flight,
@@ -189,11 +189,12 @@ class Dispatcher:
     def _read_response(self, call: CallState[T], response: Response) -> T:
         try:
             value = responses.read_success(call.request, *response, self._api_key)
-            self._created.check(call.request, value)
+            self.created.check(call.request, value)
             return value
-        except InvalidResponseError:
+        except InvalidResponseError as error:
             # It may belong to another call, and so may what comes next over this connection.
             call.send_state.close_connection()
+            self.created.check_rows(call.request, error)
             raise
         except JunkieError as refusal:
             call.report_not_executed(refusal)

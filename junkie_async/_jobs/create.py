@@ -182,6 +182,8 @@ class CreateJob(Job[Intent | KeyBatch, KeyBatch, CreateReport]):
             repeats = received - len(self._journal.seen.find_new(batch.keys))
             return self._log_doubt(intent, batch.keys, _repeated_keys(repeats))
         intent.in_doubt = False
+        if self._reconciler is not None:
+            self._reconciler.record_keys()
         self._doubts_in_a_row = self._rounds_without_keys = 0
         if received != requested and self._pool is not None:
             self._pool.stop(_wrong_count(requested, received))

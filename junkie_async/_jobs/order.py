@@ -66,10 +66,6 @@ async def _fill_once(ledger: Ledger, reconciler: Reconciler, create: CreateMarke
         (intent,) = await ledger.log_intents([1])
         key = await _create(ledger, intent, create)
         log_key(ledger, intent, [key])
-        if reconciler.is_unconfirmed:
-            await ledger.sync()
-            with suppress(JunkieError):  # the order has its key: what is left is to find a surplus
-                await reconciler.reconcile(_ignore_wait)
     except BaseException:
         with suppress(JunkieError):  # what has happened before counts
             await ledger.close()

@@ -205,7 +205,7 @@ class PostgresRecord:
             await asyncio.sleep(self.lease / 3)
             try:
                 await self._in_transaction(partial(self._write, _Changes()))
-            except (LeaseLostError, ConfigurationError) as error:
+            except ConfigurationError as error:
                 self._failure = self._failure or error
 
     async def _write(self, changes: _Changes, db: Connection) -> None:
@@ -242,7 +242,7 @@ class PostgresRecord:
             while self._changes is not None:
                 changes, self._changes = self._changes, None
                 await self._in_transaction(partial(self._write, changes))
-        except (LeaseLostError, ConfigurationError) as error:
+        except ConfigurationError as error:
             self._failure = self._failure or error
         finally:
             self._commit = None

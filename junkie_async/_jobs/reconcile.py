@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
@@ -29,7 +30,8 @@ class Reconciler:
 
     ``fetch`` reads a list of all keys that may have a marker. ``delay`` is the seconds
     between the last doubt and that search: longer than the service may still act on a request.
-    ``log`` logs what an intent adopts, and closes it.
+    ``remember`` is called with the values of keys that are adopted. ``log`` logs what an intent
+    adopts, and closes it.
     """
 
     def __init__(
@@ -39,6 +41,7 @@ class Reconciler:
         *,
         fetch: FetchPage,
         delete: Callable[[list[int | str]], Awaitable[object]],
+        remember: Callable[[Collection[str]], object],
         log: Callable[[Intent, Sequence[Key]], bool] | None = None,
     ) -> None:
         self._journal = journal
@@ -46,7 +49,8 @@ class Reconciler:
         self._delay = delay
         self._fetch = fetch
         self._delete = delete
-        self._last_doubt_at = 0.0  # on the event loop's clock
+        self._remember = remember
+        self._last_doubt_at = self._last_keys_at = -math.inf  # on the event loop's clock
         self.is_unconfirmed = False
         """Whether calls were taken for not carried out by a list that showed no key of the job."""
 
@@ -54,15 +58,32 @@ class Reconciler:
         """Count the delay from now on, or from so many seconds ago."""
         self._last_doubt_at = asyncio.get_running_loop().time() - passed
 
+    def record_keys(self) -> None:
+        """Note that a call has just created keys. The list may lag, and not show them yet."""
+        self._last_keys_at = asyncio.get_running_loop().time()
+
     async def reconcile(self, report_wait: Callable[[float], None]) -> list[list[Key]]:
         """Close all open intents, and return the keys adopted. No call may be in flight.
 
         ``report_wait`` is called with the seconds that remain of the delay.
         """
-        delay = self._last_doubt_at + self._delay - asyncio.get_running_loop().time()
-        if delay > 0:
-            report_wait(delay)
-        await asyncio.sleep(delay)
+        await self._wait_out(self._last_doubt_at, report_wait)
+        try:
+            return await self._settle()
+        except InvalidResponseError:
+            if self._last_keys_at <= self._last_doubt_at:
+                raise
+        await self._wait_out(self._last_keys_at, report_wait)
+        return await self._settle()
+
+    async def _wait_out(self, moment: float, report_wait: Callable[[float], None]) -> None:
+        """Wait until the delay after a moment is over."""
+        seconds = moment + self._delay - asyncio.get_running_loop().time()
+        if seconds > 0:
+            report_wait(seconds)
+        await asyncio.sleep(seconds)
+
+    async def _settle(self) -> list[list[Key]]:
         journal = self._journal
         # All keys of the job, not only of open intents: a late duplicate of a call that has been
         # closed is surplus, and a response may have come to another call than its own.
@@ -84,6 +105,7 @@ class Reconciler:
         for number, keys in adopted.items():
             if not self._log(journal.open_intents[number], keys):
                 raise _repeated_value()
+            self._remember([key.key_value for key in keys])
         return [keys for keys in adopted.values() if keys]
 
     def _log_values(self, intent: Intent, keys: Sequence[Key]) -> bool:

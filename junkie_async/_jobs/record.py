@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Final, Protocol
 
 import attrs
 
-from .._errors import InvalidRequestError, JunkieError, Outcome
+from .._errors import ConfigurationError, InvalidRequestError, Outcome
 from .._protocol.fields import MAX_TEXT
 from .._protocol.json_documents import decode_json
 from .._validation import MAX_INTEGER, check_text, safe_repr
@@ -25,7 +25,7 @@ class DamagedError(Exception):
     """The content is not what this package writes."""
 
 
-class LeaseLostError(JunkieError):
+class LeaseLostError(ConfigurationError):
     """Another worker has the job now, or may have it."""
 
     outcome = Outcome.NOT_EXECUTED

@@ -54,15 +54,17 @@ class ListEnd:
             self._stated = page.pagination
             self._compare(page, number)
         stated_end = self._find_stated_end(page)
-        # Beyond the end some services give the last page again.
+        # Beyond the end, keys that were created meanwhile push others back: these count once.
         is_given = stated_end >= number or not self.is_beyond
         rows = count_rows(page) if is_given else new_keys
+        is_pushed_back = count_rows(page) > rows == 0
         is_full = rows >= (self.page_size or _granted_size(page, self.limit))
         self.rows += rows
         self.page_size = max(self.page_size, rows)
         self._empty_pages = 0 if rows else self._empty_pages + 1
         is_unclear = self._is_unclear()
         goes_on = self._may_follow() if is_unclear else is_full and self._may_be_capped(number)
+        goes_on = goes_on or is_pushed_back
         self.is_beyond = goes_on and not is_unclear and stated_end <= number
         self.last_page = max(stated_end, number + goes_on)
 

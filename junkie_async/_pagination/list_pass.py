@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 
 import attrs
 
-from .._errors import InvalidResponseError, JunkieError, NotFoundError, Outcome
+from .._errors import APIError, InvalidResponseError, JunkieError, NotFoundError, Outcome
 from .._http.coroutines import running_loop
 from .._masking import error_boundary
 from .._models import KeyPage
@@ -27,12 +27,16 @@ FetchPage: TypeAlias = Callable[[int, int], Coroutine[Any, Any, PendingPage]]
 """Fetches a page by its number (from 1) and the most keys that it may have."""
 
 # More pages in a row without a new key are an endless list, unless the service states what explains
-# them (`_is_explained`). Explained ones are bounded too: 1000 of them need 100,000 keys created
-# between two requests, or a filter that leaves none of 100,000 keys in a row.
+# them (`_is_explained`), or the first page shows it (`_has_grown`). Explained ones are bounded too:
+# 1000 of them need 100,000 keys created between two requests, or a filter that leaves none of
+# 100,000 keys in a row.
 _MAX_FRUITLESS_PAGES = 10
 _MAX_EXPLAINED_PAGES = 1000
 
 _LARGEST_PAGE = 100
+
+# So many pages are not created while a page is read.
+_FAR = 1000
 
 # Pages that are looked at again and have no new key, in a row: more than these, and the stated
 # totals are not believed any more. Keys deleted at the list's end cause about three for each page.
@@ -74,6 +78,7 @@ class ListPass:
     # Pages in a row without a new key, and the repeats on them.
     _fruitless_pages: int = attrs.field(default=0, init=False)
     _repeats_in_a_row: int = attrs.field(default=0, init=False)
+    _newest_id: int = attrs.field(default=0, init=False)  # on the first page
     _total_at_new_key: int | None = attrs.field(default=None, init=False)
     _vain_pages: int = attrs.field(default=0, init=False)  # looked at again, in a row
     # Up to this page, pages were requested before others were looked at again, and may repeat them.
@@ -120,8 +125,13 @@ class ListPass:
                 return None
             self._report_unreadable(page)
             fresh = drop_seen(page, self.seen)
+            if self.end.is_beyond and page.keys and not fresh.keys and await self._is_clamped():
+                return None
             self.end.add_page(page, self._number, len(fresh.keys))
-            self._count_repeats(page, fresh)
+            if self._number == self.first_page:
+                self._newest_id = _find_newest_id(page)
+            if self._count_repeats(page, fresh) and not await self._has_grown():
+                raise _endless_list(_MAX_FRUITLESS_PAGES)
         except JunkieError as error:
             if isinstance(error, NotFoundError) and self.end.is_beyond:
                 return None
@@ -237,28 +247,49 @@ class ListPass:
             return False
         raise invalid_response(f"requested page {self._number}, but the response is page {stated}")
 
+    async def _is_clamped(self) -> bool:
+        """Whether the service gives its last page again for all pages beyond it."""
+        try:
+            page = await get_page(self.fetch, self._number + _FAR, self.limit)
+        except APIError:
+            return False
+        return bool(page.keys)
+
     def _report_unreadable(self, page: KeyPage) -> None:
         if page.unreadable:
             self.report_drift(unreadable=len(page.unreadable))
             line = "GET /keys: page %d has %d rows that can't be read and are skipped: %s"
             _log.warning(line, self._number, len(page.unreadable), page.unreadable[0])
 
-    def _count_repeats(self, page: KeyPage, fresh: KeyPage) -> None:
-        """Report repeats, and raise when the list goes on without new keys: it would never end."""
+    def _count_repeats(self, page: KeyPage, fresh: KeyPage) -> bool:
+        """Report repeats, and return whether it is unclear why the last ten pages have no new key.
+
+        Raises when the list goes on for long without new keys: it would never end.
+        """
         if fresh.keys:
             self._reset_fruitless(len(fresh.keys))
         if self._number <= self._last_stale_page:
-            return
+            return False
         repeats = len(page.keys) - len(fresh.keys)
         if repeats:
             self.report_drift(repeats=repeats)
         if fresh.keys:
-            return
+            return False
         self._fruitless_pages += 1
         self._repeats_in_a_row += repeats
-        limit = _MAX_EXPLAINED_PAGES if self._is_explained(page) else _MAX_FRUITLESS_PAGES
-        if self._fruitless_pages > limit:
-            raise invalid_response(f"endless list: more than {limit} pages in a row had no new key")
+        if self._fruitless_pages > _MAX_EXPLAINED_PAGES:
+            raise _endless_list(_MAX_EXPLAINED_PAGES)
+        is_due = self._fruitless_pages % _MAX_FRUITLESS_PAGES == 1 and self._fruitless_pages > 1
+        return is_due and not self._is_explained(page)
+
+    async def _has_grown(self) -> bool:
+        """Whether the first page has newer keys than when it was last read: they push others back.
+
+        Totals that are missing, or capped, do not show that.
+        """
+        before = self._newest_id
+        self._newest_id = _find_newest_id(await get_page(self.fetch, self.first_page, self.limit))
+        return self._newest_id > before
 
     def _reset_fruitless(self, new_keys: int) -> None:
         self._given += new_keys
@@ -283,6 +314,14 @@ class ListPass:
             stated.total_pages in (None, -(-stated.total // size))
             and stated.total > before_walk + self._given
         )
+
+
+def _find_newest_id(page: KeyPage) -> int:
+    return max((key.id for key in page.keys), default=0)
+
+
+def _endless_list(most: int) -> InvalidResponseError:
+    return invalid_response(f"endless list: more than {most} pages in a row had no new key")
 
 
 async def get_page(fetch: FetchPage, number: int, limit: int) -> KeyPage:

@@ -18,6 +18,7 @@ import junkie_async._models as models
 
 from .._errors import InvalidResponseError, Outcome
 from .._models import Key, KeyDetailed
+from .echoes import ECHO, find_other_field
 from .json_documents import NOT_JSON, check_size, decode_document
 from .lenient import (
     KeyValueRow,
@@ -197,15 +198,19 @@ def read_batch(
     *,
     whole: bool = False,
     sent: Mapping[str, Any] | None = None,
+    marker: str | None = None,
 ) -> models.KeyBatch:
     """Read the response of ``POST /keys/batch``, to a request of ``amount`` keys.
 
     They are strings, or objects with a ``key_value``. With ``whole`` a value that comes twice is
-    given once, and fewer keys are an error that carries them.
+    given once, and an error for keys that are fewer, or another call's, carries them. ``marker`` is
+    the last word of the name that was sent, if it tells calls apart.
     """
     batch = _decode_strict(body, _BatchBody) or _structure_batch(decode_document(body), amount)
-    if batch.config and sent:
-        _check_config(batch.config, sent)
+    if batch.config and sent and (name := find_other_field(batch.config, sent, marker)):
+        message = f"the response is to a call with another {name}"
+        rows = tuple(filter(None, batch.keys)) if whole else ()  # a job would take them for its own
+        raise wrong_shape(message, f"{ECHO}.{name}", rows=rows)
     _check_amount(batch.keys, amount)
     if "" in batch.keys:
         good = tuple(filter(None, batch.keys))
@@ -216,14 +221,6 @@ def read_batch(
         raise wrong_shape(message, "keys", rows=keys)
     count = len(keys) if batch.count is None else batch.count
     return models.KeyBatch(keys=keys, count=count, config=batch.config or {})
-
-
-def _check_config(echoed: Mapping[str, Any], sent: Mapping[str, Any]) -> None:
-    """Refuse a response that echoes other fields: its keys are those of another call."""
-    for name in ("provider_id", "key_name"):  # a job's marker is in the name
-        stated, asked = echoed.get(name), sent.get(name)
-        if None not in (stated, asked) and str(stated) != str(asked):
-            raise wrong_shape(f"the response is to a call with another {name}", f"config.{name}")
 
 
 def read_bulk_delete(body: bytes, *, requested: int) -> models.BulkDeleteResult:
@@ -252,6 +249,22 @@ def read_delete(body: bytes) -> None:
     with contextlib.suppress(InvalidResponseError):
         document = decode_document(body) if body else None
     _check_refusal(document)
+
+
+def find_created(body: bytes) -> tuple[str, ...] | None:
+    """Find the readable key values in a refused creation's body; None if it has no key."""
+    document = _unwrap(decode_document(body), _KeyBody)
+    if not is_object(document):
+        return None
+    rows, key = document.get("keys"), document.get("key")
+    rows = rows if is_list(rows) and rows else [] if key is None else [key]
+    if not rows:
+        return None
+    try:
+        values = _structure_rows(rows, KeyValueRow)
+    except InvalidResponseError as error:
+        values = error.rows
+    return tuple(filter(None, values))
 
 
 # --- strict, then lenient -------------------------------------------------------------------------
@@ -292,8 +305,11 @@ def _decode_strict(body: bytes, shape: type[BodyT]) -> BodyT | None:
     except NOT_JSON:
         return None  # the lenient reader's error must not have this one as its context
     if found.success is not None or found.ok is not None or found.error:
-        _check_refusal({"success": found.success, "ok": found.ok, "error": found.error})
+        _check_refusal({name: getattr(found, name, None) for name in _REFUSAL})
     return found
+
+
+_REFUSAL = ("success", "ok", "error", "deleted")
 
 
 def _check_refusal(document: Any) -> None:
@@ -301,7 +317,7 @@ def _check_refusal(document: Any) -> None:
         return
     stated = [document.get("success"), document.get("ok")]
     if any(success in (False, 0, "false") for success in stated):
-        raise RefusedError
+        raise RefusedError(not_executed=document.get("deleted") in (None, 0, "0"))
     if document.get("error") and not any(stated):
         raise RefusedError(not_executed=False)
 

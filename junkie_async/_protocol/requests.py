@@ -72,10 +72,17 @@ def create_key(fields: Mapping[str, Any]) -> Request[models.Key]:
     return Request("POST", "/keys", "/keys", read, body, idempotent=False, name_created=_name_key)
 
 
-def create_batch(fields: Mapping[str, Any], *, whole: bool = False) -> Request[models.KeyBatch]:
-    """``POST /keys/batch``. With ``whole`` a response with fewer keys is an error."""
+def create_batch(
+    fields: Mapping[str, Any], *, whole: bool = False, marker: str | None = None
+) -> Request[models.KeyBatch]:
+    """``POST /keys/batch``. With ``whole`` a response with fewer keys is an error.
+
+    ``marker`` is the end of the name, if it differs from those of all other calls.
+    """
     path, body = "/keys/batch", encode_json(fields)
-    read = functools.partial(_codec.read_batch, amount=fields["amount"], whole=whole, sent=fields)
+    read = functools.partial(
+        _codec.read_batch, amount=fields["amount"], whole=whole, sent=fields, marker=marker
+    )
     return Request("POST", path, path, read, body, idempotent=False, name_created=_name_first)
 
 

@@ -10,7 +10,7 @@ from typing import TypeVar
 import junkie_async._errors as errors
 
 from .._errors import APIError, InvalidResponseError, JunkieError, Outcome
-from .codec import RefusedError
+from .codec import RefusedError, find_created
 from .decompression import body_too_large, decompress
 from .error_details import ErrorDetails, read_error_details
 from .rate_limit_headers import read_retry_after
@@ -39,7 +39,8 @@ def read_success(
     """Turn a 2xx into the request's value, or raise `InvalidResponseError`.
 
     Headers are in a mapping that ignores case. A body that exceeds `MAX_BODY` is None. A 2xx that
-    says of itself that the request was refused is an `APIError`.
+    says of itself that the request was refused is an `APIError`, unless it has keys that the
+    request has created.
     """
     body = b""
     try:
@@ -53,7 +54,20 @@ def read_success(
             error.args = ("got an HTML page instead of JSON",)
         raise
     redact = Redactor([api_key, *find_secrets(request)])
+    created = None if request.name_created is None else find_created(body)
+    if created is not None:
+        raise _make_partial(created, status, body, redact)
     raise _make_refusal(refused, status, headers, body, redact)
+
+
+def _make_partial(
+    created: tuple[str, ...], status: int, body: bytes, redact: Redactor
+) -> InvalidResponseError:
+    """Return the error for a refused creation that has created keys nonetheless."""
+    words = redact(read_error_details(body).message, _MAX_WORDS)
+    reason = _make_message(status, words, html=False, challenge=False)
+    message = f"the response says that the call failed, but has keys ({len(created)}): {reason}"
+    return InvalidResponseError(message, status=status, field="keys", rows=created)
 
 
 def _make_refusal(

@@ -118,6 +118,12 @@ async def _no_response(exchange: Exchange) -> None:
     exchange.reset()
 
 
+async def _response_lost(exchange: Exchange) -> None:
+    """Give no response. A gateway may give it to another call (`_repeated`)."""
+    exchange.service.given.append(exchange.make())
+    exchange.reset()
+
+
 async def _late(exchange: Exchange) -> None:
     exchange.make_late(exchange.amount)
     exchange.reset()
@@ -147,6 +153,12 @@ async def _rest_late(exchange: Exchange) -> None:
     now = exchange.pick_fewer()
     exchange.make_late(exchange.amount - now)
     await exchange.respond(exchange.make(now))
+
+
+async def _refused_in_part(exchange: Exchange) -> None:
+    keys = exchange.make(exchange.pick_fewer())
+    refusal = {"success": False, "error": "some keys were not created", "keys": keys}
+    await exchange.send(207, refusal)
 
 
 async def _twice(exchange: Exchange) -> None:
@@ -224,12 +236,14 @@ FAULTS: Final[dict[str, Callable[[Exchange], Awaitable[None]]]] = {
     "slow to respond": _slow_to_respond,
     "request lost": _request_lost,
     "no response": _no_response,
+    "response lost": _response_lost,
     "late": _late,
     "partly created": _partly_created,
     "partly late": _partly_late,
     "fewer": _fewer,
     "fewer in response": _fewer_in_response,
     "rest late": _rest_late,
+    "refused in part": _refused_in_part,
     "twice": _twice,
     "failed after": _failed_after,
     "failed before": _failed_before,

@@ -381,7 +381,7 @@ async def test_a_job_of_one_key(
     assert service.requests == before
 
 
-@pytest.mark.parametrize("fault", ["fewer", "fewer in response", "rest late"])
+@pytest.mark.parametrize("fault", ["fewer", "fewer in response", "rest late", "refused in part"])
 async def test_a_response_with_fewer_keys_than_requested(
     fault: str, service: Service, make_job: Callable[..., CreateJob]
 ) -> None:
@@ -546,6 +546,19 @@ async def test_a_job_notices_a_response_to_the_job_before(
     """A gateway repeats a response to another job of the client."""
     earlier = await make_job(100, ledger=tmp_path / "earlier.db")
     service.script.extend(["repeated"] * 2)
+    report = await make_job(200, concurrency=1)
+    assert len(report.keys) == 200
+    assert {*report.keys, *earlier.keys} == {*service.values()}
+    assert len(service.values()) == 300
+
+
+async def test_a_job_notices_a_response_that_the_job_before_has_not_got(
+    service: Service, make_job: Callable[..., CreateJob], tmp_path: Path
+) -> None:
+    """The job before has found its keys by their markers."""
+    service.script.append("response lost")
+    earlier = await make_job(100, ledger=tmp_path / "earlier.db")
+    service.script.append("repeated")
     report = await make_job(200, concurrency=1)
     assert len(report.keys) == 200
     assert {*report.keys, *earlier.keys} == {*service.values()}

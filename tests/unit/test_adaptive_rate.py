@@ -17,6 +17,7 @@ import attrs
 import pytest
 
 from junkie_async import RateLimitError, RequestTimeoutError, ServerError
+from junkie_async._http.adaptive_rate import AdaptiveRate
 from junkie_async._http.dispatcher import Dispatcher
 from junkie_async._http.retry import RetryPolicy
 from junkie_async._http.throttle import Throttle
@@ -359,6 +360,67 @@ def test_random_refusals_are_soon_forgotten(seconds: float | None, rate: float) 
         return await visit(job, 160)
 
     assert sum(run(main())) >= 0.95 * 160
+
+
+def saturate(
+    rate: AdaptiveRate, demand: float, seconds: float, admits: Callable[[float], bool]
+) -> Counter[int]:
+    """Send as fast as allowed, with pauses that double; return the requests admitted each 10 s."""
+    now, refusals, admitted = 0.0, 0, Counter[int]()
+    while (now := now + 1 / min(rate.rate(now), demand)) < seconds:
+        if admits(now):
+            rate.record_success(now)
+            refusals = 0
+            admitted[int(now // 10)] += 1
+            continue
+        pause = min(8.0, 0.25 * 2**refusals + 0.25)
+        refusals += 1
+        rate.record_refusal(now, pause)
+        now += pause
+    return admitted
+
+
+@pytest.mark.parametrize(
+    ("demand", "share", "most"),
+    [(5, 0.02, 0.1), (20, 0.02, 0.2), (5, 0.05, 0.1), (20, 0.05, 0.1), (20, 0.1, 0.05)],
+)
+def test_a_minute_of_random_refusals_slows_few_down_for_another_minute(
+    demand: float, share: float, most: float
+) -> None:
+    """Refusals by chance agree with each other seldom enough to be taken for a limit."""
+    slow = 0
+    for seed in range(60):
+        rate, dice = AdaptiveRate(), random.Random(seed)
+        saturate(rate, demand, 60, lambda _: dice.random() >= share)  # noqa: B023
+        slow += rate.rate(120) < demand
+    assert slow <= most * 60
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "window", "seconds"),
+    [
+        (20, 1000, 1, 300),
+        (120, 6000, 60, 300),
+        (60, 600, 60, 240),
+        (600, 6000, 60, 240),
+        (300, 600, 60, 180),
+    ],
+)
+def test_a_limit_that_was_raised_is_used_within_minutes(
+    before: int, after: int, window: float, seconds: float
+) -> None:
+    """After five minutes at the lower limit, of which nearly all was used."""
+    counts = Counter[float]()
+
+    def admits(now: float) -> bool:
+        counts[now // window] += 1
+        return counts[now // window] <= (before if now < 300 else after)
+
+    demand = 1.2 * after / window
+    admitted = saturate(AdaptiveRate(), demand, 300 + seconds + 60, admits)
+    assert sum(admitted[at] for at in range(12, 30)) >= 0.9 * 180 * before / window
+    end = int(300 + seconds) // 10
+    assert sum(admitted[at] for at in range(end, end + 6)) >= 0.8 * 60 * after / window
 
 
 class Outage(Transport):

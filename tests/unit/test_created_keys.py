@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Awaitable, Callable
 
 import msgspec
@@ -24,7 +25,7 @@ from .scripted import Script, make_dispatcher
 ONE: Response = (200, {}, b'{"key": {"id": 1, "key_value": "A"}}')
 
 
-def batch(*values: str) -> Response:
+def batch(*values: str | None) -> Response:
     """Make the response to the creation of several keys."""
     return 201, {}, msgspec.json.encode({"keys": values})
 
@@ -74,6 +75,52 @@ def test_a_response_that_comes_again(
         assert isinstance(error, OutcomeUnknownError)
         assert error.outcome is Outcome.UNKNOWN
         assert isinstance(error.__cause__, InvalidResponseError)
+
+    run(main())
+
+
+LONG, BAD, EMPTY = batch("A", "B", "C"), batch("A", None), batch("", "A")
+REFUSED: Response = (207, {}, b'{"success": false, "keys": ["A"]}')
+
+
+@pytest.mark.parametrize("call", [create_two, run_job])
+@pytest.mark.parametrize("first", [LONG, BAD, EMPTY, REFUSED, batch("A", "B")])
+@pytest.mark.parametrize("second", [LONG, BAD, EMPTY, REFUSED, batch("A", "B")])
+def test_an_unusable_response_that_comes_again(
+    call: Callable[[Keys], Awaitable[object]], first: Response, second: Response
+) -> None:
+    """Its readable keys are given to one call only."""
+
+    async def main() -> None:
+        keys = Keys(make_dispatcher(Script(first, second)))
+        with contextlib.suppress(OutcomeUnknownError):
+            await create_two(keys)
+        with pytest.raises(JunkieError) as caught:
+            await call(keys)
+        error = caught.value
+        if isinstance(error, BatchError):
+            assert (error.report.created, error.report.unknown) == (0, 2)
+            error = error.__cause__  # type: ignore[assignment]
+        assert isinstance(error, OutcomeUnknownError)
+        assert isinstance(error.__cause__, InvalidResponseError)
+        assert error.__cause__.rows == ()
+        assert error.__cause__.__context__ is None
+
+    run(main())
+
+
+def test_keys_of_another_call_are_not_remembered() -> None:
+    """That call may get them, too."""
+    foreign = {"keys": ["A", "B"], "config": {"provider_id": 2}}
+
+    async def main() -> None:
+        first: Response = (201, {}, msgspec.json.encode(foreign))
+        keys = Keys(make_dispatcher(Script(first, batch("A", "B"))))
+        with pytest.raises(OutcomeUnknownError) as caught:
+            await create_two(keys)
+        assert isinstance(caught.value.__cause__, InvalidResponseError)
+        assert caught.value.__cause__.rows == ("A", "B")
+        await create_two(keys)
 
     run(main())
 

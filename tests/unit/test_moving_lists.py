@@ -11,7 +11,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from junkie_async import Drift, Key, KeyPage, KeyPager, Pagination, ServerError
+from junkie_async import (
+    Drift,
+    InvalidResponseError,
+    Key,
+    KeyPage,
+    KeyPager,
+    Pagination,
+    ServerError,
+)
+from junkie_async._pagination.pager import complete_pages
 
 from .lying_service import Lie, LyingService
 from .pages import as_pending
@@ -187,6 +196,81 @@ async def test_creations_amid_a_second_look(prefetch: int) -> None:
     moving.change = change
     seen.update(await _read(moving.pager(prefetch=prefetch)))
     assert set(range(1000, 3000)) <= seen
+
+
+@_PREFETCH
+@pytest.mark.parametrize("states_page", [True, False])
+@pytest.mark.parametrize("created", [1, 99, 100, 101, 250, 1000])
+async def test_creations_where_a_capped_total_ends(
+    created: int, states_page: bool, prefetch: int
+) -> None:
+    """Keys that were pushed back to the page beyond the stated end are not its last page again."""
+    moving = Moving(list(range(5000, 0, -1)))
+
+    async def fetch(page: int, limit: int) -> KeyPage:
+        if page == 11 and len(moving.ids) == 5000:
+            moving.ids[:0] = range(5000 + created, 5000, -1)
+        fetched = await moving.fetch(page, limit)
+        number = page if states_page else None
+        return KeyPage(keys=fetched.keys, pagination=Pagination(page=number, total=1000))
+
+    for complete in (False, True):
+        moving.ids = list(range(5000, 0, -1))
+        pager = KeyPager(as_pending(fetch), prefetch=prefetch)
+        walk = complete_pages(pager) if complete else pager.pages()
+        found = [key.id async for page in walk for key in page.keys]
+        assert sorted(found)[:5000] == list(range(1, 5001))
+        assert len(found) == len(set(found))
+        assert pager.drift.contradictions
+
+
+@pytest.mark.parametrize("total", [None, 1000])
+@pytest.mark.parametrize("created", [30, 100, 130])
+async def test_creations_as_fast_as_pages_are_read(created: int, total: int | None) -> None:
+    """Page after page has only repeats. The newest keys show why, where totals do not."""
+    moving = Moving(list(range(1500, 0, -1)))
+
+    def create() -> None:
+        if len(moving.requests) > 2 and len(moving.ids) < 6000:
+            newest = len(moving.ids)
+            moving.ids[:0] = range(newest + created, newest, -1)
+
+    moving.change = create
+
+    async def fetch(page: int, limit: int) -> KeyPage:
+        fetched = await moving.fetch(page, limit)
+        return KeyPage(keys=fetched.keys, pagination=Pagination(page=page, total=total))
+
+    assert {*range(1, 1501)} <= {*await _read(KeyPager(as_pending(fetch), prefetch=1))}
+
+
+@pytest.mark.parametrize("total", [None, 5000])
+async def test_a_list_that_repeats_itself_is_endless(total: int | None) -> None:
+    """It takes ten pages, and the first one once more."""
+    moving = Moving(list(range(100)))
+
+    async def fetch(page: int, limit: int) -> KeyPage:
+        fetched = await moving.fetch(1, limit)
+        return KeyPage(keys=fetched.keys, pagination=Pagination(page=page, total=total))
+
+    with pytest.raises(InvalidResponseError, match="endless"):
+        await _read(KeyPager(as_pending(fetch), prefetch=1))
+    assert len(moving.requests) == 1 + 11 + 1
+
+
+@_PREFETCH
+async def test_a_last_page_that_comes_again_takes_two_requests(prefetch: int) -> None:
+    """One for the page beyond it, and one for a page far beyond, which a longer list has not."""
+    moving = Moving(list(range(1000)))
+
+    async def fetch(page: int, limit: int) -> KeyPage:
+        fetched = await moving.fetch(min(page, 10), limit)
+        return KeyPage(keys=fetched.keys, pagination=Pagination(page=page, total=1000))
+
+    pager = KeyPager(as_pending(fetch), prefetch=prefetch, strict=True)
+    assert await _read(pager) == moving.ids
+    assert len(moving.requests) == 2 * (10 + 2)
+    assert not pager.drift
 
 
 _SIZES = [*range(12), 19, 20, 21, 99, 100, 101, 350, 1000, 2500, 9900, 9990, 10_000, 10_010, 10_100]

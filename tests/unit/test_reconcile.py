@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import pytest
 
 from junkie_async import (
@@ -18,6 +20,9 @@ from junkie_async._hooks import InFlightCallback
 from junkie_async._jobs.journal import Intent, Journal
 from junkie_async._jobs.reconcile import Reconciler
 from junkie_async._pagination.list_pass import PendingPage
+
+from .clock import run
+from .scripted import now
 
 
 class _MarkedJournal(Journal):
@@ -43,6 +48,7 @@ class _Service:
         ]
         self.pages: list[int] = []
         self.deleted: list[int | str] = []
+        self.adopted: list[Collection[str]] = []
         self.created_at_deletion = -1
 
     async def fetch(self, page: int, limit: int) -> PendingPage:
@@ -62,7 +68,9 @@ class _Service:
 
     def reconciler(self) -> Reconciler:
         """Make a reconciler without a delay."""
-        return Reconciler(self.journal, 0.0, fetch=self.fetch, delete=self.delete)
+        return Reconciler(
+            self.journal, 0.0, fetch=self.fetch, delete=self.delete, remember=self.adopted.append
+        )
 
     async def lose(self, *amounts: int) -> list[Intent]:
         """Open intents whose calls have unknown outcomes."""
@@ -85,6 +93,7 @@ async def test_marked_keys_are_adopted() -> None:
     await service.lose(2, 3)
     assert await reconcile(service) == [["K1", "K4"], ["K2"]]
     assert service.journal.keys() == ("K1", "K4", "K2")
+    assert service.adopted == [["K1", "K4"], ["K2"]]
     assert not service.journal.open_intents
     assert not service.deleted
 
@@ -133,7 +142,7 @@ async def test_five_rounds_without_a_key_end_the_job() -> None:
         raise doubts[-1]
 
     journal = service.journal
-    reconciler = Reconciler(journal, 0.0, fetch=fetch, delete=service.delete)
+    reconciler = Reconciler(journal, 0.0, fetch=fetch, delete=service.delete, remember=len)
     with pytest.raises(BatchError) as caught:
         await CreateJob(300, create, concurrency=1, journal=journal, reconciler=reconciler)
     # Two doubts in a row are an outage for a job that makes one call at a time.
@@ -169,7 +178,44 @@ async def test_a_call_answered_with_keys_of_another_job_ends_the_job() -> None:
 async def test_the_delay_is_reported() -> None:
     """Once, when it begins, with the seconds that remain of it."""
     service, waits = _Service(), list[float]()
-    reconciler = Reconciler(service.journal, 0.01, fetch=service.fetch, delete=service.delete)
+    reconciler = Reconciler(
+        service.journal, 0.01, fetch=service.fetch, delete=service.delete, remember=len
+    )
     reconciler.restart_delay()
     await reconciler.reconcile(waits.append)
     assert [0 < seconds <= 0.01 for seconds in waits] == [True]
+
+
+@pytest.mark.parametrize("rounds", [1, 3])
+@pytest.mark.parametrize("lag", [0.0, 1.0, 100.0])
+def test_a_list_that_lags_less_than_the_delay_ends_no_job(rounds: int, lag: float) -> None:
+    """The first calls fail, and the list does not show the keys that follow at once."""
+    service, listed_from, calls = _Service(), list[float](), 0
+
+    async def fetch(page: int, limit: int) -> PendingPage:
+        is_listed = listed_from and now() >= listed_from[0] + lag
+        return await service.fetch(page if is_listed else 100, limit)
+
+    async def create(amount: int, marker: str | None, _: InFlightCallback) -> KeyBatch:
+        nonlocal calls
+        calls += 1
+        if calls <= 3 * rounds:
+            raise OutcomeUnknownError("lost")
+        listed_from.append(now())
+        begin = len(service.keys) + 1
+        new = [
+            Key(id=number, key_value=f"K{number}", key_name=marker)
+            for number in range(begin, begin + amount)
+        ]
+        service.keys += new
+        return KeyBatch(keys=tuple(key.key_value for key in new), count=amount)
+
+    async def main() -> float:
+        journal = service.journal
+        reconciler = Reconciler(journal, 120.0, fetch=fetch, delete=service.delete, remember=len)
+        report = await CreateJob(300, create, concurrency=8, journal=journal, reconciler=reconciler)
+        assert (report.created, len(service.keys)) == (300, 300)
+        return now() - 1000
+
+    # The list is looked at a second time at once, and believed if it shows a key.
+    assert run(main()) == pytest.approx(120 * (rounds + (lag > 0)), abs=1)

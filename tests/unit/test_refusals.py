@@ -286,27 +286,58 @@ def test_an_answer_about_another_key(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("config", "foreign"),
+    ("sent", "config", "foreign"),
     [
-        ({"provider_id": 1, "key_name": "A jk-x.1"}, True),
-        ({"provider_id": "2"}, True),
-        ({"provider_id": "1", "key_name": "B", "amount": 5}, False),
-        ({"key_name": None}, False),
-        ({}, False),
+        ("B", {"provider_id": 1, "key_name": "A jk-x.1"}, True),
+        ("B", {"provider_id": "2"}, True),
+        ("B", {"provider_id": "1", "key_name": "B", "amount": 5}, False),
+        ("B", {"key_name": None}, False),
+        ("B", {}, False),
+        ("VIP  Gold ", {"key_name": "VIP Gold"}, False),
+        ("VIP  Gold ", {"key_name": "vip  gold"}, False),
+        ("VIP  Gold ", {"key_name": "VIP Silver"}, True),
+        ("x" * 60, {"key_name": "X" * 50}, False),
+        (" ", {"key_name": ""}, False),
     ],
 )
-def test_a_batch_that_echoes_another_config(config: dict[str, Any], foreign: bool) -> None:
-    """Its keys are those of another call: none of them is given."""
+def test_a_batch_that_echoes_another_config(
+    sent: str, config: dict[str, Any], foreign: bool
+) -> None:
+    """Its keys are those of another call; a name that is written in another way is the same."""
     body = {"keys": ["K1", "K2"], "config": config}
     found = outcome_of(
-        lambda keys: keys.create_batch(provider_id=1, amount=2, key_name="B"), answer(body, 201)
+        lambda keys: keys.create_batch(provider_id=1, amount=2, key_name=sent), answer(body, 201)
     )
     if foreign:
         assert isinstance(found, OutcomeUnknownError)
         assert isinstance(found.__cause__, InvalidResponseError)
-        assert found.__cause__.rows == ()
+        assert found.__cause__.rows == ("K1", "K2")
     else:
         assert found.keys == ("K1", "K2")
+
+
+@pytest.mark.parametrize(
+    ("echoed", "foreign"),
+    [
+        ("VIP jk-k3v9x2mq.1f", False),
+        ("vip JK-K3V9X2MQ.1F ", False),
+        ("jk-k3v9x2mq.1f", False),
+        ("VIP jk-k3v9x2mq.1", True),
+        ("VIP jk-k3v9x2mq.1f2", True),
+        ("VIP", True),
+    ],
+)
+def test_a_marker_tells_calls_apart(echoed: str, foreign: bool) -> None:
+    """It must be whole, whatever became of the name before it. A job gets no key of another."""
+    fields = {"provider_id": 1, "amount": 2, "key_name": "VIP  jk-k3v9x2mq.1f"}
+    request = requests.create_batch(fields, marker="jk-k3v9x2mq.1f")
+    body = msgspec.json.encode({"keys": ["K1", "K2"], "config": {"key_name": echoed}})
+    if not foreign:
+        assert request.read(body).keys == ("K1", "K2")
+        return
+    with pytest.raises(InvalidResponseError) as caught:
+        request.read(body)
+    assert caught.value.rows == ()
 
 
 def test_a_service_may_write_a_value_in_another_case() -> None:
@@ -454,3 +485,45 @@ async def test_a_list_that_ends_before_its_total(name: str) -> None:
         with pytest.raises(JunkieError) as caught:
             await call()
         assert isinstance(caught.value.__cause__ or caught.value, InvalidResponseError)
+
+
+KEY_ROW = {"id": 1, "key_value": "A", "provider_id": 1}
+
+
+@pytest.mark.parametrize("stated", [{"success": False}, {"ok": False}, {"error": "2 failed"}])
+@pytest.mark.parametrize(
+    ("name", "body", "rows"),
+    [
+        ("create_batch", {"keys": ["A"], "count": 1}, ("A",)),
+        ("create_batch", {"keys": ["A", "B", "C"]}, ("A", "B", "C")),
+        ("create_batch", {"keys": [KEY_ROW, None]}, ("A",)),
+        ("create_batch", {"keys": ["", "B"]}, ("B",)),
+        ("create_batch", {"keys": [None]}, ()),
+        ("create", {"key": KEY_ROW}, ("A",)),
+        ("create", {"data": KEY_ROW}, ("A",)),
+        ("create", {"key": {"id": 1}}, ()),
+    ],
+)
+def test_a_refusal_that_has_keys(
+    name: str, body: dict[str, Any], rows: tuple[str, ...], stated: dict[str, Any]
+) -> None:
+    """The keys were created: the outcome is unknown, and the error has those that are readable."""
+    error = outcome_of(CALLS[name], answer({**body, **stated, "message": "2 failed"}, 207))
+    assert type(error) is OutcomeUnknownError
+    cause = error.__cause__
+    assert isinstance(cause, InvalidResponseError)
+    assert (cause.rows, cause.status, cause.outcome) == (rows, 207, Outcome.UNKNOWN)
+    assert error.outcome is Outcome.UNKNOWN
+    assert error.message.endswith("2 failed")
+
+
+@pytest.mark.parametrize("deleted", [3, "3"])
+def test_a_refusal_that_has_deleted_keys(deleted: object) -> None:
+    """It does not say that nothing was done."""
+    body = {"success": False, "error": "2 keys are locked", "deleted": deleted}
+    error = outcome_of(lambda keys: keys.bulk_delete([1, 2, 3, 4, 5]), answer(body, 207))
+    assert (type(error), error.message, error.outcome) == (
+        APIError,
+        "2 keys are locked",
+        Outcome.UNKNOWN,
+    )
