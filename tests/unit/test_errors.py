@@ -37,6 +37,7 @@ from junkie_async import (
     TransportError,
     _errors,
 )
+from junkie_async._jobs.record import LeaseLostError
 
 TREE: dict[type[Exception], type[Exception]] = {
     InvalidRequestError: JunkieError,
@@ -96,8 +97,9 @@ def read_tree() -> dict[str, str]:
 
 
 def test_tree() -> None:
-    """The classes, the docstring's tree and the table agree."""
+    """The classes, the docstring's tree and the table agree; one class never leaves its job."""
     ours = [cls for cls in subclasses_of(JunkieError) if cls.__module__.startswith("junkie_async")]
+    ours.remove(LeaseLostError)
     assert {cls: cls.__bases__[0] for cls in ours} == TREE
     assert read_tree() == {cls.__name__: parent.__name__ for cls, parent in TREE.items()}
     assert issubclass(InvalidRequestError, ValueError)

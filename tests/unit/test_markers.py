@@ -31,7 +31,7 @@ def test_job_ids_are_random() -> None:
     """A job's ID has 8 characters of base 36."""
     ids = {markers.new_job_id() for _ in range(100)}
     assert len(ids) == 100
-    assert all(re.fullmatch("[0-9a-z]{8}", job_id) for job_id in ids)
+    assert all(re.fullmatch("[0-9a-z]{12}", job_id) for job_id in ids)
 
 
 @pytest.mark.parametrize("name", [None, "", "launch", "two words"])
@@ -50,12 +50,12 @@ def test_names_without_a_marker(name: str | None, word: str) -> None:
     assert markers.read_marker(name) == word
 
 
-@pytest.mark.parametrize(("prefix", "room"), [("jk", 232), ("x" * 32, 202)])
+@pytest.mark.parametrize(("prefix", "room"), [("jk", 228), ("x" * 32, 198)])
 def test_a_name_needs_room_for_the_longest_marker(prefix: str, room: int) -> None:
     """With the longest marker behind it a name of the longest length has 255 characters."""
     markers.check_room(None, prefix)
     markers.check_room("n" * room, prefix)
-    longest = markers.make_marker(prefix, "k3v9x2mq", 36**10 - 1)
+    longest = markers.make_marker(prefix, "k3v9x2mq4f7z", 36**10 - 1)
     assert len(f"{'n' * room} {longest}") == 255
     with pytest.raises(InvalidRequestError) as caught:
         markers.check_room("n" * (room + 1), prefix)
