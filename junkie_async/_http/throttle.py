@@ -22,6 +22,7 @@ from .._protocol.rate_limit_headers import RateLimitState
 from .._validation import check_integer
 from .adaptive_rate import AdaptiveRate
 from .local_rate import LocalRate, RateLimit
+from .shared_rate import SharedRate
 from .stated_limit import StatedLimit
 
 Priority: TypeAlias = Literal["interactive", "walk", "job"]
@@ -76,6 +77,8 @@ class Throttle:
     A reset that the service states is believed up to ``max_reset`` seconds: then a request goes
     out, and its response may correct what was wrong. ``back_off`` computes the pause after a 429
     without ``Retry-After``, from the number of 429s in a row before it.
+
+    With a ``shared_rate``, a slot is also given only with one of its reservations.
     """
 
     def __init__(
@@ -85,6 +88,7 @@ class Throttle:
         *,
         max_reset: float = 120.0,
         back_off: Callable[[int], float] = lambda refusals: 0.25 * 2.0 ** min(refusals, 5),
+        shared_rate: SharedRate | None = None,
     ) -> None:
         self._max_in_flight = check_integer("max_in_flight", max_in_flight, 1, 10_000)
         self.ceiling = self._max_in_flight  # of slots in use at a time, now
@@ -95,8 +99,9 @@ class Throttle:
         self._paused_at = self._resumes_at = self._last_due = -math.inf
         self._challenged: str | None = None
         self._stated_limit = StatedLimit(max_reset)
-        self._restrained = rate_limit is not None
+        self._restrained = rate_limit is not None or shared_rate is not None
         self._closed = False
+        self._share_rate(shared_rate)
         self._free_all_slots()
 
     def renew(self) -> Self:
@@ -105,8 +110,14 @@ class Throttle:
         The calls of a closed event loop give no slot back, or give it back to this throttle.
         """
         renewed = copy.copy(self)
-        renewed._free_all_slots()  # noqa: SLF001 - of this class
+        renewed._share_rate(self.shared_rate and self.shared_rate.renew())  # noqa: SLF001 - of this class
+        renewed._free_all_slots()  # noqa: SLF001
         return renewed
+
+    def _share_rate(self, shared: SharedRate | None) -> None:
+        self.shared_rate = shared
+        if shared is not None:
+            shared.attach(self._give_turns, self._join_pause)
 
     def _free_all_slots(self) -> None:
         self._in_flight = 0
@@ -183,10 +194,21 @@ class Throttle:
                 self._successes = 0
                 pause = max(wait, _MAX_CATCH_UP)  # `Retry-After: 0` must not divide by zero
                 self._adaptive_rate.record_refusal(now, pause)
-        self._resumes_at = max(self._resumes_at, now + wait)
+        if self.shared_rate is not None and (begins or now + wait > self._resumes_at):
+            self.shared_rate.report_refusal(now, wait, sent=sent, slow_down=begins and slow_down)
+        self._pause_until(now + wait, now)
+        return wait if begins else None
+
+    def _join_pause(self, seconds: float) -> None:
+        """Pause because another process was refused."""
+        now = asyncio.get_running_loop().time()
+        self._paused_at = now  # what is in flight was sent before, and says nothing new
+        self._pause_until(now + seconds, now)
+
+    def _pause_until(self, resumes_at: float, now: float) -> None:
+        self._resumes_at = max(self._resumes_at, resumes_at)
         self._restrained = True
         self._end_late_waits(now)
-        return wait if begins else None
 
     def record_challenge(self, now: float, target: str, *, sent: float) -> float | None:
         """Pause as after a refusal, if the CDN also challenged the response before this one.
@@ -290,9 +312,18 @@ class Throttle:
             if due <= now:
                 self._give_slot(waiter, priority, due, now)
             elif not self._end_if_late(waiter, now):
-                if due < math.inf:  # otherwise it depends on a response, and so on a release
-                    self._set_next_turn(loop.call_at(due, self._give_turns))
+                next_turn = min(due, self._reserve_ahead(now, priority))
+                if next_turn < math.inf:  # else it depends on a response, or on a reservation
+                    self._set_next_turn(loop.call_at(next_turn, self._give_turns))
                 return
+
+    def _reserve_ahead(self, now: float, priority: Priority) -> float:
+        """Reserve slots of the shared rate for those who wait; return when to do so again."""
+        if self.shared_rate is None:
+            return math.inf
+        waiting = sum(map(len, self._queues.values()))
+        wanted = min(waiting, self.ceiling - self._in_flight)
+        return self.shared_rate.reserve_ahead(now, wanted, self._next_local_due(now, priority))
 
     def _choose_priority(self) -> Priority | None:
         """Choose whose turn is next, among those that wait and may use one more slot."""
@@ -312,6 +343,8 @@ class Throttle:
         # Not before `now - _MAX_CATCH_UP`: a rate that was not used is not saved up.
         self._last_due = max(due, now - _MAX_CATCH_UP)
         self._local_rate.take(now)
+        if self.shared_rate is not None:
+            self.shared_rate.take(now)
         if priority == "interactive":
             self._stated_limit.record_interactive(self._last_due)
         for other, queue in self._queues.items():
@@ -347,6 +380,16 @@ class Throttle:
     ) -> float:
         """Compute when the next slot may be given; infinity when that depends on a response.
 
+        With a shared rate, not before its next reservation is due.
+        """
+        due = self._next_local_due(now, priority, at_least=at_least)
+        if self.shared_rate is not None and not at_least:
+            due = max(due, self.shared_rate.next_due(now))
+        return due
+
+    def _next_local_due(self, now: float, priority: Priority, *, at_least: bool = False) -> float:
+        """Compute when the next slot may be given, regardless of a shared rate.
+
         The latest of four: the end of the pause, the stated reset once nothing remains, the turn by
         the caller's own limit, and one interval of the lower rate (adaptive, or stated) after the
         slot before. With ``at_least``, what depends on a response is left out.
@@ -354,6 +397,8 @@ class Throttle:
         if self._in_flight >= self.ceiling and not at_least:
             return math.inf
         rate, due = self._adaptive_rate.rate(now), self._resumes_at
+        if self.shared_rate is not None and not self.shared_rate.is_lost:
+            rate = math.inf  # all processes learn it together
         stated = self._stated_limit.find_turn(
             now, self._in_flight, interactive=priority == "interactive", at_least=at_least
         )
@@ -363,6 +408,7 @@ class Throttle:
             # Back to the fast path of `acquire` as soon as nothing restrains.
             free = rate == math.inf and due <= now and self.ceiling == self._max_in_flight
             is_limited = stated is not None or self._local_rate.interval > 0
+            is_limited = is_limited or self.shared_rate is not None
             self._restrained = self._closed or is_limited or not free
         return max(due, self._local_rate.next_due(), self._last_due + 1 / rate)
 
