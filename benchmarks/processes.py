@@ -23,7 +23,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from typing import Any, Final
+from typing import Final
 
 from junkie_async import JunkieClient, RateLimit, RateLimitError, RetryPolicy
 from junkie_async.redis import RedisThrottle
@@ -148,7 +148,7 @@ def limits_window(url: str) -> Callable[[], Awaitable[object]]:
     item = limits.RateLimitItemPerSecond(RATE, 1)
 
     async def wait() -> None:
-        while not await window.hit(item, "junkie"):
+        while not await window.hit(item, "junkie"):  # noqa: ASYNC110 - it has no event
             await asyncio.sleep(0.01)
 
     return wait
@@ -214,7 +214,7 @@ async def run_processes(kind: str, url: str, *, seconds: float, busy: int, of: i
 async def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else "")
-    parser.add_argument("--seconds", type=float, default=30.0, help="of each row")
+    parser.add_argument("--seconds", type=float, default=60.0, help="of each row")
     parser.add_argument("--only", help="one row: shared, unknown, none, limits, pyrate-limiter")
     options = parser.parse_args()
     rows = [

@@ -108,6 +108,7 @@ class _RedisStore(RateStore):
         self.name = name
         self._key = key
         self._rate = rate.requests / rate.per if rate else 0.0
+        self.interval = 1 / self._rate if rate else 0.0
         self._connect = connect
         self._is_own = is_own
         self._client: Any = None

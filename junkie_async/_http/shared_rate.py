@@ -6,6 +6,7 @@ import abc
 import asyncio
 import logging
 import math
+import time
 from collections import deque
 from collections.abc import Callable, Coroutine
 from typing import Any, Final, NamedTuple
@@ -32,6 +33,9 @@ _PROBE: Final = 0.5
 # Longer would let processes that were stopped together use up a burst of the service.
 _LAPSE: Final = 0.05
 """Seconds after its moment in which a slot may be used."""
+
+_SETTLING: Final = 2 * _PROBE
+"""Seconds in which each client keeps to its share too, as others may not have noticed the store."""
 
 _LEAD: Final = 0.02
 """Seconds before its last slot is due, and two round trips, in which the next is reserved."""
@@ -71,6 +75,8 @@ class RateStore(abc.ABC):
 
     name: str
     """What logs show: without credentials."""
+    interval: float
+    """Seconds from slot to slot, by the caller's own limit; 0 without one."""
 
     @abc.abstractmethod
     async def reserve(self, count: int, horizon: float) -> Reservation:
@@ -120,10 +126,10 @@ class SharedRate:
         self._on_pause: Callable[[float], None] = lambda _: None
         self._slots: deque[Slot] = deque()
         self._given: deque[Slot] = deque(maxlen=1024)  # due is when it was given
-        self._share_interval = 0.0
-        self._share = LocalRate()
+        self._share = LocalRate(store.interval)  # while the store is lost
+        self._first = 0
         self._horizon = _LEAD
-        self._resumes_at = -math.inf
+        self._resumes_at = self._settled_at = -math.inf
         self._asked_at: float | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self.is_lost = False
@@ -135,7 +141,7 @@ class SharedRate:
     def renew(self) -> SharedRate:
         """Make one for another event loop; that of this one is closed."""
         renewed = SharedRate(self._store, self._report)
-        renewed._share_interval = self._share_interval
+        renewed._share = self._share
         return renewed
 
     async def close(self) -> None:
@@ -152,13 +158,13 @@ class SharedRate:
             return self._share.next_due()
         while self._slots and self._slots[0].due < now - _LAPSE:
             self._slots.popleft()
-        return self._slots[0].due if self._slots else math.inf
+        due = self._slots[0].due if self._slots else math.inf
+        return max(due, self._share.next_due()) if now < self._settled_at else due
 
     def take(self, now: float) -> None:
         """Use the next slot."""
-        if self.is_lost:
-            self._share.take(now)
-        else:
+        self._share.take(now)
+        if not self.is_lost:
             self._given.append(Slot(now, self._slots.popleft().number))
 
     def reserve_ahead(self, now: float, wanted: int, not_before: float) -> float:
@@ -196,7 +202,7 @@ class SharedRate:
         timer = loop.call_later(_PATIENCE, loop.call_later, _GRACE, self._stop_waiting, asked_at)
         try:
             async with asyncio.timeout(_GIVE_UP):
-                reservation = await self._store.reserve(count, self._horizon)
+                reservation = await self._try_twice(count)
         except Exception as error:  # redis-py's, the socket's, or a script's: none is the caller's
             self._lose(type(error).__name__)
         else:
@@ -206,13 +212,27 @@ class SharedRate:
             self._asked_at = None
         self._on_slots()
 
+    async def _try_twice(self, count: int) -> Reservation:
+        """Reserve slots, again at once if a connection was closed while it was idle."""
+        asked_at = time.monotonic()
+        try:
+            return await self._store.reserve(count, self._horizon)
+        except Exception:  # whatever it is, the second attempt meets it too
+            if time.monotonic() - asked_at > _GRACE:
+                raise
+        return await self._store.reserve(count, self._horizon)
+
     def _stop_waiting(self, asked_at: float) -> None:
         if self._asked_at == asked_at:
             self._lose("TimeoutError")
             self._on_slots()
 
     def _add_slots(self, reservation: Reservation, asked_at: float, now: float) -> None:
-        self._share_interval = reservation.interval * reservation.clients
+        if self.is_lost or reservation.first < self._first:  # Redis was lost, or lost the state
+            self._settled_at = now + _SETTLING
+        elif now >= self._settled_at:
+            self._share.interval = reservation.interval * reservation.clients
+        self._first = reservation.first
         self._horizon = min(_LEAD + 2 * (now - asked_at), _MAX_HORIZON)
         if reservation.pause:
             self._note_pause(reservation.pause)
@@ -231,8 +251,7 @@ class SharedRate:
             return
         self.is_lost = True
         self._slots.clear()
-        self._share = LocalRate(self._share_interval)
-        rate = 1 / self._share_interval if self._share_interval else None
+        rate = 1 / self._share.interval if self._share.interval else None
         _log.warning(
             "%s: %s: each process throttles itself until it is back", self._store.name, reason
         )

@@ -1,0 +1,86 @@
+"""Redis is killed, hangs, and starts anew amid traffic: no call fails, and none waits for it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from tests.servers import RedisServer
+
+from .conftest import Fleet, Recorder
+
+HELD = 0.25
+"""Seconds that a call may wait for Redis."""
+
+QUEUE = 0.15
+"""Seconds that calls of this fleet take besides: 16 workers at 100 slots a second, and 20 ms."""
+
+
+async def kill(server: RedisServer) -> None:
+    """Kill Redis; it comes back without data two seconds later."""
+    server.kill()
+    await asyncio.sleep(2.0)
+    await asyncio.to_thread(server.start)
+
+
+async def suspend(server: RedisServer) -> None:
+    """Let Redis hang for two seconds."""
+    server.suspend()
+    await asyncio.sleep(2.0)
+    server.resume()
+
+
+async def restart(server: RedisServer) -> None:
+    """Restart Redis without data, as fast as it can."""
+    server.kill()
+    await asyncio.to_thread(server.start)
+
+
+@pytest.mark.parametrize("disturb", [kill, suspend, restart])
+async def test_no_call_fails_or_waits(
+    fleet: Fleet,
+    redis_server: RedisServer,
+    caplog: pytest.LogCaptureFixture,
+    disturb: Callable[[RedisServer], Awaitable[None]],
+) -> None:
+    """Each client goes on at its share, says so once, and shares again when Redis is back."""
+    caplog.set_level(logging.INFO, "junkie_async")
+    recorders = [Recorder() for _ in range(4)]
+    for recorder in recorders:
+        await fleet.add(redis_server.url, hooks=recorder)
+    work = asyncio.create_task(fleet.work(5.0))
+    await asyncio.sleep(1.0)
+    lost_at = time.monotonic()
+    await disturb(redis_server)
+    back_at = time.monotonic()
+    await work  # raises what a call raised
+    assert fleet.longest < HELD + QUEUE
+    assert sum(fleet.count(lost_at, lost_at + 2.0)) >= 150
+    assert sum(fleet.count(back_at + 0.8, back_at + 1.8)) >= 90
+    assert fleet.service.statuses[429] <= 2
+    for recorder in recorders:
+        assert [event.available for event in recorder.shared] in ([False, True], [])
+        assert all(20 <= (event.rate or 25) <= 30 for event in recorder.shared)
+    lost = sum(bool(recorder.shared) for recorder in recorders)
+    assert lost == 4 or disturb is restart
+    messages = [
+        record.getMessage() for record in caplog.records if "redis://" in record.msg % record.args
+    ]
+    assert len(messages) == 2 * lost
+
+
+async def test_what_was_learned_outlives_redis(fleet: Fleet, redis_server: RedisServer) -> None:
+    """A Redis that lost its data is told the learned rate by the clients."""
+    for _ in range(2):
+        await fleet.add(redis_server.url, rate=None)
+    await fleet.work(3.5)
+    redis_server.kill()
+    redis_server.start()
+    fleet.done = [[], []]
+    await fleet.work(3.0)
+    begin = fleet.done[0][0][0]
+    assert sum(fleet.count(begin + 1.5, begin + 2.5)) >= 75

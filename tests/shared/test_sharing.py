@@ -1,0 +1,193 @@
+"""Clients that share a rate in a real Redis."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from typing import Any
+
+import pytest
+import redis.asyncio
+
+from junkie_async import JunkieClient, RateLimit, RateLimitError
+from junkie_async.emulator import Emulator
+from junkie_async.pytest_plugin import running_emulator
+from junkie_async.redis import RedisThrottle
+from tests.servers import RedisServer, start_redis
+
+from .conftest import CountScripts, Fleet, Recorder
+
+
+async def test_clients_share_a_rate(
+    fleet: Fleet, redis_server: RedisServer, count_scripts: CountScripts
+) -> None:
+    """Five clients use the limit, refuse nothing, share evenly and run one script a call."""
+    for _ in range(5):
+        await fleet.add(redis_server.url)
+    await fleet.work(3.0)
+    begin = fleet.done[0][0][0]
+    shares = fleet.count(begin + 0.5, begin + 2.5)
+    assert 180 <= sum(shares) <= 210
+    assert max(shares) - min(shares) <= 0.15 * sum(shares) / 5
+    assert fleet.service.statuses[429] == 0
+    assert await count_scripts() <= 1.05 * fleet.service.requests + 5
+
+
+async def test_busy_clients_take_what_idle_ones_leave(fleet: Fleet, redis_url: str) -> None:
+    """One busy client of three uses the whole limit."""
+    for _ in range(3):
+        await fleet.add(redis_url)
+    for client in fleet.clients:
+        await client.keys.folders()
+    fleet.clients = fleet.clients[:1]
+    await fleet.work(1.5, workers=8)
+    begin = fleet.done[0][0][0]
+    assert sum(fleet.count(begin + 0.25, begin + 1.25)) >= 94
+
+
+async def test_api_keys_do_not_share(fleet: Fleet, redis_url: str) -> None:
+    """Another API key has a limit of its own."""
+    await fleet.add(redis_url, rate=10)
+    fleet.api_key += "2"
+    await fleet.add(redis_url, rate=10)
+    await fleet.work(1.0)
+    assert all(8 <= len(calls) <= 16 for calls in fleet.done)
+
+
+async def test_interactive_calls_come_first(fleet: Fleet, redis_url: str) -> None:
+    """A call beside a job takes the next slot, though the job reserved it."""
+    fleet.service.rate_limit = None
+    client = await fleet.add(redis_url, rate=20)
+    job = asyncio.ensure_future(client.keys.create_many(10_000, provider_id=1))
+    waits = []
+    await asyncio.sleep(0.3)
+    for _ in range(5):
+        begin = time.monotonic()
+        await client.keys.folders()
+        waits.append(time.monotonic() - begin)
+        await asyncio.sleep(0.1)
+    job.cancel()
+    with suppress(asyncio.CancelledError):
+        await job
+    assert max(waits) < 0.25  # eight workers of the job wait for 0.4 s of slots
+
+
+@pytest.mark.parametrize("rate", [100.0, None])
+async def test_a_429_pauses_all_clients(fleet: Fleet, redis_url: str, rate: float | None) -> None:
+    """100 ms after a 429 of one client no other sends, though they hold reservations."""
+    recorder = Recorder()
+    first = await fleet.add(redis_url, rate, hooks=recorder)
+    for _ in range(3):
+        await fleet.add(redis_url, rate)
+    work = asyncio.create_task(fleet.work(2.0))
+    await asyncio.sleep(0.5)
+    fleet.service.rate_limit_burst, fleet.service.rate_limit = 1, 0.01
+    while not fleet.service.statuses[429]:
+        await asyncio.sleep(0.001)
+    await asyncio.sleep(0.1)
+    arrived = fleet.service.requests
+    await asyncio.sleep(0.5)
+    assert fleet.service.requests - arrived == 0
+    work.cancel()
+    with suppress(asyncio.CancelledError, RateLimitError):
+        await work
+    assert first is fleet.clients[0]
+
+
+async def test_reservations_far_ahead_are_dropped_at_a_pause(fleet: Fleet, redis_url: str) -> None:
+    """A client whose slot is a second ahead learns of the pause without asking."""
+    fleet.service.rate_limit = None
+    first = await fleet.add(redis_url, rate=1)
+    second = await fleet.add(redis_url, rate=1)
+    await first.keys.folders()
+    await second.keys.folders()  # its next slot is two seconds ahead
+    fleet.service.rate_limit_burst, fleet.service.rate_limit = 1, 0.25
+    refused = asyncio.create_task(first.keys.folders())
+    waiting = asyncio.create_task(second.keys.folders())
+    begin = time.monotonic()
+    await asyncio.gather(refused, waiting, return_exceptions=True)
+    assert time.monotonic() - begin > 2.0
+
+
+async def test_an_unknown_limit_is_learned_by_all(fleet: Fleet, redis_url: str) -> None:
+    """After the first refusal four clients use most of the limit, and are hardly refused."""
+    for _ in range(4):
+        await fleet.add(redis_url, rate=None)
+    await fleet.work(6.0)
+    begin = fleet.done[0][0][0]
+    assert sum(fleet.count(begin + 3.5, begin + 5.5)) >= 170
+    assert 1 <= fleet.service.statuses[429] <= 0.03 * fleet.service.requests + 3
+
+
+def test_clocks_do_not_matter(redis_url: str) -> None:
+    """Event loops whose clocks are an hour apart share the rate."""
+
+    class OtherClock(asyncio.SelectorEventLoop):
+        def time(self) -> float:
+            return super().time() + 3600
+
+    with running_emulator() as service:
+        service.rate_limit, service.rate_limit_burst = 100, 10
+
+        async def main() -> int:
+            throttle = RedisThrottle(redis_url, rate=RateLimit(100))
+            async with JunkieClient("clock", base_url=service.url, throttle=throttle) as client:
+
+                async def work() -> int:
+                    end, done = asyncio.get_running_loop().time() + 1.5, 0
+                    while asyncio.get_running_loop().time() < end:
+                        await client.keys.folders()
+                        done += 1
+                    return done
+
+                return sum(await asyncio.gather(*(work() for _ in range(4))))
+
+        def run(loop_factory: type[asyncio.SelectorEventLoop]) -> int:
+            with asyncio.Runner(loop_factory=loop_factory) as runner:
+                return runner.run(main())
+
+        with ThreadPoolExecutor(2) as pool:
+            shares = list(pool.map(run, (asyncio.SelectorEventLoop, OtherClock)))
+        assert service.statuses[429] == 0
+    assert 130 <= sum(shares) <= 170
+    assert abs(shares[0] - shares[1]) <= 20
+
+
+def test_one_event_loop_after_another(redis_url: str) -> None:
+    """A client that is made once shares the rate in each of the loops that use it."""
+    with running_emulator() as service:
+        throttle = RedisThrottle(redis_url, rate=RateLimit(100))
+        client = JunkieClient(
+            "loops", base_url=service.url, throttle=throttle, hooks=(r := Recorder())
+        )
+
+        async def main() -> None:
+            await asyncio.gather(*(client.keys.folders() for _ in range(5)))
+
+        for _ in range(3):
+            asyncio.run(main())
+        asyncio.run(client.close())
+    assert r.shared == []
+
+
+async def test_a_cluster_is_used_as_given(service: Emulator) -> None:
+    """A RedisCluster of the caller's own keeps the state, and passes pauses on."""
+    for server in start_redis("--cluster-enabled", "yes"):
+        node = redis.asyncio.Redis.from_url(server.url)
+        await node.cluster("ADDSLOTSRANGE", 0, 16383)
+        get_info: Any = node.execute_command
+        while b"cluster_state:ok" not in await get_info("CLUSTER", "INFO"):
+            await asyncio.sleep(0.01)
+        await node.aclose()
+        recorder = Recorder()
+        async with redis.asyncio.RedisCluster.from_url(server.url) as cluster:
+            throttle = RedisThrottle(cluster, rate=RateLimit(100))
+            async with JunkieClient(
+                "cluster", base_url=service.url, throttle=throttle, hooks=recorder
+            ) as client:
+                begin = time.monotonic()
+                await asyncio.gather(*(client.keys.folders() for _ in range(50)))
+                assert 0.35 < time.monotonic() - begin < 1.0
+        assert recorder.shared == []
