@@ -54,8 +54,8 @@ class JunkieClient:
             close it. Its middlewares run, and its own User-Agent is kept. It must have no
             credentials for the service, in ``auth=`` or in ``.netrc``. Calls are made in its event
             loop alone.
-        hooks: Receives each attempt, retry, pause and step of a job: an instance of `Hooks`, or a
-            list of them.
+        hooks: Receives each attempt, retry, pause and step of a job, and the loss of the shared
+            throttle's store: an instance of `Hooks`, or a list of them.
 
     Raises:
         ConfigurationError: There is no API key, or the base URL is not valid.

@@ -6,7 +6,6 @@ import abc
 import asyncio
 import logging
 import math
-import time
 from collections import deque
 from collections.abc import Callable, Coroutine
 from typing import Any, Final, NamedTuple
@@ -126,7 +125,8 @@ class SharedRate:
         self._on_pause: Callable[[float], None] = lambda _: None
         self._slots: deque[Slot] = deque()
         self._given: deque[Slot] = deque(maxlen=1024)  # due is when it was given
-        self._share = LocalRate(store.interval)  # while the store is lost
+        self._share_interval = store.interval
+        self._share = LocalRate()  # while the store is lost, and shortly after
         self._first = 0
         self._horizon = _LEAD
         self._resumes_at = self._settled_at = -math.inf
@@ -141,7 +141,7 @@ class SharedRate:
     def renew(self) -> SharedRate:
         """Make one for another event loop; that of this one is closed."""
         renewed = SharedRate(self._store, self._report)
-        renewed._share = self._share
+        renewed._share_interval = self._share_interval
         return renewed
 
     async def close(self) -> None:
@@ -163,9 +163,10 @@ class SharedRate:
 
     def take(self, now: float) -> None:
         """Use the next slot."""
-        self._share.take(now)
         if not self.is_lost:
             self._given.append(Slot(now, self._slots.popleft().number))
+        if self.is_lost or now < self._settled_at:
+            self._share.take(now)
 
     def reserve_ahead(self, now: float, wanted: int, not_before: float) -> float:
         """Reserve slots in the background, if it is time; return when to ask again.
@@ -180,6 +181,7 @@ class SharedRate:
             return ask_at
         if not self._tasks:
             self._start(self._listen())
+        self._asked_at = now  # before the task runs: others may wait for a slot in this iteration
         self._start(self._reserve(wanted - len(self._slots)))
         return math.inf
 
@@ -202,7 +204,7 @@ class SharedRate:
         timer = loop.call_later(_PATIENCE, loop.call_later, _GRACE, self._stop_waiting, asked_at)
         try:
             async with asyncio.timeout(_GIVE_UP):
-                reservation = await self._try_twice(count)
+                reservation = await self._try_twice(count, asked_at)
         except Exception as error:  # redis-py's, the socket's, or a script's: none is the caller's
             self._lose(type(error).__name__)
         else:
@@ -212,13 +214,12 @@ class SharedRate:
             self._asked_at = None
         self._on_slots()
 
-    async def _try_twice(self, count: int) -> Reservation:
+    async def _try_twice(self, count: int, asked_at: float) -> Reservation:
         """Reserve slots, again at once if a connection was closed while it was idle."""
-        asked_at = time.monotonic()
         try:
             return await self._store.reserve(count, self._horizon)
         except Exception:  # whatever it is, the second attempt meets it too
-            if time.monotonic() - asked_at > _GRACE:
+            if asyncio.get_running_loop().time() - asked_at > _GRACE:
                 raise
         return await self._store.reserve(count, self._horizon)
 
@@ -228,10 +229,11 @@ class SharedRate:
             self._on_slots()
 
     def _add_slots(self, reservation: Reservation, asked_at: float, now: float) -> None:
-        if self.is_lost or reservation.first < self._first:  # Redis was lost, or lost the state
+        if self.is_lost or reservation.first < self._first:  # the store was lost, or lost the state
             self._settled_at = now + _SETTLING
+            self._share = LocalRate(self._share_interval)
         elif now >= self._settled_at:
-            self._share.interval = reservation.interval * reservation.clients
+            self._share_interval = reservation.interval * reservation.clients
         self._first = reservation.first
         self._horizon = min(_LEAD + 2 * (now - asked_at), _MAX_HORIZON)
         if reservation.pause:
@@ -251,7 +253,8 @@ class SharedRate:
             return
         self.is_lost = True
         self._slots.clear()
-        rate = 1 / self._share.interval if self._share.interval else None
+        self._share = LocalRate(self._share_interval)
+        rate = 1 / self._share_interval if self._share_interval else None
         _log.warning(
             "%s: %s: each process throttles itself until it is back", self._store.name, reason
         )

@@ -9,14 +9,9 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Final, Literal, Self, TypeAlias
 
-import attrs
-
 from .._errors import (
     ClientClosedError,
-    JunkieError,
-    Outcome,
     RateLimitError,
-    RequestTimeoutError,
 )
 from .._protocol.rate_limit_headers import RateLimitState
 from .._validation import check_integer
@@ -24,6 +19,7 @@ from .adaptive_rate import AdaptiveRate
 from .local_rate import LocalRate, RateLimit
 from .shared_rate import SharedRate
 from .stated_limit import StatedLimit
+from .waiter import Waiter, make_closed_error, make_rate_limit_error
 
 Priority: TypeAlias = Literal["interactive", "walk", "job"]
 """Whose turn comes first. Interactive calls have a deadline; walks and jobs wait without one."""
@@ -37,28 +33,6 @@ _MAX_PASSED_OVER: Final = 8
 # and the rate would stay below its limit.
 _MAX_CATCH_UP: Final = 0.05
 """Seconds by which a slot may be due before the moment at which it is given."""
-
-
-@attrs.define(eq=False)
-class _Waiter:
-    """A task that waits for its slot."""
-
-    turn: asyncio.Future[JunkieError | None]
-    """Set to None with the slot, or to the error that ends the wait."""
-    deadline: float
-    timers: list[asyncio.TimerHandle] = attrs.field(factory=list[asyncio.TimerHandle])
-
-    def end(self, error: JunkieError | None) -> bool:
-        """Wake the task, unless it was cancelled or woken before."""
-        if self.turn.done():
-            return False
-        self.turn.set_result(error)
-        return True
-
-    def time_out(self) -> None:
-        """End the wait at its deadline."""
-        message = "timed out waiting for a request slot (max_in_flight)"
-        self.end(RequestTimeoutError(message, outcome=Outcome.NOT_EXECUTED))
 
 
 class Throttle:
@@ -121,8 +95,8 @@ class Throttle:
 
     def _free_all_slots(self) -> None:
         self._in_flight = 0
-        self._waits: set[_Waiter] = set()  # those in a back-off are not in a queue yet
-        self._queues: dict[Priority, OrderedDict[_Waiter, None]] = {
+        self._waits: set[Waiter] = set()  # those in a back-off are not in a queue yet
+        self._queues: dict[Priority, OrderedDict[Waiter, None]] = {
             "interactive": OrderedDict(),
             "walk": OrderedDict(),
             "job": OrderedDict(),
@@ -225,7 +199,7 @@ class Throttle:
         """Raise ClientClosedError in every task that waits for a slot, now or later."""
         self._closed = self._restrained = True
         for wait in self._waits:
-            wait.end(_make_closed_error())
+            wait.end(make_closed_error())
 
     def _has_slot(self, priority: Priority) -> bool:
         """Whether fewer slots are in use than calls of this priority may use."""
@@ -234,7 +208,7 @@ class Throttle:
 
     async def _wait_for_slot(self, deadline: float, back_off: float, priority: Priority) -> None:
         loop = asyncio.get_running_loop()
-        waiter = _Waiter(loop.create_future(), deadline)
+        waiter = Waiter(loop.create_future(), deadline)
         if deadline < math.inf:
             waiter.timers.append(loop.call_at(deadline, waiter.time_out))
         self._waits.add(waiter)
@@ -254,11 +228,11 @@ class Throttle:
             self._forget(waiter, priority)
         if error is None and self._closed:  # in the same iteration, too
             self.release()
-            error = _make_closed_error()
+            error = make_closed_error()
         if error is not None:
             raise error
 
-    def _enqueue(self, waiter: _Waiter, priority: Priority) -> None:
+    def _enqueue(self, waiter: Waiter, priority: Priority) -> None:
         if waiter.turn.done():
             return
         try:
@@ -273,7 +247,7 @@ class Throttle:
         else:
             self._give_turns_soon()
 
-    def _forget(self, waiter: _Waiter, priority: Priority) -> None:
+    def _forget(self, waiter: Waiter, priority: Priority) -> None:
         for timer in waiter.timers:
             timer.cancel()
         self._waits.discard(waiter)
@@ -335,7 +309,7 @@ class Throttle:
         ]
         return next(iter(starving or waiting), None)
 
-    def _give_slot(self, waiter: _Waiter, priority: Priority, due: float, now: float) -> None:
+    def _give_slot(self, waiter: Waiter, priority: Priority, due: float, now: float) -> None:
         del self._queues[priority][waiter]
         if not waiter.end(None):  # cancelled or late, in this iteration of the event loop
             return
@@ -351,12 +325,12 @@ class Throttle:
             self._passed_over[other] += bool(queue)
         self._passed_over[priority] = 0
 
-    def _end_if_late(self, waiter: _Waiter, now: float) -> bool:
+    def _end_if_late(self, waiter: Waiter, now: float) -> bool:
         """End a wait if its turn is after its deadline."""
         due = self._next_due(now, at_least=True)
         if max(waiter.deadline, now) >= due:
             return False
-        waiter.end(_make_rate_limit_error(due - now))
+        waiter.end(make_rate_limit_error(due - now))
         for queue in self._queues.values():
             queue.pop(waiter, None)
         return True
@@ -366,14 +340,14 @@ class Throttle:
         now = asyncio.get_running_loop().time()
         pause, queue = self._next_due(now, at_least=True), self._local_rate.due_behind(ahead, now)
         if max(deadline, now) < (due := max(pause, queue)):
-            raise _make_rate_limit_error(due - now)
+            raise make_rate_limit_error(due - now)
 
     def _end_late_waits(self, now: float) -> None:
         """End the waits that a pause outlasts, wherever they are in the queue."""
         due = self._next_due(now, at_least=True)
         for waiter in self._waits:
             if waiter.deadline < due:
-                waiter.end(_make_rate_limit_error(max(0.0, due - now)))
+                waiter.end(make_rate_limit_error(max(0.0, due - now)))
 
     def _next_due(
         self, now: float, priority: Priority = "interactive", *, at_least: bool = False
@@ -383,9 +357,8 @@ class Throttle:
         With a shared rate, not before its next reservation is due.
         """
         due = self._next_local_due(now, priority, at_least=at_least)
-        if self.shared_rate is not None and not at_least:
-            due = max(due, self.shared_rate.next_due(now))
-        return due
+        slot_due = -math.inf if self.shared_rate is None else self.shared_rate.next_due(now)
+        return due if at_least and slot_due == math.inf else max(due, slot_due)
 
     def _next_local_due(self, now: float, priority: Priority, *, at_least: bool = False) -> float:
         """Compute when the next slot may be given, regardless of a shared rate.
@@ -411,17 +384,3 @@ class Throttle:
             is_limited = is_limited or self.shared_rate is not None
             self._restrained = self._closed or is_limited or not free
         return max(due, self._local_rate.next_due(), self._last_due + 1 / rate)
-
-
-def _make_closed_error() -> ClientClosedError:
-    return ClientClosedError("the client was closed while this call was waiting")
-
-
-def _make_rate_limit_error(wait: float) -> RateLimitError:
-    return RateLimitError(
-        f"rate limited: retry in {wait:.0f} s",
-        outcome=Outcome.NOT_EXECUTED,
-        transient=False,
-        status=429,
-        retry_after=wait,
-    )

@@ -6,9 +6,13 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable
+from io import StringIO
 
 import pytest
+import structlog
 
+from junkie_async.ext.logging import LoggingHooks
+from junkie_async.ext.structlog import StructlogHooks
 from tests.servers import RedisServer
 
 from .conftest import Fleet, Recorder
@@ -84,3 +88,38 @@ async def test_what_was_learned_outlives_redis(fleet: Fleet, redis_server: Redis
     await fleet.work(3.0)
     begin = fleet.done[0][0][0]
     assert sum(fleet.count(begin + 1.5, begin + 2.5)) >= 75
+
+
+async def test_a_busy_client_goes_on_at_its_share(fleet: Fleet, redis_server: RedisServer) -> None:
+    """What a client took of the others' shares before does not hold it back afterwards."""
+    for _ in range(4):
+        await fleet.add(redis_server.url)
+    for client in fleet.clients:
+        await client.keys.folders()
+    fleet.clients = fleet.clients[:1]
+    await fleet.work(1.0)
+    redis_server.kill()
+    fleet.done = [[]]
+    await fleet.work(2.0)
+    assert 40 <= len(fleet.done[0]) <= 60
+    assert fleet.longest < HELD + 4 / 25
+
+
+async def test_hooks_log_the_loss(
+    fleet: Fleet, redis_server: RedisServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The ready-made hooks log that Redis was lost, and that it is back."""
+    caplog.set_level(logging.INFO, "junkie_async.ext.logging")
+    output = StringIO()
+    structured = structlog.wrap_logger(structlog.PrintLogger(output))
+    client = await fleet.add(redis_server.url, hooks=[LoggingHooks(), StructlogHooks(structured)])
+    await client.keys.folders()
+    redis_server.kill()
+    await client.keys.folders()
+    redis_server.start()
+    await asyncio.sleep(0.8)
+    messages = [each.getMessage() for each in caplog.records if each.name.endswith("ext.logging")]
+    name = redis_server.url
+    assert f"shared throttle: {name} was lost (ConnectionError)" in messages
+    assert f"shared throttle: {name} is back" in messages
+    assert output.getvalue().count("junkie.shared_throttle") == 2
