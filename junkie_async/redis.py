@@ -11,7 +11,7 @@ How it works:
    long to wait. Slots are spaced evenly. The clocks of the processes do not matter.
 2. A slot goes to the call whose turn it is when the slot is due: interactive calls come first.
 3. A 429 pauses all processes. Without ``rate`` they also learn the limit together: they begin with
-   20 requests a second, and send more until the first 429.
+   30 requests a second, and send more until the first 429.
 4. While Redis can't be reached, no call fails or waits for it. Each process goes on at its share:
    the rate, divided by the number of clients that were active lately. `Hooks.on_shared_throttle`
    and the log say so once, and again when Redis is back.
@@ -213,6 +213,8 @@ def _describe_url(url: str) -> str:
     try:
         parts = urlsplit(url)
         port = f":{parts.port}" if parts.port else ""
-        return f"{parts.scheme}://{parts.hostname or ''}{port}{parts.path}"
+        # Any other path may be what follows an unquoted slash of a password.
+        path = parts.path if parts.scheme == "unix" or parts.path[1:].isdigit() else ""
+        return f"{parts.scheme}://{parts.hostname or ''}{port}{path}"
     except ValueError:
         return "redis"

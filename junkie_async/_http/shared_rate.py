@@ -281,13 +281,17 @@ class SharedRate:
         """Notice the pauses of other processes, while slots are held; end with the event loop."""
         try:
             while True:
-                try:
-                    await self._store.listen(self._note_pause)
-                except Exception:  # the next reservation fails too, and says why
-                    _log.debug("%s: the connection for pauses was lost", self._store.name)
+                await self._listen_once()
                 await asyncio.sleep(_PROBE)
-        finally:
+        except asyncio.CancelledError:  # not `finally`: a closed event loop can't close connections
             await self._store.close()
+            raise
+
+    async def _listen_once(self) -> None:
+        try:
+            await self._store.listen(self._note_pause)
+        except Exception:  # the next reservation fails too, and says why
+            _log.debug("%s: the connection for pauses was lost", self._store.name)
 
     def _note_pause(self, seconds: float) -> None:
         resumes_at = asyncio.get_running_loop().time() + seconds

@@ -8,7 +8,6 @@ import sys
 from typing import Any
 
 import pytest
-import redis.asyncio
 
 from junkie_async import ConfigurationError, InvalidRequestError, JunkieClient, RateLimit
 from junkie_async.emulator import Emulator
@@ -54,6 +53,7 @@ def test_a_missing_extra_names_itself() -> None:
         f"redis://user:{SECRET}@cache:6379/0",
         f"rediss://:{SECRET}@cache/1?ssl_cert_reqs=none",
         f"redis://cache/0?password={SECRET}",
+        f"redis://cache:1/{SECRET}@cache/0",
     ],
 )
 def test_reprs_show_no_credentials(url: str) -> None:
@@ -112,30 +112,3 @@ async def test_an_unreachable_redis_fails_no_call(caplog: pytest.LogCaptureFixtu
         "redis://127.0.0.1:1/0: ConnectionError: each process throttles itself until it is back"
     ]
     assert SECRET not in caplog.text
-
-
-async def test_a_wrong_password_fails_no_call(redis_url: str) -> None:
-    """A Redis that refuses the client is one that can't be used."""
-    recorder = Recorder()
-    url = redis_url.replace("redis://", f"redis://nobody:{SECRET}@")
-    async with (
-        Emulator() as service,
-        JunkieClient(
-            "k", base_url=service.url, throttle=RedisThrottle(url), hooks=recorder
-        ) as client,
-    ):
-        await client.keys.folders()
-    [event] = recorder.shared
-    assert event.error == "AuthenticationError"
-    assert SECRET not in repr(event)
-
-
-async def test_a_given_client_is_not_closed(redis_url: str) -> None:
-    """The caller's own Redis is used, and still open after the client was closed."""
-    async with redis.asyncio.Redis.from_url(redis_url) as mine, Emulator() as service:
-        throttle = RedisThrottle(mine, rate=RateLimit(100))
-        assert repr(throttle) == "<RedisThrottle the given Redis>"
-        async with JunkieClient("given", base_url=service.url, throttle=throttle) as client:
-            await client.keys.folders()
-        assert await mine.ping()
-        assert any([key async for key in mine.scan_iter("junkie_async:throttle:*")])

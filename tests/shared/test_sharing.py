@@ -12,6 +12,7 @@ import pytest
 import redis.asyncio
 
 from junkie_async import JunkieClient, RateLimit, RateLimitError
+from junkie_async.emulator import Emulator
 from junkie_async.pytest_plugin import running_emulator
 from junkie_async.redis import RedisThrottle
 from tests.servers import RedisServer, start_redis
@@ -192,3 +193,30 @@ async def test_a_cluster_is_used_as_given() -> None:
                 listening.cancel()
                 await asyncio.wait([listening])
             assert (await store.reserve(1, 0.1)).pause == pytest.approx(5.0, abs=1.0)
+
+
+async def test_a_wrong_password_fails_no_call(redis_url: str) -> None:
+    """A Redis that refuses the client is one that can't be used."""
+    recorder = Recorder()
+    url = redis_url.replace("redis://", "redis://nobody:hunter2@")
+    async with (
+        Emulator() as service,
+        JunkieClient(
+            "k", base_url=service.url, throttle=RedisThrottle(url), hooks=recorder
+        ) as client,
+    ):
+        await client.keys.folders()
+    [event] = recorder.shared
+    assert event.error == "AuthenticationError"
+    assert "hunter2" not in repr(event)
+
+
+async def test_a_given_client_is_not_closed(redis_url: str) -> None:
+    """The caller's own Redis is used, and still open after the client was closed."""
+    async with redis.asyncio.Redis.from_url(redis_url) as mine, Emulator() as service:
+        throttle = RedisThrottle(mine, rate=RateLimit(100))
+        assert repr(throttle) == "<RedisThrottle the given Redis>"
+        async with JunkieClient("given", base_url=service.url, throttle=throttle) as client:
+            await client.keys.folders()
+        assert await mine.ping()
+        assert any([key async for key in mine.scan_iter("junkie_async:throttle:*")])
