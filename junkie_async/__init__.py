@@ -28,7 +28,15 @@ from ._errors import (
     TooManyMatchesError,
     TransportError,
 )
-from ._hooks import AttemptEvent, Hooks, JobEvent, OutageEvent, PauseEvent, RetryEvent
+from ._hooks import (
+    AttemptEvent,
+    Hooks,
+    JobEvent,
+    OutageEvent,
+    PauseEvent,
+    RetryEvent,
+    SharedThrottleEvent,
+)
 from ._http.local_rate import RateLimit
 from ._http.retry import RetryPolicy
 from ._jobs.create import CreateJob
@@ -118,6 +126,7 @@ __all__ = [
     "RetryEvent",
     "RetryPolicy",
     "ServerError",
+    "SharedThrottleEvent",
     "TooManyMatchesError",
     "TransportError",
     "Unset",

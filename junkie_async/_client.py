@@ -17,6 +17,7 @@ from ._hooks import Hooks, check_hooks
 from ._http.dispatcher import Dispatcher
 from ._http.local_rate import RateLimit
 from ._http.retry import RetryPolicy
+from ._http.shared_rate import SharedThrottle
 from ._http.transport import Transport
 from ._jobs.ledgers import Ledgers
 from ._keys import Keys, load_sqlite, open_store
@@ -48,12 +49,14 @@ class JunkieClient:
         retry: How often and how long failed calls are retried.
         max_in_flight: Maximum number of requests in flight, 1 to 10,000.
         rate_limit: The client's own rate limit, or None.
+        throttle: A rate limit that several processes share, such as
+            `junkie_async.redis.RedisThrottle`, or None.
         session: An `aiohttp.ClientSession` to use instead of the client's own. The client does not
             close it. Its middlewares run, and its own User-Agent is kept. It must have no
             credentials for the service, in ``auth=`` or in ``.netrc``. Calls are made in its event
             loop alone.
-        hooks: Receives each attempt, retry, pause and step of a job: an instance of `Hooks`, or a
-            list of them.
+        hooks: Receives each attempt, retry, pause and step of a job, and the loss of the shared
+            throttle's store: an instance of `Hooks`, or a list of them.
 
     Raises:
         ConfigurationError: There is no API key, or the base URL is not valid.
@@ -70,6 +73,7 @@ class JunkieClient:
         retry: RetryPolicy = RetryPolicy(),  # noqa: B008 - frozen, so that sharing does no harm
         max_in_flight: int = 16,
         rate_limit: RateLimit | None = None,
+        throttle: SharedThrottle | None = None,
         session: aiohttp.ClientSession | None = None,
         hooks: Hooks | Sequence[Hooks] = (),
     ) -> None:
@@ -87,6 +91,7 @@ class JunkieClient:
             retry=_check_type("retry", retry, RetryPolicy),
             max_in_flight=max_in_flight,
             rate_limit=_check_type("rate_limit", rate_limit, RateLimit, NoneType),
+            shared_throttle=_check_throttle(throttle),
             hooks=check_hooks(hooks),
         )
         self._ledgers = Ledgers(open_store)
@@ -140,6 +145,12 @@ def _check_type(name: str, value: Any, *kinds: type) -> Any:
     if not isinstance(value, kinds):
         limit = " or ".join("None" if kind is NoneType else f"a {kind.__name__}" for kind in kinds)
         raise InvalidRequestError(name, safe_repr(value), limit)
+    return value
+
+
+def _check_throttle(value: Any) -> SharedThrottle | None:
+    if value is not None and not isinstance(value, SharedThrottle):
+        raise InvalidRequestError("throttle", safe_repr(value), "a RedisThrottle or None")
     return value
 
 

@@ -102,6 +102,24 @@ class OutageEvent:
 
 
 @attrs.frozen(kw_only=True)
+class SharedThrottleEvent:
+    """The shared throttle's store was lost, or is back. Without it no call fails or waits for it.
+
+    Attributes:
+        available: Whether the store is back. Until then each process keeps to its own share.
+        store: The store's address, without credentials.
+        error: The name of the class of the error that was met, or None.
+        rate: This process's share in requests a second while the store is lost, or None when it is
+            not known or the store is back.
+    """
+
+    available: bool
+    store: str
+    error: str | None = None
+    rate: float | None = None
+
+
+@attrs.frozen(kw_only=True)
 class JobEvent:
     """One call of a large job has succeeded, or the job begins to wait.
 
@@ -123,7 +141,9 @@ class JobEvent:
     waiting: float = 0.0
 
 
-Event: TypeAlias = AttemptEvent | RetryEvent | PauseEvent | OutageEvent | JobEvent
+Event: TypeAlias = (
+    AttemptEvent | RetryEvent | PauseEvent | OutageEvent | SharedThrottleEvent | JobEvent
+)
 
 
 class Hooks:
@@ -145,6 +165,9 @@ class Hooks:
     def on_outage(self, event: OutageEvent) -> None:
         """Called when a walk or a job waits for a service that is failing."""
 
+    def on_shared_throttle(self, event: SharedThrottleEvent) -> None:
+        """Called when the shared throttle's store was lost, and when it is back."""
+
     def on_job(self, event: JobEvent) -> None:
         """Called when one call of a large job has succeeded, or the job begins to wait."""
 
@@ -162,6 +185,8 @@ def notify_hooks(hooks: Iterable[Hooks], event: Event) -> None:
                     hook.on_pause(event)
                 case OutageEvent():
                     hook.on_outage(event)
+                case SharedThrottleEvent():
+                    hook.on_shared_throttle(event)
                 case JobEvent():
                     hook.on_job(event)
         except Exception:  # an observer's bug must not fail the call that it observes

@@ -43,6 +43,7 @@ from .local_rate import RateLimit
 from .log_output import configure_log
 from .outage import Outage, Outages
 from .retry import RetryBudget, RetryPolicy
+from .shared_rate import RateStore, SharedRate, SharedThrottle
 from .throttle import Priority, Throttle
 from .transport import Response, SendState, Transport
 
@@ -65,6 +66,7 @@ class Dispatcher:
         retry: RetryPolicy,
         max_in_flight: int,
         rate_limit: RateLimit | None,
+        shared_throttle: SharedThrottle | None = None,
         hooks: Sequence[Hooks] = (),
     ) -> None:
         self.base_url: str = transport.base_url
@@ -75,13 +77,10 @@ class Dispatcher:
         self._budget = RetryBudget()
         self._outages = Outages(retry, hooks)
         self.created = CreatedKeys()
-        self._make_throttle = partial(
-            Throttle,
-            max_in_flight,
-            rate_limit,
-            max_reset=retry.retry_after_cap,
-            back_off=retry.back_off,
-        )
+        self._store: RateStore | None = None
+        if shared_throttle is not None:
+            self._store = shared_throttle.open_store(api_key, self.base_url)
+        self._max_in_flight, self._rate_limit = max_in_flight, rate_limit
         self._throttle = self._make_throttle()
         self._line_level = configure_log()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -115,6 +114,8 @@ class Dispatcher:
             await self._enter_loop(asyncio.get_running_loop())
         self._closing.set()
         self._throttle.close()
+        if self._throttle.shared_rate is not None:
+            await self._throttle.shared_rate.close()
         await self._transport.close()
 
     async def send(
@@ -404,6 +405,18 @@ class Dispatcher:
             if before is not None:
                 self._start_anew(is_same_clock=before.time() <= loop.time() + 1.0)
         await self._transport.enter_loop()
+
+    def _make_throttle(self) -> Throttle:
+        shared_rate: SharedRate | None = None
+        if self._store is not None:
+            shared_rate = SharedRate(self._store, partial(notify_hooks, self.hooks))
+        return Throttle(
+            self._max_in_flight,
+            self._rate_limit,
+            max_reset=self._policy.retry_after_cap,
+            back_off=self._policy.back_off,
+            shared_rate=shared_rate,
+        )
 
     def _start_anew(self, *, is_same_clock: bool) -> None:
         # What was learned ends at moments of the clock. By an earlier clock it would hold for long.

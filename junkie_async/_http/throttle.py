@@ -9,20 +9,17 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Final, Literal, Self, TypeAlias
 
-import attrs
-
 from .._errors import (
     ClientClosedError,
-    JunkieError,
-    Outcome,
     RateLimitError,
-    RequestTimeoutError,
 )
 from .._protocol.rate_limit_headers import RateLimitState
 from .._validation import check_integer
 from .adaptive_rate import AdaptiveRate
 from .local_rate import LocalRate, RateLimit
+from .shared_rate import SharedRate
 from .stated_limit import StatedLimit
+from .waiter import Waiter, make_closed_error, make_rate_limit_error
 
 Priority: TypeAlias = Literal["interactive", "walk", "job"]
 """Whose turn comes first. Interactive calls have a deadline; walks and jobs wait without one."""
@@ -36,28 +33,6 @@ _MAX_PASSED_OVER: Final = 8
 # and the rate would stay below its limit.
 _MAX_CATCH_UP: Final = 0.05
 """Seconds by which a slot may be due before the moment at which it is given."""
-
-
-@attrs.define(eq=False)
-class _Waiter:
-    """A task that waits for its slot."""
-
-    turn: asyncio.Future[JunkieError | None]
-    """Set to None with the slot, or to the error that ends the wait."""
-    deadline: float
-    timers: list[asyncio.TimerHandle] = attrs.field(factory=list[asyncio.TimerHandle])
-
-    def end(self, error: JunkieError | None) -> bool:
-        """Wake the task, unless it was cancelled or woken before."""
-        if self.turn.done():
-            return False
-        self.turn.set_result(error)
-        return True
-
-    def time_out(self) -> None:
-        """End the wait at its deadline."""
-        message = "timed out waiting for a request slot (max_in_flight)"
-        self.end(RequestTimeoutError(message, outcome=Outcome.NOT_EXECUTED))
 
 
 class Throttle:
@@ -76,6 +51,8 @@ class Throttle:
     A reset that the service states is believed up to ``max_reset`` seconds: then a request goes
     out, and its response may correct what was wrong. ``back_off`` computes the pause after a 429
     without ``Retry-After``, from the number of 429s in a row before it.
+
+    With a ``shared_rate``, a slot is also given only with one of its reservations.
     """
 
     def __init__(
@@ -85,6 +62,7 @@ class Throttle:
         *,
         max_reset: float = 120.0,
         back_off: Callable[[int], float] = lambda refusals: 0.25 * 2.0 ** min(refusals, 5),
+        shared_rate: SharedRate | None = None,
     ) -> None:
         self._max_in_flight = check_integer("max_in_flight", max_in_flight, 1, 10_000)
         self.ceiling = self._max_in_flight  # of slots in use at a time, now
@@ -95,8 +73,9 @@ class Throttle:
         self._paused_at = self._resumes_at = self._last_due = -math.inf
         self._challenged: str | None = None
         self._stated_limit = StatedLimit(max_reset)
-        self._restrained = rate_limit is not None
+        self._restrained = rate_limit is not None or shared_rate is not None
         self._closed = False
+        self._share_rate(shared_rate)
         self._free_all_slots()
 
     def renew(self) -> Self:
@@ -105,13 +84,19 @@ class Throttle:
         The calls of a closed event loop give no slot back, or give it back to this throttle.
         """
         renewed = copy.copy(self)
-        renewed._free_all_slots()  # noqa: SLF001 - of this class
+        renewed._share_rate(self.shared_rate and self.shared_rate.renew())  # noqa: SLF001 - of this class
+        renewed._free_all_slots()  # noqa: SLF001
         return renewed
+
+    def _share_rate(self, shared: SharedRate | None) -> None:
+        self.shared_rate = shared
+        if shared is not None:
+            shared.attach(self._give_turns, self._join_pause)
 
     def _free_all_slots(self) -> None:
         self._in_flight = 0
-        self._waits: set[_Waiter] = set()  # those in a back-off are not in a queue yet
-        self._queues: dict[Priority, OrderedDict[_Waiter, None]] = {
+        self._waits: set[Waiter] = set()  # those in a back-off are not in a queue yet
+        self._queues: dict[Priority, OrderedDict[Waiter, None]] = {
             "interactive": OrderedDict(),
             "walk": OrderedDict(),
             "job": OrderedDict(),
@@ -183,10 +168,21 @@ class Throttle:
                 self._successes = 0
                 pause = max(wait, _MAX_CATCH_UP)  # `Retry-After: 0` must not divide by zero
                 self._adaptive_rate.record_refusal(now, pause)
-        self._resumes_at = max(self._resumes_at, now + wait)
+        if self.shared_rate is not None and (begins or now + wait > self._resumes_at):
+            self.shared_rate.report_refusal(now, wait, sent=sent, slow_down=begins and slow_down)
+        self._pause_until(now + wait, now)
+        return wait if begins else None
+
+    def _join_pause(self, seconds: float) -> None:
+        """Pause because another process was refused."""
+        now = asyncio.get_running_loop().time()
+        self._paused_at = now  # what is in flight was sent before, and says nothing new
+        self._pause_until(now + seconds, now)
+
+    def _pause_until(self, resumes_at: float, now: float) -> None:
+        self._resumes_at = max(self._resumes_at, resumes_at)
         self._restrained = True
         self._end_late_waits(now)
-        return wait if begins else None
 
     def record_challenge(self, now: float, target: str, *, sent: float) -> float | None:
         """Pause as after a refusal, if the CDN also challenged the response before this one.
@@ -203,7 +199,7 @@ class Throttle:
         """Raise ClientClosedError in every task that waits for a slot, now or later."""
         self._closed = self._restrained = True
         for wait in self._waits:
-            wait.end(_make_closed_error())
+            wait.end(make_closed_error())
 
     def _has_slot(self, priority: Priority) -> bool:
         """Whether fewer slots are in use than calls of this priority may use."""
@@ -212,7 +208,7 @@ class Throttle:
 
     async def _wait_for_slot(self, deadline: float, back_off: float, priority: Priority) -> None:
         loop = asyncio.get_running_loop()
-        waiter = _Waiter(loop.create_future(), deadline)
+        waiter = Waiter(loop.create_future(), deadline)
         if deadline < math.inf:
             waiter.timers.append(loop.call_at(deadline, waiter.time_out))
         self._waits.add(waiter)
@@ -232,11 +228,11 @@ class Throttle:
             self._forget(waiter, priority)
         if error is None and self._closed:  # in the same iteration, too
             self.release()
-            error = _make_closed_error()
+            error = make_closed_error()
         if error is not None:
             raise error
 
-    def _enqueue(self, waiter: _Waiter, priority: Priority) -> None:
+    def _enqueue(self, waiter: Waiter, priority: Priority) -> None:
         if waiter.turn.done():
             return
         try:
@@ -251,7 +247,7 @@ class Throttle:
         else:
             self._give_turns_soon()
 
-    def _forget(self, waiter: _Waiter, priority: Priority) -> None:
+    def _forget(self, waiter: Waiter, priority: Priority) -> None:
         for timer in waiter.timers:
             timer.cancel()
         self._waits.discard(waiter)
@@ -290,9 +286,18 @@ class Throttle:
             if due <= now:
                 self._give_slot(waiter, priority, due, now)
             elif not self._end_if_late(waiter, now):
-                if due < math.inf:  # otherwise it depends on a response, and so on a release
-                    self._set_next_turn(loop.call_at(due, self._give_turns))
+                next_turn = min(due, self._reserve_ahead(now, priority))
+                if next_turn < math.inf:  # else it depends on a response, or on a reservation
+                    self._set_next_turn(loop.call_at(next_turn, self._give_turns))
                 return
+
+    def _reserve_ahead(self, now: float, priority: Priority) -> float:
+        """Reserve slots of the shared rate for those who wait; return when to do so again."""
+        if self.shared_rate is None:
+            return math.inf
+        waiting = sum(map(len, self._queues.values()))
+        wanted = min(waiting, self.ceiling - self._in_flight)
+        return self.shared_rate.reserve_ahead(now, wanted, self._next_local_due(now, priority))
 
     def _choose_priority(self) -> Priority | None:
         """Choose whose turn is next, among those that wait and may use one more slot."""
@@ -304,7 +309,7 @@ class Throttle:
         ]
         return next(iter(starving or waiting), None)
 
-    def _give_slot(self, waiter: _Waiter, priority: Priority, due: float, now: float) -> None:
+    def _give_slot(self, waiter: Waiter, priority: Priority, due: float, now: float) -> None:
         del self._queues[priority][waiter]
         if not waiter.end(None):  # cancelled or late, in this iteration of the event loop
             return
@@ -312,18 +317,20 @@ class Throttle:
         # Not before `now - _MAX_CATCH_UP`: a rate that was not used is not saved up.
         self._last_due = max(due, now - _MAX_CATCH_UP)
         self._local_rate.take(now)
+        if self.shared_rate is not None:
+            self.shared_rate.take(now)
         if priority == "interactive":
             self._stated_limit.record_interactive(self._last_due)
         for other, queue in self._queues.items():
             self._passed_over[other] += bool(queue)
         self._passed_over[priority] = 0
 
-    def _end_if_late(self, waiter: _Waiter, now: float) -> bool:
+    def _end_if_late(self, waiter: Waiter, now: float) -> bool:
         """End a wait if its turn is after its deadline."""
         due = self._next_due(now, at_least=True)
         if max(waiter.deadline, now) >= due:
             return False
-        waiter.end(_make_rate_limit_error(due - now))
+        waiter.end(make_rate_limit_error(due - now))
         for queue in self._queues.values():
             queue.pop(waiter, None)
         return True
@@ -333,19 +340,28 @@ class Throttle:
         now = asyncio.get_running_loop().time()
         pause, queue = self._next_due(now, at_least=True), self._local_rate.due_behind(ahead, now)
         if max(deadline, now) < (due := max(pause, queue)):
-            raise _make_rate_limit_error(due - now)
+            raise make_rate_limit_error(due - now)
 
     def _end_late_waits(self, now: float) -> None:
         """End the waits that a pause outlasts, wherever they are in the queue."""
         due = self._next_due(now, at_least=True)
         for waiter in self._waits:
             if waiter.deadline < due:
-                waiter.end(_make_rate_limit_error(max(0.0, due - now)))
+                waiter.end(make_rate_limit_error(max(0.0, due - now)))
 
     def _next_due(
         self, now: float, priority: Priority = "interactive", *, at_least: bool = False
     ) -> float:
         """Compute when the next slot may be given; infinity when that depends on a response.
+
+        With a shared rate, not before its next reservation is due.
+        """
+        due = self._next_local_due(now, priority, at_least=at_least)
+        slot_due = -math.inf if self.shared_rate is None else self.shared_rate.next_due(now)
+        return due if at_least and slot_due == math.inf else max(due, slot_due)
+
+    def _next_local_due(self, now: float, priority: Priority, *, at_least: bool = False) -> float:
+        """Compute when the next slot may be given, regardless of a shared rate.
 
         The latest of four: the end of the pause, the stated reset once nothing remains, the turn by
         the caller's own limit, and one interval of the lower rate (adaptive, or stated) after the
@@ -354,6 +370,8 @@ class Throttle:
         if self._in_flight >= self.ceiling and not at_least:
             return math.inf
         rate, due = self._adaptive_rate.rate(now), self._resumes_at
+        if self.shared_rate is not None and not self.shared_rate.is_lost:
+            rate = math.inf  # all processes learn it together
         stated = self._stated_limit.find_turn(
             now, self._in_flight, interactive=priority == "interactive", at_least=at_least
         )
@@ -363,19 +381,6 @@ class Throttle:
             # Back to the fast path of `acquire` as soon as nothing restrains.
             free = rate == math.inf and due <= now and self.ceiling == self._max_in_flight
             is_limited = stated is not None or self._local_rate.interval > 0
+            is_limited = is_limited or self.shared_rate is not None
             self._restrained = self._closed or is_limited or not free
         return max(due, self._local_rate.next_due(), self._last_due + 1 / rate)
-
-
-def _make_closed_error() -> ClientClosedError:
-    return ClientClosedError("the client was closed while this call was waiting")
-
-
-def _make_rate_limit_error(wait: float) -> RateLimitError:
-    return RateLimitError(
-        f"rate limited: retry in {wait:.0f} s",
-        outcome=Outcome.NOT_EXECUTED,
-        transient=False,
-        status=429,
-        retry_after=wait,
-    )

@@ -10,11 +10,21 @@ from typing import Any, TypeAlias
 
 import attrs
 
-from .. import AttemptEvent, Hooks, JobEvent, OutageEvent, PauseEvent, RetryEvent
+from .. import (
+    AttemptEvent,
+    Hooks,
+    JobEvent,
+    OutageEvent,
+    PauseEvent,
+    RetryEvent,
+    SharedThrottleEvent,
+)
 
 __all__ = ["LoggingHooks", "event_fields"]
 
-Event: TypeAlias = AttemptEvent | RetryEvent | PauseEvent | OutageEvent | JobEvent
+Event: TypeAlias = (
+    AttemptEvent | RetryEvent | PauseEvent | OutageEvent | SharedThrottleEvent | JobEvent
+)
 
 
 def event_fields(event: Event) -> dict[str, Any]:
@@ -66,6 +76,12 @@ class LoggingHooks(Hooks):
         values = event.method, event.path, reason, event.seconds, event.limit, event.wait
         template = "%s %s: outage (%s) for %.0f s of at most %.0f s, next attempt in %.1f s"
         self._log_event(logging.WARNING, event, template, *values)
+
+    def on_shared_throttle(self, event: SharedThrottleEvent) -> None:
+        """Log that the shared throttle's store was lost, or is back."""
+        state = "is back" if event.available else f"was lost ({event.error})"
+        level = logging.INFO if event.available else logging.WARNING
+        self._log_event(level, event, "shared throttle: %s %s", event.store, state)
 
     def on_job(self, event: JobEvent) -> None:
         """Log a job's progress, or that it waits."""

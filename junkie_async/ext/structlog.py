@@ -9,7 +9,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from .. import AttemptEvent, Hooks, JobEvent, OutageEvent, PauseEvent, RetryEvent
+from .. import (
+    AttemptEvent,
+    Hooks,
+    JobEvent,
+    OutageEvent,
+    PauseEvent,
+    RetryEvent,
+    SharedThrottleEvent,
+)
 from . import needs_extra
 from .logging import event_fields
 
@@ -49,6 +57,11 @@ class StructlogHooks(Hooks):
     def on_outage(self, event: OutageEvent) -> None:
         """Log that a walk or a job waits for the service, as ``junkie.outage``."""
         self._logger.warning("junkie.outage", **event_fields(event))
+
+    def on_shared_throttle(self, event: SharedThrottleEvent) -> None:
+        """Log as ``junkie.shared_throttle`` that the store was lost, or is back."""
+        log = self._logger.info if event.available else self._logger.warning
+        log("junkie.shared_throttle", **event_fields(event))
 
     def on_job(self, event: JobEvent) -> None:
         """Log a job's progress as ``junkie.job``."""

@@ -152,6 +152,7 @@ def test_client() -> None:
         "retry": RetryPolicy(),
         "max_in_flight": 16,
         "rate_limit": None,
+        "throttle": None,
         "session": None,
         "hooks": (),
     }

@@ -40,6 +40,7 @@ MODULES = [
         "junkie_async.emulator",
         "junkie_async.export",
         "junkie_async.provisioning",
+        "junkie_async.redis",
     )
 ]
 DEFINED = [
