@@ -88,8 +88,10 @@ class Service:
             return self.compress({"error": "JNK-1... is %4a"}, 400)
         if self.mode == "bad rows":
             return web.json_response(BAD)
-        keys: list[Any] = [KEY] if request.method == "GET" else ["JNK-1"]
-        return self.compress({**GOOD, "keys": keys, "pagination": PAGINATION})
+        if request.method == "GET":
+            return self.compress({**GOOD, "keys": [KEY], "pagination": PAGINATION})
+        value = f"JNK-{self.answers}"  # no two creations give the same
+        return self.compress({**GOOD, "key": {**KEY, "key_value": value}, "keys": [value]})
 
     def compress(self, document: object, status: int = 200) -> web.Response:
         """Answer with gzip."""
