@@ -44,8 +44,6 @@ CALLS: dict[str, Callable[[Keys], Awaitable[object]]] = {
     "create_batch": lambda keys: keys.create_batch(provider_id=1, amount=1),
     "create_many": lambda keys: keys.create_many(1, provider_id=1),
     "update": lambda keys: keys.update(1, key_name="x"),
-    "update_many": lambda keys: keys.update_many([(1, {"key_name": "x"})]),
-    "reset_hwid_many": lambda keys: keys.reset_hwid_many([1]),
     "delete": lambda keys: keys.delete(1),
     "bulk_delete": lambda keys: keys.bulk_delete([1]),
     "delete_many": lambda keys: keys.delete_many([1]),
@@ -92,9 +90,8 @@ class Service:
             return web.json_response(BAD)
         if request.method == "GET":
             return self.compress({**GOOD, "keys": [KEY], "pagination": PAGINATION})
-        value = f"JNK-{self.answers}"  # no two keys are created with one value
-        key = {**KEY, "key_value": value}
-        return self.compress({**GOOD, "key": key, "keys": [value], "pagination": PAGINATION})
+        value = f"JNK-{self.answers}"  # no two creations give the same
+        return self.compress({**GOOD, "key": {**KEY, "key_value": value}, "keys": [value]})
 
     def compress(self, document: object, status: int = 200) -> web.Response:
         """Answer with gzip."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, nullcontext
 from pathlib import Path
@@ -154,11 +155,12 @@ async def test_a_given_sessions_middlewares_run() -> None:
 @on_virtual_clock
 async def test_a_busy_session_is_waited_for(limits: dict[str, Any]) -> None:
     """The wait for its connections is no attempt and no time-out; only a deadline ends it."""
+    numbers = itertools.count(1)
 
     def busy(head: bytes) -> bytes:
-        return (
-            response(KEY) if b"/keys" in head else b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n"
-        )
+        if b"/keys" in head:
+            return response(b'{"key": {"id": 1, "key_value": "K%d"}}' % next(numbers))
+        return b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n"
 
     async with (
         raw_server(busy) as (url, heads),

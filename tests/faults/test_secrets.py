@@ -684,9 +684,11 @@ async def test_documented_payload_is_kept(watch: Watch) -> None:
     created = tuple(f"{CREATED}-{row}" for row in range(99))
     batch = {"keys": [*created, 5], "count": 100, "config": {}}
     answer = http(200, json.dumps(batch).encode())
-    async with Service(lambda _: answer) as service, connect(service.url) as client:
-        await watch.see(client.keys.create_batch(provider_id=1, amount=100))
-        await watch.see(client.keys.create_many(100, provider_id=1))
+    async with Service(lambda _: answer) as service:
+        async with connect(service.url) as client:
+            await watch.see(client.keys.create_batch(provider_id=1, amount=100))
+        async with connect(service.url) as client:  # the one before would notice a repetition
+            await watch.see(client.keys.create_many(100, provider_id=1))
     unknown, ended = watch.errors
     assert isinstance(unknown, OutcomeUnknownError)
     assert isinstance(unknown.__cause__, InvalidResponseError)
