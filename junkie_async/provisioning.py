@@ -1,7 +1,8 @@
 """Durable jobs: exactly N keys, through crashes, lost responses and late ones.
 
 ``client.keys.create_many(amount, ..., ledger="launch.db")`` keeps a record of the job in a SQLite
-file, the ledger. After anything that has ended the job (a crash, a kill, an outage), run it again
+file, the ledger. A ledger in PostgreSQL, which several machines may share, is in
+`junkie_async.postgres`. After anything that has ended the job (a crash, a kill, an outage), run it again
 with the same arguments: it resumes. When it ends without an error there are exactly ``amount``
 keys, and the report, or the ``async for``, has given each of them once.
 
@@ -9,7 +10,7 @@ How it works:
 
 1. Each call is logged, and synced to the disk, before it is sent. Its keys are logged before you
    get them.
-2. Each call's keys have a marker at the end of ``key_name``, such as ``launch jk-k3v9x2mq.1f``.
+2. Each call's keys have a marker at the end of ``key_name``, such as ``launch jk-k3v9x2mq4f7z.1f``.
 3. When the outcome of a call is unknown, the job continues with other calls. ``reconcile_after``
    seconds after the last unknown outcome it looks for the markers in the list of the provider's
    keys. It adopts the keys that it is short of, deletes surplus keys, and creates what is missing
@@ -23,6 +24,15 @@ What it relies on:
 - By that time ``GET /keys`` lists the keys that were created, with their ``key_name``.
 - Nobody else changes, renames or deletes the job's keys before the job has ended.
 - The disk keeps what it reports as synced, and the ledger is on a local file system.
+
+A ledger holds many jobs by name: ``create_many(..., ledger="orders.db", job="launch")``. A job has
+one writer, and a ledger has many: several processes of one machine may run different jobs of one
+file. (On systems without locks on single bytes of a file, such as macOS, they take turns.)
+
+Orders are jobs that wait for each other: ``create(..., idempotency_key="order-123", ledger=...)``
+returns the same key however often, and in however many processes, it is called. After an unknown
+outcome the call raises `OutcomeUnknownError`, and the next one finds the key by its marker before
+it creates one. It waits until ``reconcile_after`` seconds have passed since then.
 
 The file holds key values in plain text, so it has mode 0600; one that is there already gets this
 mode. A second file, with ``.lock`` at the end of its name, keeps a second job out. Files and
