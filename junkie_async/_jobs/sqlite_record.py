@@ -194,7 +194,10 @@ class SqliteStore(LedgerStore):
 
     async def close(self) -> None:
         """Close the connection of the orders."""
-        self._discard_shared()
+        shared, self._shared = self._shared, None
+        if shared is not None:
+            with contextlib.suppress(ConfigurationError):  # the orders have raised it
+                await shared.close()
 
     def _discard_shared(self) -> None:
         if self._shared is not None:

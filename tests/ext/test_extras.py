@@ -13,7 +13,10 @@ import junkie_async.cli
 import junkie_async.emulator
 import junkie_async.pytest_plugin
 
-OPTIONAL = ("discord", "fastapi", "opentelemetry", "structlog", "jsonschema_rs", "typer", "rich")
+OPTIONAL = (
+    *("discord", "fastapi", "opentelemetry", "structlog", "jsonschema_rs", "typer", "rich"),
+    *("redis", "asyncpg"),
+)
 
 
 class Missing:
@@ -51,6 +54,7 @@ def without(monkeypatch: pytest.MonkeyPatch, library: str, module: str) -> str:
         ("structlog", "ext.structlog", "structlog"),
         ("jsonschema_rs", "emulator", "emulator"),
         ("pytest", "pytest_plugin", "pytest"),
+        ("asyncpg", "postgres", "postgres"),
     ],
 )
 def test_a_missing_library_names_its_extra(without: str, library: str, extra: str) -> None:
