@@ -69,7 +69,7 @@ class PostgresLedger(LedgerStore):
         if not is_pool and not is_dsn(database):
             limit = "a DSN that begins with postgresql://, or an asyncpg.Pool"
             raise InvalidRequestError("database", safe_repr(database), limit)
-        self.identity = repr(self) if is_pool else database
+        self.identity: str = repr(self) if is_pool else database
         self._dsn: str | None = None if is_pool else database
         self._pool: Any = database if is_pool else None
         self._job = None if job is None else check_job_name("job", job)

@@ -1,10 +1,10 @@
 """Durable jobs: exactly N keys, through crashes, lost responses and late ones.
 
 ``client.keys.create_many(amount, ..., ledger="launch.db")`` keeps a record of the job in a SQLite
-file, the ledger. A ledger in PostgreSQL, which several machines may share, is in
-`junkie_async.postgres`. After anything that has ended the job (a crash, a kill, an outage), run it again
-with the same arguments: it resumes. When it ends without an error there are exactly ``amount``
-keys, and the report, or the ``async for``, has given each of them once.
+file, the ledger. (One in PostgreSQL, which several machines may share, is in
+`junkie_async.postgres`.) After anything that has ended the job (a crash, a kill, an outage), run it
+again with the same arguments: it resumes. When it ends without an error there are exactly
+``amount`` keys, and the report, or the ``async for``, has given each of them once.
 
 How it works:
 

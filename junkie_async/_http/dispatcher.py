@@ -76,7 +76,7 @@ class Dispatcher:
         self._policy = retry
         self._budget = RetryBudget()
         self._outages = Outages(retry, hooks)
-        self.created = CreatedKeys()
+        self.created: CreatedKeys = CreatedKeys()
         self._store: RateStore | None = None
         if shared_throttle is not None:
             self._store = shared_throttle.open_store(api_key, self.base_url)

@@ -25,8 +25,8 @@ class Intent:
 class Journal:
     """A job's record: write-ahead, so an intent is logged before its call is sent."""
 
-    is_durable = False
-    can_lose_writer = False
+    is_durable: bool = False
+    can_lose_writer: bool = False
     """Whether another worker may take the job over from this one."""
 
     def __init__(self) -> None:

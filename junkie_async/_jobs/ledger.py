@@ -9,7 +9,7 @@ from typing import Any
 
 from .._errors import JunkieError
 from .journal import Intent, Journal
-from .key_hashes import KeyHashes
+from .key_hashes import KeyHashes, SeenValues
 from .key_log import KeyLog
 from .markers import make_marker, read_number
 from .record import DamagedError, Record
@@ -22,7 +22,7 @@ class Ledger(Journal):
     Key values that don't fit in memory go to a file without a name in ``folder``.
     """
 
-    is_durable = True
+    is_durable: bool = True
 
     def __init__(
         self,
@@ -34,22 +34,24 @@ class Ledger(Journal):
     ) -> None:
         super().__init__()
         self._record = record
-        self.can_lose_writer = record.has_lease
+        self.can_lose_writer: bool = record.has_lease
         self._arguments = {**arguments, "marker": marker}
         self._prefix = marker
         self._folder = folder
         self._start_empty()
 
     def _start_empty(self) -> None:
-        self.created = self._next_number = 0
+        self.created: int = 0
+        self._next_number = 0
         self.result: bytes | None = None
-        self.open_intents, self.suspects = {}, {}
-        self.doubted_for = 0.0
+        self.open_intents: dict[int, Intent] = {}
+        self.suspects: dict[str, Intent] = {}
+        self.doubted_for: float = 0.0
         """Seconds since the outcome of the latest open call became unknown, when it was loaded."""
         self._job_id = ""
         self._keys.clear()
         self._key_log = KeyLog(self._folder)
-        self.seen = KeyHashes()  # the values are in the key log only
+        self.seen: SeenValues = KeyHashes()  # the values are in the key log only
         self._earlier_blocks = self._read_blocks = 0
 
     def keys(self) -> tuple[str, ...]:
@@ -70,7 +72,8 @@ class Ledger(Journal):
                 await self._record.close()
             self._start_empty()
             raise
-        self._job_id, self.begun, self.result = loaded.id, loaded.begun, loaded.result
+        self._job_id, self.result = loaded.id, loaded.result
+        self.begun: float | None = loaded.begun
         self.created, self._next_number = loaded.created, loaded.calls
         self._earlier_blocks = self._key_log.end_block()
         for found in loaded.intents:

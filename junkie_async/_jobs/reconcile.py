@@ -51,7 +51,7 @@ class Reconciler:
         self._delete = delete
         self._remember = remember
         self._last_doubt_at = self._last_keys_at = -math.inf  # on the event loop's clock
-        self.is_unconfirmed = False
+        self.is_unconfirmed: bool = False
         """Whether calls were taken for not carried out by a list that showed no key of the job."""
 
     def restart_delay(self, passed: float = 0.0) -> None:

@@ -179,7 +179,8 @@ class SqliteStore(LedgerStore):
         self._given = check_path(path)
         with explain_errors(self._given, "opened"):  # there may be no current folder
             self._path = self._given.absolute()  # now, since the folder may be another one later
-        self.identity, self.folder = str(self._path), self._path.parent
+        self.identity: str = str(self._path)
+        self.folder: Path | None = self._path.parent
         self._shared: SqliteFile | None = None
 
     def make_record(self, job: str | None, *, waits: bool) -> Record:

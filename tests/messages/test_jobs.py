@@ -127,12 +127,12 @@ def _update(keys: Any, **fields: Any) -> UpdateJob:
             ),
         ),
         (
-            [(5, {"nam": "a"})],
+            [(5, {"label": "a"})],
             {},
             (
                 "keys[0] must be a pair whose fields are among folder_id, key_name,"
                 " validity_minutes, discord_id, is_premium, one_time_use, expiry_on_first_use,"
-                " no_hwid, hwid_limit, expires_at, is_invalidated, hwids, got one with 'nam'"
+                " no_hwid, hwid_limit, expires_at, is_invalidated, hwids, got one with 'label'"
             ),
         ),
         (

@@ -375,7 +375,7 @@ def test_a_collection_of_keys_is_checked_before_anything_is_sent(keys: Any, fiel
         ((5,), "keys[1]"),
         ((5, None), "keys[1]"),
         ((5, {}), "keys[1]"),
-        ((5, {"nam": "a"}), "keys[1]"),
+        ((5, {"label": "a"}), "keys[1]"),
         ((5, {7: "a"}), "keys[1]"),
         ((5, {"hwid_limit": 101}), "keys[1].hwid_limit"),
         ((5, {"hwids": ["PC", 5]}), "keys[1].hwids[1]"),
@@ -407,7 +407,7 @@ def test_shared_fields_are_checked_at_the_call() -> None:
     with pytest.raises(InvalidRequestError):
         keys.update_many([1], hwid_limit=101)
     with pytest.raises(TypeError):
-        keys.update_many([1], nam="a")  # type: ignore[call-arg]
+        keys.update_many([1], label="a")  # type: ignore[call-arg]
     with pytest.raises(InvalidRequestError):
         keys.update_many(keys.list())
 

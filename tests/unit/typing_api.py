@@ -219,7 +219,7 @@ async def many(keys: Keys, refs: list[KeyRef], stream: AsyncIterator[int]) -> No
     await keys.bulk_delete([1.5])  # type: ignore[list-item]
     keys.delete_many(5)  # type: ignore[arg-type]
     keys.update_many([5], validity="1h")  # type: ignore[call-arg]
-    keys.update_many([(5, {"nam": "a"})])  # type: ignore[typeddict-unknown-key]
+    keys.update_many([(5, {"label": "a"})])  # type: ignore[typeddict-unknown-key]
     await keys.purge(expired=True)  # type: ignore[call-arg]
 
 
