@@ -48,7 +48,11 @@ async def open_shards(*cogs: dict[str, Any]) -> AsyncIterator[list[Shop]]:
             opened = JunkieClient("any", base_url=emulator.url, retry=NO_RETRIES)
             client = await stack.enter_async_context(opened)
             bot = await stack.enter_async_context(logged_in(plain_bot()))
-            defaults = {"provider_id": PROVIDER, "admin_guild_id": SHOP, "cooldown": timedelta(0)}
+            defaults: dict[str, Any] = {
+                "provider_id": PROVIDER,
+                "admin_guild_id": SHOP,
+                "cooldown": timedelta(0),
+            }
             await bot.add_cog(KeyCog(client, **defaults | settings))
             shards.append(Shop(discord, bot, emulator, own))
         yield shards
@@ -165,7 +169,7 @@ async def test_the_cooldown_holds_over_shards(ledger: str, is_deleted: bool) -> 
 
 async def test_the_cooldown_holds_over_restarts(tmp_path: Path) -> None:
     """A new process counts from the latest key, too."""
-    cog = {"ledger": tmp_path / "bot.db", "cooldown": HOUR}
+    cog: dict[str, Any] = {"ledger": tmp_path / "bot.db", "cooldown": HOUR}
     async with open_shards(cog) as (shop,):
         await shop.call("key get")
         await expire(shop)

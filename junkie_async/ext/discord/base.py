@@ -160,8 +160,9 @@ def check_age(interaction: discord.Interaction[Any], key: Key, seconds: float) -
     if key.created_at is None:
         return
     age = (interaction.created_at - key.created_at).total_seconds()
-    if age < seconds:
-        raise _on_cooldown(seconds, seconds - max(age, 0.0))
+    left = seconds - max(age, 0.0)  # of clocks that differ, the key's may be ahead
+    if left > 0:
+        raise _on_cooldown(seconds, left)
 
 
 def _on_cooldown(seconds: float, left: float) -> app_commands.CommandOnCooldown:
