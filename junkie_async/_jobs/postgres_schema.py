@@ -71,12 +71,15 @@ async def create_schema(pool: Pool) -> None:
 
 
 async def _read_version(db: Connection) -> int | None:
-    if await db.fetchval("SELECT to_regclass('junkie_async.version')") is None:
+    # Not by to_regclass, whose answer is cached: after the lock it would still find no tables.
+    if await db.fetchval(_HAS_TABLES) is None:
         return None
     version: int | None = await db.fetchval("SELECT version FROM junkie_async.version")
     return version
 
 
+_HAS_TABLES: Final = """SELECT 1 FROM pg_catalog.pg_tables
+WHERE schemaname = 'junkie_async' AND tablename = 'version'"""
 _READ_STATUSES: Final = """SELECT name, marker, arguments,
   extract(epoch FROM begun)::float8 AS begun,
   (SELECT count(*) FROM junkie_async.key WHERE key.job = job.id) AS created, calls.*

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
+from datetime import UTC, datetime
 from typing import Any, Final
 
 import attrs
 from aiohttp import web
 from discord.ext import commands
+from discord.utils import time_snowflake
 
 BOT: Final = 100_000_000_000_000_001
 OWNER: Final = 100_000_000_000_000_002
@@ -65,13 +67,15 @@ class Discord:
         exchanges: What the bot sent for each interaction, by the interaction's token.
         synced: The commands that the bot registered.
         gone: Whether Discord rejects all answers.
+        now: The time of the interactions.
     """
 
     def __init__(self) -> None:
         self.exchanges: dict[str, Exchange] = {}
         self.synced: list[dict[str, Any]] = []
         self.gone = False
-        self._ids = itertools.count(400_000_000_000_000_000)
+        self.now = datetime.now(UTC)
+        self._numbers = itertools.count()
         self._runner: web.AppRunner | None = None
 
     async def start(self) -> str:
@@ -112,7 +116,7 @@ class Discord:
         given = [_option(option, value) for option, value in options.items()]
         users = {str(one[0]): user(one[0]) for one in options.values() if isinstance(one, tuple)}
         data = {
-            "id": str(next(self._ids)),
+            "id": str(self._next_id()),
             "name": group,
             "type": 1,
             "options": [{"type": 1, "name": name, "options": given}],
@@ -135,6 +139,9 @@ class Discord:
                     return exchange
             await asyncio.sleep(0.005)
 
+    def _next_id(self) -> int:
+        return time_snowflake(self.now) + next(self._numbers)
+
     def _buttons(self, label: str) -> list[tuple[str, dict[str, Any]]]:
         return [
             (token, button)
@@ -154,7 +161,7 @@ class Discord:
     def _payload(
         self, kind: int, data: dict[str, Any], by: int, guild: int | None
     ) -> dict[str, Any]:
-        number = str(next(self._ids))
+        number = str(self._next_id())
         where = {"guild_id": str(guild), "member": _member(by)} if guild else {"user": user(by)}
         return {
             "id": number,
@@ -202,7 +209,7 @@ class Discord:
     async def _sync(self, request: web.Request) -> web.Response:
         self.synced = await request.json()
         made = {"application_id": str(BOT), "version": "1"}
-        return _json([{**one, **made, "id": str(next(self._ids))} for one in self.synced])
+        return _json([{**one, **made, "id": str(self._next_id())} for one in self.synced])
 
     async def _callback(self, request: web.Request) -> web.Response:
         if self.gone:

@@ -10,7 +10,7 @@ Or configured by environment variables, with a client of the cog's own:
 
 The extension requires ``$JUNKIE_API_KEY`` and ``$JUNKIE_PROVIDER_ID``. ``$JUNKIE_SERVICE_ID``,
 ``$JUNKIE_VALIDITY_MINUTES``, ``$JUNKIE_HWID_LIMIT`` and ``$JUNKIE_ADMIN_GUILD_ID`` are optional
-integers for the arguments of `KeyCog`.
+integers for the arguments of `KeyCog`, and ``$JUNKIE_LEDGER`` is its ``ledger``, a path or a DSN.
 
 Every user has ``/key get``, ``mine``, ``info`` and ``reset``. Administrators have ``/keys create``,
 ``find``, ``revoke``, ``restore``, ``delete``, ``purge``, ``export`` and ``stats``. Every answer is
@@ -18,7 +18,7 @@ ephemeral and mentions nobody, and nothing in a key's name works as a link or as
 key value is logged. Only servers can install the commands: user installs are refused.
 
 Each command is in `user_commands` or `admin_commands`, with its texts. `base` and `texts` have what
-commands share.
+commands share, and `orders` what shards share.
 """
 
 from __future__ import annotations
@@ -44,8 +44,12 @@ class KeyCog(UserCommands, AdminCommands):
 
     No user gets a second key while the first one works, even if a response of the service is lost,
     and none after a key was revoked, until it is restored or deleted. An administrator can still
-    create one for the user. The locks and cooldowns for this are kept in memory, so run the
-    commands in one process only.
+    create one for the user.
+
+    With a ``ledger`` this holds over all shards and restarts, and so does ``cooldown``: it is
+    counted from the creation of the user's latest key, by the clocks of the key service and of
+    Discord. Without one, run the commands in one process only. ``reset_cooldown`` is always kept in
+    the memory of each process.
 
     Args:
         client: The client to use. The cog does not close it.
@@ -63,9 +67,15 @@ class KeyCog(UserCommands, AdminCommands):
             bot's owners can use them, because whoever invites a bot is an administrator there.
         deadline: Seconds, or a `timedelta`, that one call of the service may take before the
             caller is told that it is not available: see `Keys.deadline`. None for no such limit.
+        ledger: What records the orders of keys: the path of a file, the DSN of a PostgreSQL
+            database, or a `junkie_async.postgres.PostgresLedger`, which the cog does not close. All
+            shards need the same one. Keys then have a marker at the end of ``key_name``: see
+            `junkie_async.provisioning`. A user whose key was deleted waits for two minutes at
+            least. So does one whose key was not confirmed: the next call then settles that.
 
     Raises:
         InvalidRequestError: An argument is outside its limits.
+        ConfigurationError: What the ledger needs is not installed.
     """
 
     _own_client: JunkieClient | None = None
@@ -89,6 +99,7 @@ class KeyCog(UserCommands, AdminCommands):
             validity_minutes=_read_integer("JUNKIE_VALIDITY_MINUTES"),
             hwid_limit=_read_integer("JUNKIE_HWID_LIMIT", 1),
             admin_guild_id=_read_integer("JUNKIE_ADMIN_GUILD_ID"),
+            ledger=os.environ.get("JUNKIE_LEDGER") or None,
         )
         cog._own_client = client
         return cog

@@ -16,10 +16,19 @@ import discord
 from discord import app_commands
 from discord.ext import commands
 
-from junkie_async import BatchFields, Filters, InvalidRequestError, JunkieClient, JunkieError, Keys
+from junkie_async import (
+    BatchFields,
+    Filters,
+    InvalidRequestError,
+    JunkieClient,
+    JunkieError,
+    Key,
+    Keys,
+)
 
 from .. import DEADLINE, check_deadline
 from . import texts
+from .orders import LedgerOption
 
 _log = logging.getLogger("junkie_async.ext.discord")
 
@@ -46,6 +55,7 @@ class BaseCommands(commands.Cog):
         reset_cooldown: timedelta = timedelta(hours=1),
         admin_guild_id: int | None = None,
         deadline: float | timedelta | None = DEADLINE,
+        ledger: LedgerOption | None = None,
     ) -> None:
         _check_setting("client", client, "a JunkieClient", JunkieClient)
         self.keys: Keys = copy.copy(client.keys)  # the bot's other calls keep theirs
@@ -62,7 +72,8 @@ class BaseCommands(commands.Cog):
         }
         # A mistake shows when the bot starts, not when somebody calls the first command. The job
         # checks its arguments when it is created, and sends nothing until it is awaited.
-        self.keys.create_many(1, provider_id=provider_id, **self.fields).close()
+        self.keys.create_many(1, provider_id=provider_id, ledger=ledger, **self.fields).close()
+        self.ledger = ledger
         self.new_keys: Cooldowns = Cooldowns("cooldown", cooldown)
         self.resets: Cooldowns = Cooldowns("reset_cooldown", reset_cooldown)
         if admin_guild_id is not None:
@@ -120,25 +131,42 @@ class Cooldowns:
 
     def __init__(self, setting: str, length: timedelta) -> None:
         _check_setting(setting, length, "a timedelta >= 0", timedelta, timedelta().__le__)
-        self._seconds = length.total_seconds()
+        self.seconds = length.total_seconds()
         self._ends: dict[int, float] = {}
 
     def check(self, user: discord.abc.User) -> None:
         """Raise a CommandOnCooldown if a user must still wait."""
         left = self._ends.get(user.id, 0.0) - time.monotonic()
         if left > 0:
-            raise app_commands.CommandOnCooldown(app_commands.Cooldown(1, self._seconds), left)
+            raise _on_cooldown(self.seconds, left)
 
     def start(self, user: discord.abc.User, at_least: float = 0.0) -> None:
         """Start a user's wait, of ``at_least`` that many seconds."""
         now = time.monotonic()
         # Without this, the dict would grow by every user who ever called the command.
         self._ends = {other: end for other, end in self._ends.items() if end > now}
-        self._ends[user.id] = now + max(self._seconds, at_least)
+        self._ends[user.id] = now + max(self.seconds, at_least)
 
     def cancel(self, user: discord.abc.User) -> None:
         """End a user's wait."""
         self._ends.pop(user.id, None)
+
+
+def check_age(interaction: discord.Interaction[Any], key: Key, seconds: float) -> None:
+    """Raise a CommandOnCooldown if a key was created less than these seconds before a call.
+
+    The clocks are those of the key service and of Discord, so those of shards don't matter.
+    """
+    if key.created_at is None:
+        return
+    age = (interaction.created_at - key.created_at).total_seconds()
+    left = seconds - max(age, 0.0)  # of clocks that differ, the key's may be ahead
+    if left > 0:
+        raise _on_cooldown(seconds, left)
+
+
+def _on_cooldown(seconds: float, left: float) -> app_commands.CommandOnCooldown:
+    return app_commands.CommandOnCooldown(app_commands.Cooldown(1, seconds), left)
 
 
 async def send_answer(

@@ -11,7 +11,8 @@ from discord import app_commands
 from junkie_async import BatchFields, Filters, JunkieError, Key, KeyStatus, Outcome
 
 from . import texts
-from .base import GUILD_INSTALLS, BaseCommands, send_answer
+from .base import GUILD_INSTALLS, BaseCommands, check_age, send_answer
+from .orders import LedgerOption, fill_order, name_order
 
 # A request that timed out here may still be queued at the service. No second key is created
 # until it is safe to say that the first one never appears.
@@ -36,6 +37,8 @@ class UserCommands(BaseCommands):
         # Without the lock, two quick calls would both find no key and both create one.
         async with self.lock_for(interaction.user):
             key = await self._find_working_key(interaction.user)
+            if key is None and self.ledger is not None:
+                key = await self._order_key(interaction, self.ledger)
             key = key or await self._create_key(interaction.user)
         await send_answer(interaction, f"Your key:\n{texts.describe_key(key)}")
 
@@ -86,6 +89,47 @@ class UserCommands(BaseCommands):
         self.new_keys.start(user)
         return key
 
+    async def _order_key(self, interaction: discord.Interaction, ledger: LedgerOption) -> Key:
+        """Create a key by an order that all shards share.
+
+        The order is named by the user's previous key. It may be filled already: by another shard,
+        or for a key that is deleted since. Then that key is the previous one.
+        """
+        user, wait = interaction.user, self.new_keys.seconds
+        # Before the next look for a working key. Otherwise this might be the key that another shard
+        # creates in between, and the order that follows it would bring a second one.
+        previous = max(await self._list_keys_of(user, **self.scope), key=_id_of, default=None)
+        while (found := await self._find_working_key(user)) is None:
+            await self._refuse_if_revoked(user)
+            if previous is not None:
+                check_age(interaction, previous, wait)
+            previous = await self._fill_order(user, previous, ledger)
+            # What is not listed may only be late, and must not be followed by another at once.
+            wait = max(wait, _UNKNOWN_OUTCOME_WAIT)
+        return found
+
+    async def _fill_order(
+        self, user: discord.abc.User, previous: Key | None, ledger: LedgerOption
+    ) -> Key:
+        name = name_order(self.scope, user.id, previous)
+        owner: BatchFields = {"discord_id": user.id}
+        fields = self.fields | owner
+        try:
+            return await fill_order(
+                self.keys,
+                name,
+                ledger,
+                _UNKNOWN_OUTCOME_WAIT,
+                provider_id=self.provider_id,
+                **fields,
+            )
+        except JunkieError as error:
+            if error.outcome is not Outcome.NOT_EXECUTED:
+                with suppress(JunkieError):
+                    if found := await self._find_working_key(user):
+                        return found
+            raise
+
     async def _refuse_if_revoked(self, user: discord.abc.User) -> None:
         # A new key would undo `/keys revoke`.
         for key in await self._list_keys_of(user, **self.scope | {"status": KeyStatus.INVALIDATED}):
@@ -116,3 +160,7 @@ class UserCommands(BaseCommands):
         # The service filters already. If it ever ignored the filter, this would leak other
         # users' keys: `test_other_users_keys_are_hidden_without_the_filter`.
         return [key for key in keys if key.discord_id == str(user.id)]
+
+
+def _id_of(key: Key) -> int:
+    return key.id
