@@ -13,6 +13,7 @@ import attrs
 
 from . import _validation as validation
 from ._errors import (
+    BatchError,
     ConfigurationError,
     InvalidRequestError,
     NotFoundError,
@@ -30,7 +31,7 @@ from ._jobs.ledgers import Ledgers
 from ._jobs.markers import DEFAULT_PREFIX, add_marker, check_prefix, check_room
 from ._jobs.order import fill_order, log_key
 from ._jobs.reconcile import RECONCILE_AFTER, Reconciler
-from ._jobs.record import LedgerStore, check_job_name
+from ._jobs.record import LeaseLostError, LedgerStore, check_job_name
 from ._jobs.update import KeyOrPair, ResetHWIDJob, UpdateJob
 from ._masking import error_boundary
 from ._models import (
@@ -524,13 +525,16 @@ class Keys:
         concurrency: int,
         on_progress: OnProgress | None,
         *,
-        unique: bool,
+        unique: bool = False,
+        before_send: Callable[[], None] | None = None,
     ) -> DeleteJob:
         async def delete(
             chunk: Sequence[int | str], on_in_flight: InFlightCallback
         ) -> BulkDeleteResult:
             request = wire.bulk_delete(chunk)
-            return await self._dispatcher.send(request, priority="job", on_in_flight=on_in_flight)
+            return await self._dispatcher.send(
+                request, priority="job", on_in_flight=on_in_flight, before_send=before_send
+            )
 
         return DeleteJob(
             keys,
@@ -687,11 +691,21 @@ class Keys:
         patient = Keys(self._dispatcher, self._ledgers)
         query = wire.filter_query({"provider_id": provider_id})
         fetch = patient._make_fetch(query, "job", bad_rows="reduce")
+        check = journal.check_writer if journal.can_lose_writer else None
+
+        async def delete(surplus: list[int | str]) -> None:
+            try:
+                await self._make_delete_job(surplus, 4, None, before_send=check)
+            except BatchError as error:
+                if isinstance(error.__cause__, LeaseLostError):
+                    raise error.__cause__ from None
+                raise
+
         return Reconciler(
             journal,
             delay,
             fetch=fetch,
-            delete=self.delete_many,
+            delete=delete,
             remember=self._dispatcher.created.remember,
             log=log,
         )

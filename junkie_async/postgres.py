@@ -17,13 +17,17 @@ create it, or it must be there. A pooler such as PgBouncer may be between, in tr
 Needs asyncpg: ``pip install "junkie_async[postgres]"``.
 """
 
+# pyright: reportUnknownMemberType=false
+# asyncpg ships no types.
+
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
-from contextlib import aclosing, suppress
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import suppress
 from datetime import timedelta
-from typing import Any, Final, Self
+from functools import partial
+from typing import Any, Final, Self, TypeVar
 
 from ._errors import ConfigurationError, InvalidRequestError
 from ._jobs.record import DEFAULT_JOB, LedgerStore, Record, check_job_name
@@ -32,7 +36,7 @@ from ._validation import check_seconds, safe_repr
 from .provisioning import JobStatus, make_status
 
 try:
-    import asyncpg  # pyright: ignore[reportMissingTypeStubs]
+    import asyncpg  # pyright: ignore[reportMissingTypeStubs] - it ships no types
 except ModuleNotFoundError as _error:
     raise ModuleNotFoundError(
         'a ledger in PostgreSQL needs asyncpg: pip install "junkie_async[postgres]"',
@@ -41,12 +45,17 @@ except ModuleNotFoundError as _error:
 
 from ._jobs.postgres_record import PostgresRecord
 from ._jobs.postgres_schema import create_schema, prune_jobs, read_counts
+from ._jobs.postgres_transactions import run_transaction
 
 __all__ = ["PostgresLedger"]
 
 _JOB_PATIENCE: Final = 600.0  # seconds, as `RetryPolicy.outage`
 _ORDER_PATIENCE: Final = 5.0  # somebody waits for an order
 _POOL_SIZE: Final = 4
+_CONNECTING: Final = 10.0
+_CLOSING: Final = 5.0  # seconds, while the server is down
+
+T = TypeVar("T")
 
 
 class PostgresLedger(LedgerStore):
@@ -78,6 +87,7 @@ class PostgresLedger(LedgerStore):
         self._lease = lease
         self._loop: asyncio.AbstractEventLoop | None = None
         self._opening: asyncio.Future[Any] | None = None
+        self._closer: AsyncGenerator[None, None] | None = None
 
     def make_record(self, job: str | None, *, waits: bool) -> Record:
         """Make the record of a job. An order fails sooner while the server is down."""
@@ -99,9 +109,8 @@ class PostgresLedger(LedgerStore):
             ConfigurationError: There is no such job, or the database can't be used.
         """
         name = job or self._job or DEFAULT_JOB
-        async with aclosing(read_counts(await self._get_pool(), name)) as found:
-            async for counts in found:
-                return make_status(counts)
+        for _, counts in await self._run(lambda db: read_counts(db, name=name)):
+            return make_status(counts)
         raise ConfigurationError(f"the ledger has no job {safe_repr(name)}")
 
     @error_boundary
@@ -111,8 +120,9 @@ class PostgresLedger(LedgerStore):
         Raises:
             ConfigurationError: The database can't be used.
         """
-        async with aclosing(read_counts(await self._get_pool(), None)) as found:
-            async for counts in found:
+        last = 0
+        while found := await self._run(partial(read_counts, after=last)):
+            for last, counts in found:  # noqa: B007 - the next ones are after it
                 yield make_status(counts)
 
     @error_boundary
@@ -129,17 +139,19 @@ class PostgresLedger(LedgerStore):
             InvalidRequestError: ``older_than`` is out of its limits.
         """
         seconds = older_than.total_seconds() if isinstance(older_than, timedelta) else older_than
-        return await prune_jobs(await self._get_pool(), check_seconds("older_than", seconds))
+        checked = check_seconds("older_than", seconds)
+        return await self._run(lambda db: prune_jobs(db, checked))
 
     @error_boundary
     async def close(self) -> None:
         """Close the connections, but not a pool that was passed in. May be called again."""
-        if self._dsn is None or self._opening is None:
-            return
         opening, self._opening = self._opening, None
-        if self._loop is asyncio.get_running_loop():
-            with suppress(Exception):  # it could not be opened
-                await (await opening).close()
+        if opening is None or self._loop is not asyncio.get_running_loop():
+            return
+        with suppress(Exception):  # it could not be opened
+            await opening
+        if self._closer is not None:
+            await self._closer.aclose()
 
     async def __aenter__(self) -> Self:
         return self
@@ -150,11 +162,15 @@ class PostgresLedger(LedgerStore):
     def __repr__(self) -> str:
         return f"<PostgresLedger job={self._job!r}>"
 
+    async def _run(self, act: Callable[[Any], Awaitable[T]]) -> T:
+        return await run_transaction(self._get_pool, act, _ORDER_PATIENCE)
+
     async def _get_pool(self) -> Any:
         """Return the pool of the running event loop, and open it for its first use."""
         loop = asyncio.get_running_loop()
         if self._opening is None or self._loop is not loop or _has_failed(self._opening):
             self._loop, self._opening = loop, asyncio.ensure_future(self._open_pool())
+            self._opening.add_done_callback(_has_failed)  # all who wait for it may be cancelled
         return await asyncio.shield(self._opening)
 
     async def _open_pool(self) -> Any:
@@ -162,17 +178,33 @@ class PostgresLedger(LedgerStore):
         if self._dsn is not None:
             # Behind a pooler, the next transaction may not find a statement that was prepared.
             # Nor do we leave anything in a session, so that it need not be reset.
-            library: Any = asyncpg  # which has no types
-            pool = await library.create_pool(
+            pool = await asyncpg.create_pool(
                 self._dsn,
                 reset=_reset_nothing,
                 min_size=0,
                 max_size=_POOL_SIZE,
                 statement_cache_size=0,
+                timeout=_CONNECTING,
                 command_timeout=30,
             )
-        await create_schema(pool)
+            self._closer = _close_with_loop(pool)
+            await anext(self._closer)
+        try:
+            await create_schema(pool)
+        except BaseException:
+            if self._closer is not None:
+                await self._closer.aclose()
+            raise
         return pool
+
+
+async def _close_with_loop(pool: Any) -> AsyncGenerator[None, None]:
+    """Close a pool when the event loop ends, as `asyncio.run` then ends all async generators."""
+    try:
+        yield
+    finally:
+        with suppress(TimeoutError):  # then it is terminated
+            await asyncio.wait_for(pool.close(), _CLOSING)
 
 
 async def _reset_nothing(_: object) -> None:

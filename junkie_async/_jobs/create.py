@@ -76,9 +76,18 @@ class CreateJob(Job[Intent | KeyBatch, KeyBatch, CreateReport]):
 
     async def _before_start(self) -> None:
         self._ready.clear()
-        await self._journal.open()
+        while not await self._open_journal():
+            pass
         if self._reconciler is not None:
             self._reconciler.restart_delay()  # an earlier run may just have sent calls
+
+    async def _open_journal(self) -> bool:
+        """Become the writer; false if another worker has taken over by the end of the reading."""
+        try:
+            await self._journal.open()
+        except LeaseLostError:
+            return False
+        return True
 
     async def _before_yield(self, result: KeyBatch) -> None:
         # A key that the consumer has seen must not get lost: the next run would replace it.

@@ -80,10 +80,18 @@ def _ignore_wait(_: float) -> None:
 
 async def _create(ledger: Ledger, intent: Intent, create: CreateMarked) -> Key:
     assert intent.marker is not None
+    is_sent = False
+
+    def check_writer() -> None:
+        nonlocal is_sent
+        ledger.check_writer()
+        is_sent = True
+
     try:
-        return await create(intent.marker, ledger.check_writer)
-    except JunkieError as error:
-        is_final = error.outcome is Outcome.NOT_EXECUTED
-        if not isinstance(error, LeaseLostError):
-            ledger.log_result(intent, (), final=is_final)
+        return await create(intent.marker, check_writer)
+    except LeaseLostError:
+        raise
+    except BaseException as error:  # a cancellation, too: the delay counts from this moment on
+        outcome = getattr(error, "outcome", Outcome.UNKNOWN)
+        ledger.log_result(intent, (), final=not is_sent or outcome is Outcome.NOT_EXECUTED)
         raise

@@ -12,43 +12,23 @@ import sys
 import time
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from functools import partial
-from typing import Any, ClassVar, Final, TypeAlias, TypeVar
+from typing import Any, ClassVar, Final, TypeVar
 
-import asyncpg  # pyright: ignore[reportMissingTypeStubs]
 import attrs
 
 from .._errors import ConfigurationError
 from .._protocol.fields import MAX_BATCH
 from .._protocol.json_documents import encode_json
 from .markers import new_job_id
-from .postgres_schema import Connection, Pool
+from .postgres_transactions import FIRST_POLL, LAST_POLL, Connection, Pool, run_transaction
 from .record import LeaseLostError, LoadedIntent, LoadedJob, check_arguments, read_arguments
 
 T = TypeVar("T")
 
-_Act: TypeAlias = Callable[[Connection], Awaitable[T]]
-
-_FIRST_POLL: Final = 0.01  # seconds between two tries, for a lease or after a lost connection
-_LAST_POLL: Final = 0.5
 _CLOSING: Final = 10.0
 """Seconds that closing waits for a server that is down. The lease then ends by itself."""
 
-_BUSY: Final = 30.0
-"""Seconds to wait for a connection of the pool."""
-
-# What passes: a lost connection, a server that starts or stops, too many connections, a deadlock.
-_TRANSIENT: Final = (
-    OSError,
-    TimeoutError,
-    asyncpg.PostgresConnectionError,
-    asyncpg.InterfaceError,
-    asyncpg.InternalClientError,  # for a query that is sent before the server's goodbye is read
-    asyncpg.OperatorInterventionError,
-    asyncpg.InsufficientResourcesError,
-    asyncpg.TransactionRollbackError,
-)
-
-# A transaction has one statement of ours: each takes two round trips.
+# Most transactions have one statement of ours: each takes two round trips.
 _TAKE_LEASE: Final = """INSERT INTO junkie_async.job AS job (name, marker, arguments, leased_until)
 VALUES ($1, $2, $3, clock_timestamp() + make_interval(secs => $4))
 ON CONFLICT (name) DO UPDATE SET epoch = job.epoch + 1, leased_until = excluded.leased_until
@@ -60,8 +40,9 @@ _WRITE: Final = """WITH lease AS (
     leased_until = clock_timestamp() + make_interval(secs => $3)
   WHERE id = $1 AND epoch = $2 RETURNING id
 ), attempts AS (
-  INSERT INTO junkie_async.attempt (job, number, amount)
-  SELECT id, number, amount FROM lease, unnest($5::bigint[], $6::int[]) AS new (number, amount)
+  INSERT INTO junkie_async.attempt (job, number, amount, open)
+  SELECT id, number, amount, number <> ALL ($10::bigint[])
+  FROM lease, unnest($5::bigint[], $6::int[]) AS new (number, amount)
   ON CONFLICT DO NOTHING
 ), keys AS (
   INSERT INTO junkie_async.key (job, attempt, position, value)
@@ -79,7 +60,8 @@ _READ_INTENTS: Final = """SELECT number, open, amount - (SELECT count(*) FROM ju
   WHERE key.job = $1 AND key.attempt = number) AS outstanding,
 extract(epoch FROM clock_timestamp() - doubted)::float8 AS doubted_for
 FROM junkie_async.attempt WHERE job = $1 AND (open OR doubted IS NOT NULL)"""
-_READ_KEYS: Final = "SELECT value FROM junkie_async.key WHERE job = $1 ORDER BY position"
+_READ_KEYS: Final = """SELECT value FROM junkie_async.key
+WHERE job = $1 AND position >= $2 ORDER BY position LIMIT 10000"""
 _COUNT_CALLS: Final = "SELECT count(*) FROM junkie_async.attempt WHERE job = $1"
 
 
@@ -92,6 +74,7 @@ class _Changes:
     closed: set[int] = attrs.field(factory=set[int])
     doubted: set[int] = attrs.field(factory=set[int])
     result: bytes | None = None
+    ends_lease: bool = False
 
     def list_arguments(self) -> list[object]:
         """Return the arguments of the statement, from the fourth on."""
@@ -115,12 +98,12 @@ class PostgresRecord:
     lease: float
     patience: float
     get_pool: Callable[[], Awaitable[Pool]]
+    _patience: float = attrs.field(default=0.0, init=False)
     _job: int = attrs.field(default=0, init=False)
     _epoch: int = attrs.field(default=0, init=False)
     _valid_until: float = attrs.field(default=0.0, init=False)  # on this machine's clock
     _position: int = attrs.field(default=0, init=False)  # of the next key
     _changes: _Changes | None = attrs.field(default=None, init=False)  # since the latest commit
-    _ends: bool = attrs.field(default=False, init=False)  # whether the lease ends with the next
     _commit: asyncio.Task[None] | None = attrs.field(default=None, init=False)
     _renewal: asyncio.Task[None] | None = attrs.field(default=None, init=False)
     _failure: Exception | None = attrs.field(default=None, init=False)
@@ -129,21 +112,22 @@ class PostgresRecord:
         self, arguments: Mapping[str, Any], add_keys: Callable[[Sequence[str]], None]
     ) -> LoadedJob:
         """Become the job's writer, and read what earlier runs have logged."""
-        self._failure, self._ends, text = None, False, encode_json(arguments).decode()
-        seconds = _FIRST_POLL
-        while (row := await self._in_transaction(lambda db: self._take_lease(db, text))) is None:
+        self._failure, self._patience, self._position = None, self.patience, 0
+        text, seconds = encode_json(arguments).decode(), FIRST_POLL
+        while (row := await self._in_transaction(partial(self._take_lease, text))) is None:
             await asyncio.sleep(seconds)
-            seconds = min(2 * seconds, _LAST_POLL)
-        self._job, self._epoch = row["id"], row["epoch"]
+            seconds = min(2 * seconds, LAST_POLL)
+        self._job, self._epoch, self._valid_until = row["id"], row["epoch"], row["valid_until"]
         self._renewal = asyncio.create_task(self._renew_lease())
-        check_arguments(read_arguments(row["arguments"]), arguments)
+        check_arguments(row["arguments"], arguments)
         job = LoadedJob(id=row["marker"], begun=row["begun"], result=row["result"])
         if not self._epoch:
             return job  # it is new
-        keys, calls, intents = await self._in_transaction(self._read_rows)
+        keys, calls, intents, self._valid_until = await self._in_transaction(self._read_rows)
         self._position = len(keys)
         for at in range(0, len(keys), MAX_BATCH):
             add_keys(keys[at : at + MAX_BATCH])
+            await asyncio.sleep(0)  # a million take longer than a short lease
         return attrs.evolve(job, created=len(keys), calls=calls, intents=intents)
 
     def log_intents(self, intents: Sequence[tuple[int, int]]) -> None:
@@ -174,7 +158,7 @@ class PostgresRecord:
     async def wait_until_writer(self) -> None:
         """Wait until the lease is renewed, if the server could not be reached in time."""
         while self._failure is None and _now() >= self._valid_until:  # noqa: ASYNC110 - rare
-            await asyncio.sleep(_FIRST_POLL)
+            await asyncio.sleep(FIRST_POLL)
         self._raise_failure()
 
     async def close(self) -> None:
@@ -182,51 +166,55 @@ class PostgresRecord:
         await asyncio.shield(asyncio.ensure_future(self._flush_and_end()))
 
     async def _flush_and_end(self) -> None:
-        self.patience = min(self.patience, _CLOSING)
+        self._patience = min(self._patience, _CLOSING)
+        await _cancel(self._renewal)
         try:
             if self._valid_until and self._failure is None:
-                self._ends = True
-                self._change()
+                self._change().ends_lease = True
             await self.sync()
         finally:
-            if self._renewal is not None:
-                self._renewal.cancel()
-                await asyncio.gather(self._renewal, return_exceptions=True)
-            self._valid_until = 0.0
+            # Nothing of this run may be written under the epoch of the next one.
+            await _cancel(self._commit)
+            self._changes, self._valid_until = None, 0.0
 
-    async def _take_lease(self, db: Connection, arguments: str) -> Any:
+    async def _take_lease(self, arguments: str, db: Connection) -> dict[str, Any] | None:
         began = _now()
         row = await db.fetchrow(_TAKE_LEASE, self.name, new_job_id(), arguments, self.lease)
-        self._valid_until = began + self.lease  # less than on the server, whose lease begins later
-        return row
+        if row is None:
+            return None
+        # Less than on the server, whose lease begins later.
+        own = {"valid_until": began + self.lease, "arguments": read_arguments(row["arguments"])}
+        return {**row, **own}
 
     async def _renew_lease(self) -> None:
         while self._failure is None:
             await asyncio.sleep(self.lease / 3)
-            try:
-                await self._in_transaction(partial(self._write, _Changes()))
-            except ConfigurationError as error:
-                self._failure = self._failure or error
+            await self._commit_all(_Changes())
 
-    async def _write(self, changes: _Changes, db: Connection) -> None:
-        """Write changes and renew the lease, unless another worker has taken it since."""
-        began, lease = _now(), 0.0 if self._ends else self.lease
+    async def _write(self, changes: _Changes, db: Connection) -> float:
+        """Write changes and renew the lease, unless another worker has taken it since.
+
+        Returns the end of the lease, which counts once the transaction is committed.
+        """
+        began, lease = _now(), 0.0 if changes.ends_lease else self.lease
         given = changes.list_arguments()
         if await db.fetchval(_WRITE, self._job, self._epoch, lease, *given) is None:
-            self._valid_until = 0.0
             raise LeaseLostError(f"another worker has taken the job {self.name!r} over")
-        self._valid_until = began + lease
+        return began + lease
 
-    async def _read_rows(self, db: Connection) -> tuple[list[str], int, list[LoadedIntent]]:
-        await self._write(_Changes(), db)
+    async def _read_rows(self, db: Connection) -> tuple[list[str], int, list[LoadedIntent], float]:
+        # The keys first: the lease is renewed meanwhile, and the write finds out if it was lost.
+        keys: list[str] = []
+        while found := await db.fetch(_READ_KEYS, self._job, len(keys)):
+            keys += [value for (value,) in found]
+        valid_until = await self._write(_Changes(), db)
         await db.execute(_DOUBT_OPEN, self._job)
-        keys = [value async for (value,) in db.cursor(_READ_KEYS, self._job, prefetch=10_000)]
         calls = await db.fetchval(_COUNT_CALLS, self._job)
         intents = [
             LoadedIntent(row["number"], row["outstanding"], row["open"], row["doubted_for"])
             for row in await db.fetch(_READ_INTENTS, self._job)
         ]
-        return keys, calls, intents
+        return keys, calls, intents, valid_until
 
     def _change(self) -> _Changes:
         """Return what the next transaction writes."""
@@ -239,37 +227,30 @@ class PostgresRecord:
     async def _commit_changes(self) -> None:
         """Commit what was logged, and what comes meanwhile, in as few transactions as possible."""
         try:
-            while self._changes is not None:
+            while self._failure is None and self._changes is not None:
                 changes, self._changes = self._changes, None
-                await self._in_transaction(partial(self._write, changes))
-        except ConfigurationError as error:
-            self._failure = self._failure or error
+                await self._commit_all(changes)
         finally:
             self._commit = None
 
-    async def _in_transaction(self, act: _Act[T]) -> T:
-        """Execute something in a transaction, again and again while the server can't be reached."""
-        begin, seconds = time.monotonic(), _FIRST_POLL
-        while True:
-            try:
-                pool = await self.get_pool()
-                async with pool.acquire(timeout=_BUSY) as db, db.transaction():
-                    return await act(db)
-            except _TRANSIENT as error:
-                failure: Exception = error
-                if time.monotonic() - begin > self.patience:
-                    break
-            except asyncpg.PostgresError as error:
-                failure = error
-                break
-            await asyncio.sleep(seconds)
-            seconds = min(2 * seconds, _LAST_POLL)
-        reason = type(failure).__name__  # its text may quote key values
-        raise ConfigurationError(f"the ledger in PostgreSQL can't be used: {reason}")
+    async def _commit_all(self, changes: _Changes) -> None:
+        try:
+            self._valid_until = await self._in_transaction(partial(self._write, changes))
+        except (LeaseLostError, ConfigurationError) as error:
+            self._failure = self._failure or error
+
+    async def _in_transaction(self, act: Callable[[Connection], Awaitable[T]]) -> T:
+        return await run_transaction(self.get_pool, act, self._patience)
 
     def _raise_failure(self) -> None:
         if self._failure is not None:
             raise self._failure
+
+
+async def _cancel(task: asyncio.Task[None] | None) -> None:
+    if task is not None:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
 
 
 def _now() -> float:

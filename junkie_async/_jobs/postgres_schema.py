@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
 from .._errors import ConfigurationError
+from .postgres_transactions import Connection, Pool, begin
 from .record import JobCounts, read_arguments
-
-Connection: TypeAlias = Any  # of asyncpg, which ships no types
-Pool: TypeAlias = Any
 
 # A change of these tables needs another version, and code that reads the ones before.
 _VERSION: Final = 1
 _LOCK: Final = 0x6A6E6B31  # "jnk1", as in the header of a ledger's file
 
 _TABLES: Final = """
-CREATE SCHEMA IF NOT EXISTS junkie_async;
 CREATE TABLE junkie_async.version (version int NOT NULL);
 CREATE TABLE junkie_async.job (
   id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -46,6 +42,12 @@ CREATE TABLE junkie_async.key (
 CREATE INDEX key_attempt ON junkie_async.key (job, attempt);
 """
 
+# Not `to_regclass`: after the wait for the lock it may still find nothing, in the backend's cache.
+_HAS_SCHEMA: Final = "SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = 'junkie_async')"
+_HAS_TABLES: Final = """SELECT EXISTS (
+  SELECT FROM pg_tables WHERE schemaname = 'junkie_async' AND tablename = 'version'
+)"""
+
 
 async def create_schema(pool: Pool) -> None:
     """Create the tables, unless they are there.
@@ -53,13 +55,16 @@ async def create_schema(pool: Pool) -> None:
     Raises:
         ConfigurationError: They are those of a newer version of this package.
     """
-    async with pool.acquire() as db, db.transaction():
+    async with begin(pool) as db:
         version = await _read_version(db)
         if version is None:
             # Until the end of the transaction: two workers may both find no tables.
             await db.execute(f"SELECT pg_advisory_xact_lock({_LOCK})")
             version = await _read_version(db)
         if version is None:
+            # IF NOT EXISTS needs the right to create it even if it exists.
+            if not await db.fetchval(_HAS_SCHEMA):
+                await db.execute("CREATE SCHEMA junkie_async")
             await db.execute(_TABLES)
             await db.execute("INSERT INTO junkie_async.version VALUES ($1)", _VERSION)
             version = _VERSION
@@ -71,16 +76,13 @@ async def create_schema(pool: Pool) -> None:
 
 
 async def _read_version(db: Connection) -> int | None:
-    # Not by to_regclass, whose answer is cached: after the lock it would still find no tables.
-    if await db.fetchval(_HAS_TABLES) is None:
+    if not await db.fetchval(_HAS_TABLES):
         return None
     version: int | None = await db.fetchval("SELECT version FROM junkie_async.version")
     return version
 
 
-_HAS_TABLES: Final = """SELECT 1 FROM pg_catalog.pg_tables
-WHERE schemaname = 'junkie_async' AND tablename = 'version'"""
-_READ_STATUSES: Final = """SELECT name, marker, arguments,
+_READ_STATUSES: Final = """SELECT id, name, marker, arguments,
   extract(epoch FROM begun)::float8 AS begun,
   (SELECT count(*) FROM junkie_async.key WHERE key.job = job.id) AS created, calls.*
 FROM junkie_async.job CROSS JOIN LATERAL (
@@ -91,7 +93,7 @@ FROM junkie_async.job CROSS JOIN LATERAL (
     count(*) FILTER (WHERE open AND doubted IS NULL) AS in_flight
   FROM junkie_async.attempt WHERE attempt.job = job.id
 ) AS calls
-WHERE $1::text IS NULL OR name = $1 ORDER BY begun, id"""
+WHERE id > $1 AND ($2::text IS NULL OR name = $2) ORDER BY id LIMIT 1000"""
 _PRUNE: Final = """DELETE FROM junkie_async.job
 WHERE begun < clock_timestamp() - make_interval(secs => $1)
   AND coalesce(leased_until < clock_timestamp(), TRUE)
@@ -100,16 +102,17 @@ WHERE begun < clock_timestamp() - make_interval(secs => $1)
     >= (arguments::json ->> 'amount')::bigint"""
 
 
-async def read_counts(pool: Pool, name: str | None) -> AsyncGenerator[JobCounts, None]:
-    """Read what is known of a job, or of all jobs in the order in which they were begun."""
-    async with pool.acquire() as db, db.transaction():
-        async for row in db.cursor(_READ_STATUSES, name):
-            counts: dict[str, Any] = {**row, "arguments": read_arguments(row["arguments"])}
-            yield JobCounts(**counts)
+async def read_counts(
+    db: Connection, *, after: int = 0, name: str | None = None
+) -> list[tuple[int, JobCounts]]:
+    """Read what is known of up to 1000 jobs after this ID, with their IDs; or of one job."""
+    rows: list[dict[str, Any]] = [dict(row) for row in await db.fetch(_READ_STATUSES, after, name)]
+    for row in rows:
+        row["arguments"] = read_arguments(row["arguments"])
+    return [(row.pop("id"), JobCounts(**row)) for row in rows]
 
 
-async def prune_jobs(pool: Pool, seconds: float) -> int:
+async def prune_jobs(db: Connection, seconds: float) -> int:
     """Delete the jobs that have nothing outstanding and were begun so long ago; count them."""
-    async with pool.acquire() as db, db.transaction():
-        done: str = await db.execute(_PRUNE, seconds)
+    done: str = await db.execute(_PRUNE, seconds)
     return int(done.rpartition(" ")[2])

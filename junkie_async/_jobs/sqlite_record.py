@@ -218,9 +218,8 @@ class SqliteRecord:
     name: str
     file: SqliteFile
     _job: int = attrs.field(init=False)
-    _unlogged: list[_Statement] = attrs.field(
-        factory=list["_Statement"], init=False
-    )  # the job's own row
+    # The job's own row.
+    _unlogged: list[_Statement] = attrs.field(factory=list[_Statement], init=False)
     _lock: contextlib.ExitStack = attrs.field(factory=contextlib.ExitStack, init=False)
 
     async def open(

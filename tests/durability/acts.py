@@ -12,11 +12,12 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Final
 
-from junkie_async._jobs import ledger_file
+from junkie_async._jobs import ledger_file, postgres_record
 from junkie_async._jobs.file_lock import hold_lock
 from junkie_async._jobs.journal import Journal
 from junkie_async._jobs.ledger import Ledger
 from junkie_async._jobs.ledger_file import OpenFiles
+from junkie_async._jobs.postgres_record import PostgresRecord
 from junkie_async._jobs.sqlite_record import SqliteFile
 
 MAIN_ENDS: Final = ("return", "raise", "exit", "cancel", "interrupt")
@@ -42,6 +43,7 @@ PROCESS_ACTS: Final[dict[str, Callable[[], None]]] = {
     "terminate": _send(signal.SIGTERM),
     "interrupt": _send(signal.SIGINT),
     "break": _break_thread,
+    "stop": _send(signal.SIGSTOP),
 }
 
 
@@ -135,10 +137,22 @@ def _catch_exceptions_only() -> None:
     _replace_member(SqliteFile, commit, commit_queue)
 
 
+def _send_without_check() -> None:
+    _replace_member(PostgresRecord, PostgresRecord.check_writer, lambda _: None)
+
+
+def _write_without_epoch() -> None:
+    unfenced = postgres_record._WRITE.replace("epoch = $2", "$2::bigint IS NOT NULL")
+    assert unfenced != postgres_record._WRITE
+    setattr(postgres_record, "_WRITE", unfenced)  # noqa: B010 - it is final
+
+
 GUARDS: Final[dict[str, Callable[[], None]]] = {
     "intents": _send_before_log,
     "lock": _lock_as_sqlite,
     "names": _believe_names,
     "commits": _catch_exceptions_only,
+    "check": _send_without_check,
+    "epoch": _write_without_epoch,
 }
 """Each removes one guard from this process."""

@@ -34,7 +34,9 @@ from junkie_async import (
     provisioning,
 )
 from junkie_async._http.transport import Response, SendState, Transport
+from junkie_async._jobs.postgres_record import PostgresRecord
 from junkie_async._protocol.requests import Request
+from junkie_async.postgres import PostgresLedger
 
 from .acts import FILE_ACTS, GUARDS, MAIN_ENDS, PROCESS_ACTS, BrokenError, wait_amid
 
@@ -45,8 +47,13 @@ REFUSED: Final = 4
 """Exit status of a child whose ledger another job has open."""
 ENDED: Final = 5
 """Exit status of a child whose main coroutine has ended before the job."""
+MISREPORTED: Final = 7
+"""Exit status of a child whose report has other keys than it was given."""
 HUNG: Final = 6
 """Given for a child that did not end, in place of its exit status."""
+
+LEASE: Final = 1.0  # seconds; the shortest one that is allowed
+TRANSACTIONS: Final = ("_take_lease", "_read_rows", "_write")
 
 _HANGS_AFTER: Final = 30.0  # seconds; a child takes less than one, and a grace period of 10
 
@@ -108,6 +115,7 @@ class ChildOptions:
         tries_twice: Whether it tries a second job when it gets keys, and reads the files.
         waits_for: The name of a file that it waits for: before the job, or after the second try.
         intrudes: Whether it makes the file "intruded" at its end.
+        dsn: The database of the ledger, instead of a file. The child writes its process ID then.
     """
 
     url: str
@@ -124,6 +132,7 @@ class ChildOptions:
     tries_twice: bool = False
     waits_for: str | None = None
     intrudes: bool = False
+    dsn: str | None = None
 
     @property
     def ledger(self) -> Path:
@@ -148,6 +157,7 @@ class _KillPoints:
         if act in FILE_ACTS:
             FILE_ACTS[act](self._options.ledger)
         elif act in PROCESS_ACTS:
+            (Path(self._options.folder) / f"acted{self._options.number}").touch()
             PROCESS_ACTS[act]()
         else:
             self.end_main(act)
@@ -194,6 +204,24 @@ class _KillPoints:
 
         Transport.attempt = watched  # type: ignore[method-assign, assignment]
 
+    def watch_transactions(self) -> None:
+        """Pass points before and after each statement of a worker, amid its transaction."""
+        for name in TRANSACTIONS:
+            setattr(PostgresRecord, name, self._watch_act(name, getattr(PostgresRecord, name)))
+
+    def _watch_act(self, name: str, act: Callable[..., Any]) -> Callable[..., Any]:
+        async def watched(*arguments: Any) -> Any:
+            self.pass_point(f"before {name}")
+            result = await act(*arguments)
+            self.pass_point(f"after {name}")
+            return result
+
+        return watched
+
+
+def _make_ledger(options: ChildOptions) -> Path | PostgresLedger:
+    return PostgresLedger(options.dsn, lease=LEASE) if options.dsn else options.ledger
+
 
 def _make_job(client: JunkieClient, options: ChildOptions) -> CreateJob:
     return client.keys.create_many(
@@ -201,7 +229,7 @@ def _make_job(client: JunkieClient, options: ChildOptions) -> CreateJob:
         provider_id=7,
         key_name="launch",
         concurrency=options.concurrency,
-        ledger=options.ledger,
+        ledger=_make_ledger(options),
         reconcile_after=options.reconcile_after,
     )
 
@@ -217,7 +245,8 @@ async def _run_job(options: ChildOptions, points: _KillPoints) -> int:
     async with _make_client(options) as client:
         try:
             with (folder / "yielded").open("ab", buffering=0) as file:
-                async for batch in _make_job(client, options):
+                job = _make_job(client, options)
+                async for batch in job:
                     file.write("".join(f"{value}\n" for value in batch.keys).encode())
                     keys += batch.keys
                     points.pass_point("yielded")
@@ -227,6 +256,8 @@ async def _run_job(options: ChildOptions, points: _KillPoints) -> int:
             report = attrs.asdict(error.report) | {"cause": type(error.__cause__).__name__}
             (folder / "report").write_text(json.dumps(report))
             return GAVE_UP
+        if options.dsn and keys != [*job.report.keys]:
+            return MISREPORTED
     new = folder / f"new{options.number}"
     new.write_text(json.dumps(keys))
     new.rename(folder / f"output{options.number}")
@@ -273,6 +304,8 @@ async def _run_patiently(options: ChildOptions, points: _KillPoints) -> int:
         try:
             return await _run_job(options, points)
         except ConfigurationError:
+            if options.dsn is not None:
+                raise  # a worker stands by; it is never refused
             if not options.is_patient:
                 return REFUSED
             await asyncio.sleep(0.005)
@@ -306,6 +339,8 @@ def _run_child(options: ChildOptions) -> int:
     points = _KillPoints(options)
     points.watch_writes()
     points.watch_calls()
+    points.watch_transactions()
+    (Path(options.folder) / f"pid{options.number}").write_text(str(os.getpid()))
     if options.without is not None:
         GUARDS[options.without]()
     try:

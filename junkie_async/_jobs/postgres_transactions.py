@@ -1,0 +1,84 @@
+"""Transactions in PostgreSQL, again and again while the server can't be reached."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any, Final, TypeAlias, TypeVar
+
+import asyncpg  # pyright: ignore[reportMissingTypeStubs] - it ships no types
+
+from .._errors import ConfigurationError
+from .record import DamagedError
+
+T = TypeVar("T")
+
+Connection: TypeAlias = Any  # of asyncpg, which ships no types
+Pool: TypeAlias = Any
+
+FIRST_POLL: Final = 0.01  # seconds between two tries, for a lease or after a lost connection
+LAST_POLL: Final = 0.5
+
+_BUSY: Final = 30.0
+"""Seconds to wait for a connection of the pool."""
+_BEGIN: Final = "BEGIN; SET LOCAL idle_in_transaction_session_timeout = 1000"  # ms
+
+# What passes: a lost connection, a server that starts or stops, too many connections, a deadlock.
+_TRANSIENT: Final = (
+    OSError,
+    TimeoutError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,  # for a query that is sent before the server's goodbye is read
+    asyncpg.OperatorInterventionError,
+    asyncpg.InsufficientResourcesError,
+    asyncpg.TransactionRollbackError,
+    asyncpg.IdleInTransactionSessionTimeoutError,
+)
+
+
+@asynccontextmanager
+async def begin(pool: Pool) -> AsyncGenerator[Connection, None]:
+    """Begin a transaction, which the server ends if this process is silent for a second.
+
+    Otherwise a process that is stopped amid its transaction would keep its locks, and no other
+    worker could take its job over.
+    """
+    async with pool.acquire(timeout=_BUSY) as db:
+        try:
+            await db.execute(_BEGIN)  # in one round trip, unlike `db.transaction()`
+            yield db
+            await db.execute("COMMIT")
+        except BaseException:
+            db.terminate()  # a rollback would wait for a server that doesn't respond
+            raise
+
+
+async def run_transaction(
+    get_pool: Callable[[], Awaitable[Pool]],
+    act: Callable[[Connection], Awaitable[T]],
+    patience: float,
+) -> T:
+    """Execute something in a transaction, again for ``patience`` seconds while that fails.
+
+    Raises:
+        ConfigurationError: The database can't be used.
+    """
+    loop = asyncio.get_running_loop()
+    deadline, seconds = loop.time() + patience, FIRST_POLL
+    while True:
+        try:
+            async with asyncio.timeout_at(deadline), begin(await get_pool()) as db:
+                return await act(db)
+        except asyncpg.ClientConfigurationError as error:  # an InterfaceError
+            reason, is_transient = type(error).__name__, False
+        except _TRANSIENT as error:
+            reason, is_transient = type(error).__name__, True
+        except (asyncpg.PostgresError, DamagedError, ValueError) as error:
+            reason, is_transient = type(error).__name__, False
+        if not is_transient or loop.time() + seconds > deadline:
+            # Its text may quote key values, or a password.
+            raise ConfigurationError(f"the ledger in PostgreSQL can't be used: {reason}")
+        await asyncio.sleep(seconds)
+        seconds = min(2 * seconds, LAST_POLL)
