@@ -131,7 +131,7 @@ class Cooldowns:
 
     def __init__(self, setting: str, length: timedelta) -> None:
         _check_setting(setting, length, "a timedelta >= 0", timedelta, timedelta().__le__)
-        self.seconds = length.total_seconds()
+        self.seconds: float = length.total_seconds()
         self._ends: dict[int, float] = {}
 
     def check(self, user: discord.abc.User) -> None:
