@@ -41,7 +41,7 @@ from junkie_async import (
     RetryPolicy,
     provisioning,
 )
-from junkie_async._jobs import ledger as ledgers
+from junkie_async._jobs import sqlite_record
 from junkie_async.export import export_keys, export_values, json_line
 
 from ._echo import HANG, Request, Service, http
@@ -460,7 +460,7 @@ async def test_ledger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         errors += await errors_of(make(client, hwid=f"{HWID}!"))
         errors += await errors_of(by_timeout(make(client)))  # reconciles
         with monkeypatch.context() as patch:
-            patch.setattr(ledgers, "_commit_batch", fail)
+            patch.setattr(sqlite_record, "_commit_batch", fail)
             errors += await errors_of(make(client, tmp_path / "full.db"))
         with closing(sqlite3.connect(path)) as db, db:
             db.execute("UPDATE job SET arguments = ?", (json.dumps({"hwid": HWID}),))
