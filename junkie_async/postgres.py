@@ -140,7 +140,12 @@ class PostgresLedger(LedgerStore):
         """
         seconds = older_than.total_seconds() if isinstance(older_than, timedelta) else older_than
         checked = check_seconds("older_than", seconds)
-        return await self._run(lambda db: prune_jobs(db, checked))
+        pruned = 0
+        last: int | None = 0
+        while last is not None:
+            count, last = await self._run(partial(prune_jobs, seconds=checked, after=last))
+            pruned += count
+        return pruned
 
     @error_boundary
     async def close(self) -> None:

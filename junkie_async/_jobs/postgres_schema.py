@@ -94,12 +94,18 @@ FROM junkie_async.job CROSS JOIN LATERAL (
   FROM junkie_async.attempt WHERE attempt.job = job.id
 ) AS calls
 WHERE id > $1 AND ($2::text IS NULL OR name = $2) ORDER BY id LIMIT 1000"""
-_PRUNE: Final = """DELETE FROM junkie_async.job
-WHERE begun < clock_timestamp() - make_interval(secs => $1)
-  AND coalesce(leased_until < clock_timestamp(), TRUE)
-  AND NOT EXISTS (SELECT 1 FROM junkie_async.attempt WHERE attempt.job = job.id AND open)
-  AND (SELECT count(*) FROM junkie_async.key WHERE key.job = job.id)
-    >= (arguments::json ->> 'amount')::bigint"""
+# A part of them in each transaction: a million take longer than a transaction may.
+_PRUNE: Final = """WITH old AS (
+  SELECT id FROM junkie_async.job
+  WHERE id > $2 AND begun < clock_timestamp() - make_interval(secs => $1)
+    AND NOT EXISTS (SELECT 1 FROM junkie_async.attempt WHERE attempt.job = job.id AND open)
+    AND (SELECT count(*) FROM junkie_async.key WHERE key.job = job.id)
+      >= (arguments::json ->> 'amount')::bigint
+  ORDER BY id LIMIT 10000
+), pruned AS (
+  DELETE FROM junkie_async.job USING old
+  WHERE job.id = old.id AND coalesce(leased_until < clock_timestamp(), TRUE) RETURNING job.id
+) SELECT (SELECT count(*) FROM pruned) AS count, (SELECT max(id) FROM old) AS last"""
 
 
 async def read_counts(
@@ -112,7 +118,11 @@ async def read_counts(
     return [(row.pop("id"), JobCounts(**row)) for row in rows]
 
 
-async def prune_jobs(db: Connection, seconds: float) -> int:
-    """Delete the jobs that have nothing outstanding and were begun so long ago; count them."""
-    done: str = await db.execute(_PRUNE, seconds)
-    return int(done.rpartition(" ")[2])
+async def prune_jobs(db: Connection, seconds: float, after: int) -> tuple[int, int | None]:
+    """Delete up to 10,000 jobs after this ID, if they are done and were begun so long ago.
+
+    Returns:
+        How many were deleted, and the ID of the last one to be looked at, or None at the end.
+    """
+    row = await db.fetchrow(_PRUNE, seconds, after)
+    return row["count"], row["last"]

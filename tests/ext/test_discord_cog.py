@@ -13,6 +13,7 @@ from discord.ext import commands
 from junkie_async import ConfigurationError, InvalidRequestError, JunkieClient
 from junkie_async.emulator import Emulator
 from junkie_async.ext.discord import KeyCog
+from junkie_async.provisioning import status
 
 from . import _answers
 from ._discord import ALICE, EPHEMERAL, OWNER, SHOP
@@ -33,7 +34,7 @@ async def test_a_given_client_stays_open() -> None:
         assert not client.closed
 
 
-async def test_extension() -> None:
+async def test_extension(tmp_path: Path) -> None:
     """The environment configures the extension, and unloading it closes the client."""
     async with Emulator(api_keys=["a-key"]) as emulator:
         variables = {
@@ -44,6 +45,7 @@ async def test_extension() -> None:
             "JUNKIE_VALIDITY_MINUTES": "60",
             "JUNKIE_HWID_LIMIT": "2",
             "JUNKIE_ADMIN_GUILD_ID": str(SHOP),
+            "JUNKIE_LEDGER": str(tmp_path / "bot.db"),
         }
         async with loopback() as discord, logged_in(plain_bot()) as bot:
             with environment(**variables):
@@ -60,6 +62,7 @@ async def test_extension() -> None:
     assert key is not None
     assert (key.provider_id, key.service_id, key.validity_minutes) == (PROVIDER, 7, 60)
     assert (key.hwid_limit, key.discord_id) == (2, str(ALICE))
+    assert status(tmp_path / "bot.db", f"discord:{PROVIDER}:7:{ALICE}:0").done
 
 
 @pytest.mark.parametrize(
@@ -98,6 +101,7 @@ async def test_misconfigured_extension(variables: dict[str, str]) -> None:
         ({"admin_guild_id": 0}, "admin_guild_id"),
         ({"admin_guild_id": 2**64}, "admin_guild_id"),
         ({"admin_guild_id": True}, "admin_guild_id"),
+        ({"ledger": 42}, "ledger"),
     ],
 )
 def test_settings(settings: dict[str, Any], field: str) -> None:

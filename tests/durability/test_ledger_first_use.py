@@ -1,0 +1,53 @@
+"""Ledgers that several workers use for the first time at the same moment."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sqlite3
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from junkie_async._jobs import ledger_file
+from junkie_async.postgres import PostgresLedger
+
+
+def test_a_file_that_becomes_a_ledger_while_it_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is read is from before or after another process makes the tables, not half of each."""
+    path = tmp_path / "orders.db"
+
+    def make_tables() -> None:
+        with contextlib.ExitStack() as connections:
+            ledger_file.open_for_writing(path, connections)
+
+    other = threading.Thread(target=make_tables)
+
+    class Interrupted(sqlite3.Connection):
+        def execute(self, sql: str, *arguments: Any) -> sqlite3.Cursor:
+            cursor = super().execute(sql, *arguments)
+            if sql == "PRAGMA user_version" and not other.ident:
+                other.start()
+                time.sleep(0.2)  # the other one is done after this, or waits
+            return cursor
+
+    with contextlib.closing(sqlite3.connect(path, factory=Interrupted, timeout=10)) as db:
+        db.isolation_level = None
+        found = ledger_file._read_version(db, path)
+        other.join()
+        assert (found, ledger_file._read_version(db, path)) == (0, ledger_file._VERSION)
+
+
+@pytest.mark.parametrize("_", range(3))
+async def test_workers_make_the_tables_of_a_database_once(postgres_database: str, _: int) -> None:
+    """The others wait for the first one, and find them."""
+    async with contextlib.AsyncExitStack() as stack:
+        ledgers = [
+            await stack.enter_async_context(PostgresLedger(postgres_database)) for _ in range(8)
+        ]
+        assert await asyncio.gather(*(ledger.prune(1) for ledger in ledgers)) == [0] * 8
