@@ -311,6 +311,17 @@ def _distrust(connection: sqlite3.Connection) -> sqlite3.Connection:
 
 def _read_version(db: sqlite3.Connection, path: Path) -> int:
     """Return the version of a ledger, or 0 of an empty file, which may become one."""
+    if db.in_transaction:
+        return _read_header(db, path)
+    # All at one moment: another process may be about to make the tables.
+    db.execute("BEGIN")
+    try:
+        return _read_header(db, path)
+    finally:
+        db.rollback()
+
+
+def _read_header(db: sqlite3.Connection, path: Path) -> int:
     (application,) = db.execute("PRAGMA application_id").fetchone()
     (version,) = db.execute("PRAGMA user_version").fetchone()
     if application == _APPLICATION_ID and version > _VERSION:  # before its tables are read
