@@ -186,6 +186,7 @@ async def test_a_cancelled_call_is_in_doubt_from_that_moment_on(
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
+    gate.opened.set()
     await _age_doubt(ledger)
     assert [await _order(client, ledger)] == service.values()
     assert service.requests["POST /keys"] == 1
