@@ -53,7 +53,7 @@ _JOB_PATIENCE: Final = 600.0  # seconds, as `RetryPolicy.outage`
 _ORDER_PATIENCE: Final = 5.0  # somebody waits for an order
 _POOL_SIZE: Final = 4
 _CONNECTING: Final = 10.0
-_CLOSING: Final = 5.0  # seconds, while the server is down
+_CLOSING: Final = 2.0  # seconds, while the server is down
 
 T = TypeVar("T")
 
@@ -78,7 +78,7 @@ class PostgresLedger(LedgerStore):
         if not is_pool and not is_dsn(database):
             limit = "a DSN that begins with postgresql://, or an asyncpg.Pool"
             raise InvalidRequestError("database", safe_repr(database), limit)
-        self.identity: str = repr(self) if is_pool else database
+        self.identity: str = "" if is_pool else database  # only those of a DSN are looked for
         self._dsn: str | None = None if is_pool else database
         self._pool: Any = database if is_pool else None
         self._job = None if job is None else check_job_name("job", job)

@@ -63,7 +63,8 @@ class SendState:
     ``fresh`` asks for a new connection. When one pooled connection is dead, most often all are: a
     retry that draws the next one from the pool fails like the first attempt. ``is_queued`` is true
     while the request waits for one of the connections that a session passed in may have.
-    ``before_send`` is called just before the request is written, and keeps it back by raising.
+    ``before_send`` is called just before a request with a body is written, and keeps it back by
+    raising.
     """
 
     __slots__ = ("_before_send", "_protocol", "fresh", "is_queued", "sent")
@@ -101,7 +102,8 @@ class SendState:
             # No other variable may refer to it: this frame is in its traceback, a reference cycle.
             raise _ConnectionLostError(error) from None
         finally:
-            vars(request).pop("send", None)  # another cycle: it refers to the request
+            for name in ("send", "write_bytes"):  # other cycles: they refer to the request
+                vars(request).pop(name, None)
 
     def _track(self, request: aiohttp.ClientRequest) -> None:
         """Record when the request is about to be written.
@@ -113,11 +115,32 @@ class SendState:
 
         async def tracked_send(conn: Connection) -> aiohttp.ClientResponse:
             if self._before_send is not None:
-                self._before_send()
+                self._check_before_write(request, self._before_send)
             self.sent, self._protocol = True, conn.protocol
             return await send(conn)
 
         request.send = tracked_send  # type: ignore[method-assign]  # on this one request
+
+    def _check_before_write(
+        self, request: aiohttp.ClientRequest, before_send: Callable[[], None]
+    ) -> None:
+        """Call a function when the request with its body is about to be written.
+
+        Up to Python 3.11 that is in a task, after others had their turn.
+        """
+        write = request.write_bytes
+
+        async def checked_write(writer: Any, conn: Connection, length: int | None) -> None:
+            try:
+                before_send()
+            except JunkieError as error:
+                self.sent = False
+                assert conn.protocol is not None
+                conn.protocol.set_exception(error)  # which the wait for the response raises
+            else:
+                await write(writer, conn, length)
+
+        request.write_bytes = checked_write  # type: ignore[method-assign, assignment]
 
 
 class Transport:

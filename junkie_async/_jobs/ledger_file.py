@@ -313,10 +313,12 @@ def _read_version(db: sqlite3.Connection, path: Path) -> int:
     """Return the version of a ledger, or 0 of an empty file, which may become one."""
     if db.in_transaction:
         return _read_header(db, path)
-    db.execute("BEGIN")  # or it might read one half before another process makes the tables
-    version = _read_header(db, path)
-    db.execute("COMMIT")
-    return version
+    # All at one moment: another process may be about to make the tables.
+    db.execute("BEGIN")
+    try:
+        return _read_header(db, path)
+    finally:
+        db.rollback()
 
 
 def _read_header(db: sqlite3.Connection, path: Path) -> int:

@@ -7,11 +7,12 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import TypeAlias
 
-from .._errors import JunkieError, Outcome, RequestTimeoutError
+from .._errors import JunkieError, Outcome, OutcomeUnknownError, RequestTimeoutError
 from .._models import Key
 from .._protocol.codec import decode_key, encode_key
 from .journal import Intent
 from .ledger import Ledger
+from .markers import read_marker
 from .reconcile import Reconciler
 from .record import LeaseLostError
 
@@ -88,10 +89,17 @@ async def _create(ledger: Ledger, intent: Intent, create: CreateMarked) -> Key:
         is_sent = True
 
     try:
-        return await create(intent.marker, check_writer)
+        key = await create(intent.marker, check_writer)
+        _check_marker(key, intent.marker)
+        return key
     except LeaseLostError:
         raise
     except BaseException as error:  # a cancellation, too: the delay counts from this moment on
         outcome = getattr(error, "outcome", Outcome.UNKNOWN)
         ledger.log_result(intent, (), final=not is_sent or outcome is Outcome.NOT_EXECUTED)
         raise
+
+
+def _check_marker(key: Key, marker: str) -> None:
+    if key.key_name is not None and read_marker(key.key_name) != marker:
+        raise OutcomeUnknownError("outcome unknown: the response is about the key of another call")

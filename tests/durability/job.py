@@ -17,6 +17,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+import traceback
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -26,11 +27,14 @@ from typing import Any, Final, Self
 import attrs
 
 from junkie_async import (
+    APIError,
     BatchError,
     ConfigurationError,
     CreateJob,
     JunkieClient,
+    OutcomeUnknownError,
     RetryPolicy,
+    TransportError,
     provisioning,
 )
 from junkie_async._http.transport import Response, SendState, Transport
@@ -115,7 +119,8 @@ class ChildOptions:
         tries_twice: Whether it tries a second job when it gets keys, and reads the files.
         waits_for: The name of a file that it waits for: before the job, or after the second try.
         intrudes: Whether it makes the file "intruded" at its end.
-        dsn: The database of the ledger, instead of a file. The child writes its process ID then.
+        dsn: The database of the ledger, instead of a file.
+        orders: Instead of a job: the orders that it fills, 8 at once. Some come again.
     """
 
     url: str
@@ -133,6 +138,7 @@ class ChildOptions:
     waits_for: str | None = None
     intrudes: bool = False
     dsn: str | None = None
+    orders: tuple[str, ...] = ()
 
     @property
     def ledger(self) -> Path:
@@ -265,6 +271,36 @@ async def _run_job(options: ChildOptions, points: _KillPoints) -> int:
     return DONE
 
 
+async def _fill_orders(options: ChildOptions) -> int:
+    """Fill orders as webhooks do: an order that fails comes again."""
+    limit, ledger = asyncio.Semaphore(8), _make_ledger(options)
+    answers = Path(options.folder) / f"answers{options.number}"
+    async with _make_client(options) as client, asyncio.TaskGroup() as group:
+
+        async def fill(order: str) -> None:
+            async with limit:
+                while True:
+                    with contextlib.suppress(OutcomeUnknownError, APIError, TransportError):
+                        key = await client.keys.create(
+                            provider_id=7,
+                            key_name="launch",
+                            idempotency_key=order,
+                            ledger=ledger,
+                            reconcile_after=options.reconcile_after,
+                        )
+                        break
+            _append(answers, f"{order} {key.key_value}\n")
+
+        for order in options.orders:
+            group.create_task(fill(order))
+    return DONE
+
+
+def _append(path: Path, line: str) -> None:
+    with path.open("ab", buffering=0) as file:
+        file.write(line.encode())
+
+
 async def _try_twice(client: JunkieClient, options: ChildOptions) -> None:
     """Try to start a second job in this process, and close descriptors of the ledger's files."""
 
@@ -300,6 +336,8 @@ async def _run_patiently(options: ChildOptions, points: _KillPoints) -> int:
     if options.waits_for is not None and not options.tries_twice:
         await _wait_for_file(options)
         (Path(options.folder) / f"begun{options.number}").touch()
+    if options.orders:
+        return await _fill_orders(options)
     while True:
         try:
             return await _run_job(options, points)
@@ -363,8 +401,8 @@ def _fork_child(options: ChildOptions) -> int:
     try:
         os.dup2(2, 1)
         code = _run_child(options)
-    except BaseException as error:  # whatever it is, only this child ends
-        sys.stderr.write(f"{type(error).__name__}: {error}\n")
+    except BaseException:  # whatever it is, only this child ends
+        traceback.print_exc()
     sys.stderr.flush()
     if code == ENDED:
         sys.exit(code)  # this interpreter waits for threads, as that of any program does

@@ -53,6 +53,7 @@ class Exchange:
     amount: int
     name: str
     writer: asyncio.StreamWriter
+    is_order: bool = False  # a call that creates one key
 
     def make(self, amount: int | None = None) -> list[str]:
         """Create all of the requested keys, or fewer."""
@@ -65,6 +66,9 @@ class Exchange:
     async def respond(self, keys: list[str], name: str | None = None) -> None:
         """Send the response of a healthy service, with the name that was asked for."""
         self.service.given.append(keys)
+        if self.is_order:
+            await self.send(201, {"key": self.service.show_key(keys[0])})
+            return
         config = {"provider_id": PROVIDER, "key_name": self.name if name is None else name}
         await self.send(201, {"keys": keys, "count": len(keys), "config": config})
 
@@ -259,6 +263,13 @@ FAULTS: Final[dict[str, Callable[[Exchange], Awaitable[None]]]] = {
 }
 """How a request to create keys can be treated, the healthy way included."""
 
+ORDER_FAULTS: Final = (
+    *("healthy", "slow to act", "slow to respond", "request lost", "no response", "late", "twice"),
+    *("failed after", "failed before", "failed, then created", "busy", "repeated", "swapped"),
+    *("truncated", "no JSON"),
+)
+"""Those of a request that creates one key."""
+
 
 _State: TypeAlias = dict[str, int]
 
@@ -277,12 +288,22 @@ LIES: Final[dict[str, Callable[[_State, int, float], _State]]] = {
 """What a page states, made of the truth, the number of its keys, and a die from 0 to 1."""
 
 
+def _show_row(row: Row) -> dict[str, object]:
+    return {
+        "id": row.id,
+        "key_value": row.value,
+        "key_name": row.name,
+        "provider_id": PROVIDER,
+        "created_at": _render(row.created),
+    }
+
+
 def _render(moment: float) -> str:
     return datetime.fromtimestamp(moment, UTC).isoformat()
 
 
 class Service:
-    """``POST /keys/batch``, ``GET /keys`` and ``POST /keys/bulk-delete``, in memory.
+    """In memory: ``POST /keys`` and ``/keys/batch``, ``GET /keys``, ``POST /keys/bulk-delete``.
 
     Args:
         seed: The seed of all random choices.
@@ -366,6 +387,11 @@ class Service:
             values.append(value)
         return values
 
+    def show_key(self, value: str) -> dict[str, object]:
+        """Return a key as a response shows it."""
+        row = next((row for row in self.rows.values() if row.value == value), None)
+        return {"id": 0, "key_value": value} if row is None else _show_row(row)
+
     def later(self, act: Callable[[], object]) -> None:
         """Execute something after a while."""
         due = asyncio.get_running_loop().time() + self.dice.uniform(*self._late)
@@ -410,6 +436,10 @@ class Service:
             assert given["provider_id"] == PROVIDER, given
             exchange = Exchange(self, given["amount"], given.get("key_name", ""), writer)
             await FAULTS[self._choose_fault()](exchange)
+        elif (method, path) == ("POST", "/keys"):
+            assert given["provider_id"] == PROVIDER, given
+            exchange = Exchange(self, 1, given.get("key_name", ""), writer, is_order=True)
+            await FAULTS[self._choose_fault(is_order=True)](exchange)
         elif (method, path) == ("POST", "/keys/bulk-delete"):
             await self._respond_or_reset(writer, lambda: self._delete_keys(given["keys"]))
         else:
@@ -419,13 +449,13 @@ class Service:
             assert query["provider_id"] == [str(PROVIDER)], query
             await self._respond_or_reset(writer, lambda: self._list_page(page, limit))
 
-    def _choose_fault(self) -> str:
+    def _choose_fault(self, *, is_order: bool = False) -> str:
         if self.script:
             fault = self.script.popleft()
         else:
             fault = "healthy"
             if self.dice.random() < self._trouble:
-                fault = self.dice.choice(list(FAULTS))
+                fault = self.dice.choice(ORDER_FAULTS if is_order else list(FAULTS))
         self.faults[fault] += 1
         return fault
 
@@ -451,16 +481,7 @@ class Service:
         self.before_page(page)
         ids = sorted(self.rows, reverse=self.newest_first)
         shown = [self.rows[key_id] for key_id in ids[(page - 1) * limit : page * limit]]
-        keys = [
-            {
-                "id": row.id,
-                "key_value": row.value,
-                "key_name": row.name,
-                "provider_id": PROVIDER,
-                "created_at": _render(row.created),
-            }
-            for row in shown
-        ]
+        keys = [_show_row(row) for row in shown]
         pages = -(-len(ids) // limit)
         at = {"page": page, "limit": limit, "total": len(ids), "totalPages": pages}
         if self.lie is not None:

@@ -1,0 +1,320 @@
+"""What an order promises to its callers, with a ledger in a file and in a database."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sqlite3
+import statistics
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import pytest
+
+from junkie_async import (
+    ConfigurationError,
+    InvalidRequestError,
+    JunkieClient,
+    OutcomeUnknownError,
+    RequestTimeoutError,
+    RetryPolicy,
+    provisioning,
+)
+from junkie_async.postgres import PostgresLedger
+from tests.postgres_server import make_database
+
+from . import server
+from .server import PROVIDER, Exchange, Service
+
+_LONG = 1000.0  # seconds that no test waits
+_SOON = 20.0  # for what takes milliseconds on a quiet machine
+
+
+@pytest.fixture(params=["file", "database"])
+async def ledger(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[str]:
+    """Give the path of a file, or the DSN of an empty database."""
+    if request.param == "file":
+        yield str(tmp_path / "orders.db")
+        return
+    async with make_database(request.getfixturevalue("postgres_superuser")) as dsn:
+        yield dsn
+
+
+@pytest.fixture
+async def service() -> AsyncIterator[Service]:
+    """Start a service without faults."""
+    async with Service() as service:
+        yield service
+
+
+@pytest.fixture
+async def client(service: Service) -> AsyncIterator[JunkieClient]:
+    """Make a client of the service that gives up at once."""
+    async with _make_client(service) as client:
+        yield client
+
+
+def _make_client(service: Service) -> JunkieClient:
+    return JunkieClient("jk_test", base_url=service.url, retry=RetryPolicy(attempts=1, outage=0.0))
+
+
+async def _order(client: JunkieClient, ledger: str, **fields: Any) -> str:
+    given = {"provider_id": PROVIDER, "idempotency_key": "a", "reconcile_after": _LONG, **fields}
+    async with asyncio.timeout(_SOON):
+        return (await client.keys.create(ledger=ledger, **given)).key_value
+
+
+async def _execute(ledger: str, for_file: str, for_database: str) -> None:
+    """Change a ledger behind its back."""
+    if ledger.startswith("postgresql"):
+        db = await asyncpg.connect(ledger)
+        try:
+            await db.execute(for_database)
+        finally:
+            await db.close()
+        return
+    with contextlib.closing(sqlite3.connect(ledger)) as file, file:
+        file.execute(for_file)
+
+
+async def _age_doubt(ledger: str) -> None:
+    """Let what is in doubt be so since long ago; a doubt that nobody recorded stays as it is."""
+    await _execute(
+        ledger,
+        f"UPDATE attempt SET doubted = doubted - {_LONG}",
+        f"UPDATE junkie_async.attempt SET doubted = doubted - interval '{_LONG} s'",
+    )
+
+
+async def test_an_order_that_comes_again_has_its_key(
+    client: JunkieClient, service: Service, ledger: str
+) -> None:
+    """Later calls, other clients, and calls at the same time get the key of the first one."""
+    first = await asyncio.gather(*(_order(client, ledger) for _ in range(5)))
+    async with _make_client(service) as other:
+        assert {await _order(other, ledger), *first} == {*service.values()}
+    assert service.requests["POST /keys"] == 1
+    other_order = await _order(client, ledger, idempotency_key="b")
+    assert [*first[:1], other_order] == service.values()
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "field"),
+    [
+        ({}, {"key_name": "x"}, "key_name"),
+        ({"key_name": "x"}, {}, "key_name"),
+        ({}, {"amount": 5}, "amount"),
+        ({"amount": 5}, {}, "amount"),
+        ({"amount": 5}, {"amount": 6}, "amount"),
+        ({"amount": 1}, {}, "call"),
+        ({}, {"amount": 1}, "call"),
+    ],
+)
+async def test_another_request_under_a_used_key_is_refused(
+    first: dict[str, Any],
+    second: dict[str, Any],
+    field: str,
+    client: JunkieClient,
+    service: Service,
+    ledger: str,
+) -> None:
+    """The error names the field, whichever of the two calls is made; nothing is sent."""
+    async with asyncio.timeout(_SOON):
+        await _create(client, ledger, **first)
+        made = service.values()
+        with pytest.raises(InvalidRequestError) as caught:
+            await _create(client, ledger, **second)
+        assert caught.value.field == field
+        assert service.values() == made
+        await _create(client, ledger, **first)
+        assert service.values() == made
+
+
+async def _create(client: JunkieClient, ledger: str, **fields: Any) -> object:
+    given = {"provider_id": PROVIDER, "idempotency_key": "a", "ledger": ledger, **fields}
+    return await (client.keys.create_many if "amount" in fields else client.keys.create)(**given)
+
+
+async def test_orders_of_many_keys_report_the_same(
+    client: JunkieClient, service: Service, ledger: str
+) -> None:
+    """Calls at once and later ones report the same keys, which were created once."""
+
+    async def order() -> list[str]:
+        job = client.keys.create_many(
+            150, provider_id=PROVIDER, idempotency_key="a", ledger=ledger, concurrency=2
+        )
+        return sorted((await job).keys)
+
+    async with asyncio.timeout(_SOON):
+        reports = await asyncio.gather(*(order() for _ in range(3)))
+        assert [*reports, await order()] == [sorted(service.values())] * 4
+    assert len(service.values()) == 150
+
+
+@pytest.mark.parametrize(("fault", "requests"), [("no response", 1), ("request lost", 2)])
+async def test_the_next_call_settles_an_unknown_outcome(
+    fault: str, requests: int, client: JunkieClient, service: Service, ledger: str
+) -> None:
+    """It takes the key if there is one, or creates one; the delay counts from the doubt."""
+    service.script.append(fault)
+    with pytest.raises(OutcomeUnknownError):
+        await _order(client, ledger)
+    client.keys.deadline = 0.2
+    with pytest.raises(RequestTimeoutError):  # too early
+        await _order(client, ledger)
+    client.keys.deadline = None
+    await _age_doubt(ledger)
+    assert [await _order(client, ledger)] == service.values()
+    assert service.requests["POST /keys"] == requests
+
+
+async def test_a_cancelled_call_is_in_doubt_from_that_moment_on(
+    client: JunkieClient,
+    service: Service,
+    ledger: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The next call takes its key, and its delay does not begin with that call."""
+    gate = _add_gate(monkeypatch)
+    service.script.append("gated")
+    task = asyncio.create_task(_order(client, ledger))
+    await gate.reached.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    gate.opened.set()
+    await _age_doubt(ledger)
+    assert [await _order(client, ledger)] == service.values()
+    assert service.requests["POST /keys"] == 1
+
+
+async def test_a_call_that_was_cancelled_before_it_was_sent_leaves_no_doubt(
+    client: JunkieClient, service: Service, ledger: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next call creates the key at once."""
+    gate = _add_gate(monkeypatch)
+    service.script.append("gated")
+    async with JunkieClient("jk_test", base_url=service.url, max_in_flight=1) as busy:
+        blocking = asyncio.create_task(_order(busy, ledger, idempotency_key="b"))
+        await gate.reached.wait()
+        task = asyncio.create_task(_order(busy, ledger))
+        while not await _has_attempt(ledger):
+            await asyncio.sleep(0.01)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        gate.opened.set()
+        await blocking
+    await _order(client, ledger)
+    assert len(service.values()) == 2
+
+
+async def _has_attempt(ledger: str) -> bool:
+    try:
+        if ledger.startswith("postgresql"):
+            async with PostgresLedger(ledger) as store:
+                return (await store.status("a")).calls > 0
+        return provisioning.status(ledger, "a").calls > 0
+    except ConfigurationError:
+        return False
+
+
+async def test_a_deadline_ends_the_wait_for_another_call(
+    client: JunkieClient, service: Service, ledger: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It says so; the other call goes on."""
+    gate = _add_gate(monkeypatch)
+    service.script.append("gated")
+    first = asyncio.create_task(_order(client, ledger))
+    await gate.reached.wait()
+    async with _make_client(service) as other:
+        other.keys.deadline = 0.2
+        with pytest.raises(RequestTimeoutError, match="another call fills this order"):
+            await _order(other, ledger)
+        gate.opened.set()
+        other.keys.deadline = None
+        assert [await first, await _order(other, ledger)] == service.values() * 2
+
+
+async def test_a_pruned_order_is_a_new_one(
+    client: JunkieClient, service: Service, ledger: str
+) -> None:
+    """Orders in doubt are kept."""
+    await _order(client, ledger)
+    service.script.append("no response")
+    with pytest.raises(OutcomeUnknownError):
+        await _order(client, ledger, idempotency_key="b")
+    await _execute(
+        ledger,
+        "UPDATE job SET begun = begun - 100",
+        "UPDATE junkie_async.job SET begun = begun - interval '100 s'",
+    )
+    assert await _prune(ledger, 50.0) == 1
+    await _order(client, ledger)
+    await _age_doubt(ledger)
+    await _order(client, ledger, idempotency_key="b")
+    assert service.requests["POST /keys"] == 3
+
+
+async def _prune(ledger: str, seconds: float) -> int:
+    if ledger.startswith("postgresql"):
+        async with PostgresLedger(ledger) as store:
+            return await store.prune(seconds)
+    return provisioning.prune(ledger, seconds)
+
+
+class _Gate:
+    def __init__(self) -> None:
+        self.reached, self.opened = asyncio.Event(), asyncio.Event()
+
+    async def __call__(self, exchange: Exchange) -> None:
+        keys = exchange.make()
+        self.reached.set()
+        await self.opened.wait()
+        await exchange.respond(keys)
+
+
+def _add_gate(monkeypatch: pytest.MonkeyPatch) -> _Gate:
+    gate = _Gate()
+    monkeypatch.setitem(server.FAULTS, "gated", gate)
+    return gate
+
+
+@pytest.mark.parametrize("rows", [100_000, pytest.param(1_000_000, marks=pytest.mark.slow)])
+async def test_an_order_takes_no_longer_in_a_large_ledger(
+    rows: int, client: JunkieClient, service: Service, tmp_path: Path
+) -> None:
+    """Measured by turns with an empty ledger: a scan of the rows would take 5 to 50 ms."""
+    large, small = str(tmp_path / "large.db"), str(tmp_path / "small.db")
+    for ledger in (large, small):
+        await _order(client, ledger)
+    _add_orders(large, rows)
+    seconds: dict[str, list[float]] = {large: [], small: []}
+    for number in range(25):
+        for ledger, taken in seconds.items():
+            begin = time.perf_counter()
+            await _order(client, ledger, idempotency_key=f"new-{number}")
+            await _order(client, ledger, idempotency_key=f"new-{number}")
+            taken.append(time.perf_counter() - begin)
+    medians = {ledger: statistics.median(taken) for ledger, taken in seconds.items()}
+    assert medians[large] < 2 * medians[small], medians
+    assert await _order(client, large, idempotency_key="order-7") == "JNK-7"
+
+
+def _add_orders(ledger: str, rows: int) -> None:
+    """Copy the only order of a file so often, as ``order-1`` and so on."""
+    numbers = f"WITH RECURSIVE new(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM new LIMIT {rows})"
+    with contextlib.closing(sqlite3.connect(ledger)) as db, db:
+        (found,) = db.execute("SELECT id FROM job").fetchone()
+        (value,) = db.execute("SELECT value FROM key").fetchone()
+        db.execute(
+            f"{numbers} INSERT INTO job SELECT n, 'order-' || n, 'm' || n, arguments, begun,"
+            f" CAST(replace(CAST(result AS TEXT), '{value}', 'JNK-' || n) AS BLOB)"
+            f" FROM new, job WHERE id = {found}"
+        )
+        db.execute(f"{numbers} INSERT INTO attempt SELECT n, 0, 1, 0, NULL FROM new")
+        db.execute(f"{numbers} INSERT INTO key SELECT n, 0, 'JNK-' || n FROM new")

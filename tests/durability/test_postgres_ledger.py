@@ -1,0 +1,381 @@
+"""A ledger in PostgreSQL as its users see it: connections, refusals, and the loss of a lease."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import time
+import traceback
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, aclosing
+from typing import Any, Final
+
+import asyncpg
+import pytest
+
+from junkie_async import BatchError, ConfigurationError, JunkieClient, RetryPolicy, postgres
+from junkie_async.postgres import PostgresLedger
+from tests.postgres_server import PostgresServer
+from tests.transaction_pooler import TransactionPooler
+
+from . import server
+from .server import PROVIDER, RECONCILE_AFTER, Exchange, Service
+
+_SOON: Final = 20.0  # seconds, for what takes milliseconds on a quiet machine
+_PATIENCE: Final = 0.3
+
+
+@pytest.fixture
+async def service() -> AsyncIterator[Service]:
+    """Start a service without faults."""
+    async with Service() as service:
+        yield service
+
+
+@pytest.fixture
+async def client(service: Service) -> AsyncIterator[JunkieClient]:
+    """Make a client of the service."""
+    async with _make_client(service) as client:
+        yield client
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let orders give up sooner than after 5 s."""
+    monkeypatch.setattr(postgres, "_ORDER_PATIENCE", _PATIENCE)
+
+
+def _make_client(service: Service) -> JunkieClient:
+    retry = RetryPolicy(attempts=1, outage=0.0)
+    return JunkieClient("jk_test", base_url=service.url, retry=retry)
+
+
+def _make_job(client: JunkieClient, ledger: Any, amount: int = 1000, **options: Any) -> Any:
+    return client.keys.create_many(
+        amount,
+        provider_id=PROVIDER,
+        ledger=ledger,
+        job="launch",
+        reconcile_after=RECONCILE_AFTER,
+        **options,
+    )
+
+
+async def _order(client: JunkieClient, ledger: Any, name: str = "a") -> str:
+    order = client.keys.create(provider_id=PROVIDER, idempotency_key=name, ledger=ledger)
+    return (await order).key_value
+
+
+async def _execute(dsn: str, *statements: str) -> None:
+    db = await asyncpg.connect(dsn)
+    try:
+        for statement in statements:
+            await db.execute(statement)
+    finally:
+        await db.close()
+
+
+async def test_two_server_connections_of_a_pooler_are_enough(
+    service: Service, postgres_database: str
+) -> None:
+    """Jobs that stand by and orders take turns on them."""
+    async with (
+        asyncio.timeout(_SOON),
+        TransactionPooler(postgres_database, connections=2) as pooler,
+        _make_client(service) as client,
+        _make_client(service) as other,
+    ):
+        jobs = [_make_job(one, pooler.dsn) for one in (client, other)]
+        orders = [_order(client, pooler.dsn, f"order-{number // 2}") for number in range(20)]
+        first, second, *keys = await asyncio.gather(*jobs, *orders)
+        assert sorted(first.keys) == sorted(second.keys)
+        assert len({*keys}) == 10
+        assert {*keys, *first.keys} == {*service.values()}
+
+
+async def test_a_pool_of_the_caller_is_used_and_left_open(
+    client: JunkieClient, service: Service, postgres_database: str
+) -> None:
+    """It may be one with asyncpg's defaults where no pooler is between."""
+    async with (
+        asyncio.timeout(_SOON),
+        asyncpg.create_pool(postgres_database, min_size=1, max_size=2) as pool,
+    ):
+        async with PostgresLedger(pool, job="launch") as ledger:
+            report = await _make_job(client, ledger, 300)
+            await _order(client, ledger)
+        assert len(report.keys) == 300
+        assert await pool.fetchval("SELECT count(*) FROM junkie_async.job") == 2
+    assert len(service.values()) == 301
+
+
+@pytest.mark.parametrize("state", ["stopped", "paused"])
+async def test_an_order_fails_soon_while_the_server_is_down(
+    state: str,
+    client: JunkieClient,
+    service: Service,
+    postgres_server: PostgresServer,
+    impatient: None,
+) -> None:
+    """Whether it is down from the start or later; the same call works when it is up again."""
+    async with asyncio.timeout(_SOON), postgres_server.database() as dsn:
+        for before in ((), ("a",)):
+            for name in before:
+                await _order(client, dsn, name)
+            (postgres_server.stop if state == "stopped" else postgres_server.pause)()
+            with pytest.raises(ConfigurationError, match="the ledger in PostgreSQL can't be used"):
+                await _order(client, dsn, "b")
+            postgres_server.start()
+        await _order(client, dsn, "b")
+    assert len(service.values()) == 2
+
+
+async def test_a_client_closes_while_the_server_is_down(
+    service: Service, postgres_server: PostgresServer
+) -> None:
+    """It does not wait for a server that doesn't respond."""
+    async with asyncio.timeout(_SOON), postgres_server.database() as dsn:
+        client = _make_client(service)
+        await _order(client, dsn)
+        postgres_server.pause()
+        await client.close()
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda dsn: dsn.replace("postgres@", "locked:s3cret@"), "InvalidPasswordError"),
+        (lambda dsn: dsn.replace("postgres@", "nobody:s3cret@"), "InvalidAuthorization"),
+        (lambda dsn: dsn.replace("postgres@", "postgres:s3cret@") + "x", "InvalidCatalogName"),
+        (lambda dsn: "postgresql://u:s3cret@127.0.0.1:port/x", "ValueError"),
+        (lambda dsn: "postgresql://u:s3cret@127.0.0.1/x?sslmode=none", "ClientConfigurationError"),
+    ],
+)
+async def test_a_wrong_dsn_is_refused_at_once(
+    change: Callable[[str], str],
+    reason: str,
+    client: JunkieClient,
+    service: Service,
+    postgres_server: PostgresServer,
+) -> None:
+    """By a job, too, which would wait ten minutes for a server; and no text has the password."""
+    await _ask_for_passwords(postgres_server)
+    async with asyncio.timeout(_SOON), postgres_server.database() as dsn:
+        ledger = PostgresLedger(change(dsn))
+        for act in (_make_job(client, ledger), _order(client, ledger), ledger.status("a")):
+            with pytest.raises(ConfigurationError, match=reason) as caught:
+                await act
+            text = "".join(traceback.format_exception(caught.value)) + repr(ledger)
+            assert "s3cret" not in text
+            assert caught.value.__cause__ is caught.value.__context__ is None
+    assert not service.requests
+
+
+async def _ask_for_passwords(postgres_server: PostgresServer) -> None:
+    """Let the role ``locked``, and no other one, need a password."""
+    rules = postgres_server._data / "pg_hba.conf"
+    if "locked" in rules.read_text():
+        return
+    rules.write_text("host all locked 127.0.0.1/32 scram-sha-256\n" + rules.read_text())
+    create = "CREATE ROLE locked LOGIN PASSWORD 'other'"
+    await _execute(postgres_server.dsn("postgres"), create, "SELECT pg_reload_conf()")
+
+
+async def test_a_ledger_of_a_newer_version_is_refused(
+    client: JunkieClient, service: Service, postgres_database: str
+) -> None:
+    """In words, and without a change."""
+    await _order(client, postgres_database)
+    await _execute(postgres_database, "UPDATE junkie_async.version SET version = 9")
+    async with _make_client(service) as other:
+        with pytest.raises(ConfigurationError, match=r"has version 9,.* update junkie_async"):
+            await _order(other, postgres_database, "b")
+    assert len(service.values()) == 1
+
+
+async def test_a_role_that_may_create_nothing_uses_a_schema_that_is_there(
+    client: JunkieClient, service: Service, postgres_database: str
+) -> None:
+    """Its owner has made it, as the documentation says."""
+    role = f"clerk_{postgres_database[-8:]}"
+    await _execute(
+        postgres_database,
+        f"CREATE ROLE {role} LOGIN",
+        f"CREATE SCHEMA junkie_async AUTHORIZATION {role}",
+    )
+    dsn = postgres_database.replace("postgres@", f"{role}@")
+    if dsn == postgres_database:
+        pytest.skip("the superuser has another name")
+    await _order(client, dsn)
+    await client.close()
+    await _execute(postgres_database, f"DROP OWNED BY {role} CASCADE", f"DROP ROLE {role}")
+    assert len(service.values()) == 1
+
+
+async def test_many_workers_make_the_tables_at_once(postgres_database: str) -> None:
+    """One makes them, and all find them."""
+    async with AsyncExitStack() as stack:
+        ledgers = [
+            await stack.enter_async_context(PostgresLedger(postgres_database)) for _ in range(8)
+        ]
+
+        async def count(ledger: PostgresLedger) -> int:
+            return len([one async for one in ledger.statuses()])
+
+        assert await asyncio.gather(*map(count, ledgers)) == [0] * 8
+
+
+async def test_statuses_and_pruning(client: JunkieClient, postgres_database: str) -> None:
+    """Jobs and orders come in the order in which they were begun; what is done can be pruned."""
+    async with PostgresLedger(postgres_database, job="launch") as ledger:
+        with pytest.raises(ConfigurationError, match="has no job 'launch'"):
+            await ledger.status()
+        await _order(client, ledger)
+        await _make_job(client, ledger, 250)
+        assert (await ledger.status()).created == 250
+        await _execute(
+            postgres_database,
+            "INSERT INTO junkie_async.job (name, marker, arguments) SELECT 'n' || n, 'm', arguments"
+            " FROM generate_series(1, 1100) AS new(n), junkie_async.job WHERE name = 'a'",
+        )
+        found = [(one.name, one.done) async for one in ledger.statuses()]
+        assert found[:3] == [("a", True), ("launch", True), ("n1", False)]
+        assert len(found) == 1102
+        assert await ledger.prune(100.0) == 0
+        await asyncio.sleep(0.01)
+        assert await ledger.prune(0.001) == 2
+        assert len([one async for one in ledger.statuses()]) == 1100
+
+
+def test_a_client_in_one_event_loop_after_another(
+    postgres_superuser: str, recwarn: pytest.WarningsRecorder
+) -> None:
+    """Connections end with their loop, whether or not the client is closed in it."""
+    clients: list[JunkieClient] = []
+    keys: list[str] = []
+
+    async def use(dsn: str, *, closes: bool) -> None:
+        async with Service() as service:
+            if not clients:
+                clients.append(_make_client(service))
+            keys.append(await _order(clients[0], dsn))
+            if closes:
+                await clients[0].close()
+
+    asyncio.run(_execute(postgres_superuser, "DROP SCHEMA IF EXISTS junkie_async CASCADE"))
+    try:
+        asyncio.run(use(postgres_superuser, closes=False))
+        asyncio.run(use(postgres_superuser, closes=True))
+    finally:
+        asyncio.run(_execute(postgres_superuser, "DROP SCHEMA junkie_async CASCADE"))
+    gc.collect()
+    assert keys[0] == keys[1]
+    assert not recwarn.list
+
+
+_STEAL: Final = """UPDATE junkie_async.job
+SET epoch = epoch + 1, leased_until = clock_timestamp() + interval '0.3 s'"""
+
+
+@pytest.mark.parametrize("moment", [1, 4])
+async def test_a_job_that_loses_its_lease_begins_anew(
+    moment: int, client: JunkieClient, service: Service, postgres_database: str
+) -> None:
+    """It gives each key once, with results unread at that moment, too."""
+    given: list[str] = []
+    job = _make_job(client, postgres_database, 1500, concurrency=4)
+    async with asyncio.timeout(_SOON):
+        async for batch in job:
+            given += batch.keys
+            if len(given) == 100 * moment:
+                await _execute(postgres_database, _STEAL)
+                await asyncio.sleep(0.1)
+    assert sorted(given) == sorted(job.report.keys)
+    assert sorted(given) == sorted(service.values())
+    assert len(given) == 1500
+
+
+async def test_a_job_that_fails_after_it_lost_its_lease_reports_all_keys(
+    client: JunkieClient,
+    service: Service,
+    postgres_database: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The report is not only of what came since, and the next run settles what is unknown."""
+
+    async def refuse(exchange: Exchange) -> None:
+        await exchange.send(400, {"error": "No"})
+
+    monkeypatch.setitem(server.FAULTS, "refused", refuse)
+    given: list[str] = []
+    with pytest.raises(BatchError) as caught:
+        async with asyncio.timeout(_SOON):
+            async for batch in _make_job(client, postgres_database, 1500, concurrency=1):
+                given += batch.keys
+                if len(given) == 200:
+                    await _execute(postgres_database, _STEAL)
+                if len(given) == 600:
+                    service.script.append("refused")
+    report = caught.value.report
+    assert {*given} <= {*report.keys} <= {*service.values()}
+    assert len(report.keys) + report.unknown >= len(service.values())
+    assert len(report.keys) + report.unknown + report.failed == 1500
+    assert sorted((await _make_job(client, postgres_database, 1500)).keys) == sorted(
+        service.values()
+    )
+
+
+@pytest.mark.parametrize("ends", ["break", "cancel"])
+async def test_a_job_that_is_left_gives_its_lease_back(
+    ends: str, client: JunkieClient, service: Service, postgres_database: str
+) -> None:
+    """The next run goes on at once, long before the lease would end."""
+    async with asyncio.timeout(_SOON):
+        task = asyncio.create_task(_leave(_make_job(client, postgres_database), ends))
+        await asyncio.gather(task, return_exceptions=True)
+        assert task.cancelled() is (ends == "cancel")
+        begin = asyncio.get_running_loop().time()
+        report = await _make_job(client, PostgresLedger(postgres_database, lease=600))
+        assert asyncio.get_running_loop().time() - begin < 10  # the lease is 15 s
+    assert sorted(report.keys) == sorted(service.values())
+    assert len(report.keys) == 1000
+
+
+async def _leave(job: Any, ends: str) -> None:
+    async with aclosing(aiter(job)) as batches:
+        async for _ in batches:
+            if ends == "break":
+                break
+            task = asyncio.current_task()
+            assert task
+            task.cancel()
+
+
+async def test_a_worker_is_cancelled_while_it_stands_by(
+    client: JunkieClient, service: Service, postgres_database: str
+) -> None:
+    """It ends at once, and leaves the job to the one that has it."""
+    async with asyncio.timeout(_SOON), _make_client(service) as other:
+        async with aclosing(aiter(_make_job(client, postgres_database))) as batches:
+            async for _ in batches:
+                task = asyncio.create_task(_leave(_make_job(other, postgres_database), "break"))
+                await asyncio.sleep(0.1)
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
+                assert task.cancelled()
+                break
+        report = await _make_job(other, postgres_database)
+    assert sorted(report.keys) == sorted(service.values())
+
+
+async def test_a_loop_that_is_blocked_for_longer_than_the_lease(
+    client: JunkieClient, service: Service, postgres_database: str
+) -> None:
+    """The job goes on, since nobody else has taken it."""
+    given: list[str] = []
+    async with asyncio.timeout(_SOON), PostgresLedger(postgres_database, lease=1.0) as ledger:
+        async for batch in _make_job(client, ledger, 500, concurrency=2):
+            given += batch.keys
+            if len(given) == 200:
+                time.sleep(1.2)  # noqa: ASYNC251 - as a program does that blocks its loop
+    assert sorted(given) == sorted(service.values())
