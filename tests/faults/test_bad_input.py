@@ -703,6 +703,7 @@ OPERATIONS: dict[str, Operation] = {
             "retry": instances(null=False),
             "rate_limit": instances(null=True),
             "session": instances(null=True),
+            "throttle": instances(null=True),
             "hooks": no_hooks,
         },
     ),
