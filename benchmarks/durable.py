@@ -6,17 +6,20 @@
 100,000 keys at 50 ms per request, 8 calls in flight: wall time, and the CPU of the whole process
 including the ledger's thread. Each round has a new ledger file in the temporary directory. With
 ``--million`` also the peak memory of a process that creates 1,000,000 keys durably and reads them
-by ``async for``, from a server without latency.
+by ``async for``, from a server without latency. With ``--postgres DSN`` also a ledger in that empty
+database, and what an order costs over a plain create, in a file and there.
 """
 
 from __future__ import annotations
 
 import asyncio
 import resource
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
+import uuid
 from pathlib import Path
 
 import _bench
@@ -25,26 +28,50 @@ from junkie_async import JunkieClient
 
 LATENCY = 0.05
 ROUNDS = 5
-MAX_TIME_RATIO, MAX_CPU_RATIO, MAX_MEGABYTES = 1.15, 2.0, 64.0
+ORDERS = 300
+MAX_TIME_RATIO, MAX_CPU_RATIO, MAX_MEGABYTES, MAX_ORDER = 1.15, 2.0, 64.0, 3.0
 
 
-async def job(url: str, keys: int, ledger: Path | None) -> None:
+async def job(url: str, keys: int, ledger: Path | str | None) -> None:
     """Create keys and read the batches as they arrive."""
     async with JunkieClient(_bench.API_KEY, base_url=url) as client:
         created = 0
-        create = client.keys.create_many(keys, provider_id=_bench.PROVIDER, ledger=ledger)
+        name = None if ledger is None else uuid.uuid4().hex
+        create = client.keys.create_many(keys, provider_id=_bench.PROVIDER, ledger=ledger, job=name)
         async for batch in create:
             created += len(batch.keys)
     assert created == keys, f"{created} keys of {keys}"
 
 
-def measure(keys: int, *, durable: bool) -> tuple[float, float]:
-    """Run a job against a new server; return its wall time and CPU time in seconds."""
+def measure(keys: int, where: str | None) -> tuple[float, float]:
+    """Run a job against a new server; return its wall time and CPU time in seconds.
+
+    ``where`` is a DSN, "file", or None for a job in memory.
+    """
     with tempfile.TemporaryDirectory() as folder, _bench.server(latency=LATENCY) as url:
-        ledger = Path(folder) / "ledger.db" if durable else None
+        ledger = Path(folder) / "ledger.db" if where == "file" else where
         begin = time.perf_counter(), time.process_time()
         asyncio.run(job(url, keys, ledger))
         return time.perf_counter() - begin[0], time.process_time() - begin[1]
+
+
+async def measure_orders(dsn: str) -> dict[str, list[float]]:
+    """Return what each order costs over the plain create before it, in ms, by its ledger."""
+    costs: dict[str, list[float]] = {"file": [], "PostgreSQL": []}
+    with tempfile.TemporaryDirectory() as folder, _bench.server() as url:
+        ledgers = {"file": str(Path(folder) / "ledger.db"), "PostgreSQL": dsn}
+        async with JunkieClient(_bench.API_KEY, base_url=url) as client:
+            for _ in range(ORDERS):
+                for kind, ledger in ledgers.items():
+                    begin = time.perf_counter()
+                    await client.keys.create(provider_id=_bench.PROVIDER)
+                    middle = time.perf_counter()
+                    await client.keys.create(
+                        provider_id=_bench.PROVIDER, idempotency_key=uuid.uuid4().hex, ledger=ledger
+                    )
+                    end = time.perf_counter()
+                    costs[kind].append((end - 2 * middle + begin) * 1e3)
+    return costs
 
 
 def peak_memory() -> float:
@@ -66,17 +93,38 @@ def measure_peak(keys: int) -> float:
 def main() -> int:
     """Measure and print; return 1 if a limit is exceeded."""
     parser = _bench.arguments(__doc__)
+    parser.add_argument("--postgres", metavar="DSN", help="also measure a ledger in PostgreSQL")
     parser.add_argument("--million", action="store_true", help="also measure memory")
     options = parser.parse_args()
     keys, rounds = (10_000, 3) if options.quick else (100_000, ROUNDS)
-    samples: dict[bool, list[tuple[float, float]]] = {True: [], False: []}
+    places = [None, "file", *([options.postgres] if options.postgres else [])]
+    samples: dict[str | None, list[tuple[float, float]]] = {place: [] for place in places}
     for number in range(rounds):
-        for durable in (True, False) if number % 2 else (False, True):
-            samples[durable].append(measure(keys, durable=durable))
+        for place in places[:: -1 if number % 2 else 1]:
+            samples[place].append(measure(keys, place))
     figures = []
-    for at, (name, limit) in enumerate((("time", MAX_TIME_RATIO), ("CPU", MAX_CPU_RATIO))):
-        ours, other = ([sample[at] for sample in samples[durable]] for durable in (True, False))
-        figures.append(_bench.ratio(f"{keys:,} keys, {name}", ours, other, limit, unit="s"))
+    for place in places[1:]:
+        kind = "file" if place == "file" else "PostgreSQL"
+        limits = (("time", MAX_TIME_RATIO), ("CPU", MAX_CPU_RATIO))[: 2 if place == "file" else 1]
+        for at, (name, limit) in enumerate(limits):
+            ours, other = ([sample[at] for sample in samples[one]] for one in (place, None))
+            title = f"{keys:,} keys, {kind}, {name}"
+            figures.append(_bench.ratio(title, ours, other, limit, unit="s"))
+    if options.postgres:
+        for kind, costs in asyncio.run(measure_orders(options.postgres)).items():
+            cost = statistics.median(costs)
+            figure = f"{cost:.2f} ms"
+            figures.append(
+                _bench.Figure(
+                    f"an order, {kind}, over a create",
+                    figure,
+                    "",
+                    cost,
+                    MAX_ORDER,
+                    "ms",
+                    {"ours": costs},
+                )
+            )
     if options.million:
         peak = measure_peak(1_000_000)
         name, shown = "1,000,000 keys, peak memory", f"{peak:.1f} MB"

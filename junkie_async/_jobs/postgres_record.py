@@ -163,14 +163,14 @@ class PostgresRecord:
 
     async def close(self) -> None:
         """Flush, and end the lease, even if the caller is cancelled."""
+        if self._valid_until and self._failure is None:
+            self._change().ends_lease = True  # in one transaction with what was logged just before
         await asyncio.shield(asyncio.ensure_future(self._flush_and_end()))
 
     async def _flush_and_end(self) -> None:
         self._patience = min(self._patience, _CLOSING)
         await _cancel(self._renewal)
         try:
-            if self._valid_until and self._failure is None:
-                self._change().ends_lease = True
             await self.sync()
         finally:
             # Nothing of this run may be written under the epoch of the next one.
