@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, Final, TypeAlias, TypeVar
 
 import asyncpg  # pyright: ignore[reportMissingTypeStubs] - it ships no types
@@ -39,26 +39,35 @@ _TRANSIENT: Final = (
 
 
 @asynccontextmanager
+async def acquire(pool: Pool) -> AsyncGenerator[Connection, None]:
+    """Take a connection, for one statement in plain text, which is a transaction of its own."""
+    async with pool.acquire(timeout=_BUSY) as db:
+        try:
+            yield db
+        except BaseException:
+            db.terminate()  # a rollback would wait for a server that doesn't respond
+            raise
+
+
+@asynccontextmanager
 async def begin(pool: Pool) -> AsyncGenerator[Connection, None]:
     """Begin a transaction, which the server ends if this process is silent for a second.
 
     Otherwise a process that is stopped amid its transaction would keep its locks, and no other
     worker could take its job over.
     """
-    async with pool.acquire(timeout=_BUSY) as db:
-        try:
-            await db.execute(_BEGIN)  # in one round trip, unlike `db.transaction()`
-            yield db
-            await db.execute("COMMIT")
-        except BaseException:
-            db.terminate()  # a rollback would wait for a server that doesn't respond
-            raise
+    async with acquire(pool) as db:
+        await db.execute(_BEGIN)  # in one round trip, unlike `db.transaction()`
+        yield db
+        await db.execute("COMMIT")
 
 
 async def run_transaction(
     get_pool: Callable[[], Awaitable[Pool]],
     act: Callable[[Connection], Awaitable[T]],
     patience: float,
+    *,
+    enter: Callable[[Pool], AbstractAsyncContextManager[Connection]] = begin,
 ) -> T:
     """Execute something in a transaction, again for ``patience`` seconds while that fails.
 
@@ -69,7 +78,7 @@ async def run_transaction(
     deadline, seconds = loop.time() + patience, FIRST_POLL
     while True:
         try:
-            async with asyncio.timeout_at(deadline), begin(await get_pool()) as db:
+            async with asyncio.timeout_at(deadline), enter(await get_pool()) as db:
                 return await act(db)
         except asyncpg.ClientConfigurationError as error:  # an InterfaceError
             reason, is_transient = type(error).__name__, False

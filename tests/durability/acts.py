@@ -142,7 +142,7 @@ def _send_without_check() -> None:
 
 
 def _write_without_epoch() -> None:
-    unfenced = postgres_record._WRITE.replace("epoch = $2", "$2::bigint IS NOT NULL")
+    unfenced = postgres_record._WRITE.replace("epoch = (it ->> 'epoch')::bigint", "TRUE")
     assert unfenced != postgres_record._WRITE
     setattr(postgres_record, "_WRITE", unfenced)  # noqa: B010 - it is final
 
