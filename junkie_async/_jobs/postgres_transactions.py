@@ -16,6 +16,7 @@ T = TypeVar("T")
 
 Connection: TypeAlias = Any  # of asyncpg, which ships no types
 Pool: TypeAlias = Any
+Enter: TypeAlias = Callable[[Pool], AbstractAsyncContextManager[Connection]]
 
 FIRST_POLL: Final = 0.01  # seconds between two tries, for a lease or after a lost connection
 LAST_POLL: Final = 0.5
@@ -50,24 +51,28 @@ async def acquire(pool: Pool) -> AsyncGenerator[Connection, None]:
 
 
 @asynccontextmanager
-async def begin(pool: Pool) -> AsyncGenerator[Connection, None]:
+async def begin(pool: Pool, settings: str = "") -> AsyncGenerator[Connection, None]:
     """Begin a transaction, which the server ends if this process is silent for a second.
 
     Otherwise a process that is stopped amid its transaction would keep its locks, and no other
     worker could take its job over.
     """
     async with acquire(pool) as db:
-        await db.execute(_BEGIN)  # in one round trip, unlike `db.transaction()`
+        await db.execute(_BEGIN + settings)  # in one round trip, unlike `db.transaction()`
         yield db
         await db.execute("COMMIT")
+
+
+def begin_unflushed(pool: Pool) -> AbstractAsyncContextManager[Connection]:
+    """Begin a transaction that a crash of the server may undo until the next one is committed."""
+    return begin(pool, "; SET LOCAL synchronous_commit = off")
 
 
 async def run_transaction(
     get_pool: Callable[[], Awaitable[Pool]],
     act: Callable[[Connection], Awaitable[T]],
     patience: float,
-    *,
-    enter: Callable[[Pool], AbstractAsyncContextManager[Connection]] = begin,
+    enter: Enter = begin,
 ) -> T:
     """Execute something in a transaction, again for ``patience`` seconds while that fails.
 

@@ -142,9 +142,10 @@ def _send_without_check() -> None:
 
 
 def _write_without_epoch() -> None:
-    unfenced = postgres_record._WRITE.replace("epoch = (it ->> 'epoch')::bigint", "TRUE")
-    assert unfenced != postgres_record._WRITE
-    setattr(postgres_record, "_WRITE", unfenced)  # noqa: B010 - it is final
+    fenced = postgres_record._WRITE_LEASE
+    unfenced = fenced.replace("epoch = (it ->> 'epoch')::bigint", "TRUE")
+    assert unfenced != fenced
+    setattr(postgres_record, "_WRITE_LEASE", unfenced)  # noqa: B010 - it is final
 
 
 GUARDS: Final[dict[str, Callable[[], None]]] = {
