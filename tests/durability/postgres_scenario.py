@@ -226,6 +226,8 @@ async def _check_result(
         is_killed = act is not None and act[2] == "kill" and code == -signal.SIGKILL
         if code != DONE and not is_killed:
             violations.append(f"a worker ended with {code}")
+    if scenario.waits and service.requests["POST /keys/bulk-delete"] > 1:
+        violations.append("a worker has deleted surplus keys after the end of the job")
     existing = service.values()
     if len(existing) != amount:
         violations.append(f"{len(existing)} keys made, not {amount}")

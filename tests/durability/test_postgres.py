@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Final
 
+import attrs
 import pytest
 
 from tests.postgres_server import PostgresServer
@@ -26,37 +28,41 @@ async def test_exactly_the_requested_keys(
     assert not violations, scenario
 
 
-def _stop_first(point: str, without: str | None) -> WorkersScenario:
-    return WorkersScenario(
-        seed=1,
-        acts=((point, 2, "stop"), None),
-        amount=1000,
-        script=(),
-        trouble=0.0,
-        waits=True,
-        without=without,
-    )
+_STOPPED: Final = WorkersScenario(seed=1, acts=(), amount=1000, script=(), trouble=0.0, waits=True)
+_SENDS: Final = attrs.evolve(_STOPPED, acts=(("before POST /keys/batch", 2, "stop"), None))
+_LOGS: Final = attrs.evolve(_STOPPED, acts=(("after POST /keys/batch", 2, "stop"), None))
+_DELETES: Final = attrs.evolve(
+    _STOPPED,
+    acts=(("before POST /keys/bulk-delete", 0, "stop"), None),
+    amount=100,
+    script=("twice",),
+)
 
 
 @pytest.mark.parametrize(
-    ("without", "point"),
-    [("check", "before POST /keys/batch"), ("epoch", "after POST /keys/batch")],
+    ("without", "stopped", "violation"),
+    [
+        ("check", _SENDS, "keys made"),
+        ("check", _DELETES, "has deleted"),
+        ("epoch", _LOGS, "keys made"),
+    ],
 )
 async def test_a_worker_that_was_stopped_needs_its_guards(
     without: str,
-    point: str,
+    stopped: WorkersScenario,
+    violation: str,
     fork_server: ForkServer,
     postgres_server: PostgresServer,
     tmp_path: Path,
 ) -> None:
-    """Without the check before the send, or the epoch, a worker makes keys after the job's end."""
+    """Without the check before each send, or the epoch, a worker acts after the job's end."""
     for guard in (None, without):
         folder = tmp_path / str(guard)
         folder.mkdir()
-        scenario = _stop_first(point, guard)
+        scenario = attrs.evolve(stopped, without=guard)
         violations = await run_workers(scenario, fork_server, postgres_server, folder)
-        assert any("keys made" in one for one in violations) is bool(guard), violations
         assert bool(violations) is bool(guard), violations
+        assert any(violation in one for one in violations) is bool(guard), violations
 
 
 @pytest.mark.parametrize(
