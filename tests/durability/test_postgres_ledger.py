@@ -245,6 +245,9 @@ async def test_statuses_and_pruning(client: JunkieClient, postgres_database: str
         await asyncio.sleep(0.01)
         assert await ledger.prune(0.001) == 2
         assert len([one async for one in ledger.statuses()]) == 1100
+        async with asyncpg.create_pool(postgres_database, min_size=1, max_size=1) as pool:
+            for table in ("key", "attempt"):
+                assert await pool.fetchval(f"SELECT count(*) FROM junkie_async.{table}") == 0
 
 
 def test_a_client_in_one_event_loop_after_another(
