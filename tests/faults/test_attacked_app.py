@@ -99,7 +99,11 @@ def process(module: str, text: str = "", **variables: str) -> Generator[str]:
 @pytest.fixture
 def app() -> Iterator[str]:
     """The README's app, in front of the hostile service."""
-    (block,) = (one for one in blocks(PATH.read_text("utf-8"), "python") if "FastAPI(" in one.text)
+    (block,) = (
+        one
+        for one in blocks(PATH.read_text("utf-8"), "python")
+        if "/verify" in one.text and "FastAPI(" in one.text
+    )
     with (
         process("hostile_service") as service,
         process(
