@@ -7,7 +7,13 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import TypeAlias
 
-from .._errors import JunkieError, Outcome, OutcomeUnknownError, RequestTimeoutError
+from .._errors import (
+    ConfigurationError,
+    JunkieError,
+    Outcome,
+    OutcomeUnknownError,
+    RequestTimeoutError,
+)
 from .._models import Key
 from .._protocol.codec import decode_key, encode_key
 from .journal import Intent
@@ -71,8 +77,19 @@ async def _fill_once(ledger: Ledger, reconciler: Reconciler, create: CreateMarke
         with suppress(JunkieError):  # what has happened before counts
             await ledger.close()
         raise
-    await ledger.close()  # with the same commit
+    await _close_filled(ledger)
     return key
+
+
+async def _close_filled(ledger: Ledger) -> None:
+    """Close the ledger, with the commit of the key."""
+    try:
+        await ledger.close()
+    except ConfigurationError as error:
+        raise OutcomeUnknownError(
+            f"outcome unknown: the key was created, and could not be recorded ({error.message}):"
+            " call again with the same idempotency_key"
+        ) from error
 
 
 def _ignore_wait(_: float) -> None:

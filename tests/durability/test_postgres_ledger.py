@@ -13,7 +13,14 @@ from typing import Any, Final
 import asyncpg
 import pytest
 
-from junkie_async import BatchError, ConfigurationError, JunkieClient, RetryPolicy, postgres
+from junkie_async import (
+    BatchError,
+    ConfigurationError,
+    JunkieClient,
+    OutcomeUnknownError,
+    RetryPolicy,
+    postgres,
+)
 from junkie_async.postgres import PostgresLedger
 from tests.postgres_server import PostgresServer
 from tests.transaction_pooler import TransactionPooler
@@ -61,8 +68,8 @@ def _make_job(client: JunkieClient, ledger: Any, amount: int = 1000, **options: 
     )
 
 
-async def _order(client: JunkieClient, ledger: Any, name: str = "a") -> str:
-    order = client.keys.create(provider_id=PROVIDER, idempotency_key=name, ledger=ledger)
+async def _order(client: JunkieClient, ledger: Any, name: str = "a", **options: Any) -> str:
+    order = client.keys.create(provider_id=PROVIDER, idempotency_key=name, ledger=ledger, **options)
     return (await order).key_value
 
 
@@ -128,6 +135,30 @@ async def test_an_order_fails_soon_while_the_server_is_down(
             postgres_server.start()
         await _order(client, dsn, "b")
     assert len(service.values()) == 2
+
+
+async def test_a_key_that_could_not_be_recorded_is_in_doubt(
+    client: JunkieClient,
+    service: Service,
+    postgres_server: PostgresServer,
+    impatient: None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The error does not say that nothing was created, and the next call has the key."""
+
+    async def stop_server(exchange: Exchange) -> None:
+        postgres_server.stop()
+        await exchange.respond(exchange.make())
+
+    monkeypatch.setitem(server.FAULTS, "stop", stop_server)
+    service.script.append("stop")
+    async with asyncio.timeout(_SOON), postgres_server.database() as dsn:
+        ledger = PostgresLedger(dsn, lease=1.0)
+        with pytest.raises(OutcomeUnknownError, match="the key was created, and could not be"):
+            await _order(client, ledger)
+        postgres_server.start()
+        assert [await _order(client, ledger, reconcile_after=0.0)] == service.values()
+    assert service.requests["POST /keys"] == 1
 
 
 async def test_a_client_closes_while_the_server_is_down(
