@@ -294,7 +294,13 @@ class Keys:
             return log_key(order, intent, keys)
 
         reconciler = self._make_reconciler(order, provider_id, reconcile_after, log)
-        return await fill_order(order, reconciler, create, self.deadline)
+        return await fill_order(
+            order,
+            reconciler,
+            create,
+            lock=self._ledgers.find_lock(ledger, name),
+            max_seconds=self.deadline,
+        )
 
     @error_boundary
     async def create_batch(

@@ -3,9 +3,10 @@
 What a search relies on: no call of the job is in flight, and nobody else deletes or renames its
 keys. So these keys only move when others are created or deleted.
 
-- In a list that begins with its newest keys, a walk can miss a key only when more keys before it
-  are deleted than are created at the front. The stated total falls then, and a walk looks again at
-  the pages before (see `ListPass`). One walk is enough where totals are stated.
+- In a list that begins with its newest keys, a walk whose pages are read in order can miss a key
+  only when more keys before it are deleted than are created at the front. The stated total falls
+  then, and a walk looks again at the pages before (see `ListPass`). One walk is enough where totals
+  are stated.
 - A list that ends with its newest keys is read backwards. Deletions move a key to pages that are
   still to be read, and creations move no key. One walk is enough, whatever the totals are.
 - In a list of any other order, the list is walked until a walk finds no key of the job that those
@@ -36,7 +37,11 @@ from .._pagination.seen_ids import SeenIDs
 _MAX_WALKS: Final = 10
 _MAX_PAGES_BEYOND: Final = 10  # empty pages at the end that was stated, or full ones after it
 _PAGE_SIZE: Final = 100
-_PREFETCH: Final = 4
+
+# Pages ahead are served in any order. If a key is created when a page was served and the page
+# before it was not, a key moves from one to the other and is on neither. The total shows that,
+# unless another key is deleted in the same moment.
+_PREFETCH: Final = 1
 
 
 @attrs.define(eq=False)

@@ -77,6 +77,7 @@ _SCHEMAS: Final = {1: {*_SCHEMA_1}, _VERSION: {*_SCHEMA}}
 # Seconds that others may write before a writer gives up. Each commit of theirs takes some ms.
 _BUSY_TIMEOUT: Final = 30.0
 _MAX_SCHEMA_STEPS: Final = 1_000_000  # of SQLite's; reading the schema takes some hundred
+_LOOKS_LIKE_DSN: Final = re.compile(r"\s*postgres\w*(\+\w+)?:", re.IGNORECASE)
 _JOB_ID: Final = re.compile("[0-9a-z]{1,32}")
 _LATEST: Final = 253402300799  # the end of the year 9999, in Unix time
 
@@ -145,8 +146,12 @@ class MovedError(Exception):
 def check_path(path: str | os.PathLike[str]) -> Path:
     """Check the path of a ledger."""
     checked = Path()
-    with contextlib.suppress(TypeError):  # not a path at all, or one of bytes
-        checked = Path(path)
+    with contextlib.suppress(TypeError, UnicodeEncodeError):  # not a path, or one of bytes
+        checked = Path(os.fsdecode(os.fsencode(Path(path))))
+    # A DSN of another spelling may have a password, which would be in the name of a file.
+    if _LOOKS_LIKE_DSN.match(str(checked)):
+        limit = "the path of a file, or a DSN that begins with postgresql://"
+        raise InvalidRequestError("ledger", "another DSN", limit)
     if checked == Path() or "\0" in str(checked):
         raise InvalidRequestError("ledger", safe_repr(path), "the path of a file, as a str or Path")
     return checked

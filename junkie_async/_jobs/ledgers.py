@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Callable, Mapping
 from typing import Any
+from weakref import WeakValueDictionary
 
 from .ledger import Ledger
 from .record import LedgerStore
@@ -21,6 +23,7 @@ class Ledgers:
     def __init__(self, open_store: OpenStore) -> None:
         self._open_store = open_store
         self._stores: dict[str, LedgerStore] = {}
+        self._locks = WeakValueDictionary[tuple[str, str], asyncio.Lock]()
 
     def make_ledger(
         self,
@@ -35,6 +38,11 @@ class Ledgers:
         store = ledger if isinstance(ledger, LedgerStore) else self._find_store(ledger)
         record = store.make_record(job, waits=waits)
         return Ledger(record, arguments, marker, folder=store.folder)
+
+    def find_lock(self, ledger: str | os.PathLike[str] | LedgerStore, order: str) -> asyncio.Lock:
+        """Return the lock of an order, by which the calls of this client take turns."""
+        store = ledger if isinstance(ledger, LedgerStore) else self._find_store(ledger)
+        return self._locks.setdefault((store.identity, order), asyncio.Lock())
 
     async def close(self) -> None:
         """Close the stores that were made here."""

@@ -27,11 +27,17 @@ CreateMarked: TypeAlias = Callable[[str, Callable[[], None]], Awaitable[Key]]
 
 
 async def fill_order(
-    ledger: Ledger, reconciler: Reconciler, create: CreateMarked, max_seconds: float | None
+    ledger: Ledger,
+    reconciler: Reconciler,
+    create: CreateMarked,
+    *,
+    lock: asyncio.Lock,
+    max_seconds: float | None,
 ) -> Key:
     """Create the key of an order, unless it has one.
 
-    Another worker that fills the same order is waited for. A call of an earlier run whose outcome
+    Calls of this process take turns by the ``lock``: that is faster than to ask the ledger. Another
+    worker that fills the same order is waited for. A call of an earlier run whose outcome
     is unknown is settled first. ``reconciler`` logs what it adopts by `log_key`.
 
     Raises:
@@ -39,7 +45,7 @@ async def fill_order(
     """
     limit = asyncio.timeout(max_seconds)
     try:
-        async with limit:
+        async with limit, lock:
             while True:
                 with suppress(LeaseLostError):  # it is another worker's order now: wait for its key
                     return await _fill_once(ledger, reconciler, create)
@@ -74,6 +80,8 @@ async def _fill_once(ledger: Ledger, reconciler: Reconciler, create: CreateMarke
         key = await _create(ledger, intent, create)
         log_key(ledger, intent, [key])
     except BaseException:
+        for intent in [one for one in ledger.open_intents.values() if not one.in_doubt]:
+            ledger.log_result(intent, (), final=True)  # it was not sent: nobody need wait for it
         with suppress(JunkieError):  # what has happened before counts
             await ledger.close()
         raise
@@ -98,12 +106,10 @@ def _ignore_wait(_: float) -> None:
 
 async def _create(ledger: Ledger, intent: Intent, create: CreateMarked) -> Key:
     assert intent.marker is not None
-    is_sent = False
 
     def check_writer() -> None:
-        nonlocal is_sent
         ledger.check_writer()
-        is_sent = True
+        intent.in_doubt = True
 
     try:
         key = await create(intent.marker, check_writer)
@@ -113,7 +119,8 @@ async def _create(ledger: Ledger, intent: Intent, create: CreateMarked) -> Key:
         raise
     except BaseException as error:  # a cancellation, too: the delay counts from this moment on
         outcome = getattr(error, "outcome", Outcome.UNKNOWN)
-        ledger.log_result(intent, (), final=not is_sent or outcome is Outcome.NOT_EXECUTED)
+        is_final = not intent.in_doubt or outcome is Outcome.NOT_EXECUTED
+        ledger.log_result(intent, (), final=is_final)
         raise
 
 

@@ -36,6 +36,7 @@ _TRANSIENT: Final = (
     asyncpg.InsufficientResourcesError,
     asyncpg.TransactionRollbackError,
     asyncpg.IdleInTransactionSessionTimeoutError,
+    asyncpg.ReadOnlySQLTransactionError,  # of a server that is not the primary yet
 )
 
 
@@ -88,8 +89,10 @@ async def run_transaction(
         except asyncpg.ClientConfigurationError as error:  # an InterfaceError
             reason, is_transient = type(error).__name__, False
         except _TRANSIENT as error:
-            reason, is_transient = type(error).__name__, True
-        except (asyncpg.PostgresError, DamagedError, ValueError) as error:
+            reason = type(error).__name__
+            # A pool of the caller's that is closed, or was not awaited, stays so.
+            is_transient = not str(error).startswith("pool is ")
+        except (asyncpg.PostgresError, DamagedError, ValueError, OverflowError) as error:
             reason, is_transient = type(error).__name__, False
         if not is_transient or loop.time() + seconds > deadline:
             # Its text may quote key values, or a password.

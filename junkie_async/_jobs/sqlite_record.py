@@ -65,7 +65,7 @@ class SqliteFile:
 
     @property
     def has_failed(self) -> bool:
-        """Whether a commit has failed, so that nothing more may be written."""
+        """Whether something has failed, so that nothing more may be written."""
         return self._failure is not None
 
     async def open(self) -> None:
@@ -120,7 +120,11 @@ class SqliteFile:
 
     def _explained(self, act: Callable[[], T]) -> T:
         with explain_errors(self.given, "opened"):
-            return act()
+            try:
+                return act()
+            except (OSError, sqlite3.Error, MovedError) as error:
+                self._failure = self._failure or error  # orders to come open the file anew
+                raise
 
     def _open(self) -> None:
         if self._files is not None:

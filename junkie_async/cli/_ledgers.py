@@ -4,7 +4,6 @@ import asyncio
 import os
 from collections.abc import Iterator
 from typing import Any
-from urllib.parse import urlsplit
 
 from .. import ConfigurationError
 from ..provisioning import JobStatus, status, statuses
@@ -18,17 +17,22 @@ def is_database(ledger: str) -> bool:
 
 def check_no_password(ledger: str) -> None:
     """Refuse a DSN with a password as an argument: other users of the machine see it."""
-    has_password = is_database(ledger) and ":" in urlsplit(ledger).netloc.rpartition("@")[0]
+    credentials, query = _split_dsn(ledger)[0], ledger.partition("?")[2]
+    has_password = is_database(ledger) and (":" in credentials or "password=" in query)
     if has_password and ledger != os.environ.get("JUNKIE_LEDGER"):
         fail("the DSN must not have a password here: use $JUNKIE_LEDGER, $PGPASSWORD or ~/.pgpass")
 
 
 def name_ledger(ledger: str) -> str:
-    """Name a ledger without the credentials that it may have."""
-    if not is_database(ledger):
-        return ledger
-    parts = urlsplit(ledger)
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+    """Name a ledger without the credentials and the options that it may have."""
+    return f"postgresql://{_split_dsn(ledger)[1]}" if is_database(ledger) else ledger
+
+
+def _split_dsn(dsn: str) -> tuple[str, str]:
+    """Return what comes before the last @, and after it up to the options."""
+    # Not by `urlsplit`: a password that is not escaped may have any character.
+    credentials, _, rest = dsn.partition("://")[2].rpartition("@")
+    return credentials, rest.partition("?")[0]
 
 
 def read_statuses(ledger: str, job: str | None) -> Iterator[JobStatus]:

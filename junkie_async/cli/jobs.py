@@ -1,11 +1,12 @@
 """`junkie jobs`: the state of durable jobs."""
 
+import os
 from typing import Annotated
 
 import typer
 
 from ..provisioning import DEFAULT_JOB, JobStatus
-from ._exit_codes import ExitCode, exit_on_error
+from ._exit_codes import ExitCode, exit_on_error, fail
 from ._ledgers import check_no_password, name_ledger, read_statuses
 from ._options import JSONOption, spread_options
 from ._stdout import print_json, print_line, to_one_line
@@ -15,13 +16,12 @@ from ._stdout import print_json, print_line, to_one_line
 def jobs(
     *,
     ledgers: Annotated[
-        list[str],
+        list[str] | None,
         typer.Argument(
             metavar="LEDGERS...",
-            envvar="JUNKIE_LEDGER",
-            help="Ledgers: paths of files, or DSNs of PostgreSQL databases.",
+            help="Ledgers: paths of files, or DSNs of PostgreSQL databases.  [env: JUNKIE_LEDGER]",
         ),
-    ],
+    ] = None,
     job: Annotated[
         str | None, typer.Option(metavar="NAME", help="Only the job of this name.")
     ] = None,
@@ -33,9 +33,13 @@ def jobs(
     again with the same ledger and arguments. The exit code is 0 if all jobs are done, 5 if one
     is not, and 2 if a ledger can't be read; the others are shown nevertheless.
     """
-    for ledger in ledgers:
+    # Not by typer's `envvar`, which splits a path with blanks.
+    given = ledgers or [*filter(None, [os.environ.get("JUNKIE_LEDGER")])]
+    if not given:
+        fail("name a ledger, or set $JUNKIE_LEDGER")
+    for ledger in given:
         check_no_password(ledger)
-    codes = [_show_jobs(ledger, job, as_json=output.json) for ledger in ledgers]
+    codes = [_show_jobs(ledger, job, as_json=output.json) for ledger in given]
     if any(codes):
         raise typer.Exit(min(filter(None, codes)))
 
