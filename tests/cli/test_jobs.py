@@ -108,3 +108,34 @@ def test_a_file_that_is_not_a_ledger(tmp_path: Path, content: bytes | None) -> N
     assert result.code == 2
     assert "launch.db" in result.err
     assert path.exists() == (content is not None)
+
+
+async def test_jobs_by_name_and_by_the_environment(tmp_path: Path) -> None:
+    """A ledger has many jobs, and `$JUNKIE_LEDGER` is one path, whatever blanks it has."""
+    ledger = tmp_path / "my orders.db"
+    async with Emulator() as emulator, JunkieClient("any", base_url=emulator.url) as junkie:
+        for job in ("a", "b"):
+            await junkie.keys.create_many(1, provider_id=1, ledger=ledger, job=job)
+    env = {"JUNKIE_LEDGER": str(ledger)}
+    lines = invoke("jobs", env=env).out.splitlines()
+    assert [f"; {job}, job " in line for job, line in zip("ab", lines, strict=True)] == [True] * 2
+    assert invoke("jobs", "--job=b", env=env).out.splitlines() == lines[1:]
+    assert invoke("jobs", "--job=c", env=env).code == 2
+    assert invoke("jobs").code == 2
+
+
+@pytest.mark.parametrize(
+    "dsn",
+    [
+        "postgresql://u:SECRET@h/db",
+        "postgresql://u:p/SECRET@h/db",
+        "postgresql://u@h/db?password=SECRET",
+        "postgresql://u:SECRET@[::1:1/db",
+    ],
+)
+def test_a_password_is_no_argument(dsn: str) -> None:
+    """Other users of the machine see arguments."""
+    for command in (("jobs", dsn), ("keys", "provision", "5", "--provider-id=1", "--ledger", dsn)):
+        result = invoke(*command, env={"JUNKIE_API_KEY": "any"})
+        assert result.code == 2
+        assert "SECRET" not in result.err + result.out

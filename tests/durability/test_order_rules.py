@@ -23,10 +23,13 @@ from junkie_async import (
     RetryPolicy,
     provisioning,
 )
+from junkie_async._jobs.ledger import Ledger
+from junkie_async._jobs.sqlite_record import SqliteRecord
 from junkie_async.postgres import PostgresLedger
 from tests.postgres_server import make_database
 
 from . import server
+from .acts import FILE_ACTS
 from .server import PROVIDER, Exchange, Service
 
 _LONG = 1000.0  # seconds that no test waits
@@ -318,3 +321,111 @@ def _add_orders(ledger: str, rows: int) -> None:
         )
         db.execute(f"{numbers} INSERT INTO attempt SELECT n, 0, 1, 0, NULL FROM new")
         db.execute(f"{numbers} INSERT INTO key SELECT n, 0, 'JNK-' || n FROM new")
+
+
+# --- what an attack found -------------------------------------------------------------------------
+
+
+async def test_a_call_that_is_cancelled_before_its_request_blocks_nobody(
+    service: Service, client: JunkieClient, ledger: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing was sent, so the next call has nothing to settle."""
+    await _order(client, ledger, idempotency_key="first")
+    logged = asyncio.Event()
+
+    async def hang(self: Ledger) -> None:
+        logged.set()
+        await asyncio.Event().wait()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Ledger, "sync", hang)
+        task = asyncio.create_task(_order(client, ledger))
+        await logged.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    value = await _order(client, ledger)
+    assert value in service.values()
+    assert len(service.values()) == 2
+
+
+async def test_equal_calls_of_one_client_take_turns(
+    client: JunkieClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They don't poll for the order in the ledger."""
+    path, tries = str(tmp_path / "orders.db"), 0
+    take_lock = SqliteRecord._take_lock
+
+    def count(record: SqliteRecord) -> bool:
+        nonlocal tries
+        tries += 1
+        return take_lock(record)
+
+    monkeypatch.setattr(SqliteRecord, "_take_lock", count)
+    values = await asyncio.gather(*(_order(client, path) for _ in range(50)))
+    assert len({*values}) == 1
+    assert tries == 50
+
+
+@pytest.mark.parametrize("act", ["unlink .lock", "replace", "unlink all"])
+async def test_a_ledger_that_was_replaced_is_opened_anew(
+    act: str, client: JunkieClient, tmp_path: Path
+) -> None:
+    """At the second call at the latest, by the client that had the former one open."""
+    path = tmp_path / "orders.db"
+    value = await _order(client, str(path))
+    FILE_ACTS[act](path)
+    with contextlib.suppress(ConfigurationError):
+        await _order(client, str(path))
+    again = await _order(client, str(path))
+    assert (again == value) is (act != "unlink all")
+
+
+@pytest.mark.parametrize(
+    "dsn",
+    [
+        "postgresql+asyncpg://u:SECRET@h/db",
+        " postgresql://u:SECRET@h/db",
+        "Postgresql://u:SECRET@h/db",
+        "postgres:u:SECRET@h",
+    ],
+)
+async def test_a_dsn_of_another_spelling_is_no_path(dsn: str, client: JunkieClient) -> None:
+    """A file of that name would show the password."""
+    with pytest.raises(InvalidRequestError) as caught:
+        await _order(client, dsn)
+    assert caught.value.field == "ledger"
+    assert "SECRET" not in f"{caught.value!r} {caught.value}"
+
+
+async def test_a_database_that_takes_no_writes_for_a_moment(
+    service: Service, client: JunkieClient, postgres_database: str
+) -> None:
+    """That is a failover: the order waits for its end."""
+    name = postgres_database.rpartition("/")[2].partition("?")[0]
+    set_mode = f'ALTER DATABASE "{name}" SET default_transaction_read_only = '
+    await _order(client, postgres_database, idempotency_key="first")
+    await _execute(postgres_database, "", f"{set_mode} on")
+    async with _make_client(service) as other:  # by new connections
+        task = asyncio.create_task(_order(other, postgres_database))
+        await asyncio.sleep(0.3)
+        assert not task.done()
+        await _execute(postgres_database, "", f"SET transaction_read_only = off; {set_mode} off")
+        await asyncio.sleep(0)
+        with contextlib.suppress(ConfigurationError):  # its connections are those of before
+            await task
+    assert await _order(client, postgres_database) in service.values()
+
+
+async def test_a_pool_that_is_closed_is_refused_at_once(
+    client: JunkieClient, postgres_database: str
+) -> None:
+    """It stays closed, so that nobody waits for it."""
+    pool: Any = await asyncpg.create_pool(postgres_database, statement_cache_size=0)
+    await pool.close()
+    begin = time.monotonic()
+    with pytest.raises(ConfigurationError):
+        await client.keys.create_many(
+            5, provider_id=PROVIDER, ledger=PostgresLedger(pool), job="launch"
+        )
+    assert time.monotonic() < begin + _SOON
