@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import AsyncIterable, Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import aclosing, suppress
-from functools import lru_cache
+from functools import lru_cache, partial
 from os import PathLike
 from typing import Any, TypeAlias, TypeVar, Unpack
 
@@ -31,7 +31,7 @@ from ._jobs.ledgers import Ledgers
 from ._jobs.markers import DEFAULT_PREFIX, add_marker, check_prefix, check_room
 from ._jobs.order import fill_order, log_key
 from ._jobs.reconcile import RECONCILE_AFTER, Reconciler
-from ._jobs.record import LeaseLostError, LedgerStore, check_job_name
+from ._jobs.record import LeaseLostError, LedgerStore, check_job_name, names_database
 from ._jobs.update import KeyOrPair, ResetHWIDJob, UpdateJob
 from ._masking import error_boundary
 from ._models import (
@@ -290,10 +290,8 @@ class Keys:
                 before_send=before_send,
             )
 
-        def log(intent: Intent, keys: Sequence[Key]) -> bool:
-            return log_key(order, intent, keys)
-
-        reconciler = self._make_reconciler(order, provider_id, reconcile_after, log)
+        delay = validation.check_seconds("reconcile_after", reconcile_after, zero=True)
+        reconciler = self._make_reconciler(order, provider_id, delay, partial(log_key, order))
         return await fill_order(
             order,
             reconciler,
@@ -382,8 +380,7 @@ class Keys:
         reconciler: Reconciler | None = None
         if ledger is not None:
             arguments = {**validated, "amount": whole}
-            waits = order is not None
-            journal = self._make_ledger(ledger, name, arguments, prefix, waits=waits)
+            journal = self._make_ledger(ledger, name, arguments, prefix, waits=order is not None)
             delay = validation.check_seconds("reconcile_after", reconcile_after, zero=True)
             if prefix is not None:
                 reconciler = self._make_reconciler(journal, provider_id, delay)
@@ -689,10 +686,9 @@ class Keys:
         self,
         journal: Journal,
         provider_id: int,
-        reconcile_after: float,
+        delay: float,
         log: Callable[[Intent, Sequence[Key]], bool] | None = None,
     ) -> Reconciler:
-        delay = validation.check_seconds("reconcile_after", reconcile_after, zero=True)
         # Not of `self`, which may have a deadline: a job's walk waits out an outage.
         patient = Keys(self._dispatcher, self._ledgers)
         query = wire.filter_query({"provider_id": provider_id})
@@ -800,7 +796,7 @@ def open_store(ledger: str | PathLike[str]) -> LedgerStore:
         ConfigurationError: What it needs can't be imported.
         InvalidRequestError: The ledger is neither a path nor a DSN.
     """
-    if isinstance(ledger, str) and ledger.startswith(("postgresql://", "postgres://")):
+    if names_database(ledger):
         return _load_postgres()(ledger)
     return load_sqlite()(ledger)
 

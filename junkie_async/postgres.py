@@ -30,7 +30,7 @@ from functools import partial
 from typing import Any, Final, Self, TypeVar
 
 from ._errors import ConfigurationError, InvalidRequestError
-from ._jobs.record import DEFAULT_JOB, LedgerStore, Record, check_job_name
+from ._jobs.record import DEFAULT_JOB, LedgerStore, Record, check_job_name, names_database
 from ._masking import error_boundary
 from ._validation import check_seconds, safe_repr
 from .provisioning import JobStatus, make_status
@@ -75,7 +75,7 @@ class PostgresLedger(LedgerStore):
     @error_boundary
     def __init__(self, database: Any, *, job: str | None = None, lease: float = 15.0) -> None:
         is_pool = isinstance(database, asyncpg.Pool)
-        if not is_pool and not is_dsn(database):
+        if not is_pool and not names_database(database):
             limit = "a DSN that begins with postgresql://, or an asyncpg.Pool"
             raise InvalidRequestError("database", safe_repr(database), limit)
         self.identity: str = "" if is_pool else database  # only those of a DSN are looked for
@@ -214,11 +214,6 @@ async def _close_with_loop(pool: Any) -> AsyncGenerator[None, None]:
 
 async def _reset_nothing(_: object) -> None:
     pass
-
-
-def is_dsn(ledger: object) -> bool:
-    """Whether a ledger is a database rather than a file."""
-    return isinstance(ledger, str) and ledger.startswith(("postgresql://", "postgres://"))
 
 
 def _has_failed(future: asyncio.Future[Any]) -> bool:

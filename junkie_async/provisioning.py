@@ -48,17 +48,17 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, TypeGuard
 
 import attrs
 
 from ._errors import ConfigurationError
 from ._jobs.ledger_file import check_path, open_readonly, prune_jobs, read_counts, read_names
-from ._jobs.record import DEFAULT_JOB, JobCounts, check_job_name
+from ._jobs.record import DEFAULT_JOB, JobCounts, check_job_name, names_database
 from ._masking import error_boundary
 from ._validation import check_seconds, safe_repr
 
-__all__ = ["DEFAULT_JOB", "JobStatus", "prune", "status", "statuses"]
+__all__ = ["DEFAULT_JOB", "JobStatus", "is_dsn", "prune", "status", "statuses"]
 
 
 @attrs.frozen(kw_only=True)
@@ -93,6 +93,15 @@ class JobStatus:
     def done(self) -> bool:
         """Whether all keys are created, and nothing is left to find out."""
         return self.created >= self.requested and not self.waiting
+
+
+def is_dsn(ledger: object) -> TypeGuard[str]:
+    """Whether a ledger is the DSN of a PostgreSQL database, and not the path of a file.
+
+    Args:
+        ledger: What is passed as ``ledger=``.
+    """
+    return names_database(ledger)
 
 
 @error_boundary

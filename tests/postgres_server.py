@@ -149,7 +149,7 @@ class PostgresServer:
             if postmaster.poll() is not None or time.monotonic() > deadline:
                 log = (self._folder / "log").read_text()
                 raise RuntimeError(f"PostgreSQL did not start: {log[-2000:]}")
-            time.sleep(0.005)
+            time.sleep(0.005)  # it writes a file, and tells nobody
 
     def _is_ready(self, pid: int) -> bool:
         """Read its file of eight lines, of which a crash may have left an old one."""
@@ -175,11 +175,12 @@ def _psutil() -> Any:
 
 def _suspend(process: Any) -> None:
     """Stop a process, and wait until it has stopped; one that has ended does no harm either."""
-    psutil = _psutil()
+    psutil, deadline = _psutil(), time.monotonic() + _TAKES_AT_MOST
     with contextlib.suppress(psutil.NoSuchProcess):
         process.suspend()
         while process.status() not in (psutil.STATUS_STOPPED, psutil.STATUS_ZOMBIE):
-            time.sleep(0.001)
+            assert time.monotonic() < deadline, process
+            time.sleep(0.001)  # nobody tells when the kernel has stopped a process
 
 
 def _find_port() -> int:

@@ -150,8 +150,8 @@ class Dispatcher:
 
         Until then the response takes the memory of its bytes only. If it can't be read, the request
         is retried as far as the policy allows. The call takes ``max_seconds`` at most, with its
-        waits and retries. ``before_send`` is called just before each request is written; if it
-        raises, that request is not sent.
+        waits and retries. ``before_send`` is called just before each request is written, which must
+        have a body; if it raises, that request is not sent.
         """
         deadline = running_loop().time() + self._choose_limit(priority, max_seconds)
         call = CallState(request, deadline, on_in_flight, priority, deadline)

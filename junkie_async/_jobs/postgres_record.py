@@ -267,7 +267,7 @@ class PostgresRecord:
     async def _commit_all(self, changes: _Changes) -> None:
         try:
             self._valid_until = await self._in_transaction(partial(self._write, changes), acquire)
-        except (LeaseLostError, ConfigurationError) as error:
+        except ConfigurationError as error:  # or LeaseLostError
             self._failure = self._failure or error
 
     async def _in_transaction(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Final, Protocol
+from typing import Any, ClassVar, Final, Protocol, TypeGuard
 
 import attrs
 
@@ -16,9 +16,6 @@ from .._validation import MAX_INTEGER, check_text, safe_repr
 
 DEFAULT_JOB: Final = "job"
 """The name of the only job of a ledger that version 0.1 wrote, and of one without ``job=``."""
-
-ORDER: Final = "create"
-"""What `create` records as its ``call``. The calls of a job have none, as in version 0.1."""
 
 
 class DamagedError(Exception):
@@ -131,6 +128,11 @@ class LedgerStore(abc.ABC):
     @abc.abstractmethod
     async def close(self) -> None:
         """Close the connections that it has opened. May be called again."""
+
+
+def names_database(ledger: object) -> TypeGuard[str]:
+    """Whether a ledger is the DSN of a PostgreSQL database."""
+    return isinstance(ledger, str) and ledger.startswith(("postgresql://", "postgres://"))
 
 
 def check_job_name(field: str, name: str) -> str:

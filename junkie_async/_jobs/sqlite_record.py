@@ -235,9 +235,12 @@ class SqliteRecord:
         while self._is_order and not await self.file.run(self._take_lock):
             await asyncio.sleep(seconds)
             seconds = min(2 * seconds, _LAST_POLL)
-        return await self.file.run(
-            lambda: self.file.execute_exclusively(lambda db: self._load(db, arguments, add_keys))
-        )
+
+        def load(db: sqlite3.Connection) -> LoadedJob:
+            with self._guard(db):
+                return self._load(db, arguments, add_keys)
+
+        return await self.file.run(lambda: self.file.execute_exclusively(load))
 
     def log_intents(self, intents: Sequence[tuple[int, int]]) -> None:
         """Log calls, by their numbers and their amounts of keys, with the next `sync`."""
@@ -289,19 +292,14 @@ class SqliteRecord:
     def _is_order(self) -> bool:
         return self.file.job is None
 
-    def _load(
-        self,
-        db: sqlite3.Connection,
-        arguments: Mapping[str, Any],
-        add_keys: Callable[[Sequence[str]], None],
-    ) -> LoadedJob:
-        if not self._is_order:
-            check_integrity(db)
-            return self._load_rows(db, arguments, add_keys)
-        with limit_time(db, _MAX_SECONDS):
-            return self._load_rows(db, arguments, add_keys)
+    def _guard(self, db: sqlite3.Connection) -> contextlib.AbstractContextManager[None]:
+        """Let no damage of the file make a query endless."""
+        if self._is_order:
+            return limit_time(db, _MAX_SECONDS)
+        check_integrity(db)
+        return contextlib.nullcontext()
 
-    def _load_rows(
+    def _load(
         self,
         db: sqlite3.Connection,
         arguments: Mapping[str, Any],

@@ -6,26 +6,21 @@ from collections.abc import Iterator
 from typing import Any
 
 from .. import ConfigurationError
-from ..provisioning import JobStatus, status, statuses
+from ..provisioning import JobStatus, is_dsn, status, statuses
 from ._exit_codes import fail
-
-
-def is_database(ledger: str) -> bool:
-    """Whether a ledger is the DSN of a PostgreSQL database rather than a path."""
-    return ledger.startswith(("postgresql://", "postgres://"))
 
 
 def check_no_password(ledger: str) -> None:
     """Refuse a DSN with a password as an argument: other users of the machine see it."""
     credentials, query = _split_dsn(ledger)[0], ledger.partition("?")[2]
-    has_password = is_database(ledger) and (":" in credentials or "password=" in query)
+    has_password = is_dsn(ledger) and (":" in credentials or "password=" in query)
     if has_password and ledger != os.environ.get("JUNKIE_LEDGER"):
         fail("the DSN must not have a password here: use $JUNKIE_LEDGER, $PGPASSWORD or ~/.pgpass")
 
 
 def name_ledger(ledger: str) -> str:
     """Name a ledger without the credentials and the options that it may have."""
-    return f"postgresql://{_split_dsn(ledger)[1]}" if is_database(ledger) else ledger
+    return f"postgresql://{_split_dsn(ledger)[1]}" if is_dsn(ledger) else ledger
 
 
 def _split_dsn(dsn: str) -> tuple[str, str]:
@@ -37,7 +32,7 @@ def _split_dsn(dsn: str) -> tuple[str, str]:
 
 def read_statuses(ledger: str, job: str | None) -> Iterator[JobStatus]:
     """Read the states of all jobs of a ledger, or of one."""
-    if is_database(ledger):
+    if is_dsn(ledger):
         yield from asyncio.run(_read_from_database(ledger, job))
     elif job is None:
         yield from statuses(ledger)

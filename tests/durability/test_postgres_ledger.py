@@ -9,6 +9,7 @@ import traceback
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, aclosing
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 import asyncpg
 import pytest
@@ -231,13 +232,12 @@ async def test_a_role_that_may_create_nothing_uses_a_schema_that_is_there(
     role = f"clerk_{postgres_database[-8:]}"
     await _execute(
         postgres_database,
-        f"CREATE ROLE {role} LOGIN",
+        f"CREATE ROLE {role} LOGIN PASSWORD 'clerk'",
         f"CREATE SCHEMA junkie_async AUTHORIZATION {role}",
     )
-    dsn = postgres_database.replace("postgres@", f"{role}@")
-    if dsn == postgres_database:
-        pytest.skip("the superuser has another name")
-    await _order(client, dsn)
+    parts = urlsplit(postgres_database)
+    host = parts.netloc.rpartition("@")[2]
+    await _order(client, parts._replace(netloc=f"{role}:clerk@{host}").geturl())
     await client.close()
     await _execute(postgres_database, f"DROP OWNED BY {role} CASCADE", f"DROP ROLE {role}")
     assert len(service.values()) == 1
@@ -411,5 +411,6 @@ async def test_a_loop_that_is_blocked_for_longer_than_the_lease(
         async for batch in _make_job(client, ledger, 500, concurrency=2):
             given += batch.keys
             if len(given) == 200:
+                # Real time: the lease is on the server's clock, too.
                 time.sleep(1.2)  # noqa: ASYNC251 - as a program does that blocks its loop
     assert sorted(given) == sorted(service.values())

@@ -39,6 +39,7 @@ MODULES = [
         "junkie_async",
         "junkie_async.emulator",
         "junkie_async.export",
+        "junkie_async.postgres",
         "junkie_async.provisioning",
         "junkie_async.redis",
     )

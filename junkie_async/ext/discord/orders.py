@@ -7,7 +7,7 @@ from os import PathLike
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from junkie_async import ConfigurationError, Filters, InvalidRequestError, Key, Keys
-from junkie_async.provisioning import JobStatus, status
+from junkie_async.provisioning import JobStatus, is_dsn, status
 
 if TYPE_CHECKING:
     # Imported only for a ledger in PostgreSQL: it needs asyncpg.
@@ -65,7 +65,7 @@ async def fill_order(
 
 
 async def _read_status(ledger: LedgerOption, name: str) -> JobStatus:
-    if isinstance(ledger, str) and ledger.startswith(("postgresql://", "postgres://")):
+    if is_dsn(ledger):
         from junkie_async.postgres import PostgresLedger
 
         async with PostgresLedger(ledger) as opened:
