@@ -53,7 +53,8 @@ from typing import Any, TypeGuard
 import attrs
 
 from ._errors import ConfigurationError
-from ._jobs.ledger_file import check_path, open_readonly, prune_jobs, read_counts, read_names
+from ._jobs.ledger_file import check_path, open_readonly, prune_jobs
+from ._jobs.ledger_tables import read_counts, read_names
 from ._jobs.record import DEFAULT_JOB, JobCounts, check_job_name, names_database
 from ._masking import error_boundary
 from ._validation import check_seconds, safe_repr

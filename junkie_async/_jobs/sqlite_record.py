@@ -23,14 +23,12 @@ from .file_owners import resolve_links
 from .ledger_file import (
     MovedError,
     OpenFiles,
-    check_integrity,
     check_path,
     explain_errors,
-    limit_time,
     lock_job,
     open_for_writing,
-    read_job,
 )
+from .ledger_tables import check_integrity, limit_time, read_job
 from .markers import new_job_id
 from .record import DEFAULT_JOB, LedgerStore, LoadedIntent, LoadedJob, Record, check_arguments
 

@@ -6,13 +6,12 @@ import asyncio
 import contextlib
 import sqlite3
 import threading
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from junkie_async._jobs import ledger_file
+from junkie_async._jobs import ledger_file, ledger_tables
 from junkie_async.postgres import PostgresLedger
 
 
@@ -33,14 +32,14 @@ def test_a_file_that_becomes_a_ledger_while_it_is_read(
             cursor = super().execute(sql, *arguments)
             if sql == "PRAGMA user_version" and not other.ident:
                 other.start()
-                time.sleep(0.2)  # the other one is done after this, or waits
+                other.join(0.2)  # it is done by then, or waits
             return cursor
 
     with contextlib.closing(sqlite3.connect(path, factory=Interrupted, timeout=10)) as db:
         db.isolation_level = None
-        found = ledger_file._read_version(db, path)
+        found = ledger_tables.read_version(db, path)
         other.join()
-        assert (found, ledger_file._read_version(db, path)) == (0, ledger_file._VERSION)
+        assert (found, ledger_tables.read_version(db, path)) == (0, ledger_tables._VERSION)
 
 
 @pytest.mark.parametrize("_", range(3))

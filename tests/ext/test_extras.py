@@ -15,7 +15,7 @@ import junkie_async.pytest_plugin
 
 OPTIONAL = (
     *("discord", "fastapi", "opentelemetry", "structlog", "jsonschema_rs", "typer", "rich"),
-    *("redis", "asyncpg"),
+    *("redis", "asyncpg", "sqlite3"),
 )
 
 
