@@ -19,8 +19,8 @@ from .._hooks import InFlightCallback
 from .._masking import clear_frames
 from .._protocol.redaction import find_secrets
 from .._protocol.requests import Request
+from .send_state import SendState
 from .throttle import Priority
-from .transport import SendState
 
 T = TypeVar("T")
 

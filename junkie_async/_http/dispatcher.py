@@ -43,9 +43,10 @@ from .local_rate import RateLimit
 from .log_output import configure_log
 from .outage import Outage, Outages
 from .retry import RetryBudget, RetryPolicy
+from .send_state import SendState
 from .shared_rate import RateStore, SharedRate, SharedThrottle
 from .throttle import Priority, Throttle
-from .transport import Response, SendState, Transport
+from .transport import Response, Transport
 
 T = TypeVar("T")
 

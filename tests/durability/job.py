@@ -37,7 +37,8 @@ from junkie_async import (
     TransportError,
     provisioning,
 )
-from junkie_async._http.transport import Response, SendState, Transport
+from junkie_async._http.send_state import SendState
+from junkie_async._http.transport import Response, Transport
 from junkie_async._jobs.postgres_record import PostgresRecord
 from junkie_async._protocol.requests import Request
 from junkie_async.postgres import PostgresLedger

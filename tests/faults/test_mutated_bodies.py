@@ -14,7 +14,8 @@ import pytest
 
 from junkie_async import APIError, ConnectError, JunkieError, Keys, RetryPolicy
 from junkie_async._http.dispatcher import Dispatcher
-from junkie_async._http.transport import Response, SendState, Transport
+from junkie_async._http.send_state import SendState
+from junkie_async._http.transport import Response, Transport
 from junkie_async._protocol.requests import Request
 
 from .mutations import API_KEY, BOMBS, DEVICE, MIB, RAW_BODIES, VALUE, spoil_answer

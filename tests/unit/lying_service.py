@@ -11,7 +11,8 @@ from urllib.parse import parse_qs, urlsplit
 import attrs
 
 from junkie_async import Keys, TransportError
-from junkie_async._http.transport import Response, SendState, Transport
+from junkie_async._http.send_state import SendState
+from junkie_async._http.transport import Response, Transport
 from junkie_async._protocol.requests import Request
 
 from .scripted import make_dispatcher

@@ -7,7 +7,8 @@ from collections.abc import Callable, Coroutine, Sequence
 
 from junkie_async import Hooks, JunkieError, RetryPolicy
 from junkie_async._http.dispatcher import Dispatcher
-from junkie_async._http.transport import Response, SendState, Transport
+from junkie_async._http.send_state import SendState
+from junkie_async._http.transport import Response, Transport
 from junkie_async._protocol import requests
 
 FOLDERS = requests.list_folders()

@@ -27,8 +27,9 @@ from junkie_async import (
     ServerError,
     TransportError,
 )
+from junkie_async._http.send_state import SendState
 from junkie_async._http.throttle import Priority
-from junkie_async._http.transport import Response, SendState
+from junkie_async._http.transport import Response
 from junkie_async._protocol import requests
 
 from .clock import run

@@ -25,7 +25,8 @@ from junkie_async import (
     TransportError,
     VerdictReason,
 )
-from junkie_async._http.transport import Response, SendState
+from junkie_async._http.send_state import SendState
+from junkie_async._http.transport import Response
 from junkie_async._protocol import requests
 from junkie_async.export import export_keys
 from junkie_async.ext.problem_details import problem_details

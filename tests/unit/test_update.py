@@ -36,7 +36,8 @@ from junkie_async import (
     UpdateResult,
 )
 from junkie_async._hooks import InFlightCallback
-from junkie_async._http.transport import Response, SendState
+from junkie_async._http.send_state import SendState
+from junkie_async._http.transport import Response
 from junkie_async._protocol.requests import Request
 
 from .clock import run
