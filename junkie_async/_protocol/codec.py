@@ -18,6 +18,20 @@ import junkie_async._models as models
 
 from .._errors import InvalidResponseError, Outcome
 from .._models import Key, KeyDetailed
+from .bodies import (
+    ActionBody,
+    BatchBody,
+    Body,
+    BulkDeleteBody,
+    DetailedKeyBody,
+    FoldersBody,
+    KeyBody,
+    PageBody,
+    PaginationBody,
+    RefusedError,
+    check_body,
+    check_refusal,
+)
 from .echoes import ECHO, find_other_field
 from .json_documents import NOT_JSON, check_size, decode_document
 from .lenient import (
@@ -38,82 +52,16 @@ its value, its name and its date only."""
 _ENCODER = msgspec.json.Encoder()
 
 
-class RefusedError(Exception):
-    """A body that says of a 2xx that the request was refused, or that there is no such key."""
-
-    def __init__(self, *, no_key: bool = False, not_executed: bool = True) -> None:
-        self.no_key = no_key
-        self.not_executed = not_executed
-
-
-# --- the bodies' shapes ---------------------------------------------------------------------------
-
-
-@attrs.frozen(kw_only=True)
-class _Body:
-    success: Any = None
-    ok: Any = None
-    error: Any = None
-
-
-@attrs.frozen
-class _PaginationBody:
-    page: int | None = None
-    limit: int | None = None
-    total: int | None = None
-    totalPages: int | None = None  # noqa: N815 - the contract's spelling
-
-
-@attrs.frozen(kw_only=True)
-class _PageBody(_Body):
-    keys: tuple[Key, ...]
-    pagination: _PaginationBody | None = None
-
-
-@attrs.frozen(kw_only=True)
-class _KeyBody(_Body):
-    key: Key
-
-
-@attrs.frozen(kw_only=True)
-class _DetailedKeyBody(_Body):
-    key: KeyDetailed
-
-
-@attrs.frozen(kw_only=True)
-class _FoldersBody(_Body):
-    folders: list[models.KeyFolder]
-
-
-@attrs.frozen(kw_only=True)
-class _BatchBody(_Body):
-    keys: tuple[str, ...]
-    count: int | None = None
-    config: dict[str, Any] | None = None
-
-
-@attrs.frozen(kw_only=True)
-class _BulkDeleteBody(_Body):
-    deleted: int
-    requested: int | None = None
-
-
-@attrs.frozen(kw_only=True)
-class _ActionBody(_Body):
-    message: str = ""
-    keys_hwid: tuple[str, ...] = ()
-
-
-ListT = TypeVar("ListT", _PageBody, _BatchBody)
-BodyT = TypeVar("BodyT", bound=_Body)
+ListT = TypeVar("ListT", PageBody, BatchBody)
+BodyT = TypeVar("BodyT", bound=Body)
 
 
 def prepare_codec() -> None:
     """Load and generate all that reading a response may need: see `lenient.prepare_reader`."""
     prepare_reader(
         (
-            *(_PageBody, _KeyBody, _DetailedKeyBody, _FoldersBody, _BatchBody, _BulkDeleteBody),
-            *(Key, KeyValueRow, _ActionBody),
+            *(PageBody, KeyBody, DetailedKeyBody, FoldersBody, BatchBody, BulkDeleteBody),
+            *(Key, KeyValueRow, ActionBody),
         )
     )
 
@@ -144,11 +92,11 @@ def decode_key(written: bytes) -> Key:
 def read_page(body: bytes, limit: int = 100, bad_rows: BadRows = "raise") -> models.KeyPage:
     """Read the response of ``GET /keys``, to a request of up to ``limit`` keys."""
     problems: list[str] = []
-    page = _decode_strict(body, _PageBody)
+    page = _decode_strict(body, PageBody)
     if page is None:
         page = _structure_page(decode_document(body), limit, bad_rows, problems)
     _check_amount(page.keys, limit)
-    stated = page.pagination or _PaginationBody()
+    stated = page.pagination or PaginationBody()
     return models.KeyPage(
         keys=keys_in_utc(page.keys),
         unreadable=tuple(problems),
@@ -163,7 +111,7 @@ def read_page(body: bytes, limit: int = 100, bad_rows: BadRows = "raise") -> mod
 
 def read_key(body: bytes, sent: Mapping[str, Any] | None = None) -> Key:
     """Read the response of ``POST /keys``, to a request with these fields."""
-    (key,) = keys_in_utc((_read_as(body, _KeyBody).key,))
+    (key,) = keys_in_utc((_read_as(body, KeyBody).key,))
     for name in ("provider_id", "discord_id"):
         stated, asked = getattr(key, name), (sent or {}).get(name)
         if None not in (stated, asked) and stated != asked:
@@ -173,7 +121,7 @@ def read_key(body: bytes, sent: Mapping[str, Any] | None = None) -> Key:
 
 def read_detailed(body: bytes, reference: str | None = None) -> KeyDetailed:
     """Read the response of ``GET /keys/{keyId}``, to a request of this ID or key value."""
-    (key,) = keys_in_utc((_read_as(body, _DetailedKeyBody).key,))
+    (key,) = keys_in_utc((_read_as(body, DetailedKeyBody).key,))
     if reference is not None and not _is_about(key, reference):
         raise wrong_shape("the response is about another key", "key")
     redemption = key.discord_redemption
@@ -189,7 +137,7 @@ def _is_about(key: Key, reference: str) -> bool:
 
 def read_folders(body: bytes) -> list[models.KeyFolder]:
     """Read the response of ``GET /keys/folders``."""
-    return [in_utc(folder) for folder in _read_as(body, _FoldersBody).folders]
+    return [in_utc(folder) for folder in _read_as(body, FoldersBody).folders]
 
 
 def read_batch(
@@ -206,7 +154,7 @@ def read_batch(
     given once, and an error for keys that are fewer, or another call's, carries them. ``marker`` is
     the last word of the name that was sent, if it tells calls apart.
     """
-    batch = _decode_strict(body, _BatchBody) or _structure_batch(decode_document(body), amount)
+    batch = _decode_strict(body, BatchBody) or _structure_batch(decode_document(body), amount)
     if batch.config and sent and (name := find_other_field(batch.config, sent, marker)):
         message = f"the response is to a call with another {name}"
         rows = tuple(filter(None, batch.keys)) if whole else ()  # a job would take them for its own
@@ -225,7 +173,7 @@ def read_batch(
 
 def read_bulk_delete(body: bytes, *, requested: int) -> models.BulkDeleteResult:
     """Read the response of ``POST /keys/bulk-delete``, to a request of ``requested`` keys."""
-    result = _read_as(body, _BulkDeleteBody)
+    result = _read_as(body, BulkDeleteBody)
     if result.deleted < 0:
         raise wrong_shape("deleted must be 0 or more, got a negative number", "deleted")
     stated = requested if result.requested is None else result.requested
@@ -234,13 +182,13 @@ def read_bulk_delete(body: bytes, *, requested: int) -> models.BulkDeleteResult:
 
 def read_update(body: bytes) -> models.UpdateResult:
     """Read the response of ``PUT /keys/{keyId}``."""
-    done = _read_as(body, _ActionBody)
+    done = _read_as(body, ActionBody)
     return models.UpdateResult(message=done.message, keys_hwid=done.keys_hwid)
 
 
 def read_action(body: bytes) -> models.ActionResult:
     """Read the response of ``POST /keys/{keyId}/reset-hwid``."""
-    return models.ActionResult(message=_read_as(body, _ActionBody).message)
+    return models.ActionResult(message=_read_as(body, ActionBody).message)
 
 
 def read_delete(body: bytes) -> None:
@@ -248,12 +196,12 @@ def read_delete(body: bytes) -> None:
     document: Any = None
     with contextlib.suppress(InvalidResponseError):
         document = decode_document(body) if body else None
-    _check_refusal(document)
+    check_refusal(document)
 
 
 def find_created(body: bytes) -> tuple[str, ...] | None:
     """Find the readable key values in a refused creation's body; None if it has no key."""
-    document = _unwrap(decode_document(body), _KeyBody)
+    document = _unwrap(decode_document(body), KeyBody)
     if not is_object(document):
         return None
     rows, key = document.get("keys"), document.get("key")
@@ -274,17 +222,17 @@ def _read_as(body: bytes, shape: type[BodyT]) -> BodyT:
     found = _decode_strict(body, shape)
     if found is None:
         document = decode_document(body)
-        _check_refusal(document)
+        check_refusal(document)
         found = structure(_unwrap(document, shape), shape)
     return found
 
 
-def _unwrap(document: Any, shape: type[_Body]) -> Any:
+def _unwrap(document: Any, shape: type[Body]) -> Any:
     """Take a key that comes bare, or as ``data``, for the ``key`` that the contract names."""
-    if shape not in (_KeyBody, _DetailedKeyBody) or not is_object(document):
+    if shape not in (KeyBody, DetailedKeyBody) or not is_object(document):
         return document
     if "key" in document:
-        if shape is _DetailedKeyBody and document["key"] is None:
+        if shape is DetailedKeyBody and document["key"] is None:
             raise RefusedError(no_key=True)
         return document
     inner: Any = document.get("data", document)
@@ -304,26 +252,12 @@ def _decode_strict(body: bytes, shape: type[BodyT]) -> BodyT | None:
         found = decoder.decode(body)
     except NOT_JSON:
         return None  # the lenient reader's error must not have this one as its context
-    if found.success is not None or found.ok is not None or found.error:
-        _check_refusal({name: getattr(found, name, None) for name in _REFUSAL})
+    check_body(found)
     return found
 
 
-_REFUSAL = ("success", "ok", "error", "deleted")
-
-
-def _check_refusal(document: Any) -> None:
-    if not is_object(document):
-        return
-    stated = [document.get("success"), document.get("ok")]
-    if any(success in (False, 0, "false") for success in stated):
-        raise RefusedError(not_executed=document.get("deleted") in (None, 0, "0"))
-    if document.get("error") and not any(stated):
-        raise RefusedError(not_executed=False)
-
-
-def _structure_page(document: Any, limit: int, bad_rows: BadRows, problems: list[str]) -> _PageBody:
-    _check_refusal(document)
+def _structure_page(document: Any, limit: int, bad_rows: BadRows, problems: list[str]) -> PageBody:
+    check_refusal(document)
     if is_object(document) and "keys" not in document and "data" in document:
         document = document["data"]
     if is_list(document):
@@ -338,7 +272,7 @@ def _structure_page(document: Any, limit: int, bad_rows: BadRows, problems: list
     _check_amount(rows, limit)
     if bad_rows != "raise":
         rows = [*_mend_rows(rows, bad_rows, problems)]
-    return _structure_list(document, rows, Key, _PageBody)
+    return _structure_list(document, rows, Key, PageBody)
 
 
 def _mend_rows(rows: list[Any], bad_rows: BadRows, problems: list[str]) -> Iterator[Any]:
@@ -360,13 +294,13 @@ def _mend_rows(rows: list[Any], bad_rows: BadRows, problems: list[str]) -> Itera
 _IDENTITY = ("id", "key_value", "key_name", "created_at")
 
 
-def _structure_batch(document: Any, amount: int) -> _BatchBody:
-    _check_refusal(document)
+def _structure_batch(document: Any, amount: int) -> BatchBody:
+    check_refusal(document)
     rows = document.get("keys") if is_object(document) else None
     if not is_list(rows):
         raise wrong_shape(f"keys must be a list of key values, got {json_type(rows)}", "keys")
     _check_amount(rows, amount)
-    return _structure_list(document, rows, KeyValueRow, _BatchBody)
+    return _structure_list(document, rows, KeyValueRow, BatchBody)
 
 
 def _check_amount(rows: Sequence[object], most: int) -> None:

@@ -10,7 +10,8 @@ from typing import TypeVar
 import junkie_async._errors as errors
 
 from .._errors import APIError, InvalidResponseError, JunkieError, Outcome
-from .codec import RefusedError, find_created
+from .bodies import RefusedError
+from .codec import find_created
 from .decompression import body_too_large, decompress
 from .error_details import ErrorDetails, read_error_details
 from .rate_limit_headers import read_retry_after

@@ -35,7 +35,7 @@ from junkie_async import (
     Pagination,
     UpdateResult,
 )
-from junkie_async._protocol import codec, lenient
+from junkie_async._protocol import bodies, codec, lenient
 from junkie_async._protocol.error_details import read_error_details
 from junkie_async._protocol.json_documents import decode_document
 from junkie_async._protocol.utc import keys_in_utc
@@ -153,7 +153,7 @@ paginations = st.none() | rows(component("Pagination"), lambda one: valid(one) |
 
 
 @st.composite
-def bodies(draw: st.DrawFn, of: st.SearchStrategy[dict[str, Any]]) -> tuple[list[Any], bytes]:
+def page_bodies(draw: st.DrawFn, of: st.SearchStrategy[dict[str, Any]]) -> tuple[list[Any], bytes]:
     """Give rows, and a page that has them."""
     keys = draw(st.lists(of, max_size=4))
     answer: dict[str, Any] = {"keys": keys}
@@ -183,7 +183,7 @@ def as_written(name: str, value: Any) -> Any:
     return {"integer": int, "boolean": bool, "string": str}[schema["type"]](value)
 
 
-@given(bodies(mixed_rows))
+@given(page_bodies(mixed_rows))
 def test_mends_what_is_clear(page: tuple[list[dict[str, Any]], bytes]) -> None:
     """Strictly or leniently read, rows with an ID and a value give keys, and all dates are UTC."""
     sent, body = page
@@ -209,14 +209,14 @@ def test_mends_what_is_clear(page: tuple[list[dict[str, Any]], bytes]) -> None:
         ]
 
 
-@given(bodies(valid_rows))
+@given(page_bodies(valid_rows))
 @example(([], page_of({"id": 1, "key_value": "v", "created_at": "2024-05-17t12:00:00z"})))
 @example(([], page_of({"id": 1, "key_value": "v", "created_at": "2024-05-17T12:00:00.1234567Z"})))
 @example(([], page_of({"id": 1, "key_value": "v", "used_at": "2024-05-17T12:00:00.999999999Z"})))
 def test_readers_agree(page: tuple[list[Any], bytes]) -> None:
     """What the strict reader takes, the lenient one takes too, and reads the same."""
     _, body = page
-    strict = codec._decode_strict(body, codec._PageBody)
+    strict = codec._decode_strict(body, bodies.PageBody)
     assume(strict is not None)
     assert strict is not None
     lenient = codec._structure_page(decode_document(body), 100, "raise", [])
@@ -225,8 +225,8 @@ def test_readers_agree(page: tuple[list[Any], bytes]) -> None:
 
 
 SHAPES = {
-    codec._KeyBody: {"key": {"id": 1, "key_value": "v", "created_at": "2024-05-17T12:00:00Z"}},
-    codec._DetailedKeyBody: {
+    bodies.KeyBody: {"key": {"id": 1, "key_value": "v", "created_at": "2024-05-17T12:00:00Z"}},
+    bodies.DetailedKeyBody: {
         "key": {
             "id": 1,
             "key_value": "v",
@@ -234,10 +234,10 @@ SHAPES = {
             "discord_redemption": {"redeemed_at": "2024-05-17T12:00:00Z"},
         }
     },
-    codec._FoldersBody: {"folders": [{"id": 1, "name": "f"}]},
-    codec._BatchBody: {"keys": ["a", "b"], "count": 2, "config": {"a": [1, None, {}]}},
-    codec._BulkDeleteBody: {"deleted": 1, "requested": 2},
-    codec._ActionBody: {"success": True, "message": "m", "keys_hwid": ["PC"]},
+    bodies.FoldersBody: {"folders": [{"id": 1, "name": "f"}]},
+    bodies.BatchBody: {"keys": ["a", "b"], "count": 2, "config": {"a": [1, None, {}]}},
+    bodies.BulkDeleteBody: {"deleted": 1, "requested": 2},
+    bodies.ActionBody: {"success": True, "message": "m", "keys_hwid": ["PC"]},
 }
 
 
@@ -496,7 +496,7 @@ def outcome_of(reader: str, body: bytes) -> Any:
     except InvalidResponseError as error:
         assert_clean(error)
         return error
-    except codec.RefusedError as refusal:
+    except bodies.RefusedError as refusal:
         return refusal
     assert isinstance(value, cls)
     return value
