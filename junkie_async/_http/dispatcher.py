@@ -6,7 +6,6 @@ In reading order: `Dispatcher.send` -> `_attempt` -> `_finish_call` -> `_recover
 from __future__ import annotations
 
 import asyncio
-import logging
 import math
 import threading
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -25,14 +24,7 @@ from .._errors import (
     ServerError,
     TransportError,
 )
-from .._hooks import (
-    AttemptEvent,
-    Hooks,
-    InFlightCallback,
-    PauseEvent,
-    RetryEvent,
-    notify_hooks,
-)
+from .._hooks import Hooks, InFlightCallback, notify_hooks
 from .._protocol import responses
 from .._protocol.rate_limit_headers import read_date, read_rate_limit
 from .._protocol.requests import Request
@@ -40,8 +32,8 @@ from .call_state import CallState
 from .coroutines import running_loop
 from .created_keys import CreatedKeys
 from .local_rate import RateLimit
-from .log_output import configure_log
 from .outage import Outage, Outages
+from .reports import Reports
 from .retry import RetryBudget, RetryPolicy
 from .send_state import SendState
 from .shared_rate import RateStore, SharedRate, SharedThrottle
@@ -49,8 +41,6 @@ from .throttle import Priority, Throttle
 from .transport import Response, Transport
 
 T = TypeVar("T")
-
-_log = logging.getLogger("junkie_async")
 
 
 class Dispatcher:
@@ -83,7 +73,7 @@ class Dispatcher:
             self._store = shared_throttle.open_store(api_key, self.base_url)
         self._max_in_flight, self._rate_limit = max_in_flight, rate_limit
         self._throttle = self._make_throttle()
-        self._line_level = configure_log()
+        self._reports = Reports(hooks, self.base_url)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._loop_lock = threading.Lock()
         self._closing = asyncio.Event()
@@ -243,7 +233,7 @@ class Dispatcher:
     ) -> Response:
         begin = loop.time()
         if call.failure is not None:
-            self._report_retry(call, call.failure, begin - call.failed_at)
+            self._reports.report_retry(call, call.failure, begin - call.failed_at)
         response = await self._send_once(call, loop, begin)
         status, headers, body = response
         self._answered_at, self._last_headers = loop.time(), headers
@@ -256,16 +246,6 @@ class Dispatcher:
         self._adapt_throttle(call, failure, headers, begin, loop.time())
         call.report_not_executed(failure)
         raise failure
-
-    def _report_retry(self, call: CallState[T], failure: JunkieError, seconds: float) -> None:
-        event = RetryEvent(
-            method=call.request.method,
-            path=call.request.path,
-            attempt=call.attempts + 1,
-            seconds=seconds,
-            error=failure,
-        )
-        notify_hooks(self.hooks, event)
 
     async def _send_once(
         self, call: CallState[T], loop: asyncio.AbstractEventLoop, begin: float
@@ -293,24 +273,7 @@ class Dispatcher:
                 call.on_in_flight(False)
             raise
         finally:
-            if self.hooks or _log.isEnabledFor(self._line_level):
-                self._report_attempt(call, result, loop.time() - begin)
-
-    def _report_attempt(self, call: CallState[T], result: int | str, seconds: float) -> None:
-        """Report an attempt that has ended with an HTTP status, or with an error's class name."""
-        method, path = call.request.method, call.request.path
-        line = "%s %s: %s, attempt %d, %.1f ms"
-        _log.log(self._line_level, line, method, path, result, call.attempts, seconds * 1e3)
-        event = AttemptEvent(
-            method=method,
-            path=path,
-            url=self.base_url + path,
-            attempt=call.attempts,
-            seconds=seconds,
-            status=result if isinstance(result, int) else None,
-            error=result if isinstance(result, str) else None,
-        )
-        notify_hooks(self.hooks, event)
+            self._reports.report_attempt(call, result, loop.time() - begin)
 
     async def _recover(self, call: CallState[T], failure: JunkieError) -> T:
         """Retry a call that has failed, while the policy and the budget allow it."""
@@ -384,12 +347,7 @@ class Dispatcher:
             self._throttle.record_success(now, read_rate_limit(headers))
             return
         if seconds is not None:
-            event = PauseEvent(
-                seconds=seconds,
-                from_server=retry_after is not None,
-                ceiling=self._throttle.ceiling,
-            )
-            notify_hooks(self.hooks, event)
+            self._reports.report_pause(seconds, retry_after, self._throttle.ceiling)
 
     async def _enter_loop(self, loop: asyncio.AbstractEventLoop) -> None:
         """Bind the client to the running event loop, if the one before it is closed."""

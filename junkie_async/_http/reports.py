@@ -1,0 +1,57 @@
+"""What hooks and the log are told of a call."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+from .._errors import JunkieError
+from .._hooks import AttemptEvent, Hooks, PauseEvent, RetryEvent, notify_hooks
+from .call_state import CallState
+from .log_output import configure_log
+
+_log = logging.getLogger("junkie_async")
+
+
+class Reports:
+    """Notifies the hooks of a client, and writes its log lines."""
+
+    def __init__(self, hooks: Sequence[Hooks], base_url: str) -> None:
+        self._hooks = hooks
+        self._base_url = base_url
+        self._line_level = configure_log()
+
+    def report_attempt(self, call: CallState[Any], result: int | str, seconds: float) -> None:
+        """Report an attempt that has ended with an HTTP status, or with an error's class name."""
+        if not self._hooks and not _log.isEnabledFor(self._line_level):
+            return
+        method, path = call.request.method, call.request.path
+        line = "%s %s: %s, attempt %d, %.1f ms"
+        _log.log(self._line_level, line, method, path, result, call.attempts, seconds * 1e3)
+        event = AttemptEvent(
+            method=method,
+            path=path,
+            url=self._base_url + path,
+            attempt=call.attempts,
+            seconds=seconds,
+            status=result if isinstance(result, int) else None,
+            error=result if isinstance(result, str) else None,
+        )
+        notify_hooks(self._hooks, event)
+
+    def report_retry(self, call: CallState[Any], failure: JunkieError, seconds: float) -> None:
+        """Report that a call is about to be sent again, so many seconds after it failed."""
+        event = RetryEvent(
+            method=call.request.method,
+            path=call.request.path,
+            attempt=call.attempts + 1,
+            seconds=seconds,
+            error=failure,
+        )
+        notify_hooks(self._hooks, event)
+
+    def report_pause(self, seconds: float, retry_after: float | None, ceiling: int) -> None:
+        """Report that the client pauses, because of a ``retry_after`` or of its own accord."""
+        event = PauseEvent(seconds=seconds, from_server=retry_after is not None, ceiling=ceiling)
+        notify_hooks(self._hooks, event)
