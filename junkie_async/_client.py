@@ -20,9 +20,10 @@ from ._http.retry import RetryPolicy
 from ._http.shared_rate import SharedThrottle
 from ._http.transport import Transport
 from ._jobs.ledgers import Ledgers
-from ._keys import Keys, load_sqlite, open_store
+from ._keys import Keys
 from ._masking import error_boundary
 from ._protocol.codec import prepare_codec
+from ._stores import load_sqlite, open_store
 from ._validation import check_seconds, safe_repr
 
 BASE_URL = "https://api.jnkie.com/api/v2"

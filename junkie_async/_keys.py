@@ -2,37 +2,29 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import AsyncIterable, Callable, Coroutine, Iterable, Mapping, Sequence
-from contextlib import aclosing, suppress
+from collections.abc import AsyncIterable, Callable, Iterable, Mapping, Sequence
 from functools import lru_cache, partial
-from os import PathLike
 from typing import Any, TypeAlias, TypeVar, Unpack
-
-import attrs
 
 from . import _validation as validation
 from ._errors import (
     BatchError,
-    ConfigurationError,
     InvalidRequestError,
-    NotFoundError,
-    TooManyMatchesError,
 )
 from ._hooks import InFlightCallback
 from ._http.dispatcher import Dispatcher
-from ._http.throttle import Priority
 from ._jobs.create import CreateJob
 from ._jobs.delete import DeleteJob
 from ._jobs.job import OnProgress, check_progress
 from ._jobs.journal import Intent, Journal
 from ._jobs.ledger import Ledger
-from ._jobs.ledgers import Ledgers
+from ._jobs.ledgers import LedgerRef, Ledgers, check_job, check_order
 from ._jobs.markers import DEFAULT_PREFIX, add_marker, check_prefix, check_room
 from ._jobs.order import fill_order, log_key
 from ._jobs.reconcile import RECONCILE_AFTER, Reconciler
-from ._jobs.record import LeaseLostError, LedgerStore, check_job_name, names_database
+from ._jobs.record import LeaseLostError
 from ._jobs.update import KeyOrPair, ResetHWIDJob, UpdateJob
+from ._key_calls import KeyCalls
 from ._masking import error_boundary
 from ._models import (
     UNSET,
@@ -46,9 +38,7 @@ from ._models import (
     KeyRef,
     UpdateResult,
 )
-from ._pagination.list_pass import FetchPage, ListPass, PendingPage
 from ._pagination.pager import KeyPager, collect_ids, iterate_ids_after_walk
-from ._pagination.seen_ids import SeenIDs
 from ._protocol import requests as wire
 from ._protocol.fields import (
     BatchFields,
@@ -62,25 +52,19 @@ from ._protocol.fields import (
     validate_fields,
 )
 from ._protocol.filter_checks import check_rows
+from ._stores import open_store
 from ._verification import Verdict, evaluate
 
 T = TypeVar("T")
 KeyT = TypeVar("KeyT")
 UpdateJobT = TypeVar("UpdateJobT", bound=UpdateJob)
 
-LedgerRef: TypeAlias = str | PathLike[str] | LedgerStore
-"""The path of a file, the DSN of a PostgreSQL database, or a `PostgresLedger`."""
-
 # Inside `Keys` the name `list` is its method, also in annotations: a type checker would read
 # `list[KeyFolder]` there as a subscript of that method. So this type gets a name outside.
 KeyFolders: TypeAlias = list[KeyFolder]
 
-_PAGE_SIZE = 100
-# Anyone may type a value that half of the shop's keys contain, and must not start a walk over them.
-_MAX_SEARCHED_PAGES = 5
 
-
-class Keys:
+class Keys(KeyCalls):
     """The operations on keys, as ``client.keys``.
 
     Methods take a key as its ID (an int), its value (a str, even one of digits only) or the `Key`
@@ -99,10 +83,8 @@ class Keys:
     """
 
     def __init__(self, dispatcher: Dispatcher, ledgers: Ledgers | None = None) -> None:
-        self._dispatcher = dispatcher
+        super().__init__(dispatcher)
         self._ledgers = Ledgers(open_store) if ledgers is None else ledgers
-        self.deadline: float | None = None
-        self.priority: Priority = "interactive"
 
     @error_boundary
     def list(
@@ -273,7 +255,7 @@ class Keys:
             ConfigurationError: The ledger can't be used.
         """
         given = {"provider_id": provider_id, **fields}
-        name = self._check_order(idempotency_key, ledger)
+        name = check_order(idempotency_key, ledger)
         if name is None or ledger is None:
             validated = validate_fields(CreateKeyBody, "create", given)
             return await self._send(wire.create_key(validated))
@@ -368,8 +350,8 @@ class Keys:
                 so far.
             ConfigurationError: Raised by the job: the ledger can't be used.
         """
-        order = self._check_order(idempotency_key, ledger)
-        name = _check_job(job, order, ledger)
+        order = check_order(idempotency_key, ledger)
+        name = check_job(job, order, ledger)
         prefix = None if ledger is None else check_prefix(marker)
         if prefix is not None:  # first, since 255 characters are too many here
             check_room(fields.get("key_name"), prefix)
@@ -662,14 +644,6 @@ class Keys:
         """List the folders that keys can be in."""
         return await self._send(wire.list_folders())
 
-    def _check_order(self, idempotency_key: str | None, ledger: LedgerRef | None) -> str | None:
-        if idempotency_key is None:
-            return None
-        if ledger is None:
-            limit = "a path or a DSN: an idempotency_key needs a record of what was created"
-            raise InvalidRequestError("ledger", "None", limit)
-        return check_job_name("idempotency_key", idempotency_key)
-
     def _make_ledger(
         self,
         ledger: LedgerRef,
@@ -712,130 +686,6 @@ class Keys:
             log=log,
         )
 
-    async def _look_up_value(self, value: str, secrets: tuple[str, ...]) -> Key | None:
-        """Find a key by its value in one or two requests; no error shows the other secrets.
-
-        `find` alone would take a request for each page of longer values that contain this one.
-        """
-        if wire.is_ambiguous(value):
-            return await self._search(value, "GET", wire.KEY, "search list(key=...)", secrets)
-        with suppress(NotFoundError):
-            request = attrs.evolve(wire.get_key(wire.segment(value)), unsent_secrets=secrets)
-            return _find_exact(value, [await self._send(request)])
-        # A gateway's 404 looks the same. A list can only come from the service: it settles it.
-        read = await self._make_fetch(
-            wire.filter_query({"key": value}), self.priority, secrets=secrets
-        )(1, _PAGE_SIZE)
-        return _find_exact(value, (await read()).keys)
-
-    async def _search(
-        self, value: str, method: str, path: str, advice: str, secrets: tuple[str, ...] = ()
-    ) -> Key | None:
-        """Look for a value among the keys that contain it.
-
-        The error names the caller's call, and advises what that call can do.
-        """
-        query = wire.filter_query({"key": value})
-        fetch = self._make_fetch(query, self.priority, secrets=secrets)
-        walk = ListPass(fetch=fetch, seen=SeenIDs(), limit=_PAGE_SIZE)
-        async with aclosing(walk.pages()) as pages:
-            async for page in pages:
-                if found := _find_exact(value, page.keys):
-                    return found
-                if walk.end.number >= _MAX_SEARCHED_PAGES and walk.end.states_more:
-                    error = TooManyMatchesError(
-                        f"none of the first {walk.end.rows} keys that contain this value is equal"
-                        f" to it, and there are more: {advice}"
-                    )
-                    error.method, error.path = method, path
-                    raise error
-        return None
-
-    def _send(self, request: wire.Request[T]) -> Coroutine[Any, Any, T]:
-        return self._dispatcher.send(request, priority=self.priority, max_seconds=self.deadline)
-
-    def _make_fetch(
-        self,
-        query: str,
-        priority: Priority,
-        last_timed_page: float = math.inf,
-        secrets: tuple[str, ...] = (),
-        bad_rows: wire.BadRows = "raise",
-    ) -> FetchPage:
-        def fetch(page: int, limit: int) -> Coroutine[Any, Any, PendingPage]:
-            return self._dispatcher.fetch(
-                wire.list_keys(query, page, limit, secrets, bad_rows),
-                priority=priority,
-                max_seconds=self.deadline if page <= last_timed_page else None,
-            )
-
-        return fetch
-
-    async def _path_segment(self, key: KeyRef, method: str) -> str:
-        """Return what refers to a key in a path.
-
-        The service takes any number there for an ID. A key whose value reads as a number is looked
-        up first, or the call would act on another key.
-        """
-        checked: Any = validation.check_reference("key", key)
-        if isinstance(checked, str) and wire.is_ambiguous(checked):
-            advice = "pass the key's ID as an int, or search list(key=...)"
-            found = await self._search(checked, method, wire.KEY, advice)
-            if found is None:
-                error = NotFoundError("no key has this value (pass an ID as an int)", status=404)
-                error.method, error.path = method, wire.KEY
-                raise error
-            checked = found.id
-        return wire.segment(checked)
-
-
-def open_store(ledger: str | PathLike[str]) -> LedgerStore:
-    """Make the store of a ledger from its path or its DSN.
-
-    Raises:
-        ConfigurationError: What it needs can't be imported.
-        InvalidRequestError: The ledger is neither a path nor a DSN.
-    """
-    if names_database(ledger):
-        return _load_postgres()(ledger)
-    return load_sqlite()(ledger)
-
-
-def _load_postgres() -> Callable[[str], LedgerStore]:
-    try:
-        from .postgres import PostgresLedger
-    except ModuleNotFoundError as error:
-        reason = str(error)
-    else:
-        return PostgresLedger
-    raise ConfigurationError(reason)
-
-
-def load_sqlite() -> Callable[[str | PathLike[str]], LedgerStore]:
-    """Import the ledger in a file: a Python without sqlite3 can do everything else.
-
-    Raises:
-        ConfigurationError: It can't be imported.
-    """
-    try:
-        from ._jobs.sqlite_record import SqliteStore
-    except (ImportError, OSError) as error:
-        reason = type(error).__name__
-    else:
-        return SqliteStore
-    raise ConfigurationError(f"ledger= needs Python's sqlite3, and importing it failed: {reason}")
-
-
-def _check_job(job: str | None, order: str | None, ledger: LedgerRef | None) -> str | None:
-    if job is None:
-        return order
-    if order is not None:
-        raise InvalidRequestError("job", validation.safe_repr(job), "None with an idempotency_key")
-    if ledger is None:
-        limit = "a path or a DSN: a job with a name is one of a ledger"
-        raise InvalidRequestError("ledger", "None", limit)
-    return check_job_name("job", job)
-
 
 def _reset_hwid(key: str, _: Mapping[str, Any]) -> wire.Request[ActionResult]:
     return wire.reset_hwid(key)
@@ -849,7 +699,3 @@ def _collect_first(
         return keys
     keys.close()  # if the job is never used, the warning about the job is enough
     return iterate_ids_after_walk(keys)
-
-
-def _find_exact(value: str, keys: Iterable[Key]) -> Key | None:
-    return next((key for key in keys if key.key_value == value), None)

@@ -96,6 +96,7 @@ class JobStatus:
         return self.created >= self.requested and not self.waiting
 
 
+@error_boundary
 def is_dsn(ledger: object) -> TypeGuard[str]:
     """Whether a ledger is the DSN of a PostgreSQL database, and not the path of a file.
 

@@ -5,13 +5,18 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeAlias
 from weakref import WeakValueDictionary
 
+from .._errors import InvalidRequestError
+from .._validation import safe_repr
 from .ledger import Ledger
-from .record import LedgerStore
+from .record import LedgerStore, check_job_name
 
-OpenStore = Callable[[str | os.PathLike[str]], LedgerStore]
+LedgerRef: TypeAlias = str | os.PathLike[str] | LedgerStore
+"""The path of a file, the DSN of a PostgreSQL database, or a `PostgresLedger`."""
+
+OpenStore: TypeAlias = Callable[[str | os.PathLike[str]], LedgerStore]
 
 
 class Ledgers:
@@ -27,7 +32,7 @@ class Ledgers:
 
     def make_ledger(
         self,
-        ledger: str | os.PathLike[str] | LedgerStore,
+        ledger: LedgerRef,
         job: str | None,
         arguments: Mapping[str, Any],
         marker: str | None,
@@ -39,7 +44,7 @@ class Ledgers:
         record = store.make_record(job, waits=waits)
         return Ledger(record, arguments, marker, folder=store.folder)
 
-    def find_lock(self, ledger: str | os.PathLike[str] | LedgerStore, order: str) -> asyncio.Lock:
+    def find_lock(self, ledger: LedgerRef, order: str) -> asyncio.Lock:
         """Return the lock of an order, by which the calls of this client take turns."""
         store = ledger if isinstance(ledger, LedgerStore) else self._find_store(ledger)
         return self._locks.setdefault((store.identity, order), asyncio.Lock())
@@ -53,3 +58,25 @@ class Ledgers:
     def _find_store(self, ledger: str | os.PathLike[str]) -> LedgerStore:
         store = self._open_store(ledger)
         return self._stores.setdefault(store.identity, store)
+
+
+def check_order(idempotency_key: str | None, ledger: LedgerRef | None) -> str | None:
+    """Check the name of an order, which needs a ledger; None if there is none."""
+    if idempotency_key is None:
+        return None
+    if ledger is None:
+        limit = "a path or a DSN: an idempotency_key needs a record of what was created"
+        raise InvalidRequestError("ledger", "None", limit)
+    return check_job_name("idempotency_key", idempotency_key)
+
+
+def check_job(job: str | None, order: str | None, ledger: LedgerRef | None) -> str | None:
+    """Check the name of a job, which needs a ledger, or return that of its order."""
+    if job is None:
+        return order
+    if order is not None:
+        raise InvalidRequestError("job", safe_repr(job), "None with an idempotency_key")
+    if ledger is None:
+        limit = "a path or a DSN: a job with a name is one of a ledger"
+        raise InvalidRequestError("ledger", "None", limit)
+    return check_job_name("job", job)

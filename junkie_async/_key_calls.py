@@ -1,0 +1,114 @@
+"""How the operations on keys make their calls: how urgent they are, and what refers to a key."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Coroutine, Iterable
+from contextlib import aclosing, suppress
+from typing import Any, TypeVar
+
+import attrs
+
+from . import _validation as validation
+from ._errors import NotFoundError, TooManyMatchesError
+from ._http.dispatcher import Dispatcher
+from ._http.throttle import Priority
+from ._models import Key, KeyRef
+from ._pagination.list_pass import FetchPage, ListPass, PendingPage
+from ._pagination.seen_ids import SeenIDs
+from ._protocol import requests as wire
+
+T = TypeVar("T")
+
+_PAGE_SIZE = 100
+# Anyone may type a value that half of the shop's keys contain, and must not start a walk over them.
+_MAX_SEARCHED_PAGES = 5
+
+
+class KeyCalls:
+    """The base of `Keys`: sends its requests, and looks up keys by their values."""
+
+    def __init__(self, dispatcher: Dispatcher) -> None:
+        self._dispatcher = dispatcher
+        self.deadline: float | None = None
+        self.priority: Priority = "interactive"
+
+    async def _look_up_value(self, value: str, secrets: tuple[str, ...]) -> Key | None:
+        """Find a key by its value in one or two requests; no error shows the other secrets.
+
+        `find` alone would take a request for each page of longer values that contain this one.
+        """
+        if wire.is_ambiguous(value):
+            return await self._search(value, "GET", wire.KEY, "search list(key=...)", secrets)
+        with suppress(NotFoundError):
+            request = attrs.evolve(wire.get_key(wire.segment(value)), unsent_secrets=secrets)
+            return _find_exact(value, [await self._send(request)])
+        # A gateway's 404 looks the same. A list can only come from the service: it settles it.
+        read = await self._make_fetch(
+            wire.filter_query({"key": value}), self.priority, secrets=secrets
+        )(1, _PAGE_SIZE)
+        return _find_exact(value, (await read()).keys)
+
+    async def _search(
+        self, value: str, method: str, path: str, advice: str, secrets: tuple[str, ...] = ()
+    ) -> Key | None:
+        """Look for a value among the keys that contain it.
+
+        The error names the caller's call, and advises what that call can do.
+        """
+        query = wire.filter_query({"key": value})
+        fetch = self._make_fetch(query, self.priority, secrets=secrets)
+        walk = ListPass(fetch=fetch, seen=SeenIDs(), limit=_PAGE_SIZE)
+        async with aclosing(walk.pages()) as pages:
+            async for page in pages:
+                if found := _find_exact(value, page.keys):
+                    return found
+                if walk.end.number >= _MAX_SEARCHED_PAGES and walk.end.states_more:
+                    error = TooManyMatchesError(
+                        f"none of the first {walk.end.rows} keys that contain this value is equal"
+                        f" to it, and there are more: {advice}"
+                    )
+                    error.method, error.path = method, path
+                    raise error
+        return None
+
+    def _send(self, request: wire.Request[T]) -> Coroutine[Any, Any, T]:
+        return self._dispatcher.send(request, priority=self.priority, max_seconds=self.deadline)
+
+    def _make_fetch(
+        self,
+        query: str,
+        priority: Priority,
+        last_timed_page: float = math.inf,
+        secrets: tuple[str, ...] = (),
+        bad_rows: wire.BadRows = "raise",
+    ) -> FetchPage:
+        def fetch(page: int, limit: int) -> Coroutine[Any, Any, PendingPage]:
+            return self._dispatcher.fetch(
+                wire.list_keys(query, page, limit, secrets, bad_rows),
+                priority=priority,
+                max_seconds=self.deadline if page <= last_timed_page else None,
+            )
+
+        return fetch
+
+    async def _path_segment(self, key: KeyRef, method: str) -> str:
+        """Return what refers to a key in a path.
+
+        The service takes any number there for an ID. A key whose value reads as a number is looked
+        up first, or the call would act on another key.
+        """
+        checked: Any = validation.check_reference("key", key)
+        if isinstance(checked, str) and wire.is_ambiguous(checked):
+            advice = "pass the key's ID as an int, or search list(key=...)"
+            found = await self._search(checked, method, wire.KEY, advice)
+            if found is None:
+                error = NotFoundError("no key has this value (pass an ID as an int)", status=404)
+                error.method, error.path = method, wire.KEY
+                raise error
+            checked = found.id
+        return wire.segment(checked)
+
+
+def _find_exact(value: str, keys: Iterable[Key]) -> Key | None:
+    return next((key for key in keys if key.key_value == value), None)
