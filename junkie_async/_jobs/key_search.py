@@ -15,6 +15,7 @@ keys. So these keys only move when others are created or deleted.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Collection, Coroutine, Iterable, Sequence
 from contextlib import aclosing
 from datetime import datetime
@@ -35,6 +36,7 @@ from .._pagination.list_pass import (
 from .._pagination.seen_ids import SeenIDs
 
 _MAX_WALKS: Final = 10
+_FIRST_WAIT: Final = 0.02  # seconds after the first disturbed walk; twice as many after the next
 _MAX_PAGES_BEYOND: Final = 10  # empty pages at the end that was stated, or full ones after it
 _PAGE_SIZE: Final = 100
 
@@ -81,9 +83,11 @@ class KeySearch:
             is_confirmed = number and len(self._found) == before and not self._is_torn
             if is_enough or is_confirmed:
                 return [*self._found.values()]
+            if self._is_torn:
+                await asyncio.sleep(_FIRST_WAIT * 2.0**number)  # until others make fewer changes
         raise DriftError(
-            f"each of {_MAX_WALKS} walks over the provider's keys found other keys of the job:"
-            " run it again later"
+            f"others changed the provider's keys during each of {_MAX_WALKS} walks over them, or it"
+            " found other keys of the job: run it again later"
         )
 
     async def _walk_forwards(self) -> bool:

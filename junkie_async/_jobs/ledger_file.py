@@ -11,6 +11,7 @@ import os
 import re
 import sqlite3
 import sys
+import time
 from collections.abc import Generator
 from hashlib import blake2b
 from pathlib import Path
@@ -40,6 +41,7 @@ from .record import DamagedError
 
 # Seconds that others may write before a writer gives up. Each commit of theirs takes some ms.
 _BUSY_TIMEOUT: Final = 30.0
+_BUSY_POLL: Final = 0.002
 _LOOKS_LIKE_DSN: Final = re.compile(r"\s*postgres\w*(\+\w+)?:", re.IGNORECASE)
 # The codes of errors that do not come from the content. SQLite has a fixed text for each.
 _CODES_FROM_OUTSIDE: Final = (
@@ -114,9 +116,8 @@ def open_for_writing(
     db = _connect_to(path, connections, timeout=_BUSY_TIMEOUT)
     version = read_version(db, path)  # else the file is another program's: its mode is not ours
     make_private(_list_files(path))
-    # WAL: a commit is one append and one sync, and readers never block it. FULL: NORMAL syncs a
-    # WAL at checkpoints only, so a power cut could lose the markers of sent calls.
-    db.execute("PRAGMA journal_mode = WAL")
+    _begin_wal(db)
+    # NORMAL syncs a WAL at checkpoints only: a power cut could lose the markers of sent calls.
     db.execute("PRAGMA synchronous = FULL")
     # Another user may have made the -wal file just before SQLite would.
     check_own_files(_list_files(path), path.parent)
@@ -128,6 +129,22 @@ def open_for_writing(
         update_tables(db, path)
     files.add_new_files()
     return db, files
+
+
+def _begin_wal(db: sqlite3.Connection) -> None:
+    """Let a commit be one append and one sync, which readers never block."""
+    deadline = time.monotonic() + _BUSY_TIMEOUT
+    while True:
+        try:
+            db.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            # SQLite's own time-out does not hold for this: others may be about to begin, too.
+            is_busy = error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
+            if not is_busy or time.monotonic() > deadline:
+                raise
+        else:
+            return
+        time.sleep(_BUSY_POLL)
 
 
 def lock_job(path: Path, name: str) -> contextlib.AbstractContextManager[object]:

@@ -11,12 +11,13 @@ import time
 from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Final, TypeAlias, TypeVar
 
 import attrs
 
-from .._errors import ConfigurationError
+from .._errors import ClientClosedError, ConfigurationError
 from .._protocol.fields import MAX_BATCH
 from .._protocol.json_documents import encode_json
 from .file_owners import resolve_links
@@ -72,7 +73,7 @@ class SqliteFile:
 
     async def run(self, act: Callable[[], T]) -> T:
         """Execute something in the file's thread, after what was queued before."""
-        return await _wait_for(self._thread.submit(self._explained, act))
+        return await _wait_for(self._submit(partial(self._explained, act)))
 
     def execute_exclusively(self, act: Callable[[sqlite3.Connection], T]) -> T:
         """Execute something in a transaction of the file's thread, while nobody else writes."""
@@ -91,7 +92,7 @@ class SqliteFile:
     def enqueue(self, *statements: _Statement) -> None:
         """Queue statements for the next transaction, each to be executed for all its rows."""
         self._queue.append(statements)
-        self._last_commit = self._thread.submit(self._commit_queue)
+        self._last_commit = self._submit(self._commit_queue)
 
     async def sync(self) -> None:
         """Wait until everything queued so far is on the disk."""
@@ -106,7 +107,7 @@ class SqliteFile:
 
     async def flush(self) -> None:
         """Wait for all that the thread has to do, even if the caller is cancelled."""
-        await _wait_for(self._thread.submit(self._commit_queue))
+        await _wait_for(self._submit(self._commit_queue))
         self._raise_failure()
 
     async def close(self) -> None:
@@ -115,6 +116,13 @@ class SqliteFile:
         self._thread.shutdown(wait=False)
         await _wait_for(closing)
         self._raise_failure()
+
+    def _submit(self, act: Callable[[], T]) -> Future[T]:
+        try:
+            return self._thread.submit(act)
+        except RuntimeError:  # it was discarded, after it has failed or with its client
+            failure = self._failure or ClientClosedError("the client was closed")
+        raise self._make_error(failure)
 
     def _explained(self, act: Callable[[], T]) -> T:
         with explain_errors(self.given, "opened"):
@@ -162,16 +170,18 @@ class SqliteFile:
             self._failure = self._failure or error
 
     def _raise_failure(self) -> None:
-        if self._failure is None:
-            return
-        reason = str(self._failure) or type(self._failure).__name__
+        if self._failure is not None:
+            raise self._make_error(self._failure)
+
+    def _make_error(self, failure: BaseException) -> ConfigurationError:
+        reason = str(failure) or type(failure).__name__
         advice = "Run the job again when it can: it resumes where the ledger ends"
-        if isinstance(self._failure, MovedError):
+        if isinstance(failure, MovedError):
             advice = (
                 "The report has all keys, and the file may lack some."
                 " To resume, put all its files back and run the job again"
             )
-        raise ConfigurationError(f"the ledger {self.given} can't be written: {reason}. {advice}")
+        return ConfigurationError(f"the ledger {self.given} can't be written: {reason}. {advice}")
 
 
 class SqliteStore(LedgerStore):

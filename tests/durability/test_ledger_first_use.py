@@ -11,7 +11,9 @@ from typing import Any
 
 import pytest
 
+from junkie_async import ConfigurationError
 from junkie_async._jobs import ledger_file, ledger_tables
+from junkie_async._jobs.sqlite_record import SqliteFile
 from junkie_async.postgres import PostgresLedger
 
 
@@ -40,6 +42,35 @@ def test_a_file_that_becomes_a_ledger_while_it_is_read(
         found = ledger_tables.read_version(db, path)
         other.join()
         assert (found, ledger_tables.read_version(db, path)) == (0, ledger_tables._VERSION)
+
+
+def test_a_file_that_another_begins_to_write(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SQLite gives up at once there, whatever its time-out: a new ledger waits all the same."""
+    path = tmp_path / "orders.db"
+    with contextlib.ExitStack() as connections:
+        other = connections.enter_context(contextlib.closing(sqlite3.connect(path)))
+        other.execute("BEGIN IMMEDIATE")
+        waits: list[float] = []
+
+        def end_other(seconds: float) -> None:
+            waits.append(seconds)
+            other.rollback()
+
+        monkeypatch.setattr("time.sleep", end_other)
+        db, _ = ledger_file.open_for_writing(path, connections)
+        assert db.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+        assert len(waits) == 1
+
+
+async def test_a_file_that_its_client_has_closed(tmp_path: Path) -> None:
+    """What comes later says why it can't be written."""
+    file = SqliteFile(tmp_path / "orders.db", Path("orders.db"))
+    await file.open()
+    file.discard()
+    with pytest.raises(ConfigurationError, match="the client was closed"):
+        await file.run(lambda: None)
 
 
 @pytest.mark.parametrize("_", range(3))
