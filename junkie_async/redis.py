@@ -11,7 +11,7 @@ How it works:
    long to wait. Slots are spaced evenly. The clocks of the processes do not matter.
 2. A slot goes to the call whose turn it is when the slot is due: interactive calls come first.
 3. A 429 pauses all processes. Without ``rate`` they also learn the limit together: they begin with
-   30 requests a second, and send more until the first 429.
+   40 requests a second, and send more until the first 429.
 4. While Redis can't be reached, no call fails or waits for it. Each process goes on at its share:
    the rate, divided by the number of clients that were active lately. `Hooks.on_shared_throttle`
    and the log say so once, and again when Redis is back.
@@ -201,11 +201,21 @@ def _connect(library: Any, url: str) -> Any:
 def _check_url(library: Any, url: str) -> None:
     """Refuse a URL that redis-py does not take. Its own errors quote the password."""
     try:
-        library.ConnectionPool.from_url(url)
-        return
-    except (ValueError, TypeError):
+        _connect(
+            library, url
+        ).connection_pool.make_connection()  # without I/O, but with all options
+        parts = urlsplit(url)
+        is_cut = parts.scheme != "unix" and (
+            (parts.netloc and not parts.hostname) or "@" in parts.path
+        )
+        if not is_cut:
+            return
+    except (ValueError, TypeError, library.RedisError):
         pass
-    raise ConfigurationError("the Redis URL must be one that redis-py takes: redis://host:6379/0")
+    raise ConfigurationError(
+        "the Redis URL must be one that redis-py takes, with its options: redis://host:6379/0."
+        " Percent-encode the password: a slash is %2F"
+    )
 
 
 def _describe_url(url: str) -> str:
@@ -213,7 +223,6 @@ def _describe_url(url: str) -> str:
     try:
         parts = urlsplit(url)
         port = f":{parts.port}" if parts.port else ""
-        # Any other path may be what follows an unquoted slash of a password.
         path = parts.path if parts.scheme == "unix" or parts.path[1:].isdigit() else ""
         return f"{parts.scheme}://{parts.hostname or ''}{port}{path}"
     except ValueError:

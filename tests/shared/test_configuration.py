@@ -53,7 +53,8 @@ def test_a_missing_extra_names_itself() -> None:
         f"redis://user:{SECRET}@cache:6379/0",
         f"rediss://:{SECRET}@cache/1?ssl_cert_reqs=none",
         f"redis://cache/0?password={SECRET}",
-        f"redis://cache:1/{SECRET}@cache/0",
+        f"redis://cache/0?password={SECRET}@1",
+        f"unix://:{SECRET}@/run/redis@cache.sock",
     ],
 )
 def test_reprs_show_no_credentials(url: str) -> None:
@@ -66,7 +67,16 @@ def test_reprs_show_no_credentials(url: str) -> None:
 
 @pytest.mark.parametrize(
     "url",
-    [f"http://user:{SECRET}@cache", f"user:{SECRET}@cache", f"redis://:{SECRET}@cache:port/0"],
+    [
+        f"http://user:{SECRET}@cache",
+        f"user:{SECRET}@cache",
+        f"redis://:{SECRET}@cache:port/0",
+        f"redis://cache/0?{SECRET}=1",
+        f"rediss://cache/0?ssl_cert_reqs={SECRET}",
+        # Passwords with an unquoted slash
+        f"redis://:12/{SECRET}@cache/0",
+        f"redis://user:12/{SECRET}@cache/0",
+    ],
 )
 def test_a_wrong_url_is_refused_without_its_credentials(url: str) -> None:
     """The error says what a URL looks like, and its frames hold none."""
