@@ -4,12 +4,12 @@
     python benchmarks/peers.py [--quick] [--rounds N] [--without-generated] [--only NAME]
                                [--json FILE] [--svg FILE]
 
-The alternatives are hand-written loops over aiohttp and httpx, and the clients that
-openapi-python-client and openapi-generator generate from the bundled contract, in temporary virtual
-environments. That needs a package index, and Java; unavailable clients are skipped. Each client has
-its own process; the server is another process with canned responses. Every round runs each client
-once, in a different order. Figures are medians with their spread; a ratio is the median of the
-rounds' ratios.
+The alternatives are hand-written loops over aiohttp, httpx and httpx2, and the clients
+that openapi-python-client and openapi-generator generate from the bundled contract, in temporary
+virtual environments. That needs a package index, and Java; unavailable clients are skipped. Each
+client has its own process; the server is another process with canned responses. Every round runs
+each client once, in a different order. Figures are medians with their spread; a ratio is the median
+of the rounds' ratios.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import tempfile
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 import _bench
@@ -109,7 +110,9 @@ def _prepare_clients(folder: Path, *, generated: bool) -> dict[str, Environment]
     """Prepare all clients that are available here, ours first."""
     found = {"ours": environments.ours()}
     found |= dict.fromkeys(("bytes", "semaphore", "serial", "session"), environments.bare())
-    peers: dict[str, Callable[[Path], Environment]] = {"httpx": environments.with_httpx}
+    peers: dict[str, Callable[[Path], Environment]] = {
+        library: partial(environments.with_library, library) for library in ("httpx", "httpx2")
+    }
     if generated:
         peers |= {"opc": environments.with_opc, "ogc": environments.with_ogc}
     for name, prepare in peers.items():

@@ -36,7 +36,7 @@ class Client(Protocol):
     async def delete(self, url: str, ids: range) -> int:
         """Delete keys, `BULK` per call, and return the number that the responses report."""
 
-    async def delete_stream_ids(self, url: str, ids: AsyncIterator[int]) -> int:
+    async def delete_stream(self, url: str, ids: AsyncIterator[int]) -> int:
         """Delete the keys of an async iterator."""
 
 
@@ -47,6 +47,7 @@ CLIENTS = {
     "serial": ("client_aiohttp", "Serial"),
     "session": ("client_aiohttp", "SessionPerCall"),
     "httpx": ("client_httpx", "Httpx"),
+    "httpx2": ("client_httpx", "Httpx2"),
     "opc": ("client_opc", "Generated"),
     "ogc": ("client_ogc", "Generated"),
 }
@@ -82,7 +83,7 @@ def _find_job(
         case "delete":
             return lambda: client.delete(url, ids), calls * BULK
         case "delete_stream":
-            return lambda: client.delete_stream_ids(url, _stream_ids(ids)), calls * BULK
+            return lambda: client.delete_stream(url, _stream_ids(ids)), calls * BULK
     raise ValueError(f"unknown job {name!r}")
 
 

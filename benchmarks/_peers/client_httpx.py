@@ -1,4 +1,4 @@
-"""A hand-written httpx loop: one client, one request after the other, ``response.json()``."""
+"""A hand-written loop over httpx, or httpx2: one request after the other, ``response.json()``."""
 
 from __future__ import annotations
 
@@ -9,13 +9,16 @@ from typing import Any
 from .child import chunks
 from .server import API_KEY, BATCH, BULK, PAGE, PROVIDER
 
-httpx: Any = importlib.import_module("httpx")  # not a dependency of the project
-
 FIELDS = {"provider_id": PROVIDER, "amount": BATCH, "validity_minutes": 60, "hwid_limit": 1}
 
 
 class Httpx:
     """One request after the other."""
+
+    library = "httpx"  # not a dependency of the project
+
+    def __init__(self) -> None:
+        self._library: Any = importlib.import_module(self.library)
 
     async def walk(self, url: str, pages: int) -> int:
         """Iterate over the dicts of all pages."""
@@ -54,7 +57,14 @@ class Httpx:
         return count
 
     def _client(self, url: str) -> Any:
-        return httpx.AsyncClient(base_url=url, headers={"Authorization": f"Bearer {API_KEY}"})
+        headers = {"Authorization": f"Bearer {API_KEY}"}
+        return self._library.AsyncClient(base_url=url, headers=headers)
+
+
+class Httpx2(Httpx):
+    """The same by its successor."""
+
+    library = "httpx2"
 
 
 async def _delete(client: Any, ids: list[int]) -> int:

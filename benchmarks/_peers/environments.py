@@ -75,9 +75,9 @@ def bare() -> Environment:
     return Environment(Path(sys.executable), "import aiohttp", ("aiohttp",))
 
 
-def with_httpx(folder: Path) -> Environment:
-    """Create an environment for hand-written httpx loops."""
-    return Environment(_create_venv(folder / "httpx", "httpx"), "import httpx", ("httpx",))
+def with_library(library: str, folder: Path) -> Environment:
+    """Create an environment for hand-written loops over a library."""
+    return Environment(_create_venv(folder / library, library), f"import {library}", (library,))
 
 
 def with_opc(folder: Path) -> Environment:

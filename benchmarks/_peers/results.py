@@ -21,6 +21,7 @@ NAMES = {
     "serial": "aiohttp + json(), one by one",
     "session": "aiohttp + json(), a session per call",
     "httpx": "httpx + json(), one by one",
+    "httpx2": "httpx2 + json(), one by one",
     "opc": "openapi-python-client, one by one",
     "ogc": "openapi-generator (asyncio), one by one",
 }
