@@ -66,6 +66,7 @@ from ._models import (
     UpdateResult,
 )
 from ._pagination.pager import Drift, KeyPager
+from ._pagination.stats import KeyGroup, KeyStats
 from ._protocol.fields import BatchFields, CreateFields, Filters, UpdateFields
 from ._verification import Verdict, VerdictReason
 from ._version import __version__
@@ -104,10 +105,12 @@ __all__ = [
     "KeyBatch",
     "KeyDetailed",
     "KeyFolder",
+    "KeyGroup",
     "KeyOutcome",
     "KeyPage",
     "KeyPager",
     "KeyRef",
+    "KeyStats",
     "KeyStatus",
     "Keys",
     "NotFoundError",

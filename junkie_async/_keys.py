@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterable, Callable, Iterable, Mapping, Sequence
+from contextlib import aclosing
 from functools import lru_cache, partial
 from typing import Any, TypeAlias, TypeVar, Unpack
 
@@ -15,7 +16,7 @@ from ._hooks import InFlightCallback
 from ._http.dispatcher import Dispatcher
 from ._jobs.create import CreateJob
 from ._jobs.delete import DeleteJob
-from ._jobs.job import OnProgress, check_progress
+from ._jobs.job import OnProgress, check_progress, report_progress
 from ._jobs.journal import Intent, Journal
 from ._jobs.ledger import Ledger
 from ._jobs.ledgers import LedgerRef, Ledgers, check_job, check_order
@@ -38,7 +39,8 @@ from ._models import (
     KeyRef,
     UpdateResult,
 )
-from ._pagination.pager import KeyPager, collect_ids, iterate_ids_after_walk
+from ._pagination.pager import KeyPager, collect_ids, complete_pages, iterate_ids_after_walk
+from ._pagination.stats import KeyStats, KeyTally
 from ._protocol import requests as wire
 from ._protocol.fields import (
     BatchFields,
@@ -132,6 +134,46 @@ class Keys(KeyCalls):
             fetch_single=self._make_fetch(query, self.priority, bad_rows=bad_rows),
             check=check if validated else None,
         )
+
+    @error_boundary
+    async def stats(
+        self,
+        *,
+        days: int = 30,
+        strict: bool = False,
+        on_progress: OnProgress | None = None,
+        **filters: Unpack[Filters],
+    ) -> KeyStats:
+        """Count keys by status, service, provider and folder, and those that expire soon.
+
+        This takes one walk over the keys, in flat memory: 1,000 requests for 100,000 keys. To count
+        them all, or by one filter, ``list(...).count()`` takes one or two.
+
+        Args:
+            days: Dates (UTC) for which expiries are counted, from today on, 1 to 366.
+            strict: Repeat the walk until it finds no more keys: see `KeyPager`.
+            on_progress: Called after each page with the keys counted so far, and how many there
+                are, or None where the service does not say.
+            **filters: See `Filters`. A key must match all of them. None is ignored.
+
+        Returns:
+            The counts, with the walk's `Drift`: it says whether the list changed meanwhile.
+
+        Raises:
+            InvalidResponseError: The pages have fewer keys than the list states.
+        """
+        check_progress(on_progress)
+        dates = validation.check_integer("days", days, 1, 366)
+        pager, tally = self.list(strict=strict, **filters), None
+        async with aclosing(complete_pages(pager)) as pages:
+            async for page in pages:
+                # After the first response, which states the time by the service's clock.
+                tally = tally or KeyTally(self._dispatcher.service_time(), dates)
+                tally.add_keys(page.keys)
+                if on_progress is not None:
+                    await report_progress(on_progress, tally.total, page.pagination.total)
+        tally = tally or KeyTally(self._dispatcher.service_time(), dates)
+        return tally.make_stats(pager.drift)
 
     @error_boundary
     async def get(self, key: KeyRef) -> KeyDetailed:

@@ -28,7 +28,7 @@ from ._stdout import (
 
 KeyWriter: TypeAlias = Callable[[Sequence[Key]], Awaitable[None]]
 
-_STYLES = {
+STATUS_STYLES = {
     KeyStatus.ACTIVE: "green",
     KeyStatus.USED: "cyan",
     KeyStatus.EXPIRED: "yellow",
@@ -179,4 +179,4 @@ def _sum_widths(widths: dict[str, int]) -> int:
 
 
 def _style_cell(name: str, cell: str) -> Text:
-    return Text(cell, _STYLES[KeyStatus(cell)] if name == "Status" else "")
+    return Text(cell, STATUS_STYLES[KeyStatus(cell)] if name == "Status" else "")

@@ -12,8 +12,8 @@ from ._invoke import invoke
 from ._process import environment, run_process
 
 _KEYS_COMMANDS = (
-    *("list", "get", "find", "verify", "count", "create", "provision", "update", "invalidate"),
-    *("revalidate", "reset-hwid", "delete", "purge", "export"),
+    *("list", "get", "find", "verify", "count", "stats", "create", "provision", "update"),
+    *("invalidate", "revalidate", "reset-hwid", "delete", "purge", "export"),
 )
 
 

@@ -93,6 +93,7 @@ def signature(function: Any) -> str:
 SIGNATURES = {
     "list": "(self, *, page=1, limit=100, prefetch=4, strict=False, skip_bad_rows=False,"
     " **filters)",
+    "stats": "(self, *, days=30, strict=False, on_progress=None, **filters)",
     "get": "(self, key)",
     "find": "(self, key_value)",
     "verify": "(self, key_value, *, hwid=None, discord_id=None, service_id=None, premium=None)",

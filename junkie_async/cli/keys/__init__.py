@@ -3,7 +3,7 @@
 import typer
 
 from .. import export
-from . import create, delete, get, update
+from . import create, delete, get, stats, update
 from . import list as list_and_count
 
 __all__ = ["app"]
@@ -16,7 +16,7 @@ app: typer.Typer = typer.Typer(
 )
 
 app.command("list")(list_and_count.list_keys)
-for _command in (get.get, get.find, get.verify, list_and_count.count):
+for _command in (get.get, get.find, get.verify, list_and_count.count, stats.stats):
     app.command()(_command)
 for _command in (create.create, create.provision):
     app.command()(_command)
