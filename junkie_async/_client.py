@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import ipaddress
 import os
 from collections.abc import Sequence
 from contextlib import suppress
+from ssl import SSLContext
 from types import NoneType
 from typing import Any, Self
 
@@ -16,15 +16,17 @@ from ._errors import ConfigurationError, InvalidRequestError
 from ._hooks import Hooks, check_hooks
 from ._http.dispatcher import Dispatcher
 from ._http.local_rate import RateLimit
+from ._http.proxy import choose_proxy, is_loopback
 from ._http.retry import RetryPolicy
 from ._http.shared_rate import SharedThrottle
+from ._http.tls import make_context
 from ._http.transport import Transport
 from ._jobs.ledgers import Ledgers
 from ._keys import Keys
 from ._masking import error_boundary
 from ._protocol.codec import prepare_codec
 from ._stores import load_sqlite, open_store
-from ._validation import check_seconds, safe_repr
+from ._validation import check_boolean, check_seconds, safe_repr
 
 BASE_URL = "https://api.jnkie.com/api/v2"
 
@@ -56,11 +58,21 @@ class JunkieClient:
             close it. Its middlewares run, and its own User-Agent is kept. It must have no
             credentials for the service, in ``auth=`` or in ``.netrc``. Calls are made in its event
             loop alone.
+        proxy: The URL of an HTTP proxy (``http://`` or ``https://``) to reach the service through,
+            or None. It may contain credentials, percent-encoded: ``http://user:p%40ss@host:3128``.
+            A service on loopback is called directly.
+        ssl: The path of a file with the CAs to trust (PEM), or an `ssl.SSLContext`, for the service
+            and an ``https://`` proxy. A file replaces the system's CAs. To add to them, pass
+            `ssl.create_default_context()` after its ``load_verify_locations(path)``.
+        trust_env: Whether the proxy comes from the environment: ``$HTTPS_PROXY`` or ``$ALL_PROXY``,
+            unless ``$NO_PROXY`` names the service's host. ``$SSL_CERT_FILE`` is checked, too. The
+            environment is read now. ``proxy=`` and ``ssl=`` come first. ``.netrc`` is not read.
         hooks: Receives each attempt, retry, pause and step of a job, and the loss of the shared
             throttle's store: an instance of `Hooks`, or a list of them.
 
     Raises:
-        ConfigurationError: There is no API key, or the base URL is not valid.
+        ConfigurationError: There is no API key, the base URL or the proxy's URL is not valid, the
+            CA file can't be loaded, or a session has a proxy or TLS context beside it.
         InvalidRequestError: A number is out of its limits.
     """
 
@@ -76,15 +88,23 @@ class JunkieClient:
         rate_limit: RateLimit | None = None,
         throttle: SharedThrottle | None = None,
         session: aiohttp.ClientSession | None = None,
+        proxy: str | None = None,
+        ssl: SSLContext | str | os.PathLike[str] | None = None,
+        trust_env: bool = False,
         hooks: Hooks | Sequence[Hooks] = (),
     ) -> None:
         self._base_url = _check_url(base_url or os.environ.get("JUNKIE_BASE_URL") or BASE_URL)
         checked = _check_key(api_key or os.environ.get("JUNKIE_API_KEY"))
+        from_env = check_boolean("trust_env", trust_env)
+        if session is not None:
+            _refuse_beside_session(proxy=proxy, ssl=ssl, trust_env=trust_env)
         transport = Transport(
             base_url=self._base_url,
             api_key=checked,
             timeout=check_seconds("timeout", timeout),
             session=_check_type("session", session, aiohttp.ClientSession, NoneType),
+            proxy=choose_proxy(self._base_url, proxy, trust_env=from_env),
+            tls_context=make_context(self._base_url, ssl, trust_env=from_env),
         )
         self._dispatcher = Dispatcher(
             transport,
@@ -155,6 +175,15 @@ def _check_throttle(value: Any) -> SharedThrottle | None:
     return value
 
 
+def _refuse_beside_session(**given: Any) -> None:
+    for name, value in given.items():
+        if value not in (None, False):
+            raise ConfigurationError(
+                f"{name}= can't be combined with session=: the session has its own proxy and TLS"
+                " settings, so set them where you create it"
+            )
+
+
 def _check_key(api_key: Any) -> str:
     if not api_key:
         raise ConfigurationError(
@@ -181,13 +210,6 @@ def _check_url(written: str) -> str:
         raise ConfigurationError(
             "the base URL must not contain a user, password, query or fragment"
         )
-    if url.scheme == "http" and not _is_loopback(url.host):
+    if url.scheme == "http" and not is_loopback(url.host):
         raise ConfigurationError(f"plain http to {url.host} would expose the API key: use https")
     return str(url).rstrip("/")
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

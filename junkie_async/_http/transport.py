@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
+import ssl
 from collections.abc import AsyncGenerator, Mapping
 from typing import Any, TypeAlias
 
@@ -24,6 +25,7 @@ from .._protocol.decompression import MAX_BODY
 from .._protocol.requests import Request
 from .._version import __version__
 from .aiohttp_errors import translate_error
+from .proxy import Proxy
 from .send_state import ConnectionLostError, SendState
 
 Response: TypeAlias = tuple[int, Mapping[str, str], bytes | None]
@@ -52,11 +54,19 @@ _BLOCK_TO_FREE = 2**19
 class Transport:
     """Connections to the service, in one event loop after another.
 
-    ``base_url`` has no slash at the end. A ``session`` is used instead of the transport's own two.
+    ``base_url`` has no slash at the end. A ``session`` is used instead of the transport's own two,
+    with the proxy and the TLS context that it has.
     """
 
     def __init__(
-        self, *, base_url: str, api_key: str, timeout: float, session: aiohttp.ClientSession | None
+        self,
+        *,
+        base_url: str,
+        api_key: str,
+        timeout: float,
+        session: aiohttp.ClientSession | None,
+        proxy: Proxy | None = None,
+        tls_context: ssl.SSLContext | None = None,
     ) -> None:
         self.base_url = base_url
         self._headers = {
@@ -71,6 +81,7 @@ class Transport:
         self._max_seconds = timeout
         self._timeout = _make_timeout(timeout)
         self._given = session
+        self._proxy, self._tls_context = proxy, tls_context
         self._sessions: dict[float, aiohttp.ClientSession] = {}  # by seconds of keep-alive
         self._closer: AsyncGenerator[None, None] | None = None
 
@@ -128,12 +139,10 @@ class Transport:
             timeout = self._timeout if left >= self._max_seconds else _make_timeout(left)
             return await self._exchange_bytes(session, request, timeout, state.middleware)
         except ConnectionLostError as lost:
-            failure = translate_error(lost.error, sent=state.sent)
+            failure = self._translate(lost.error, state)
             clear_frames(lost)  # aiohttp's have the error, and the request, in variables
         except (aiohttp.ClientError, HttpProcessingError, OSError) as error:
-            failure = (
-                _make_queue_error() if state.is_queued else translate_error(error, sent=state.sent)
-            )
+            failure = _make_queue_error() if state.is_queued else self._translate(error, state)
             clear_frames(error)
         except ValueError as error:  # aiohttp refuses two credentials for one request
             refusal = _describe_credentials(session, URL(self.base_url))
@@ -147,6 +156,10 @@ class Transport:
         # Outside of the except blocks: aiohttp's errors hold the request's headers, and with them
         # the API key. `from None` would hide them but keep them in `__context__`.
         raise failure
+
+    def _translate(self, error: Exception, state: SendState) -> JunkieError:
+        address = "" if self._proxy is None else self._proxy.address
+        return translate_error(error, sent=state.sent, proxy=address)
 
     async def _exchange_over_given(
         self,
@@ -193,6 +206,9 @@ class Transport:
             URL(self.base_url + request.target, encoded=True),
             data=request.body,
             headers=self._headers if request.body is None else self._body_headers,
+            # aiohttp's errors show a proxy's URL, so that has no credentials.
+            proxy=None if self._proxy is None else self._proxy.url,
+            proxy_headers=None if self._proxy is None else self._proxy.headers,
             timeout=limits,
             allow_redirects=False,  # aiohttp would repeat our headers, and so the API key, there
             raise_for_status=False,
@@ -211,23 +227,24 @@ class Transport:
         """Return the session that keeps idle connections so long, and open it for its first use."""
         session = self._sessions.get(keepalive)
         if session is None:
-            session = self._sessions[keepalive] = _open_session(keepalive)
+            session = self._sessions[keepalive] = _open_session(keepalive, self._tls_context)
         return session
 
 
-def _open_session(keepalive: float) -> aiohttp.ClientSession:
+def _open_session(keepalive: float, tls_context: ssl.SSLContext | None) -> aiohttp.ClientSession:
     bytes(_BLOCK_TO_FREE)
     # The throttle limits the requests in flight. aiohttp's own limit can lose the wake-up of a
     # waiter that is cancelled, and its time-outs count the wait for a connection.
-    connector = (
-        aiohttp.TCPConnector(limit=0, keepalive_timeout=keepalive)
-        if keepalive
-        else aiohttp.TCPConnector(limit=0, force_close=True)
+    connector = aiohttp.TCPConnector(
+        limit=0,
+        keepalive_timeout=keepalive or None,
+        force_close=not keepalive,
+        ssl=tls_context or True,
     )
     session = aiohttp.ClientSession(
         connector=connector,
         cookie_jar=aiohttp.DummyCookieJar(),
-        trust_env=False,
+        trust_env=False,  # it would take credentials from .netrc, and look for proxies in threads
         # The default of 8,190 bytes a field makes a created key's response unreadable.
         max_line_size=_MAX_HEADER_BYTES,
         max_field_size=_MAX_HEADER_BYTES,

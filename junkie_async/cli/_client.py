@@ -38,6 +38,24 @@ class Settings:
             help="Address of the service.  [default: $JUNKIE_BASE_URL, or the public service]",
         ),
     ] = None
+    proxy: Annotated[
+        str | None,
+        typer.Option(
+            envvar="JUNKIE_PROXY",
+            metavar="URL",
+            help="HTTP proxy to reach the service through. Keep a password out of the command line:"
+            " use the variable.  [default: $HTTPS_PROXY, unless $NO_PROXY names the service]",
+        ),
+    ] = attrs.field(default=None, repr=False)
+    ca_file: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="JUNKIE_CA_FILE",
+            metavar="PATH",
+            help="File with the CAs to trust (PEM), in place of the system's."
+            "  [default: $SSL_CERT_FILE]",
+        ),
+    ] = None
     outage: Annotated[
         float,
         typer.Option(
@@ -51,6 +69,12 @@ class Settings:
         bool, typer.Option("--verbose", help="Write a line for each request to stderr.")
     ] = False
 
+    def mask_proxy(self, argument: str) -> str:
+        """Replace the proxy's user and password in an argument of the command line."""
+        credentials, at, _ = (self.proxy or "").rpartition("@")
+        secret = credentials.rpartition("://")[2]
+        return argument.replace(f"{secret}@", "***@") if at else argument
+
     def connect(self, *, hooks: Sequence[Hooks] = (), **options: Any) -> JunkieClient:
         """Make a client, with further arguments of `JunkieClient`."""
         if self.api_key_file is None and not os.environ.get("JUNKIE_API_KEY"):
@@ -58,7 +82,14 @@ class Settings:
         api_key = None if self.api_key_file is None else _read_api_key(self.api_key_file)
         retry = options.pop("retry", RetryPolicy(outage=self.outage))
         junkie = JunkieClient(
-            api_key, base_url=self.base_url, retry=retry, hooks=[OutageLines(), *hooks], **options
+            api_key,
+            base_url=self.base_url,
+            retry=retry,
+            hooks=[OutageLines(), *hooks],
+            proxy=self.proxy,
+            ssl=self.ca_file,
+            trust_env=True,
+            **options,
         )
         junkie.keys.priority = "job"  # nobody else waits for this client
         return junkie

@@ -259,7 +259,7 @@ NO_NAME = socket.gaierror(socket.EAI_NONAME, "Name or service not known")
         (
             aiohttp.ClientConnectorError(PEER, OSError("Multiple exceptions: secret")),
             False,
-            "could not connect to h:443: ClientConnectorError",
+            "could not connect to h:443: OSError",
         ),
         (aiohttp.ConnectionTimeoutError("secret"), False, "could not connect: timed out"),
         (
@@ -267,12 +267,12 @@ NO_NAME = socket.gaierror(socket.EAI_NONAME, "Name or service not known")
                 PEER, ssl.SSLCertVerificationError(1, "self-signed")
             ),
             False,
-            "the TLS handshake failed: self-signed",
+            "the TLS handshake with h:443 failed: certificate refused: self-signed",
         ),
         (
             aiohttp.ServerFingerprintMismatch(b"a", b"b", "h", 443),
             False,
-            "the TLS handshake failed: ServerFingerprintMismatch",
+            "the TLS handshake with h:443 failed: ServerFingerprintMismatch",
         ),
         (
             aiohttp.ServerDisconnectedError(),

@@ -155,6 +155,9 @@ def test_client() -> None:
         "rate_limit": None,
         "throttle": None,
         "session": None,
+        "proxy": None,
+        "ssl": None,
+        "trust_env": False,
         "hooks": (),
     }
     first, *others = parameters

@@ -12,7 +12,7 @@ import typer
 from ... import BatchFields, CreateFields, JunkieClient, JunkieError
 from ...export import export_values
 from ...provisioning import DEFAULT_JOB
-from .._client import run_with_client
+from .._client import Settings, run_with_client
 from .._exit_codes import ExitCode, exit_on_file_error, fail
 from .._ledgers import check_no_password, read_statuses
 from .._options import JSONOption, Provider, spread_options
@@ -113,7 +113,7 @@ def provision(
     except typer.Exit as ended:
         # Below the error, as the last line: it is what to copy.
         if ended.exit_code in _RESUMABLE:
-            typer.echo(f"To resume: {_quote_command_line()}", err=True)
+            typer.echo(f"To resume: {_quote_command_line(context.obj)}", err=True)
         raise
     typer.echo(f"{written:,} keys, without duplicates, written to {name}", err=True)
 
@@ -126,9 +126,10 @@ def _describe_stop(ledger: str, job: str | None, amount: int) -> str:
     return f"stopped: {created:,} of {amount:,} keys created"
 
 
-def _quote_command_line() -> str:
-    """Return this process's command line, quoted for a shell."""
-    program, *arguments = sys.argv
+def _quote_command_line(settings: Settings) -> str:
+    """Return this process's command line, quoted for a shell, without a proxy's password."""
+    program = sys.argv[0]
+    arguments = [settings.mask_proxy(argument) for argument in sys.argv[1:]]
     path = Path(program)
     if path.name == "__main__.py":
         return shlex.join([sys.executable, "-m", path.parent.name, *arguments])
