@@ -95,6 +95,13 @@ class ManyKeys:
         return list(dict.fromkeys(references))
 
 
+def suggest_id(key: int | str) -> str | None:
+    """Say what to do if no key has a value that looks like an ID; None for any other value."""
+    if isinstance(key, str) and _ID.fullmatch(key):
+        return f"no key has this value: for the key with the ID {int(key)} pass --id {int(key)}"
+    return None
+
+
 def _read_only_line() -> str:
     lines = _read_lines(_STDIN)
     if len(lines) != 1:

@@ -8,7 +8,7 @@ import functools
 import inspect
 import types
 from collections.abc import Callable, Iterator
-from datetime import datetime
+from datetime import UTC, date, datetime
 from typing import (
     Annotated,
     Any,
@@ -71,7 +71,7 @@ def _make_options(fields: type[Any]) -> Iterator[inspect.Parameter]:
     """Make an option of each field of a TypedDict."""
     keyword = inspect.Parameter.KEYWORD_ONLY
     for name, (kinds, text) in read_fields(fields).items():
-        kind, option = _make_option(kinds, text)
+        kind, option = _make_option(name, kinds, text)
         yield inspect.Parameter(
             name, keyword, default=None, annotation=Annotated[kind | None, option]
         )
@@ -88,32 +88,52 @@ def read_fields(fields: type[Any]) -> dict[str, tuple[frozenset[Any], str]]:
     return declared
 
 
-def _make_option(kinds: frozenset[Any], text: str) -> tuple[Any, Any]:
+def _name_switch(name: str) -> tuple[str, ...]:
+    """Name the options for True and False; without the second one False could not be given."""
+    option = name.replace("_", "-")
+    negative = option.removeprefix("no-")
+    return () if negative == option else (f"--{option}/--use-{negative}",)  # not `--no-no-hwid`
+
+
+def _make_option(name: str, kinds: frozenset[Any], text: str) -> tuple[Any, Any]:
     """Choose the one type that the command line reads, of those that the SDK accepts."""
     # An enum gives the help its choices and the shell its completion.
     if KeyStatus in kinds:
         return KeyStatus, typer.Option(help=text)
     if datetime in kinds:
-        text = f"{text} For example {_TIME}."
+        text = f"{text} For example {_TIME}, or a date for midnight UTC."
         return datetime, typer.Option(parser=parse_time, metavar="TIME", help=text)
     # Discord IDs may be int or str: a str of digits is checked as such, in the SDK.
-    # bool first, for `--is-premium / --no-is-premium`: without it False could not be given.
-    for kind in (bool, str, int):
+    if bool in kinds:
+        return bool, typer.Option(*_name_switch(name), help=text)
+    for kind in (str, int):
         if kind in kinds:
             return kind, typer.Option(help=text)
     return list[str], typer.Option(metavar="HWID", help=f"{text} May be given several times.")
 
 
 def parse_time(text: str) -> datetime:
-    """Read an ISO 8601 date and time with its UTC offset."""
+    """Read an ISO 8601 date and time with its UTC offset, or a date, which is midnight UTC."""
+    try:
+        return _parse_date(text)
+    except ValueError:
+        pass
     try:
         time = datetime.fromisoformat(text)
     except ValueError:
         time = None
-    # Without an offset it would be a guess whose midnight is meant, the user's or the service's.
+    # A time without an offset would be a guess whose time is meant, the user's or the service's.
     if time is None or time.tzinfo is None:
-        raise typer.BadParameter(f"must be a date and time with a UTC offset, such as {_TIME}")
+        raise typer.BadParameter(
+            f"must be a date, or a date and time with a UTC offset, such as {_TIME}"
+        )
     return time
+
+
+def _parse_date(text: str) -> datetime:
+    midnight = datetime.combine(date.fromisoformat(text), datetime.min.time(), UTC)
+    typer.echo(f"Note: {text} is taken as midnight UTC, {midnight:%Y-%m-%dT%H:%M:%SZ}", err=True)
+    return midnight
 
 
 Provider: TypeAlias = Annotated[int, typer.Option(help="Provider to issue the keys under.")]

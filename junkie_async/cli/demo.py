@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated, Any, TypeVar
 
 import typer
@@ -50,8 +51,11 @@ def demo(
         int, typer.Option(min=10, max=1_000_000, help="How many keys to create.")
     ] = 5000,
     csv: Annotated[
-        Path, typer.Option(dir_okay=False, help="CSV file for all keys; only you may read it.")
-    ] = Path("junkie-demo.csv"),
+        Path | None,
+        typer.Option(
+            dir_okay=False, help="Keep the CSV export as this file.  [default: a temporary file]"
+        ),
+    ] = None,
     live: Annotated[
         bool,
         typer.Option(
@@ -65,22 +69,30 @@ def demo(
 
     The demo starts the emulator and sends real HTTP requests: it creates, lists, finds, updates,
     invalidates, counts, exports, purges and deletes keys. Every count is compared with the
-    expected one and with the emulator's own. The exit code is 0 only when all of them agree.
+    expected one and with the emulator's own. The exit code is 0 only when all of them agree. No
+    file is left behind unless you ask for one with --csv.
     """
-    with exit_on_error(), exit_on_file_error(f"--csv {csv}"):
+    with exit_on_error(), exit_on_file_error("a temporary file" if csv is None else f"--csv {csv}"):
         if live:
             _refuse_with_live(context, "keys", "csv")
             asyncio.run(_run_live(context.obj))
             return
-        if not csv.parent.is_dir():
-            fail(f"--csv {csv}: there is no directory {csv.parent}")
-        problems = asyncio.run(_run_emulated(keys, csv))
-        typer.echo(
-            f"CSV of {keys:,} keys, mode {csv.stat().st_mode & 0o7777:04o}: {csv.absolute()}"
-        )
+        problems = _run_with_file(keys, csv)
     if problems:
         typer.echo("\n- ".join(["The counts do not add up:", *problems]))
         raise typer.Exit(ExitCode.NEGATIVE)
+
+
+def _run_with_file(keys: int, csv: Path | None) -> list[str]:
+    """Run the steps, and keep the file of the export if a path is given."""
+    if csv is None:
+        with TemporaryDirectory(prefix="junkie-demo-") as folder:
+            return asyncio.run(_run_emulated(keys, Path(folder) / "keys.csv"))
+    if not csv.parent.is_dir():
+        fail(f"--csv {csv}: there is no directory {csv.parent}")
+    problems = asyncio.run(_run_emulated(keys, csv))
+    typer.echo(f"CSV of {keys:,} keys, mode {csv.stat().st_mode & 0o7777:04o}: {csv.absolute()}")
+    return problems
 
 
 def _refuse_with_live(context: typer.Context, *names: str) -> None:

@@ -26,11 +26,22 @@ _COLOUR = re.compile(r"\x1b\[[0-9;]*(3[0-8]|4[0-8]|9[0-7])[0-9;]*m")
 
 @pytest.fixture(scope="module")
 def piped(tmp_path_factory: pytest.TempPathFactory) -> tuple[Ended, Path]:
-    """The demo with its defaults in a process, its output in a pipe, and its directory."""
+    """The demo with 5,000 keys in a process, its output in a pipe, and its directory."""
     folder = tmp_path_factory.mktemp("piped")
     # The demo uses its own emulator, whatever the environment says.
     env = {"JUNKIE_BASE_URL": "http://127.0.0.1:9", "FORCE_COLOR": "1"}
-    return run_process("demo", cwd=folder, env=env), folder
+    return run_process("demo", "--csv=junkie-demo.csv", cwd=folder, env=env), folder
+
+
+def test_nothing_is_left_behind_unless_asked(tmp_path: Path) -> None:
+    """Without --csv neither the directory nor that of temporary files has a new file."""
+    work, temporary = tmp_path / "work", tmp_path / "temporary"
+    work.mkdir()
+    temporary.mkdir()
+    ended = run_process("demo", "--keys=10", cwd=work, env={"TMPDIR": str(temporary)})
+    assert (ended.code, ended.err) == (0, "")
+    assert "CSV of" not in ended.out
+    assert [*work.iterdir(), *temporary.iterdir()] == []
 
 
 def test_the_counts_agree(piped: tuple[Ended, Path]) -> None:

@@ -120,7 +120,7 @@ async def test_texts_that_look_like_numbers(tmp_path: Path) -> None:
         ["keys.jsonl", "--text-cells"],
         ["keys.csv", "--status=new"],
         ["keys.csv", "--key="],
-        ["keys.csv", "--expires-after=2026-01-01"],
+        ["keys.csv", "--expires-after=2026-01-01T12:00"],
         ["keys.csv", "--expires-after=soon"],
         [],
     ],

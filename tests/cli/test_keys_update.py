@@ -28,7 +28,7 @@ async def test_update_changes_the_given_fields(tmp_path: Path) -> None:
     async with Emulator() as emulator:
         await emulator.seed(1, key_value=_VALUE, service_id=4, validity_minutes=60)
         options = ["--folder-id=3", "--key-name=launch", "--discord-id=123456789012345678"]
-        options += ["--is-premium", "--one-time-use", "--expiry-on-first-use", "--no-no-hwid"]
+        options += ["--is-premium", "--one-time-use", "--expiry-on-first-use", "--use-hwid"]
         options += ["--hwid-limit=0", "--is-invalidated", "--hwids=PC", "--hwids=Mac"]
         options += ["--expires-at=2030-01-31T13:00:00+01:00"]
         ended = await junkie(emulator, "keys", "update", _VALUE, *options, cwd=tmp_path)
@@ -67,7 +67,7 @@ async def test_clear_is_null() -> None:
         ["--clear=id"],
         ["--hwid-limit=101"],
         ["--discord-id=me"],
-        ["--expires-at=2030-01-31"],
+        ["--expires-at=2030-01-31T12:00"],
     ],
 )
 async def test_bad_usage_of_update_sends_nothing(options: list[str]) -> None:

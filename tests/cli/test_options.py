@@ -1,7 +1,7 @@
 """Options that are made of the SDK's fields and of classes."""
 
 from collections.abc import Callable
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated
 
 import attrs
@@ -10,7 +10,7 @@ import typer
 from typer.testing import CliRunner
 
 from junkie_async import CreateFields, Filters, KeyStatus, UpdateFields
-from junkie_async.cli._options import read_fields, spread_options
+from junkie_async.cli._options import parse_time, read_fields, spread_options
 
 from ._invoke import invoke
 
@@ -85,3 +85,16 @@ def test_every_field_has_an_option_with_help(command: str, fields: type) -> None
     for name, (_, text) in read_fields(fields).items():
         assert f"--{name.replace('_', '-')} " in out
         assert text.endswith(".")
+
+
+@pytest.mark.parametrize("text", ["2026-12-01", "20261201", "2026-W49-2"])
+def test_a_date_is_midnight_utc(text: str) -> None:
+    """A date has no time of its own, and the machine's zone does not matter."""
+    assert parse_time(text) == datetime(2026, 12, 1, tzinfo=UTC)
+
+
+@pytest.mark.parametrize("text", ["2026-12-01T12:00", "12:00", "2026-12", "2026-02-30", "", "now"])
+def test_a_time_without_an_offset_is_refused(text: str) -> None:
+    """It would be a guess whose time is meant."""
+    with pytest.raises(typer.BadParameter):
+        parse_time(text)

@@ -17,7 +17,7 @@ from tests.cli._invoke import invoke, junkie
 _PURGE_HINT = (
     "Error: stdin is not a terminal: pass --yes to delete without a question, or --dry-run"
 )
-_TIME_HINT = "must be a date and time with a UTC offset, such as 2026-01-31T12:00:00Z"
+_TIME_HINT = "must be a date, or a date and time with a UTC offset, such as 2026-01-31T12:00:00Z"
 
 USAGE = {
     # --- which keys ---
@@ -53,7 +53,7 @@ USAGE = {
     ),
     # --- values ---
     "keys list --expires-before=soon": f"Error: Invalid value for '--expires-before': {_TIME_HINT}",
-    "keys list --expires-before=2026-01-01": (
+    "keys list --expires-before=2026-01-01T12:00": (
         f"Error: Invalid value for '--expires-before': {_TIME_HINT}"
     ),
     # --- questions ---
@@ -167,6 +167,34 @@ async def test_results_of_delete_and_purge() -> None:
     assert delete.out == "1 key deleted; 1 not found\n"
     assert dry_purge.err == "2 keys would be deleted\n"
     assert purge.out == "2 keys deleted\n"
+
+
+@pytest.mark.parametrize(
+    ("command", "line"),
+    [
+        ("keys get 1", "Error: {}"),
+        ("keys find 1", "Error: {} to `junkie keys get`"),
+        ("keys update 1 --key-name=a", "Error: key …: {}"),
+        ("keys delete 1 --yes", "Note: {}"),
+        ("keys delete 1 --dry-run", "Note: {}"),
+    ],
+)
+async def test_value_that_looks_like_an_id(command: str, line: str) -> None:
+    """The option for an ID is named where no key has such a value."""
+    async with Emulator() as emulator:
+        await emulator.seed(1)
+        ended = await junkie(emulator, *command.split())
+        assert await emulator.count() == 1
+    advice = "no key has this value: for the key with the ID 1 pass --id 1"
+    assert ended.err.splitlines()[-1] == line.format(advice)
+
+
+async def test_date_without_a_time() -> None:
+    """It is taken, and the command says which moment that is."""
+    async with Emulator() as emulator:
+        ended = await junkie(emulator, "keys", "list", "--expires-before=2026-12-01")
+    assert ended.code == 0
+    assert ended.err == "Note: 2026-12-01 is taken as midnight UTC, 2026-12-01T00:00:00Z\n"
 
 
 async def test_key_that_is_not_found() -> None:

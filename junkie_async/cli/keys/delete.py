@@ -13,7 +13,7 @@ import typer
 from ... import DeleteJob, DeleteReport, Filters, JunkieClient, Key, NotFoundError
 from .._client import run_with_client
 from .._exit_codes import ExitCode, fail
-from .._key_arguments import ManyKeys
+from .._key_arguments import ManyKeys, suggest_id
 from .._key_output import make_key_writer
 from .._options import ViewOptions, spread_options
 from .._progress import show_progress
@@ -46,10 +46,13 @@ def delete(
     if confirm.dry_run:
         found = run_with_client(context, lambda junkie: _show_existing(junkie, references, view))
         _print_dry_run(found, f"; {len(references) - found:,} not found")
+        if found < len(references):
+            _suggest_ids(references)
         return
     _ask_user(len(references), confirm)
     report = _delete_keys(context, references, view)
     if report.missing:
+        _suggest_ids(references)
         raise typer.Exit(ExitCode.PARTLY if report.deleted else ExitCode.REFUSED)
 
 
@@ -81,6 +84,13 @@ def purge(
         _ask_user(len(ids), confirm)
     # The job takes the counted IDs, not the filters, so that it deletes no other keys.
     _delete_keys(context, ids, view)
+
+
+def _suggest_ids(references: Sequence[int | str]) -> None:
+    """Say how to name keys by their IDs, if a value looks like one."""
+    hints = filter(None, map(suggest_id, references))
+    if (hint := next(hints, None)) is not None:
+        typer.echo(f"Note: {hint}", err=True)
 
 
 def _print_dry_run(found: int, not_found: str = "") -> None:

@@ -4,9 +4,10 @@ from typing import Annotated
 
 import typer
 
+from ... import JunkieClient, KeyDetailed, NotFoundError
 from .._client import run_with_client
-from .._exit_codes import ExitCode, fail
-from .._key_arguments import KeyValue, OneKey
+from .._exit_codes import ExitCode, describe_error, fail, get_exit_code
+from .._key_arguments import KeyValue, OneKey, suggest_id
 from .._key_output import mask_key, print_key
 from .._options import JSONOption, ViewOptions, spread_options
 from .._stdout import print_json, print_line
@@ -19,7 +20,14 @@ def get(context: typer.Context, *, key: OneKey, view: ViewOptions) -> None:
     These include its redemption on Discord. The value is masked unless --show-values is given.
     """
     reference = key.read_reference()
-    print_key(run_with_client(context, lambda junkie: junkie.keys.get(reference)), view)
+
+    async def fetch(junkie: JunkieClient) -> KeyDetailed:
+        try:
+            return await junkie.keys.get(reference)
+        except NotFoundError as error:
+            fail(suggest_id(reference) or describe_error(error), get_exit_code(error))
+
+    print_key(run_with_client(context, fetch), view)
 
 
 @spread_options
@@ -31,7 +39,9 @@ def find(context: typer.Context, *, key: KeyValue, view: ViewOptions) -> None:
     value = key.read_value()
     found = run_with_client(context, lambda junkie: junkie.keys.find(value))
     if found is None:
-        fail("no key has this value", ExitCode.NEGATIVE)
+        hint = suggest_id(value)
+        advice = f"{hint} to `junkie keys get`" if hint else "no key has this value"
+        fail(advice, ExitCode.NEGATIVE)
     print_key(found, view)
 
 

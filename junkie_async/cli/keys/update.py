@@ -13,13 +13,14 @@ from ... import (
     JunkieClient,
     KeyOutcome,
     Keys,
+    NotFoundError,
     OnProgress,
     UpdateFields,
     UpdateJob,
 )
 from .._client import run_with_client
 from .._exit_codes import ExitCode, describe_error, fail, get_exit_code
-from .._key_arguments import ManyKeys, OneKey
+from .._key_arguments import ManyKeys, OneKey, suggest_id
 from .._key_output import make_reference_record
 from .._options import ViewOptions, read_fields, spread_options
 from .._progress import ignore_progress, show_progress
@@ -176,7 +177,8 @@ class _JobRun:
         else:
             # The first failure is the cause; the later ones may follow from it.
             self.exit_code = self.exit_code or get_exit_code(outcome.error)
-            reason = describe_error(outcome.error)
+            is_missing = isinstance(outcome.error, NotFoundError)
+            reason = (is_missing and suggest_id(outcome.key)) or describe_error(outcome.error)
             typer.echo(f"Error: key {name}: {to_one_line(reason)}", err=True)
             record |= {"success": False, "message": reason}
         if self._view.json:
