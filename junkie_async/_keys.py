@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterable, Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from functools import lru_cache, partial
-from typing import Any, TypeAlias, TypeVar, Unpack
+from typing import Any, TypeAlias, TypeVar, Unpack, cast
 
 from . import _validation as validation
 from ._errors import (
@@ -36,6 +36,7 @@ from ._models import (
     KeyBatch,
     KeyDetailed,
     KeyFolder,
+    KeyPage,
     KeyRef,
     UpdateResult,
 )
@@ -737,6 +738,8 @@ def _collect_first(
     keys: Iterable[KeyT] | AsyncIterable[KeyT],
 ) -> Iterable[KeyT | int] | AsyncIterable[KeyT | int]:
     """Let a job that is given a `KeyPager` collect the IDs first: it changes what is listed."""
+    if isinstance(keys, KeyPage):  # whose `__aiter__` only says that it is the wrong loop
+        return cast("tuple[KeyT, ...]", keys.keys)
     if not isinstance(keys, KeyPager):
         return keys
     keys.close()  # if the job is never used, the warning about the job is enough

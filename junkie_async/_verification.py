@@ -10,7 +10,7 @@ from typing import Any
 import attrs
 
 from ._masking import mask_key_value
-from ._models import Key, KeyStatus
+from ._models import Key, KeyStatus, Model
 
 
 class VerdictReason(enum.StrEnum):
@@ -49,7 +49,7 @@ def _mask_or_none(value: str | None) -> str:
 
 
 @attrs.frozen(kw_only=True)
-class Verdict:
+class Verdict(Model):
     """Whether a key may be used, and if not, why. In a condition it is true if the key may.
 
     Attributes:
@@ -58,6 +58,8 @@ class Verdict:
         looked_for: The value that was looked for last: the one given, or what is left of it without
             blanks, quotes and invisible characters around it. A secret, so ``repr`` masks it.
     """
+
+    _computed = ("valid",)
 
     reason: VerdictReason | None = None
     key: Key | None = None

@@ -10,7 +10,7 @@ import attrs
 
 from .._errors import JunkieError
 from .._masking import mask_key_value
-from .._models import ActionResult
+from .._models import ActionResult, Model
 
 MAX_OUTCOMES: Final = 1000
 """Outcomes in a report. With its error and the service's response, one has up to 35 KB."""
@@ -40,7 +40,7 @@ def _mask_reference(key: int | str) -> str:
 
 
 @attrs.frozen(kw_only=True)
-class KeyOutcome:
+class KeyOutcome(Model):
     """What became of one key in a job. ``repr`` masks a key value.
 
     Attributes:
@@ -57,7 +57,7 @@ class KeyOutcome:
 
 
 @attrs.frozen(kw_only=True)
-class UpdateReport:
+class UpdateReport(Model):
     """The result of an update or an HWID reset job.
 
     ``done + not_found + failed + unknown`` is ``requested``.

@@ -12,7 +12,7 @@ import attrs
 from .._errors import DriftError
 from .._http.coroutines import LazyCoroutine, uses
 from .._masking import error_boundary
-from .._models import Key, KeyPage
+from .._models import Key, KeyPage, Model
 from .._validation import check_boolean, check_integer
 from .list_end import ListEnd
 from .list_pass import (
@@ -33,7 +33,7 @@ _UNSTEADY_TOTALS = "the list states totals that fall although no keys have moved
 
 
 @attrs.frozen
-class Drift:
+class Drift(Model):
     """How a list changed while it was walked. It is falsy when no change was seen.
 
     Attributes:

@@ -10,7 +10,7 @@ from typing import TypeAlias
 
 import attrs
 
-from .._models import Key, KeyStatus
+from .._models import Key, KeyStatus, Model
 from .pager import Drift
 
 DayCounts: TypeAlias = dict[date, int]
@@ -18,7 +18,7 @@ StatusCounts: TypeAlias = dict[KeyStatus, int]
 
 
 @attrs.frozen(kw_only=True)
-class KeyGroup:
+class KeyGroup(Model):
     """The keys of one service, provider or folder.
 
     Attributes:
@@ -33,7 +33,7 @@ class KeyGroup:
 
 
 @attrs.frozen(kw_only=True)
-class KeyStats:
+class KeyStats(Model):
     """Counts of the keys of a list, as they were during one walk over it.
 
     The counts agree with each other: ``total`` is the sum of ``by_status``, and of each of the

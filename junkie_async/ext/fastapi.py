@@ -20,17 +20,36 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcon
 from datetime import timedelta
 from typing import Annotated, Any
 
-from .. import JunkieClient, JunkieError
+from .. import (
+    JunkieClient,
+    JunkieError,
+    Key,
+    KeyBatch,
+    KeyDetailed,
+    KeyFolder,
+    KeyPage,
+    KeyStats,
+    Verdict,
+)
 from . import DEADLINE, check_deadline, needs_extra
 from .problem_details import MEDIA_TYPE, problem_details
 
 with needs_extra("fastapi"):
     from fastapi import Depends, FastAPI, Response, WebSocket, status
+    from fastapi.encoders import ENCODERS_BY_TYPE
     from fastapi.requests import HTTPConnection
     from fastapi.responses import JSONResponse
     from starlette.types import Lifespan
 
 __all__ = ["JunkieDep", "junkie_client", "junkie_errors", "junkie_lifespan"]
+
+# For endpoints without a return annotation. Those with one ask pydantic, which asks the models.
+ENCODERS_BY_TYPE.update(
+    {
+        model: model.to_dict
+        for model in (Key, KeyBatch, KeyDetailed, KeyFolder, KeyPage, KeyStats, Verdict)
+    }
+)
 
 
 def junkie_lifespan(

@@ -45,7 +45,7 @@ def test_root_is_names_only() -> None:
 
 @pytest.mark.parametrize(
     ("file", "library", "attribute"),
-    [("_client.py", "aiohttp", "ClientSession"), ("_models.py", "msgspec", "Meta")],
+    [("_client.py", "aiohttp", "ClientSession"), ("_models/key.py", "msgspec", "Meta")],
 )
 def test_libraries_used_for_annotations_only(file: str, library: str, attribute: str) -> None:
     """The client and the models name one type of a library that otherwise has its own file."""

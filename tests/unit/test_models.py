@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import copy
+import json
 import pickle
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import attrs
+import msgspec
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -20,15 +23,23 @@ from junkie_async import (
     CreateReport,
     DeleteReport,
     DiscordRedemption,
+    Drift,
     Key,
     KeyBatch,
     KeyDetailed,
     KeyFolder,
+    KeyOutcome,
     KeyPage,
+    KeyStats,
     KeyStatus,
+    NotFoundError,
+    OutcomeStatus,
     Pagination,
     Unset,
+    UpdateReport,
     UpdateResult,
+    Verdict,
+    VerdictReason,
 )
 
 NOON = datetime(2024, 5, 17, 12, tzinfo=UTC)
@@ -188,6 +199,84 @@ def test_values(value: Any) -> None:
         assert hash(twin) == hash(value)
         assert len({twin, value}) == 1
     assert attrs.evolve(value, **{name: None}) != value
+
+
+def test_a_page_is_a_sequence() -> None:
+    """It has the length, items, slices and order of its keys, and is falsy without any."""
+    keys = tuple(Key(id=row, key_value="v") for row in range(3))
+    page = KeyPage(keys=keys)
+    assert isinstance(page, Sequence)
+    assert (len(page), page[0], page[-1], page[1:]) == (3, keys[0], keys[2], keys[1:])
+    assert [*page] == [*keys]
+    assert [*reversed(page)] == [*reversed(keys)]
+    assert keys[1] in page
+    assert Key(id=9, key_value="v") not in page
+    assert (page.index(keys[2]), page.count(keys[2])) == (2, 1)
+    assert page
+    assert not KeyPage(pagination=Pagination(total=3))
+    with pytest.raises(IndexError):
+        page[3]
+
+
+async def test_a_page_is_not_walked_over() -> None:
+    """`async for` would give one page's keys for all of the list's, so it raises."""
+    with pytest.raises(TypeError):
+        async for _ in KeyPage(keys=(KEY,)):  # type: ignore[attr-defined]
+            pass
+
+
+# --- JSON -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("value", VALUES, ids=lambda value: type(value).__name__)
+def test_to_dict_is_safe_for_json(value: Any) -> None:
+    """What json writes and reads again is the same, and msgspec makes the same model of it."""
+    document = value.to_dict()
+    names = [field.name for field in attrs.fields(type(value))]
+    assert [*document] == [*names, *(["created"] if isinstance(value, CreateReport) else [])]
+    assert json.loads(json.dumps(document)) == document
+    assert msgspec.convert(document, type(value)) == value
+
+
+def test_to_dict_of_a_key() -> None:
+    """Datetimes are ISO 8601 in UTC, models inside are dicts, and nothing is masked."""
+    abroad = timezone(timedelta(hours=2))
+    key = KeyDetailed(
+        id=7,
+        key_value="JNK-0123456789abcdef",
+        created_at=datetime(2024, 5, 17, 14, 0, 0, 7, abroad),
+        hwids=(HWID(hwid="PC"),),
+    )
+    document = key.to_dict()
+    assert document["key_value"] == "JNK-0123456789abcdef"
+    assert document["created_at"] == "2024-05-17T12:00:00.000007Z"
+    assert document["hwids"] == [HWID(hwid="PC").to_dict()]
+    assert document["discord_redemption"] is None
+
+
+def test_to_dict_of_verdicts_and_outcomes() -> None:
+    """Enums are their values, and an error is its text."""
+    verdict = Verdict(reason=VerdictReason.EXPIRED, key=KEY).to_dict()
+    assert (verdict["valid"], verdict["reason"], verdict["key"]) == (
+        False,
+        "expired",
+        KEY.to_dict(),
+    )
+    outcome = KeyOutcome(key=7, status=OutcomeStatus.NOT_FOUND, error=NotFoundError("none"))
+    assert UpdateReport(requested=1, outcomes=(outcome,)).to_dict()["outcomes"] == [
+        {"key": 7, "status": "not found", "error": "none", "result": None}
+    ]
+
+
+def test_to_dict_of_stats() -> None:
+    """Statuses and dates name the counts."""
+    stats = KeyStats(
+        as_of=NOON, by_status={KeyStatus.USED: 1}, expiring={NOON.date(): 2}, drift=Drift(changes=1)
+    ).to_dict()
+    assert stats["as_of"] == "2024-05-17T12:00:00Z"
+    assert (stats["by_status"], stats["expiring"]) == ({"used": 1}, {"2024-05-17": 2})
+    assert stats["drift"]["changes"] == 1
+    assert json.loads(json.dumps(stats)) == stats
 
 
 def test_create_report_counts_its_keys() -> None:

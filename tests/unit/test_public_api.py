@@ -68,7 +68,7 @@ def test_import_is_light(monkeypatch: pytest.MonkeyPatch) -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     loaded = set(done.stdout.split())
     assert "msgspec" in loaded
-    heavy = {"cattrs", "typer", "rich", "jsonschema_rs", "sqlite3"}
+    heavy = {"cattrs", "typer", "rich", "jsonschema_rs", "sqlite3", "pydantic", "pydantic_core"}
     assert not loaded & (heavy | {f"junkie_async.{module}" for module in OPT_IN})
 
 

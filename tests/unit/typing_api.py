@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal, assert_type
@@ -118,6 +118,8 @@ async def lists(keys: Keys, at: datetime, folder: int | Unset) -> None:
     keys.list(status=1)  # type: ignore[arg-type]
     keys.list(expires_before="2024-01-01")  # type: ignore[arg-type]
     for _ in keys.list():  # type: ignore[attr-defined]
+        pass
+    async for _ in await keys.list():  # type: ignore[attr-defined]
         pass
 
 
@@ -238,6 +240,12 @@ def models(key: Key, detailed: KeyDetailed, page: KeyPage, folder: KeyFolder) ->
     assert_type(key.expires_in, timedelta | None)
     assert_type(detailed.discord_redemption, DiscordRedemption | None)
     assert_type(page.keys, tuple[Key, ...])
+    assert_type(page[0], Key)
+    assert_type(page[:5], tuple[Key, ...])
+    assert_type(list(page), list[Key])
+    as_sequence: Sequence[Key] = page
+    print(as_sequence)
+    assert_type(key.to_dict(), dict[str, Any])
     assert_type(page.pagination, Pagination)
     assert_type(page.pagination.total_pages, int | None)
     assert_type(folder.name, str)
