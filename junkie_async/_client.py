@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Sequence
 from contextlib import suppress
@@ -19,11 +20,14 @@ from ._http.local_rate import RateLimit
 from ._http.proxy import choose_proxy, is_loopback
 from ._http.retry import RetryPolicy
 from ._http.shared_rate import SharedThrottle
+from ._http.throttle import PRIORITIES, Priority
 from ._http.tls import make_context
 from ._http.transport import Transport
 from ._jobs.ledgers import Ledgers
+from ._key_calls import copy_calls
 from ._keys import Keys
 from ._masking import error_boundary
+from ._models import UNSET, Unset
 from ._protocol.codec import prepare_codec
 from ._stores import load_sqlite, open_store
 from ._validation import check_boolean, check_seconds, safe_repr
@@ -76,6 +80,8 @@ class JunkieClient:
         InvalidRequestError: A number is out of its limits.
     """
 
+    _is_view = False
+
     @error_boundary
     def __init__(
         self,
@@ -122,6 +128,55 @@ class JunkieClient:
         with suppress(ConfigurationError):  # `create_many` raises it, if it is asked for a ledger
             load_sqlite()
 
+    @error_boundary
+    def with_options(
+        self,
+        *,
+        timeout: float | Unset = UNSET,
+        retry: RetryPolicy | Unset = UNSET,
+        deadline: float | Unset | None = UNSET,
+        priority: Priority | Unset | None = UNSET,
+    ) -> Self:
+        """Make a view of the client whose calls have other options.
+
+        ``await client.with_options(timeout=2, deadline=2).keys.verify(...)`` takes 2 s at most,
+        also beside jobs that wait for minutes. A view shares everything else with its client:
+        connections, throttle, learned rates, ledgers, the budget for retries, hooks and lifetime.
+        It is cheap: make one for a single call, or keep it. Options that are left out are those of
+        the client, or of the view, that it is made of.
+
+        The client stays open when a view is closed: ``async with`` and `close` do nothing there. A
+        view of a closed client is closed.
+
+        Args:
+            timeout: Seconds for one attempt.
+            retry: How often and how long failed calls are retried. Pauses of the whole client, and
+                their cap, remain those of its own policy.
+            deadline: Seconds for each call with all its requests, waits and retries, or None: see
+                `Keys.deadline`. A walk over a list has it for its first page, and jobs have none;
+                ``retry.outage`` limits how long these wait for a service that is down. To end
+                them after some time, use `asyncio.timeout`.
+            priority: Whose turn comes first while the rate is limited: "interactive", "walk" or
+                "job". With "job", calls and walks let all others go first, and calls wait for
+                their turn without a limit, unless they have a deadline. None is "interactive" for
+                single calls and "walk" for walks. Jobs are always "job".
+
+        Raises:
+            InvalidRequestError: An option is out of its limits.
+        """
+        dispatcher = self._dispatcher.with_options(
+            retry=None if retry is UNSET else _check_type("retry", retry, RetryPolicy),
+            timeout=None if timeout is UNSET else check_seconds("timeout", timeout),
+        )
+        keys = copy_calls(self._keys, dispatcher)
+        if deadline is not UNSET:
+            keys.deadline = None if deadline is None else check_seconds("deadline", deadline)
+        if priority is not UNSET:
+            keys.priority = _check_priority(priority)
+        view = copy.copy(self)
+        vars(view).update(_is_view=True, _dispatcher=dispatcher, _keys=keys)
+        return view
+
     @property
     def keys(self) -> Keys:
         """The operations on keys."""
@@ -141,11 +196,14 @@ class JunkieClient:
     async def close(self) -> None:
         """Close the client's connections, and end waiting calls with `ClientClosedError`.
 
-        May be called again, and in another event loop once that of the calls is closed.
+        May be called again, and in another event loop once that of the calls is closed. Does
+        nothing for a view: see `with_options`.
 
         Raises:
             ClientClosedError: The calls run in another event loop, which is not closed.
         """
+        if self._is_view:
+            return
         await self._dispatcher.close()
         await self._ledgers.close()
 
@@ -182,6 +240,14 @@ def _refuse_beside_session(**given: Any) -> None:
                 f"{name}= can't be combined with session=: the session has its own proxy and TLS"
                 " settings, so set them where you create it"
             )
+
+
+def _check_priority(value: Any) -> Priority | None:
+    for priority in (None, *PRIORITIES):
+        if value == priority:
+            return priority
+    limit = f"one of {', '.join(PRIORITIES)}, or None"
+    raise InvalidRequestError("priority", safe_repr(value), limit)
 
 
 def _check_key(api_key: Any) -> str:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Coroutine, Iterable
 from contextlib import aclosing, suppress
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import attrs
 
 from . import _validation as validation
 from ._errors import NotFoundError, TooManyMatchesError
+from ._http.coroutines import running_loop
 from ._http.dispatcher import Dispatcher
 from ._http.throttle import Priority
 from ._models import Key, KeyRef
@@ -19,6 +21,7 @@ from ._pagination.seen_ids import SeenIDs
 from ._protocol import requests as wire
 
 T = TypeVar("T")
+CallsT = TypeVar("CallsT", bound="KeyCalls")
 
 _PAGE_SIZE = 100
 # Anyone may type a value that half of the shop's keys contain, and must not start a walk over them.
@@ -31,7 +34,29 @@ class KeyCalls:
     def __init__(self, dispatcher: Dispatcher) -> None:
         self._dispatcher = dispatcher
         self.deadline: float | None = None
-        self.priority: Priority = "interactive"
+        self.priority: Priority | None = None
+        self._ends_at: float | None = None
+
+    def _begin(self) -> Self:
+        """Return what makes the requests of one operation, which share its deadline.
+
+        An operation begins with ``self = self._begin()``.
+        """
+        if self.deadline is None or self._ends_at is not None:
+            return self
+        timed = copy.copy(self)
+        timed._ends_at = running_loop().time() + self.deadline  # noqa: SLF001 - of this class
+        return timed
+
+    def _seconds_left(self) -> float | None:
+        """Return the seconds that a request of the operation may take."""
+        if self._ends_at is None:
+            return self.deadline
+        return max(0.0, self._ends_at - running_loop().time())
+
+    @property
+    def _urgency(self) -> Priority:
+        return self.priority or "interactive"
 
     async def _look_up_value(self, value: str, secrets: tuple[str, ...]) -> Key | None:
         """Find a key by its value in one or two requests; no error shows the other secrets.
@@ -45,7 +70,7 @@ class KeyCalls:
             return _find_exact(value, [await self._send(request)])
         # A gateway's 404 looks the same. A list can only come from the service: it settles it.
         read = await self._make_fetch(
-            wire.filter_query({"key": value}), self.priority, secrets=secrets
+            wire.filter_query({"key": value}), self._urgency, secrets=secrets
         )(1, _PAGE_SIZE)
         return _find_exact(value, (await read()).keys)
 
@@ -57,7 +82,7 @@ class KeyCalls:
         The error names the caller's call, and advises what that call can do.
         """
         query = wire.filter_query({"key": value})
-        fetch = self._make_fetch(query, self.priority, secrets=secrets)
+        fetch = self._make_fetch(query, self._urgency, secrets=secrets)
         walk = ListPass(fetch=fetch, seen=SeenIDs(), limit=_PAGE_SIZE)
         async with aclosing(walk.pages()) as pages:
             async for page in pages:
@@ -73,7 +98,9 @@ class KeyCalls:
         return None
 
     def _send(self, request: wire.Request[T]) -> Coroutine[Any, Any, T]:
-        return self._dispatcher.send(request, priority=self.priority, max_seconds=self.deadline)
+        return self._dispatcher.send(
+            request, priority=self._urgency, max_seconds=self._seconds_left()
+        )
 
     def _make_fetch(
         self,
@@ -87,7 +114,7 @@ class KeyCalls:
             return self._dispatcher.fetch(
                 wire.list_keys(query, page, limit, secrets, bad_rows),
                 priority=priority,
-                max_seconds=self.deadline if page <= last_timed_page else None,
+                max_seconds=self._seconds_left() if page <= last_timed_page else None,
             )
 
         return fetch
@@ -108,6 +135,13 @@ class KeyCalls:
                 raise error
             checked = found.id
         return wire.segment(checked)
+
+
+def copy_calls(calls: CallsT, dispatcher: Dispatcher) -> CallsT:
+    """Make calls of the same client that go through a view of its dispatcher."""
+    view = copy.copy(calls)
+    vars(view).update(_dispatcher=dispatcher)
+    return view
 
 
 def _find_exact(value: str, keys: Iterable[Key]) -> Key | None:

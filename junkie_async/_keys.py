@@ -76,13 +76,16 @@ class Keys(KeyCalls):
     handle.
 
     Attributes:
-        deadline: Seconds that one call may take, with its waits and retries; `RetryPolicy.deadline`
-            counts as well. None by default. Set it where somebody waits for an answer, as the
-            integrations for web apps and Discord do. A call that a rate limit or a pause would hold
-            for longer raises `RateLimitError` immediately, with ``retry_after``, and is not sent.
-            asyncio does not tell a client about a caller's own `asyncio.timeout`, so this can't be
-            done for that: the call ends with it. A walk over a list has the deadline for its first
-            page only, and jobs have none: they may have to wait out a pause.
+        deadline: Seconds that one call may take, with all its requests, waits and retries;
+            `RetryPolicy.deadline` counts as well. None by default. Set it where somebody waits for
+            an answer, as the integrations for web apps and Discord do. A call that a rate limit or
+            a pause would hold for longer raises `RateLimitError` immediately, with
+            ``retry_after``, and is not sent. asyncio does not tell a client about a caller's own
+            `asyncio.timeout`, so this can't be done for that: the call ends with it. A walk over a
+            list has the deadline for its first page only, and jobs have none: they may have to
+            wait out a pause. `JunkieClient.with_options` gives some calls another one.
+        priority: Whose turn comes first while the rate is limited: "interactive", "walk" or "job".
+            None is "interactive" for single calls and "walk" for walks. Jobs are always "job".
     """
 
     def __init__(self, dispatcher: Dispatcher, ledgers: Ledgers | None = None) -> None:
@@ -127,12 +130,14 @@ class Keys(KeyCalls):
         skip = validation.check_boolean("skip_bad_rows", skip_bad_rows)
         bad_rows: wire.BadRows = "skip" if skip else "raise"
         return KeyPager(
-            self._make_fetch(query, "walk", last_timed_page=page, bad_rows=bad_rows),
+            self._make_fetch(
+                query, self.priority or "walk", last_timed_page=page, bad_rows=bad_rows
+            ),
             page=page,
             limit=limit,
             prefetch=prefetch,
             strict=strict,
-            fetch_single=self._make_fetch(query, self.priority, bad_rows=bad_rows),
+            fetch_single=self._make_fetch(query, self._urgency, bad_rows=bad_rows),
             check=check if validated else None,
         )
 
@@ -186,6 +191,7 @@ class Keys(KeyCalls):
         Raises:
             NotFoundError: The key does not exist.
         """
+        self = self._begin()
         return await self._send(wire.get_key(await self._path_segment(key, "GET")))
 
     @error_boundary
@@ -208,6 +214,7 @@ class Keys(KeyCalls):
         values = validation.key_values_in("key_value", key_value, validation.check_key_value)
         if not values:
             validation.check_key_value("key_value", key_value)  # raises
+        self = self._begin()
         for value in values:
             if found := await self._search(value, "GET", "/keys", "search list(key=...)"):
                 return found
@@ -256,6 +263,7 @@ class Keys(KeyCalls):
         # A text that can't be a key value needs no request: it is a verdict, not an error, since
         # users type it.
         values = validation.key_values_in("key_value", key_value, validation.check_reference)
+        self = self._begin()
         value, found = key_value, None
         for value in values:
             if found := await self._look_up_value(value, (hwid,) if hwid else ()):
@@ -310,7 +318,7 @@ class Keys(KeyCalls):
         async def create(marker: str, before_send: Callable[[], None]) -> Key:
             return await self._dispatcher.send(
                 wire.create_key(add_marker(validated, marker)),
-                priority=self.priority,
+                priority=self._urgency,
                 max_seconds=self.deadline,
                 before_send=before_send,
             )
@@ -447,6 +455,7 @@ class Keys(KeyCalls):
         validated = validate_fields(UpdateFields, "update", changes)
         if not validated:
             raise InvalidRequestError("changes", "none", "at least one field of the key")
+        self = self._begin()
         return await self._send(wire.update_key(await self._path_segment(key, "PUT"), validated))
 
     @error_boundary
@@ -507,6 +516,7 @@ class Keys(KeyCalls):
         Raises:
             NotFoundError: The key does not exist.
         """
+        self = self._begin()
         await self._send(wire.delete_key(await self._path_segment(key, "DELETE")))
 
     @error_boundary
@@ -619,6 +629,7 @@ class Keys(KeyCalls):
             NotFoundError: The key does not exist.
             OutcomeUnknownError: The devices may have been unbound.
         """
+        self = self._begin()
         return await self._send(wire.reset_hwid(await self._path_segment(key, "POST")))
 
     @error_boundary

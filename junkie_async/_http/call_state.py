@@ -19,6 +19,7 @@ from .._hooks import InFlightCallback
 from .._masking import clear_frames
 from .._protocol.redaction import find_secrets
 from .._protocol.requests import Request
+from .retry import RetryPolicy
 from .send_state import SendState
 from .throttle import Priority
 
@@ -30,6 +31,7 @@ class CallState(Generic[T]):
     """One call and its attempts so far. Times are those of the event loop's clock."""
 
     request: Request[T]
+    policy: RetryPolicy
     limit: float
     """The end of the whole call. Without one, ``deadline`` ends it some time after a failure."""
     on_in_flight: InFlightCallback | None

@@ -13,6 +13,8 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import NoReturn, TypeVar
 
+import attrs
+
 from .._errors import (
     APIError,
     ClientClosedError,
@@ -43,6 +45,16 @@ from .transport import Response, Transport
 T = TypeVar("T")
 
 
+@attrs.define(eq=False)
+class _ClientState:
+    """What changes while a client works, and is the same for all its views."""
+
+    throttle: Throttle
+    loop: asyncio.AbstractEventLoop | None = None
+    answered_at: float = 0.0
+    last_headers: Mapping[str, str] = {}
+
+
 class Dispatcher:
     """Sends calls over a transport, in one event loop after another.
 
@@ -65,20 +77,32 @@ class Dispatcher:
         self._transport = transport
         self._api_key = api_key
         self._policy = retry
+        self._timeout: float | None = None
+        self._longest_pause = retry.retry_after_cap
         self._budget = RetryBudget()
-        self._outages = Outages(retry, hooks)
+        self._outages = Outages(hooks)
         self.created: CreatedKeys = CreatedKeys()
         self._store: RateStore | None = None
         if shared_throttle is not None:
             self._store = shared_throttle.open_store(api_key, self.base_url)
-        self._max_in_flight, self._rate_limit = max_in_flight, rate_limit
-        self._throttle = self._make_throttle()
+        self._make_throttle = partial(
+            _make_throttle, max_in_flight, rate_limit, retry, self._store, hooks
+        )
+        self._state = _ClientState(self._make_throttle())
         self._reports = Reports(hooks, self.base_url)
-        self._loop: asyncio.AbstractEventLoop | None = None
         self._loop_lock = threading.Lock()
         self._closing = asyncio.Event()
-        self._answered_at = 0.0
-        self._last_headers: Mapping[str, str] = {}
+
+    def with_options(self, *, retry: RetryPolicy | None, timeout: float | None) -> Dispatcher:
+        """Make one whose calls have another policy, or another ``timeout`` for each attempt.
+
+        Everything else is shared: connections, throttle, budget, outages and lifetime.
+        """
+        view = object.__new__(type(self))
+        vars(view).update(vars(self))
+        view._policy = retry or self._policy
+        view._timeout = timeout or self._timeout
+        return view
 
     @property
     def closed(self) -> bool:
@@ -90,10 +114,10 @@ class Dispatcher:
 
         Without a response it is that of the local clock, which may be wrong.
         """
-        stated = read_date(self._last_headers)
+        stated = read_date(self._state.last_headers)
         if stated is None:
             return datetime.now(UTC)
-        age = asyncio.get_running_loop().time() - self._answered_at
+        age = asyncio.get_running_loop().time() - self._state.answered_at
         return stated + timedelta(seconds=age)
 
     async def close(self) -> None:
@@ -101,12 +125,12 @@ class Dispatcher:
 
         Raises ClientClosedError if the calls run in another event loop.
         """
-        if self._loop is not None and not self.closed:
+        if self._state.loop is not None and not self.closed:
             await self._enter_loop(asyncio.get_running_loop())
         self._closing.set()
-        self._throttle.close()
-        if self._throttle.shared_rate is not None:
-            await self._throttle.shared_rate.close()
+        self._state.throttle.close()
+        if self._state.throttle.shared_rate is not None:
+            await self._state.throttle.shared_rate.close()
         await self._transport.close()
 
     async def send(
@@ -145,8 +169,12 @@ class Dispatcher:
         have a body; if it raises, that request is not sent.
         """
         deadline = running_loop().time() + self._choose_limit(priority, max_seconds)
-        call = CallState(request, deadline, on_in_flight, priority, deadline)
+        call = CallState(request, self._policy, deadline, on_in_flight, priority, deadline)
         call.before_send = before_send
+        if max_seconds is not None and max_seconds <= 0:  # earlier requests of the call took all
+            message = "not sent: the deadline of this call has passed"
+            late = RequestTimeoutError(message, outcome=Outcome.NOT_EXECUTED, transient=False)
+            raise call.make_final_error(late)
         try:
             response = await self._attempt(call)
         except JunkieError as error:
@@ -195,7 +223,7 @@ class Dispatcher:
     async def _attempt(self, call: CallState[T], back_off: float = 0.0) -> Response:
         """Wait for a request slot, and send the request once."""
         loop = asyncio.get_running_loop()
-        if loop is not self._loop and not self.closed:  # a closed client's throttle says that
+        if loop is not self._state.loop and not self.closed:  # a closed client's throttle says that
             self._transport.check_loop(loop)
             await self._enter_loop(loop)
         if outage := self._outages.find(call):
@@ -221,7 +249,7 @@ class Dispatcher:
         return await self._attempt(call)
 
     async def _attempt_soon(self, call: CallState[T], back_off: float) -> Response:
-        loop, throttle = asyncio.get_running_loop(), self._throttle
+        loop, throttle = asyncio.get_running_loop(), self._state.throttle
         await throttle.acquire(call.deadline, back_off=back_off, priority=call.priority)
         try:
             return await self._attempt_in_slot(call, loop)
@@ -236,12 +264,12 @@ class Dispatcher:
             self._reports.report_retry(call, call.failure, begin - call.failed_at)
         response = await self._send_once(call, loop, begin)
         status, headers, body = response
-        self._answered_at, self._last_headers = loop.time(), headers
+        self._state.answered_at, self._state.last_headers = loop.time(), headers
         failure = responses.read_failure(call.request, status, headers, body, self._api_key)
         if not isinstance(failure, ServerError):
             self._outages.record_response(call)
         if failure is None:
-            self._throttle.record_success(loop.time(), read_rate_limit(headers))
+            self._state.throttle.record_success(loop.time(), read_rate_limit(headers))
             return response
         self._adapt_throttle(call, failure, headers, begin, loop.time())
         call.report_not_executed(failure)
@@ -252,7 +280,9 @@ class Dispatcher:
     ) -> Response:
         """Send the request once, and count and report the attempt."""
         call.send_state = state = SendState(
-            fresh=isinstance(call.failure, TransportError), before_send=call.before_send
+            fresh=isinstance(call.failure, TransportError),
+            before_send=call.before_send,
+            timeout=self._timeout,
         )
         result: int | str = "CancelledError"
         call.attempts += 1
@@ -337,22 +367,22 @@ class Dispatcher:
         """Slow the whole client down if a response asks for it."""
         retry_after: float | None = None
         if isinstance(failure, APIError) and failure.challenge and failure.status != 429:
-            seconds = self._throttle.record_challenge(now, call.name_target(), sent=begin)
+            seconds = self._state.throttle.record_challenge(now, call.name_target(), sent=begin)
         elif isinstance(failure, RateLimitError):
             retry_after = failure.retry_after
-            if retry_after is not None and retry_after > self._policy.retry_after_cap:
+            if retry_after is not None and retry_after > self._longest_pause:
                 return  # no pause: each call is to raise now, rather than to wait for an hour
-            seconds = self._throttle.record_refusal(now, retry_after, sent=begin)
+            seconds = self._state.throttle.record_refusal(now, retry_after, sent=begin)
         else:
-            self._throttle.record_success(now, read_rate_limit(headers))
+            self._state.throttle.record_success(now, read_rate_limit(headers))
             return
         if seconds is not None:
-            self._reports.report_pause(seconds, retry_after, self._throttle.ceiling)
+            self._reports.report_pause(seconds, retry_after, self._state.throttle.ceiling)
 
     async def _enter_loop(self, loop: asyncio.AbstractEventLoop) -> None:
         """Bind the client to the running event loop, if the one before it is closed."""
         with self._loop_lock:  # two threads may make their first calls at once
-            before = self._loop
+            before = self._state.loop
             if before is loop:
                 return
             if before is not None and not before.is_closed():
@@ -360,27 +390,33 @@ class Dispatcher:
                     "the client belongs to another event loop, which is not closed:"
                     " create one client per event loop"
                 )
-            self._loop = loop
+            self._state.loop = loop
             if before is not None:
                 self._start_anew(is_same_clock=before.time() <= loop.time() + 1.0)
         await self._transport.enter_loop()
 
-    def _make_throttle(self) -> Throttle:
-        shared_rate: SharedRate | None = None
-        if self._store is not None:
-            shared_rate = SharedRate(self._store, partial(notify_hooks, self.hooks))
-        return Throttle(
-            self._max_in_flight,
-            self._rate_limit,
-            max_reset=self._policy.retry_after_cap,
-            back_off=self._policy.back_off,
-            shared_rate=shared_rate,
-        )
-
     def _start_anew(self, *, is_same_clock: bool) -> None:
         # What was learned ends at moments of the clock. By an earlier clock it would hold for long.
         self._outages.forget()
-        self._throttle = self._throttle.renew() if is_same_clock else self._make_throttle()
+        state = self._state
+        state.throttle = state.throttle.renew() if is_same_clock else self._make_throttle()
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a client can't be pickled: it holds the API key and open connections")
+
+
+def _make_throttle(
+    max_in_flight: int,
+    rate_limit: RateLimit | None,
+    policy: RetryPolicy,
+    store: RateStore | None,
+    hooks: Sequence[Hooks],
+) -> Throttle:
+    shared_rate = None if store is None else SharedRate(store, partial(notify_hooks, hooks))
+    return Throttle(
+        max_in_flight,
+        rate_limit,
+        max_reset=policy.retry_after_cap,
+        back_off=policy.back_off,
+        shared_rate=shared_rate,
+    )

@@ -12,7 +12,6 @@ import attrs
 from .._errors import APIError, JunkieError, ServerError, TransportError
 from .._hooks import Hooks, OutageEvent, notify_hooks
 from .call_state import CallState
-from .retry import RetryPolicy
 
 _MIN_PROBE_WAIT: Final = 1.0
 """Seconds between two probes at least: a policy without waits must not send thousands."""
@@ -58,8 +57,7 @@ class Outage:
 class Outages:
     """The outages of a client's endpoints, and what its walks and jobs do in them."""
 
-    def __init__(self, policy: RetryPolicy, hooks: Sequence[Hooks]) -> None:
-        self._policy = policy
+    def __init__(self, hooks: Sequence[Hooks]) -> None:
         self._hooks = hooks
         self._by_endpoint: dict[str, Outage] = {}
         self._failures = 0  # in a row, of all calls
@@ -89,7 +87,7 @@ class Outages:
     def wait_out(self, call: CallState[Any], failure: JunkieError, now: float) -> float | None:
         """Let a walk or a job wait for the end of an outage: 0.0, or None to give up."""
         seconds, idempotent = now - call.failing_since(now), call.request.idempotent
-        if call.is_interactive or not self._policy.rides_out(
+        if call.is_interactive or not call.policy.rides_out(
             failure, idempotent=idempotent, seconds=seconds
         ):
             return None
@@ -103,7 +101,7 @@ class Outages:
 
     def end_of_patience(self, call: CallState[Any], now: float) -> float:
         """Compute when an outage ends the call."""
-        return min(call.limit, call.failing_since(now) + self._policy.outage)
+        return min(call.limit, call.failing_since(now) + call.policy.outage)
 
     def _delay_probe(
         self, call: CallState[Any], outage: Outage, failure: JunkieError, now: float
@@ -111,7 +109,7 @@ class Outages:
         """Let the next probe wait, and say so. False if that is for longer than the call may."""
         wait = failure.retry_after if isinstance(failure, APIError) else None
         if wait is None:
-            wait = max(_MIN_PROBE_WAIT, self._policy.back_off(outage.failures))
+            wait = max(_MIN_PROBE_WAIT, call.policy.back_off(outage.failures))
         if now + wait >= self.end_of_patience(call, now):
             return False
         outage.record_failure(now, wait)
@@ -119,7 +117,7 @@ class Outages:
             method=call.request.method,
             path=call.request.path,
             seconds=now - call.failing_since(now),
-            limit=self._policy.outage,
+            limit=call.policy.outage,
             wait=wait,
             error=failure,
         )

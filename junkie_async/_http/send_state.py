@@ -27,15 +27,20 @@ class SendState:
     retry that draws the next one from the pool fails like the first attempt. ``is_queued`` is true
     while the request waits for one of the connections that a session passed in may have.
     ``before_send`` is called just before a request with a body is written, and keeps it back by
-    raising.
+    raising. ``timeout`` is in place of the transport's own.
     """
 
-    __slots__ = ("_before_send", "_protocol", "fresh", "is_queued", "sent")
+    __slots__ = ("_before_send", "_protocol", "fresh", "is_queued", "sent", "timeout")
 
     def __init__(
-        self, *, fresh: bool = False, before_send: Callable[[], None] | None = None
+        self,
+        *,
+        fresh: bool = False,
+        before_send: Callable[[], None] | None = None,
+        timeout: float | None = None,
     ) -> None:
         self.fresh: bool = fresh
+        self.timeout: float | None = timeout
         self._before_send = before_send
         self.is_queued: bool = False
         self.sent: bool = False

@@ -7,7 +7,7 @@ import copy
 import math
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import Final, Literal, Self, TypeAlias
+from typing import Final, Literal, Self, TypeAlias, get_args
 
 from .._errors import (
     ClientClosedError,
@@ -23,6 +23,7 @@ from .waiter import Waiter, make_closed_error, make_rate_limit_error
 
 Priority: TypeAlias = Literal["interactive", "walk", "job"]
 """Whose turn comes first. Interactive calls have a deadline; walks and jobs wait without one."""
+PRIORITIES: Final[tuple[Priority, ...]] = get_args(Priority)
 
 # Each of the three gets at least a tenth of the turns, so that none starves. An interactive call
 # waits for at most two turns more.

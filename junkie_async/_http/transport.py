@@ -129,14 +129,16 @@ class Transport:
         ``state`` says how far the request got, also when the attempt is cancelled. Any error but a
         TransportError means that the session that was passed in can't be used.
         """
+        longest = self._max_seconds if state.timeout is None else state.timeout
         keepalive = _KEEPALIVE if request.idempotent else _KEEPALIVE_NON_IDEMPOTENT
         session = self._given or self._get_session(0.0 if state.fresh else keepalive)
         if session.closed:
             raise ClientClosedError(_SESSION_CLOSED)
         try:
             if self._given is not None:
-                return await self._exchange_over_given(self._given, request, state, left)
-            timeout = self._timeout if left >= self._max_seconds else _make_timeout(left)
+                return await self._exchange_over_given(self._given, request, state, left, longest)
+            seconds = min(left, longest)
+            timeout = self._timeout if seconds == self._max_seconds else _make_timeout(seconds)
             return await self._exchange_bytes(session, request, timeout, state.middleware)
         except ConnectionLostError as lost:
             failure = self._translate(lost.error, state)
@@ -167,6 +169,7 @@ class Transport:
         request: Request[object],
         state: SendState,
         left: float,
+        longest: float,
     ) -> Response:
         """Use the session that was passed in, whose connector may have a limit of its own.
 
@@ -183,13 +186,13 @@ class Transport:
             limit.reschedule(None if deadline == math.inf else deadline)
             await _wait_for_connection(session.connector, request.connection_key)
             state.is_queued = False
-            limit.reschedule(min(deadline, loop.time() + self._max_seconds))
+            limit.reschedule(min(deadline, loop.time() + longest))
             return await handler(request)
 
         # The session's own come first: an argument here replaces them.
         own = getattr(session, "_middlewares", ())
-        timeout = _make_timeout(min(left, self._max_seconds), has_total=False)
-        async with asyncio.timeout(min(left, self._max_seconds)) as limit:
+        timeout = _make_timeout(min(left, longest), has_total=False)
+        async with asyncio.timeout(min(left, longest)) as limit:
             return await self._exchange_bytes(
                 session, request, timeout, *own, wait_for_connection, state.middleware
             )

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
+from typing import Any
 
-from junkie_async import Hooks, JunkieError, RetryPolicy
+from junkie_async import Hooks, JunkieClient, JunkieError, RetryPolicy
 from junkie_async._http.dispatcher import Dispatcher
 from junkie_async._http.send_state import SendState
 from junkie_async._http.transport import Response, Transport
@@ -30,12 +31,14 @@ class Script(Transport):
         super().__init__(base_url="http://127.0.0.1", api_key="secret", timeout=30.0, session=None)
         self.steps = list(steps)
         self.began: list[tuple[float, float]] = []
+        self.timeouts: list[float | None] = []
 
     async def attempt(
         self, request: requests.Request[object], state: SendState, left: float
     ) -> Response:
         """Play the next step, and note when it began and how many seconds were left."""
         self.began.append((round(now(), 3), round(left, 3)))
+        self.timeouts.append(state.timeout)
         step = self.steps.pop(0) if self.steps else GOOD
         if isinstance(step, JunkieError):
             raise step
@@ -62,6 +65,13 @@ def make_dispatcher(
         rate_limit=None,
         hooks=hooks,
     )
+
+
+def make_client(transport: Transport, **options: Any) -> JunkieClient:
+    """Make a client over a script."""
+    client = JunkieClient("secret", base_url="http://127.0.0.1", **options)
+    client._dispatcher._transport = transport
+    return client
 
 
 async def hang() -> Response:

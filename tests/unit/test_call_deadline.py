@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from junkie_async import (
+    Outcome,
     OutcomeUnknownError,
     RateLimitError,
     RequestTimeoutError,
@@ -17,7 +18,7 @@ from junkie_async._http.transport import Response
 from junkie_async._keys import Keys
 
 from .clock import run
-from .scripted import STEADY, Script, make_dispatcher, now
+from .scripted import STEADY, Script, delayed, make_dispatcher, now
 
 LATE = RequestTimeoutError("timed out")
 KEY: Response = (200, {}, b'{"key": {"id": 1, "key_value": "JNK"}}')
@@ -52,12 +53,22 @@ def test_the_shorter_deadline_counts(retry: RetryPolicy, left: float) -> None:
     assert script.began == [(1000.0, left)]
 
 
-def test_every_call_has_its_own() -> None:
-    """A look-up of two requests has it twice; without it there is that of the policy."""
-    script = Script(GONE, page(1), GONE, page(1))
-    run(make_keys(script).verify("JNK"))
+def test_the_requests_of_a_call_share_it() -> None:
+    """A look-up of four requests has it once; without it each has that of the policy."""
+    slow = delayed(2.0, GONE)
+    script = Script(slow, page(1), slow, page(1), GONE, page(1))
+    run(make_keys(script).verify(" JNK "))
     run(make_keys(script, None).verify("JNK"))
-    assert [left for _, left in script.began] == [10.0, 10.0, 180.0, 180.0]
+    assert [left for _, left in script.began] == [10.0, 8.0, 8.0, 6.0, 180.0, 180.0]
+
+
+def test_no_request_after_it() -> None:
+    """A call whose look-up took all of it changes nothing."""
+    script = Script(delayed(10.0, FOUND))
+    with pytest.raises(RequestTimeoutError) as caught:
+        run(make_keys(script).update("7", is_premium=True))
+    assert caught.value.outcome is Outcome.NOT_EXECUTED
+    assert (caught.value.method, len(script.began)) == ("PUT", 1)
 
 
 def test_retries_end_with_it() -> None:

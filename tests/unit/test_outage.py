@@ -275,7 +275,7 @@ def test_cancelled_calls_keep_no_other_from_probing(seed: int) -> None:
         ended = await asyncio.gather(*calls, return_exceptions=True)
         assert ended.count([]) >= 4
         assert now() < 1080
-        assert dispatcher._throttle._in_flight == 0
+        assert dispatcher._state.throttle._in_flight == 0
         assert not dispatcher._outages._by_endpoint
 
     run(main())
