@@ -1,6 +1,8 @@
-"""Finds what can be run in README.md: code blocks, commands, and the help that it quotes.
+"""Finds what can be run in README.md and `.docs`: code blocks, their output, and commands.
 
-Help is quoted between two comments, and `python -m tests.readme.update` updates it::
+A `text` block is the output of the block before it, if nothing but one line that ends in a colon
+is between them. Help is quoted between two comments, and `python -m tests.readme.update` updates
+it::
 
     <!-- help: junkie serve --help -->
     <!-- /help -->
@@ -21,9 +23,13 @@ from typer.testing import CliRunner
 
 from junkie_async.cli import app
 
-PATH = Path(__file__).parents[2] / "README.md"
+ROOT = Path(__file__).parents[2]
+PATH = ROOT / "README.md"
+PAGES = (PATH, *sorted((ROOT / ".docs").rglob("*.md")))
 
 _BLOCK = re.compile(r"(?m)^(?P<indent> *)```(?P<language>.*)\n(?P<text>(?s:.*?))^(?P=indent)```$")
+_OUTPUT = re.compile(r"\n+(?:[^\n`]*:\n\n)?```text\n(?P<text>(?s:.*?))^```$", re.MULTILINE)
+_FILE_NAME = re.compile(r"# ([\w-]+\.py)\n")
 _INLINE = re.compile(r"`(junkie [^`]+)`")
 _HELP = re.compile(r"(<!-- help: junkie(.*?) -->)(?s:.*?)(<!-- /help -->)")
 _ASSIGNMENT = re.compile(r"\w+=")
@@ -37,11 +43,26 @@ class Block:
         language: The word after its fence.
         text: Its lines, without their indentation.
         line: The number of its first line in the document, below the fence.
+        output: What it prints, as the document says; empty if the document shows nothing.
+        page: The document's path below the repository.
     """
 
     language: str
     text: str = attrs.field(repr=False)
     line: int
+    output: str = attrs.field(default="", repr=False)
+    page: str = "README.md"
+
+    @property
+    def name(self) -> str:
+        """Where it is, as `many-processes_line_12`."""
+        return f"{Path(self.page).stem}_line_{self.line}"
+
+    @property
+    def file_name(self) -> str | None:
+        """The name of the file that it says it is, in a comment in its first line."""
+        found = _FILE_NAME.match(self.text)
+        return found[1] if found else None
 
     @property
     def has_tests(self) -> bool:
@@ -52,23 +73,33 @@ class Block:
             for node in ast.parse(self.text).body
         )
 
-    @property
-    def awaits(self) -> bool:
-        """Whether it awaits at the top level, and so sends requests when it is run."""
-        try:
-            compile(self.text, "README.md", "exec", dont_inherit=True)
-        except SyntaxError:  # an `await` outside of a function
-            return True
-        return False
 
-
-def blocks(document: str, *languages: str) -> list[Block]:
+def blocks(document: str, *languages: str, page: str = "README.md") -> list[Block]:
     """Return the blocks of a document, in order: all, or those of some languages."""
-    found = [
-        Block(match["language"], dedent(match["text"]), document.count("\n", 0, match.start()) + 2)
-        for match in _BLOCK.finditer(document)
-    ]
+    found = [_make_block(document, match, page) for match in _BLOCK.finditer(document)]
     return [block for block in found if not languages or block.language in languages]
+
+
+def read_blocks(*languages: str) -> list[Block]:
+    """Return the blocks of all pages."""
+    return [
+        block
+        for path in PAGES
+        for block in blocks(
+            path.read_text("utf-8"), *languages, page=path.relative_to(ROOT).as_posix()
+        )
+    ]
+
+
+def _make_block(document: str, match: re.Match[str], page: str) -> Block:
+    output = _OUTPUT.match(document, match.end())
+    return Block(
+        match["language"],
+        dedent(match["text"]),
+        document.count("\n", 0, match.start()) + 2,
+        output["text"] if output else "",
+        page,
+    )
 
 
 def commands(document: str) -> list[str]:

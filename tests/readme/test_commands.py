@@ -1,16 +1,16 @@
-"""The README's commands exist, and the help that it quotes is the current one."""
+"""The commands of README.md and `.docs` exist, and the help that they quote is the current one."""
 
 from __future__ import annotations
 
 import pytest
 
-from .document import PATH, blocks, commands, help_of, with_help
+from .document import PAGES, ROOT, blocks, commands, help_of, with_help
 
-README = PATH.read_text("utf-8")
-DATA = {"ini", "json", "text", "toml", "yaml"}
+DOCUMENTS = {path.relative_to(ROOT).as_posix(): path.read_text("utf-8") for path in PAGES}
+LANGUAGES = {"python", "console", "json", "sql", "text", "toml", "yaml"}
 
 
-@pytest.mark.parametrize("command", commands(README))
+@pytest.mark.parametrize("command", commands("\n".join(DOCUMENTS.values())))
 def test_commands_exist(command: str) -> None:
     """Each command and each of its options is accepted."""
     code, out = help_of(f"{command} --help")
@@ -19,14 +19,17 @@ def test_commands_exist(command: str) -> None:
 
 def test_quoted_help_is_current() -> None:
     """`python -m tests.readme.update` updates it."""
-    assert with_help(README) == README, "stale: run python -m tests.readme.update"
-    assert README.count("<!-- help: ") == README.count("<!-- /help -->") >= 1
+    stale = [name for name, text in DOCUMENTS.items() if with_help(text) != text]
+    assert not stale, "run python -m tests.readme.update"
+    assert sum(text.count("<!-- help: ") for text in DOCUMENTS.values()) >= 1
 
 
-def test_every_block_has_a_known_language() -> None:
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_every_block_has_a_known_language(name: str) -> None:
     """Otherwise a block would not be tested because of its language's name."""
-    assert {block.language for block in blocks(README)} <= {"python", "console"} | DATA
-    assert README.count("```") == 2 * len(blocks(README))
+    found = blocks(DOCUMENTS[name])
+    assert {block.language for block in found} <= LANGUAGES
+    assert DOCUMENTS[name].count("```") == 2 * len(found)
 
 
 # --- how the document is read ---------------------------------------------------------------------
@@ -43,7 +46,18 @@ Use `junkie demo`, then `junkie export keys.csv --format csv`, or `python`.
   ```
 
 ```python
-await nothing()
+# nothing.py
+print(nothing)
+```
+
+It prints:
+
+```text
+nothing
+```
+
+```text
+data
 ```
 
 <!-- help: junkie serve --help -->
@@ -54,13 +68,15 @@ stale
 
 
 def test_blocks_are_found() -> None:
-    """They have a language, a first line, and no indentation."""
-    console, python = blocks(DOCUMENT)
-    assert (console.language, python.language) == ("console", "python")
+    """They have a language, a first line, no indentation, and the output that follows."""
+    console, python, output, data = blocks(DOCUMENT)
+    assert (console.language, python.language, data.language) == ("console", "python", "text")
     assert (console.line, python.line) == (6, 12)
-    assert DOCUMENT.splitlines()[python.line - 1] == python.text.strip() == "await nothing()"
+    assert DOCUMENT.splitlines()[python.line - 1] == python.text.splitlines()[0]
     assert console.text.startswith("$ pip")
-    assert python.awaits
+    assert python.output == output.text == "nothing\n"
+    assert (console.output, data.output) == ("", "")
+    assert (python.file_name, console.file_name) == ("nothing.py", None)
     assert blocks(DOCUMENT, "python") == [python]
 
 
