@@ -15,9 +15,10 @@ from yarl import URL
 
 from ._errors import ConfigurationError, InvalidRequestError
 from ._hooks import Hooks, check_hooks
+from ._http import plain_http
 from ._http.dispatcher import Dispatcher
 from ._http.local_rate import RateLimit
-from ._http.proxy import choose_proxy, is_loopback
+from ._http.proxy import choose_proxy
 from ._http.retry import RetryPolicy
 from ._http.shared_rate import SharedThrottle
 from ._http.throttle import PRIORITIES, Priority
@@ -51,7 +52,9 @@ class JunkieClient:
     Args:
         api_key: The API key. Default: ``$JUNKIE_API_KEY``. Keep it out of your source code.
         base_url: The service's URL. Default: ``$JUNKIE_BASE_URL``, or the service's own address.
-            Plain ``http://`` is refused except to loopback.
+            Plain ``http://`` is refused except to loopback, and to an emulator in a private
+            network: a name without a dot, such as ``http://junkie:8000``, or a private address.
+            Then the API key must begin with ``test-``, as no key of the service does.
         timeout: Seconds for one attempt, from connecting to the end of the response.
         retry: How often and how long failed calls are retried.
         max_in_flight: Maximum number of requests in flight, 1 to 10,000.
@@ -99,8 +102,10 @@ class JunkieClient:
         trust_env: bool = False,
         hooks: Hooks | Sequence[Hooks] = (),
     ) -> None:
-        self._base_url = _check_url(base_url or os.environ.get("JUNKIE_BASE_URL") or BASE_URL)
-        checked = _check_key(api_key or os.environ.get("JUNKIE_API_KEY"))
+        given_key = api_key or os.environ.get("JUNKIE_API_KEY")
+        given_url = base_url or os.environ.get("JUNKIE_BASE_URL") or BASE_URL
+        self._base_url = _check_url(given_url, given_key)
+        checked = _check_key(given_key)
         from_env = check_boolean("trust_env", trust_env)
         if session is not None:
             _refuse_beside_session(proxy=proxy, ssl=ssl, trust_env=trust_env)
@@ -264,7 +269,7 @@ def _check_key(api_key: Any) -> str:
     return api_key
 
 
-def _check_url(written: str) -> str:
+def _check_url(written: str, api_key: object) -> str:
     try:
         url = URL(written)
         (url.raw_host or "").encode("idna")  # fails for labels that are not 1 to 63 characters long
@@ -276,6 +281,9 @@ def _check_url(written: str) -> str:
         raise ConfigurationError(
             "the base URL must not contain a user, password, query or fragment"
         )
-    if url.scheme == "http" and not is_loopback(url.host):
-        raise ConfigurationError(f"plain http to {url.host} would expose the API key: use https")
+    if url.scheme == "http" and not plain_http.is_allowed(url.host, api_key):
+        message = f"plain http to {url.host} would expose the API key: use https"
+        if plain_http.is_private(url.host):
+            message += ". For `junkie serve`, use an API key that begins with test-"
+        raise ConfigurationError(message)
     return str(url).rstrip("/")

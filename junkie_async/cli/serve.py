@@ -20,6 +20,7 @@ from ._stdout import print_line
 if TYPE_CHECKING:  # the extra `emulator`, which only two commands need
     from ..emulator import Emulator
 
+_ALL_ADDRESSES = ("0.0.0.0", "::")  # noqa: S104 - only on request, and with an API key
 DEFAULT_PORT = 8777  # fixed, so that an exported $JUNKIE_BASE_URL survives a restart
 
 
@@ -33,7 +34,7 @@ def load_emulator() -> "type[Emulator]":
 
 
 def _rate_option(text: str) -> Any:
-    return typer.Option(min=0, max=1, help=text)
+    return typer.Option(min=0, max=1, metavar="SHARE", help=text)
 
 
 def _parse_accepted(text: str) -> tuple[str, float | None]:
@@ -48,17 +49,26 @@ def _parse_accepted(text: str) -> tuple[str, float | None]:
 
 def serve(
     port: Annotated[
-        int, typer.Option(min=0, max=65535, help="Port to listen on; 0 picks a free one.")
+        int,
+        typer.Option(
+            min=0, max=65535, metavar="PORT", help="Port to listen on; 0 picks a free one."
+        ),
     ] = DEFAULT_PORT,
     db: Annotated[
         Path | None,
-        typer.Option(help="SQLite file that keeps the keys across restarts.  [default: memory]"),
+        typer.Option(
+            metavar="PATH",
+            help="SQLite file that keeps the keys across restarts.  [default: memory]",
+        ),
     ] = None,
-    latency: Annotated[float, typer.Option(min=0, help="Minimum seconds per response.")] = 0.0,
+    latency: Annotated[
+        float, typer.Option(min=0, metavar="SECONDS", help="Minimum duration of a response.")
+    ] = 0.0,
     rate_limit: Annotated[
         float | None,
         typer.Option(
-            help="Requests per second of each API key; others get a 429.  [default: no limit]"
+            metavar="RATE",
+            help="Requests per second of each API key; others get a 429.  [default: no limit]",
         ),
     ] = None,
     burst: Annotated[
@@ -66,10 +76,11 @@ def serve(
         typer.Option(
             "--burst",
             "--rate-limit-burst",
+            metavar="REQUESTS",
             help="Requests of an API key accepted in a burst.  [default: one second's worth]",
         ),
     ] = None,
-    accept: Annotated[
+    api_key: Annotated[
         list[Any] | None,
         typer.Option(
             parser=_parse_accepted,
@@ -78,32 +89,53 @@ def serve(
             "times.  [default: any]",
         ),
     ] = None,
-    host: Annotated[str, typer.Option(help="Loopback address to listen on.")] = "127.0.0.1",
+    host: Annotated[
+        str,
+        typer.Option(
+            metavar="ADDRESS",
+            help="IP address to listen on; 0.0.0.0 is all. All but loopback need an --api-key that "
+            "begins with test-.",
+        ),
+    ] = "127.0.0.1",
     oldest_first: Annotated[
         bool, typer.Option("--oldest-first", help="List the oldest keys first.")
     ] = False,
     rate_limit_headers: Annotated[
         bool, typer.Option("--rate-limit-headers", help="Send rate-limit headers.")
     ] = False,
-    error_rate: Annotated[float, _rate_option("Share of requests answered with a 503.")] = 0.0,
+    error_rate: Annotated[float, _rate_option("Share of requests answered with an error.")] = 0.0,
+    error_status: Annotated[
+        list[int] | None,
+        typer.Option(
+            min=400,
+            max=599,
+            metavar="STATUS",
+            help="HTTP status of these errors. May be given several times.  [default: 503]",
+        ),
+    ] = None,
     drop_before_rate: Annotated[float, _rate_option("Share of requests dropped unexecuted.")] = 0.0,
     drop_after_rate: Annotated[
         float, _rate_option("Share of requests executed, then dropped.")
     ] = 0.0,
     throttle_rate: Annotated[float, _rate_option("Share of requests answered with a 429.")] = 0.0,
-    jitter: Annotated[float, typer.Option(min=0, help="Maximum random extra latency.")] = 0.0,
+    jitter: Annotated[
+        float, typer.Option(min=0, metavar="SECONDS", help="Maximum random extra latency.")
+    ] = 0.0,
     fault_seed: Annotated[
-        int | None, typer.Option(help="Seed that makes faults repeatable.  [default: random]")
+        int | None,
+        typer.Option(metavar="N", help="Seed that makes faults repeatable.  [default: random]"),
     ] = None,
 ) -> None:
     """Run a local Junkie key service until Ctrl-C.
 
-    The emulator implements the published API, accepts any API key unless you name some, and
+    The emulator implements the published API. It accepts any API key unless you name some, and
     listens on this machine only. The first lines it prints include `export` commands for your
-    shell.
+    shell. As a service of Compose or CI it listens on all addresses:
+    `junkie serve --host 0.0.0.0 --port 8000 --api-key test-ci`. Clients then use
+    JUNKIE_BASE_URL=http://<service>:8000/api/v2 and JUNKIE_API_KEY=test-ci.
     """
     emulator_type = load_emulator()
-    accepted: dict[str, float | None] = dict(accept or ())
+    accepted: dict[str, float | None] = dict(api_key or ())
     from ..emulator import Faults  # only once the line above has found the extra
 
     try:
@@ -119,6 +151,7 @@ def serve(
             api_keys=accepted or None,
             faults=Faults(
                 error_rate=error_rate,
+                error_status=error_status or 503,
                 drop_before_rate=drop_before_rate,
                 drop_after_rate=drop_after_rate,
                 throttle_rate=throttle_rate,
@@ -128,17 +161,19 @@ def serve(
         )
     except ValueError as error:
         fail(str(error))
-    api_key = next(iter(accepted), "any-key-will-do")
-    asyncio.run(_serve_until_stopped(emulator, db, f"port {port} on {host}", api_key))
+    shown_key = next(iter(accepted), "any-key-will-do")
+    where = "" if host not in _ALL_ADDRESSES else ", and on this port of all addresses"
+    started = f"Junkie emulator at {{}}{where}"
+    asyncio.run(_serve_until_stopped(emulator, db, f"port {port} on {host}", shown_key, started))
 
 
 async def _serve_until_stopped(
-    emulator: "Emulator", db: Path | None, address: str, api_key: str
+    emulator: "Emulator", db: Path | None, address: str, api_key: str, started: str
 ) -> None:
     with _catch_stop_signals() as stop:
         await _start_emulator(emulator, db, address)
         try:
-            print_line(f"Junkie emulator at {emulator.url}")
+            print_line(started.format(emulator.url))
             print_line(f"export JUNKIE_BASE_URL={emulator.url}")
             print_line(f"export JUNKIE_API_KEY={shlex.quote(api_key)}")
             print_line(f"Keys are kept in {db or 'memory'}. Ctrl-C stops it.")

@@ -1,10 +1,9 @@
-"""The emulator's lifetime: a store in its own thread, and a web server on loopback."""
+"""The emulator's lifetime: a store in its own thread, and a web server."""
 
 import asyncio
 import ipaddress
 from collections.abc import Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -16,17 +15,31 @@ from .app import PREFIX, Service
 from .faults import Faults
 from .store import KeyRef, Store
 
+_TEST_PREFIX = "test-"
+_LOOPBACK_OF = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - only with API keys
 _SHUTDOWN_SECONDS = 0.1  # for requests in progress; then their connections are closed
 
 
-def _check_loopback(host: str) -> str:
+def _check_host(host: str, api_keys: Collection[str] | None) -> str:
     # "localhost" can be 127.0.0.1 and ::1, and with port 0 each would get a port of its own.
     if host == "localhost":
         return "127.0.0.1"
-    with suppress(ValueError):
-        if ipaddress.ip_address(host).is_loopback:
-            return host
-    raise ValueError(f"host must be a loopback address such as 127.0.0.1, got {host!r}")
+    try:
+        is_loopback = ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        raise ValueError(f"host must be an IP address, got {host!r}") from None
+    if not is_loopback and not api_keys:
+        raise ValueError(
+            f"{host} can be reached by others, so an API key is required: one that begins with"
+            f" {_TEST_PREFIX}, such as {_TEST_PREFIX}ci"
+        )
+    # Keys come over plain http, which clients use for no others in a network.
+    if not is_loopback and not all(key.startswith(_TEST_PREFIX) for key in api_keys or ()):
+        raise ValueError(
+            f"{host} can be reached by others, so API keys must begin with {_TEST_PREFIX}, as no"
+            f" key of the service does: {_TEST_PREFIX}ci, for example"
+        )
+    return host
 
 
 class Emulator(Service):
@@ -47,7 +60,8 @@ class Emulator(Service):
     Args:
         db: A SQLite file, which keeps the keys over a restart, or ``":memory:"``. Only its owner
             may read it, and only one emulator can have it open.
-        host: A loopback address. The emulator never listens to a network.
+        host: The IP address to listen on, by default loopback. Others, such as ``0.0.0.0``, need
+            `api_keys` that begin with ``test-``: clients send no others over plain http.
         port: The port; 0 takes a free one at every start.
         latency: The minimum time between a request and its response, in seconds.
         rate_limit: Requests admitted per second in the long run, > 0; None admits all. As in the
@@ -67,7 +81,8 @@ class Emulator(Service):
             ``{"bot": 100, "shop": None}``.
 
     Raises:
-        ValueError: The host is not loopback, or a number is out of its range.
+        ValueError: A number is out of its range, or the host is not loopback and has no API key
+            for tests.
     """
 
     def __init__(
@@ -86,7 +101,7 @@ class Emulator(Service):
     ) -> None:
         super().__init__(api_keys=api_keys, rate_limit_headers=rate_limit_headers)
         self._db = str(db)
-        self._host = _check_loopback(host)
+        self._host = _check_host(host, api_keys)
         self._port = port
         self._newest_first = newest_first
         self.latency = latency
@@ -97,7 +112,7 @@ class Emulator(Service):
 
     @property
     def url(self) -> str:
-        """The `base_url` for clients.
+        """The `base_url` for clients on this machine.
 
         Raises:
             RuntimeError: The emulator is not running.
@@ -105,6 +120,8 @@ class Emulator(Service):
         if self._runner is None:
             raise RuntimeError("the emulator is not running: use `async with Emulator()`")
         host, port = self._runner.addresses[0][:2]
+        if host in _LOOPBACK_OF:
+            host = _LOOPBACK_OF[host]
         return f"http://{f'[{host}]' if ':' in host else host}:{port}{PREFIX}"
 
     async def start(self) -> None:

@@ -53,7 +53,7 @@ def test_each_command_has_its_help(command: list[str]) -> None:
     assert ended.code == 0
     assert ended.out.isascii()
     assert all(len(line) <= 80 for line in ended.out.splitlines())
-    assert "--api-key" not in ended.out
+    assert ("--api-key" in ended.out) == (command == ["serve"])  # where it is a made-up one
 
 
 def test_an_unknown_command_is_bad_usage() -> None:

@@ -82,6 +82,18 @@ async def test_a_burst_and_faults_reach_the_emulator(tmp_path: Path) -> None:
     assert served.count(200) > 10
 
 
+async def test_statuses_of_errors_reach_the_emulator(tmp_path: Path) -> None:
+    """A server on all addresses fails with each of these, and prints a URL for this machine."""
+    options = ["--host=0.0.0.0", "--api-key=test-ci", "--error-rate=1"]
+    options += ["--error-status=500", "--error-status=502", "--fault-seed=1"]
+    with serving("--port", "0", *options, cwd=tmp_path) as server:
+        assert server.url.startswith("http://127.0.0.1:")
+        assert "all addresses" in server.lines[0]
+        served = {(await _send(server.url, api_key="test-ci"))[0] for _ in range(20)}
+        server.stop()
+    assert served == {500, 502}
+
+
 @pytest.mark.parametrize(("option", "keys"), [("--drop-before-rate", 0), ("--drop-after-rate", 1)])
 async def test_a_drop_reaches_the_emulator(tmp_path: Path, option: str, keys: int) -> None:
     """The connection breaks before a key is created, or after."""
@@ -95,7 +107,7 @@ async def test_a_drop_reaches_the_emulator(tmp_path: Path, option: str, keys: in
 
 async def test_api_keys_with_limits_reach_the_emulator(tmp_path: Path) -> None:
     """Only these are accepted, and the first one is in the command for a shell."""
-    options = ["--accept=a b=0.01", "--accept=bW9y==", "--rate-limit-burst=2"]
+    options = ["--api-key=a b=0.01", "--api-key=bW9y==", "--rate-limit-burst=2"]
     with serving("--port", "0", *options, cwd=tmp_path) as server:
         assert server.lines[2] == "export JUNKIE_API_KEY='a b'"
         statuses = {
@@ -148,7 +160,10 @@ def test_a_file_in_use_is_one_line(tmp_path: Path) -> None:
     "options",
     [
         ["--host", "0.0.0.0"],
+        ["--host", "0.0.0.0", "--api-key", "real"],
         ["--host", "example.com"],
+        ["--error-rate", "1", "--error-status", "200"],
+        ["--error-status", "600"],
         ["--port", "65536"],
         ["--port", "http"],
         ["--latency", "-1"],
@@ -157,10 +172,10 @@ def test_a_file_in_use_is_one_line(tmp_path: Path) -> None:
         ["--rate-limit", "nan"],
         ["--rate-limit-burst", "0.5"],
         ["--burst", "0.5"],
-        ["--accept", ""],
-        ["--accept", "key=fast"],
-        ["--accept", "key=0"],
-        ["--accept", "key=nan"],
+        ["--api-key", ""],
+        ["--api-key", "key=fast"],
+        ["--api-key", "key=0"],
+        ["--api-key", "key=nan"],
         ["--error-rate", "1.5"],
         ["--error-rate", "0.6", "--throttle-rate", "0.6"],
         ["--drop-before-rate", "nan"],

@@ -2,6 +2,7 @@
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
@@ -12,11 +13,31 @@ from junkie_async.emulator import Emulator, server
 from .conftest import Api
 
 
-@pytest.mark.parametrize("host", ["0.0.0.0", "", "example.com", "192.168.0.1", "::", "10.0.0.1"])
-def test_only_loopback_hosts_are_accepted(host: str) -> None:
-    """The emulator never listens to a network."""
+@pytest.mark.parametrize("host", ["0.0.0.0", "192.168.0.1", "::", "10.0.0.1"])
+@pytest.mark.parametrize("api_keys", [None, (), {"real"}, {"test-a": None, "real": None}, {""}])
+def test_a_network_needs_test_keys(host: str, api_keys: Any) -> None:
+    """The emulator listens to a network only for API keys that open nothing else."""
     with pytest.raises(ValueError):
-        Emulator(host=host)
+        Emulator(host=host, api_keys=api_keys)
+
+
+@pytest.mark.parametrize("host", ["", "example.com", "junkie"])
+def test_a_host_is_an_address(host: str) -> None:
+    """A name could stand for several."""
+    with pytest.raises(ValueError):
+        Emulator(host=host, api_keys={"test-a"})
+
+
+async def test_all_addresses(session: aiohttp.ClientSession) -> None:
+    """Its URL is one for this machine, and the API key is required."""
+    async with Emulator(host="0.0.0.0", api_keys={"test-a"}) as emulator:
+        assert emulator.url.startswith("http://127.0.0.1:")
+        headers = [{"Authorization": f"Bearer {key}"} for key in ("test-a", "test-b")]
+        statuses = []
+        for header in headers:
+            async with session.get(f"{emulator.url}/keys", headers=header) as response:
+                statuses.append(response.status)
+    assert statuses == [200, 401]
 
 
 @pytest.mark.parametrize(

@@ -132,9 +132,9 @@ def test_serve_with_a_file_it_can_not_use(tmp_path: Path) -> None:
 
 def test_serve_with_a_rate_that_is_no_number() -> None:
     """The error says how an API key and its rate are written."""
-    ended = invoke("serve", "--port=0", "--accept=key=fast")
+    ended = invoke("serve", "--port=0", "--api-key=key=fast")
     assert ended.err.splitlines()[-1] == (
-        "Error: Invalid value for '--accept': must be KEY, or KEY=RATE with a number"
+        "Error: Invalid value for '--api-key': must be KEY, or KEY=RATE with a number"
     )
 
 

@@ -105,8 +105,22 @@ def test_invalid_faults(options: dict[str, Any], text: str) -> None:
             "latency must be a finite number of seconds >= 0, got -1",
         ),
         (
+            lambda: Emulator(host="junkie"),
+            "host must be an IP address, got 'junkie'",
+        ),
+        (
             lambda: Emulator(host="0.0.0.0"),
-            "host must be a loopback address such as 127.0.0.1, got '0.0.0.0'",
+            (
+                "0.0.0.0 can be reached by others, so an API key is required: one that begins with"
+                " test-, such as test-ci"
+            ),
+        ),
+        (
+            lambda: Emulator(host="0.0.0.0", api_keys={"real"}),
+            (
+                "0.0.0.0 can be reached by others, so API keys must begin with test-, as no key of the"
+                " service does: test-ci, for example"
+            ),
         ),
     ],
 )

@@ -332,6 +332,13 @@ async def test_a_closed_session() -> None:
             {"base_url": "http://keys.example"},
             "plain http to keys.example would expose the API key: use https",
         ),
+        (
+            {"base_url": "http://junkie:8000"},
+            (
+                "plain http to junkie would expose the API key: use https. For `junkie serve`, use an"
+                " API key that begins with test-"
+            ),
+        ),
     ],
 )
 def test_configuration(monkeypatch: pytest.MonkeyPatch, options: dict[str, Any], text: str) -> None:
