@@ -68,7 +68,7 @@ from ._models import (
 from ._pagination.pager import Drift, KeyPager
 from ._pagination.stats import KeyGroup, KeyStats
 from ._protocol.fields import BatchFields, CreateFields, Filters, UpdateFields
-from ._verification import Verdict, VerdictReason
+from ._verification.verdict import Verdict, VerdictReason
 from ._version import __version__
 
 __all__ = [

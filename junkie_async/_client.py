@@ -32,6 +32,7 @@ from ._models import UNSET, Unset
 from ._protocol.codec import prepare_codec
 from ._stores import load_sqlite, open_store
 from ._validation import check_boolean, check_seconds, safe_repr
+from ._verification.look_ups import LookUps
 
 BASE_URL = "https://api.jnkie.com/api/v2"
 
@@ -127,7 +128,8 @@ class JunkieClient:
             hooks=check_hooks(hooks),
         )
         self._ledgers = Ledgers(open_store)
-        self._keys = Keys(self._dispatcher, self._ledgers)
+        self._look_ups = LookUps()
+        self._keys = Keys(self._dispatcher, self._ledgers, self._look_ups)
         # Now, not in the middle of a call: an import may fail there, and stalls the event loop.
         prepare_codec()
         with suppress(ConfigurationError):  # `create_many` raises it, if it is asked for a ledger
@@ -210,6 +212,7 @@ class JunkieClient:
         if self._is_view:
             return
         await self._dispatcher.close()
+        self._look_ups.clear()
         await self._ledgers.close()
 
     async def __aenter__(self) -> Self:

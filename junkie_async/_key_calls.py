@@ -58,6 +58,14 @@ class KeyCalls:
     def _urgency(self) -> Priority:
         return self.priority or "interactive"
 
+    def _look_up_until(
+        self, value: str, ends_at: float | None, *, secrets: tuple[str, ...]
+    ) -> Coroutine[Any, Any, Key | None]:
+        """Find a key by its value as `_look_up_value` does, until then by the loop's clock."""
+        calls = copy.copy(self)
+        calls._ends_at = ends_at  # noqa: SLF001 - of this class
+        return calls._look_up_value(value, secrets)  # noqa: SLF001
+
     async def _look_up_value(self, value: str, secrets: tuple[str, ...]) -> Key | None:
         """Find a key by its value in one or two requests; no error shows the other secrets.
 

@@ -56,7 +56,8 @@ from ._protocol.fields import (
 )
 from ._protocol.filter_checks import check_rows
 from ._stores import open_store
-from ._verification import Verdict, evaluate
+from ._verification.look_ups import LookUp, LookUps
+from ._verification.verdict import Verdict, evaluate
 
 T = TypeVar("T")
 KeyT = TypeVar("KeyT")
@@ -88,9 +89,15 @@ class Keys(KeyCalls):
             None is "interactive" for single calls and "walk" for walks. Jobs are always "job".
     """
 
-    def __init__(self, dispatcher: Dispatcher, ledgers: Ledgers | None = None) -> None:
+    def __init__(
+        self,
+        dispatcher: Dispatcher,
+        ledgers: Ledgers | None = None,
+        look_ups: LookUps | None = None,
+    ) -> None:
         super().__init__(dispatcher)
         self._ledgers = Ledgers(open_store) if ledgers is None else ledgers
+        self._look_ups = LookUps() if look_ups is None else look_ups
 
     @error_boundary
     def list(
@@ -229,13 +236,35 @@ class Keys(KeyCalls):
         discord_id: int | str | None = None,
         service_id: int | None = None,
         premium: bool | None = None,
+        max_age: float = 0.0,
+        stale_if_error: float = 0.0,
     ) -> Verdict:
         """Check whether a key may be used: with this device, by this user, for this service.
 
-        An outage is never a verdict: this raises when the service can't be reached or fails. The
-        service's clock decides whether a key has expired, not the local one. The call
-        takes one request. For a key that does not exist it takes two, because a gateway in front
-        of the service may answer 404 as well.
+        This looks; it changes nothing. It neither binds the device nor spends a key that is for one
+        use. To bind the device afterwards::
+
+            verdict = await junkie.keys.verify(value, hwid=device)
+            if verdict.valid and (key := verdict.key):
+                bound = {*key.keys_hwid, *(one.hwid for one in key.hwids)}
+                if device not in bound:
+                    await junkie.keys.update(key, hwids=[*bound, device])
+
+        These are two calls, with a race that the API leaves open: an update replaces the whole list
+        of devices. If two devices do this at once, or the service's own client binds one meanwhile,
+        the later update unbinds the other device, and nothing reports that. Its next `verify` fails
+        with HWID_MISMATCH or HWID_LIMIT. A lock for each key prevents it among your own processes
+        only. The API has no call that spends a key for one use.
+
+        An outage is never a verdict: this raises when the service can't be reached or fails, unless
+        ``stale_if_error`` allows an earlier answer. The service's clock decides whether a key has
+        expired, not the local one. The call takes one request. For a key that does not exist it
+        takes two, because a gateway in front of the service may answer 404 as well. Equal calls
+        that are under way at the same time share their requests.
+
+        The client remembers the keys that were found, in up to 64 MiB, without their values. It
+        forgets a key that it changes or deletes itself. It never remembers that a key does not
+        exist, nor a key that its next use spends.
 
         Args:
             key_value: The whole value, as a user typed or pasted it. Any string is allowed. If no
@@ -248,6 +277,14 @@ class Keys(KeyCalls):
             discord_id: The user's Discord ID, 17 to 19 digits, as int or str.
             service_id: The service that the key must be for.
             premium: Whether the key must be premium.
+            max_age: Seconds for which what a look-up found may be used again, from 0. It is checked
+                against all arguments and the time again. A key that others revoke stays valid for
+                so long.
+            stale_if_error: Seconds for which it may be used while the service can't be reached,
+                times out, fails, limits the rate or sends what can't be read, from 0.
+                `Verdict.stale` says so. The service then has 3 s to answer. Once it is known to be
+                down, one call in 5 s asks it, and the others don't wait. A wrong API key still
+                raises.
 
         Raises:
             TooManyMatchesError: The value is a number or a word of the API's paths, and more than
@@ -263,13 +300,26 @@ class Keys(KeyCalls):
         # A text that can't be a key value needs no request: it is a verdict, not an error, since
         # users type it.
         values = validation.key_values_in("key_value", key_value, validation.check_reference)
+        age = validation.check_seconds("max_age", max_age, zero=True)
+        stale = validation.check_seconds("stale_if_error", stale_if_error, zero=True)
         self = self._begin()
-        value, found = key_value, None
-        for value in values:
-            if found := await self._look_up_value(value, (hwid,) if hwid else ()):
-                break
-        now = self._dispatcher.service_time()
-        return evaluate(found, claims, now=now, looked_for=value)
+        look_up = LookUp(
+            values,
+            partial(self._look_up_until, secrets=(hwid,) if hwid else ()),
+            scope=(self._dispatcher.options, self._urgency, hwid),
+            ends_at=self._ends_at,
+            max_age=age,
+            stale_if_error=stale,
+        )
+        answer = await self._look_ups.answer(look_up)
+        return evaluate(
+            answer.key,
+            claims,
+            now=self._dispatcher.service_time(),
+            looked_for=answer.value if values else key_value,
+            stale=answer.stale,
+            age=answer.age,
+        )
 
     @error_boundary
     async def create(
@@ -456,7 +506,9 @@ class Keys(KeyCalls):
         if not validated:
             raise InvalidRequestError("changes", "none", "at least one field of the key")
         self = self._begin()
-        return await self._send(wire.update_key(await self._path_segment(key, "PUT"), validated))
+        segment = await self._path_segment(key, "PUT")
+        with self._look_ups.changing(key):
+            return await self._send(wire.update_key(segment, validated))
 
     @error_boundary
     def update_many(
@@ -517,7 +569,9 @@ class Keys(KeyCalls):
             NotFoundError: The key does not exist.
         """
         self = self._begin()
-        await self._send(wire.delete_key(await self._path_segment(key, "DELETE")))
+        segment = await self._path_segment(key, "DELETE")
+        with self._look_ups.changing(key):
+            await self._send(wire.delete_key(segment))
 
     @error_boundary
     async def bulk_delete(self, keys: Sequence[KeyRef]) -> BulkDeleteResult:
@@ -526,7 +580,9 @@ class Keys(KeyCalls):
         Args:
             keys: 1 to 1000 IDs (int), values (str) or `Key`s.
         """
-        return await self._send(wire.bulk_delete(check_key_list("keys", keys)))
+        checked = check_key_list("keys", keys)
+        with self._look_ups.changing(*checked):
+            return await self._send(wire.bulk_delete(checked))
 
     @error_boundary
     def delete_many(
@@ -570,9 +626,10 @@ class Keys(KeyCalls):
             chunk: Sequence[int | str], on_in_flight: InFlightCallback
         ) -> BulkDeleteResult:
             request = wire.bulk_delete(chunk)
-            return await self._dispatcher.send(
-                request, priority="job", on_in_flight=on_in_flight, before_send=before_send
-            )
+            with self._look_ups.changing(*chunk):
+                return await self._dispatcher.send(
+                    request, priority="job", on_in_flight=on_in_flight, before_send=before_send
+                )
 
         return DeleteJob(
             keys,
@@ -630,7 +687,9 @@ class Keys(KeyCalls):
             OutcomeUnknownError: The devices may have been unbound.
         """
         self = self._begin()
-        return await self._send(wire.reset_hwid(await self._path_segment(key, "POST")))
+        segment = await self._path_segment(key, "POST")
+        with self._look_ups.changing(key):
+            return await self._send(wire.reset_hwid(segment))
 
     @error_boundary
     def reset_hwid_many(
@@ -674,14 +733,17 @@ class Keys(KeyCalls):
         if is_walk and fields is None:  # now, and not after the walk
             raise InvalidRequestError("changes", "none", "at least one field of the keys")
         # Not of `self`, which may have a deadline: a job's look-ups wait out an outage.
-        patient = Keys(self._dispatcher)
+        patient = Keys(self._dispatcher, self._ledgers, self._look_ups)
         patient.priority = "job"
 
         async def send(
             key: int | str, changes: Mapping[str, Any], on_in_flight: InFlightCallback
         ) -> ActionResult:
             request = make_request(await patient._path_segment(key, kind.method), changes)
-            return await self._dispatcher.send(request, priority="job", on_in_flight=on_in_flight)
+            with self._look_ups.changing(key):
+                return await self._dispatcher.send(
+                    request, priority="job", on_in_flight=on_in_flight
+                )
 
         return kind(
             source,
@@ -718,7 +780,7 @@ class Keys(KeyCalls):
         log: Callable[[Intent, Sequence[Key]], bool] | None = None,
     ) -> Reconciler:
         # Not of `self`, which may have a deadline: a job's walk waits out an outage.
-        patient = Keys(self._dispatcher, self._ledgers)
+        patient = Keys(self._dispatcher, self._ledgers, self._look_ups)
         query = wire.filter_query({"provider_id": provider_id})
         fetch = patient._make_fetch(query, "job", bad_rows="reduce")
         check = journal.check_writer if journal.can_lose_writer else None

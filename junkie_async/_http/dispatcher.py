@@ -105,6 +105,11 @@ class Dispatcher:
         return view
 
     @property
+    def options(self) -> tuple[RetryPolicy, float | None]:
+        """What `with_options` may change: views with the same options do the same."""
+        return self._policy, self._timeout
+
+    @property
     def closed(self) -> bool:
         """Whether `close` was called."""
         return self._closing.is_set()

@@ -23,7 +23,7 @@ from junkie_async import (
 )
 from junkie_async._http.transport import Response
 from junkie_async._protocol.fields import Claims, validate_fields
-from junkie_async._verification import evaluate
+from junkie_async._verification.verdict import evaluate
 
 from .clock import run
 from .scripted import Script, make_dispatcher

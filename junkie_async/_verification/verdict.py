@@ -1,4 +1,4 @@
-"""Verification: whether a key may be used, decided from what the service says, without I/O."""
+"""The verdict: whether a key may be used, decided from what the service says, without I/O."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any
 
 import attrs
 
-from ._masking import mask_key_value
-from ._models import Key, KeyStatus, Model
+from .._masking import mask_key_value
+from .._models import Key, KeyStatus, Model
 
 
 class VerdictReason(enum.StrEnum):
@@ -57,6 +57,10 @@ class Verdict(Model):
         key: The key as the service knows it; None if there is no such key.
         looked_for: The value that was looked for last: the one given, or what is left of it without
             blanks, quotes and invisible characters around it. A secret, so ``repr`` masks it.
+        stale: Whether the service could not be asked, and an earlier answer was used, as
+            ``stale_if_error`` allows.
+        age: Seconds since the look-up that the verdict rests on: 0 if this call made it. Verdicts
+            that differ in this alone are equal.
     """
 
     _computed = ("valid",)
@@ -64,6 +68,8 @@ class Verdict(Model):
     reason: VerdictReason | None = None
     key: Key | None = None
     looked_for: str | None = attrs.field(default=None, repr=_mask_or_none)
+    stale: bool = False
+    age: float = attrs.field(default=0.0, eq=False)
 
     @property
     def valid(self) -> bool:
@@ -80,15 +86,17 @@ def evaluate(
     *,
     now: datetime | None = None,
     looked_for: str | None = None,
+    stale: bool = False,
+    age: float = 0.0,
 ) -> Verdict:
     """Decide whether a key may be used, by the validated `Claims` about its holder.
 
     ``now`` is the service's time, or None for that of the local clock.
     """
-    if key is None:
-        return Verdict(reason=VerdictReason.NOT_FOUND, looked_for=looked_for)
-    reason = next(_find_reasons(key, claims, now or datetime.now(UTC)), None)
-    return Verdict(reason=reason, key=key, looked_for=looked_for)
+    reason: VerdictReason | None = VerdictReason.NOT_FOUND
+    if key is not None:
+        reason = next(_find_reasons(key, claims, now or datetime.now(UTC)), None)
+    return Verdict(reason=reason, key=key, looked_for=looked_for, stale=stale, age=age)
 
 
 def _find_reasons(key: Key, claims: Mapping[str, Any], now: datetime) -> Iterator[VerdictReason]:
