@@ -32,9 +32,13 @@ OUTCOME_UNKNOWN: Final = (
     "The key service did not confirm this, so it may or may not have been done. Check with "
     "`/key mine` before you try again."
 )
-MISCONFIGURED: Final = (
+NOT_ACCEPTED: Final = (
     "The key service does not accept this bot. This says nothing about your keys. Please tell the "
     "bot's owner."
+)
+MISCONFIGURED: Final = (
+    "This bot is not set up correctly. This says nothing about your keys. Please tell the bot's "
+    "owner."
 )
 NO_SUCH_KEY: Final = "There is no such key."
 TOO_MANY_MATCHES: Final = "Too many keys contain this. Give # and the key's ID instead."

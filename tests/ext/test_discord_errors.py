@@ -81,11 +81,8 @@ TEMPLATES: dict[str, list[JunkieError]] = {
         APIError(status=520),
         PermissionDeniedError(status=403, challenge=True),
     ],
-    _answers.MISCONFIGURED: [
-        AuthenticationError(status=401),
-        PermissionDeniedError(status=403),
-        ConfigurationError(),
-    ],
+    _answers.NOT_ACCEPTED: [AuthenticationError(status=401), PermissionDeniedError(status=403)],
+    _answers.MISCONFIGURED: [ConfigurationError()],
     _answers.RATE_LIMITED: [
         RateLimitError(status=429),
         RateLimitError(status=429, retry_after=5.0),
@@ -214,8 +211,8 @@ def test_lists_fit_into_a_message() -> None:
     ("status", "template"),
     [
         (400, _answers.REJECTED),
-        (401, _answers.MISCONFIGURED),
-        (403, _answers.MISCONFIGURED),
+        (401, _answers.NOT_ACCEPTED),
+        (403, _answers.NOT_ACCEPTED),
         (404, _answers.UNAVAILABLE),
         (409, _answers.REJECTED),
         (429, _answers.RATE_LIMITED),
@@ -266,7 +263,7 @@ async def test_wrong_api_key(shop: Shop, caplog: pytest.LogCaptureFixture) -> No
         JunkieClient("wrong", base_url=emulator.url) as client,
     ):
         use(shop, client)
-        assert (await shop.call("key get")).text == _answers.MISCONFIGURED
+        assert (await shop.call("key get")).text == _answers.NOT_ACCEPTED
     assert "/key get: AuthenticationError: GET /keys" in caplog.text
 
 
@@ -318,7 +315,7 @@ async def test_unexpected_error(
     """A bug is logged with its traceback but without its message, which may have a key."""
     await shop.stock()
 
-    def broken(key: Key) -> str:
+    def broken(key: Key, *_: object) -> str:
         raise ValueError(key.key_value)
 
     monkeypatch.setattr(texts, "describe_key", broken)

@@ -51,7 +51,7 @@ from junkie_async.ext.fastapi import junkie_client
 from junkie_async.ext.logging import LoggingHooks
 from junkie_async.ext.problem_details import problem_details
 from junkie_async.pytest_plugin import KeyFactory
-from tests.ext._answers import MISCONFIGURED, OUTCOME_UNKNOWN, UNAVAILABLE, UNEXPECTED
+from tests.ext._answers import MISCONFIGURED, NOT_ACCEPTED, OUTCOME_UNKNOWN, UNAVAILABLE, UNEXPECTED
 from tests.ext._discord import BOB
 from tests.ext._shop import PROVIDER, environment, open_shop, plain_bot
 from tests.ext._web import with_cause
@@ -255,7 +255,8 @@ COOLDOWN = app_commands.CommandOnCooldown(app_commands.Cooldown(1, 60.0), 30.0)
     [
         (of_call(NotFoundError(status=404)), "There is no such key."),
         (ServerError(status=503), UNAVAILABLE),
-        (AuthenticationError(status=401), MISCONFIGURED),
+        (AuthenticationError(status=401), NOT_ACCEPTED),
+        (ConfigurationError(), MISCONFIGURED),
         (OutcomeUnknownError(), OUTCOME_UNKNOWN),
         (RateLimitError(status=429), "The key service is busy. Please try again <t>."),
         (BadRequestError(status=400), "The key service rejected this."),

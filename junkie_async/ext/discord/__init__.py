@@ -17,8 +17,30 @@ Every user has ``/key get``, ``mine``, ``info`` and ``reset``. Administrators ha
 ephemeral and mentions nobody, and nothing in a key's name works as a link or as other markup. No
 key value is logged. Only servers can install the commands: user installs are refused.
 
-Each command is in `user_commands` or `admin_commands`, with its texts. `base` and `texts` have what
-commands share, and `orders` what shards share.
+Arguments and overridden methods make the cog your own: who gets a key, its fields, the texts, and
+what is shown. See `KeyCog`, and `junkie_async.ext.discord.testing` for tests of your cog. A shop
+whose customers get premium keys, in two languages:
+
+    CUSTOMER = 123456789012345678  # the ID of a role
+
+    def customers_only(interaction: discord.Interaction) -> bool | str:
+        member = interaction.user  # without roles in direct messages
+        if isinstance(member, discord.Member) and member.get_role(CUSTOMER):
+            return True
+        return "Only customers get a key. Please open a ticket."
+
+    class ShopCog(KeyCog):
+        async def fields_for(self, interaction: discord.Interaction) -> BatchFields:
+            return {"key_name": interaction.user.name, "is_premium": True}
+
+    german = Texts(your_key="Dein Schlüssel:", no_keys="Du hast keine Schlüssel.")
+    translations = {discord.Locale.german: german}
+    cog = ShopCog(
+        client, provider_id=42, may_get_key=customers_only, translations=translations
+    )
+
+Each command is in `user_commands` or `admin_commands`. `base` has what commands share, `wording`
+the texts, `texts` how keys and errors are put into them, and `orders` what shards share.
 """
 
 from __future__ import annotations
@@ -34,9 +56,12 @@ with needs_extra("discord"):
     from discord.ext import commands
 
     from .admin_commands import AdminCommands
+    from .base import KeyFields, KeyGate
+    from .texts import Refusal
     from .user_commands import UserCommands
+    from .wording import Texts
 
-__all__ = ["KeyCog", "setup"]
+__all__ = ["KeyCog", "KeyFields", "KeyGate", "Refusal", "Texts", "setup"]
 
 
 class KeyCog(UserCommands, AdminCommands):
@@ -72,6 +97,17 @@ class KeyCog(UserCommands, AdminCommands):
             shards need the same one. Keys then have a marker at the end of ``key_name``: see
             `junkie_async.provisioning`. A user whose key was deleted waits for two minutes at
             least. So does one whose key was not confirmed: the next call then settles that.
+        may_get_key: Decides who gets a new key: a function, async or not, that takes the
+            interaction, and returns True, or False, or the text of a refusal. To override instead:
+            `may_get_key`.
+        fields_for: Fields of a user's new key, such as ``key_name``: a function, async or not, that
+            takes the interaction, and returns `BatchFields`. To override instead: `fields_for`.
+        shown: What users see of a key beside its value, in this order. ``id``, which always comes
+            first, ``status``, ``is_premium``, ``expires_at``, ``hwids`` and ``key_name``; all by
+            default. To override instead: `show_keys`.
+        texts: What the cog says, in English by default.
+        translations: What it says to users of other languages, by their `discord.Locale`. To
+            override instead: `texts_for`.
 
     Raises:
         InvalidRequestError: An argument is outside its limits.

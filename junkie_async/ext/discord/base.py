@@ -5,19 +5,20 @@ from __future__ import annotations
 import asyncio
 import copy
 import logging
-import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from datetime import timedelta
-from typing import Any
+from typing import Any, Final, TypeAlias
 from weakref import WeakValueDictionary
 
 import discord
 from discord import app_commands
 from discord.ext import commands
+from discord.utils import maybe_coroutine
 
 from junkie_async import (
     BatchFields,
+    ConfigurationError,
     Filters,
     InvalidRequestError,
     JunkieClient,
@@ -28,7 +29,10 @@ from junkie_async import (
 
 from .. import DEADLINE, check_deadline
 from . import texts
+from .cooldowns import Cooldowns
 from .orders import LedgerOption
+from .settings import check_callable, check_facts, check_setting, check_translations
+from .wording import ENGLISH, Texts
 
 _log = logging.getLogger("junkie_async.ext.discord")
 
@@ -37,6 +41,15 @@ _SNOWFLAKES = range(1, 2**64)
 # A user install brings the commands to servers that never installed the bot, and there Discord
 # does not check the permissions that they require.
 GUILD_INSTALLS = app_commands.AppInstallationType(guild=True, user=False)
+
+# A user has one key per provider and service, so these are not among the fields.
+_USER_FIELDS: Final = BatchFields.__optional_keys__ - {"service_id", "discord_id"}
+
+KeyGate: TypeAlias = "Callable[[discord.Interaction[Any]], bool | str | Awaitable[bool | str]]"
+"""Decides whether a user gets a new key: see `BaseCommands.may_get_key`."""
+
+KeyFields: TypeAlias = "Callable[[discord.Interaction[Any]], BatchFields | Awaitable[BatchFields]]"
+"""Returns fields of a user's new key: see `BaseCommands.fields_for`."""
 
 
 class BaseCommands(commands.Cog):
@@ -56,8 +69,13 @@ class BaseCommands(commands.Cog):
         admin_guild_id: int | None = None,
         deadline: float | timedelta | None = DEADLINE,
         ledger: LedgerOption | None = None,
+        may_get_key: KeyGate | None = None,
+        fields_for: KeyFields | None = None,
+        shown: Collection[str] = texts.FACTS,
+        texts: Texts = ENGLISH,
+        translations: Mapping[discord.Locale, Texts] | None = None,
     ) -> None:
-        _check_setting("client", client, "a JunkieClient", JunkieClient)
+        check_setting("client", client, "a JunkieClient", JunkieClient)
         self.keys: Keys = copy.copy(client.keys)  # the bot's other calls keep theirs
         self.keys.deadline = check_deadline(deadline)
         self.provider_id = provider_id
@@ -70,25 +88,140 @@ class BaseCommands(commands.Cog):
             "hwid_limit": hwid_limit,
             "is_premium": is_premium,
         }
-        # A mistake shows when the bot starts, not when somebody calls the first command. The job
-        # checks its arguments when it is created, and sends nothing until it is awaited.
-        self.keys.create_many(1, provider_id=provider_id, ledger=ledger, **self.fields).close()
         self.ledger = ledger
+        # A mistake shows when the bot starts, not when somebody calls the first command.
+        self._check_fields(self.fields)
         self.new_keys: Cooldowns = Cooldowns("cooldown", cooldown)
         self.resets: Cooldowns = Cooldowns("reset_cooldown", reset_cooldown)
         if admin_guild_id is not None:
             limit = f"an integer from 1 to {_SNOWFLAKES[-1]}"
-            _check_setting("admin_guild_id", admin_guild_id, limit, int, _SNOWFLAKES.__contains__)
+            check_setting("admin_guild_id", admin_guild_id, limit, int, _SNOWFLAKES.__contains__)
         self.admin_guild_id = admin_guild_id
+        self._gate = check_callable("may_get_key", may_get_key)
+        self._key_fields = check_callable("fields_for", fields_for)
+        self.shown: tuple[str, ...] = check_facts(shown)
+        check_setting("texts", texts, "a Texts", Texts)
+        self.texts = texts
+        self.translations: dict[discord.Locale, Texts] = check_translations(translations or {})
         # Weak, so that a lock lives no longer than the commands of its user.
         self._user_locks: WeakValueDictionary[int, asyncio.Lock] = WeakValueDictionary()
+
+    # --- to override ------------------------------------------------------------------------------
+
+    async def may_get_key(self, interaction: discord.Interaction[Any]) -> bool | str:
+        """Decide whether a user may get a new key. Override this, or pass ``may_get_key=``.
+
+        ``/key get`` calls this after the answer is deferred, once, when the user has no key that
+        works. A user who has one is shown it without a question.
+
+        Returns:
+            True; or False, and the user reads `Texts.not_allowed`; or the text that they read.
+
+        Raises:
+            Refusal: The user may not, and reads its text. Any other exception is logged, and the
+                user gets no key.
+        """
+        return True if self._gate is None else await maybe_coroutine(self._gate, interaction)
+
+    async def fields_for(self, interaction: discord.Interaction[Any]) -> BatchFields:
+        """Return fields of a user's new key. Override this, or pass ``fields_for=``.
+
+        ``/key get`` calls this right before it creates a key, when nothing else refuses the user.
+        The fields replace those of the cog's arguments. With a ledger, an order that was begun
+        keeps the fields that it was begun with.
+
+        Returns:
+            Any `BatchFields` but ``service_id`` and ``discord_id``, which are the cog's.
+
+        Raises:
+            Refusal: The user gets no key, and reads its text. Any other exception is logged.
+        """
+        if self._key_fields is None:
+            return {}
+        return await maybe_coroutine(self._key_fields, interaction)
+
+    async def texts_for(self, interaction: discord.Interaction[Any]) -> Texts:
+        """Return the texts to answer with, by default those of the user's language.
+
+        Every command calls this after the answer is deferred, and once more to report an error. If
+        it raises, it is logged, and the answer is in `texts`.
+        """
+        return self.translations.get(interaction.locale, self.texts)
+
+    async def show_keys(
+        self, interaction: discord.Interaction[Any], heading: str, keys: list[Key]
+    ) -> None:
+        """Answer with keys of the caller: override this to answer with an embed.
+
+        ``/key get``, ``mine`` and ``info`` call this last, so an exception does not undo what they
+        did. It is logged, and the user is told that something went wrong.
+
+        Args:
+            interaction: The call; its answer is deferred. Answer with `answer`.
+            heading: A line above the keys; ``""`` for ``/key info``.
+            keys: The keys; empty if the user has none.
+        """
+        words = await self._find_words(interaction)
+        await self.answer(interaction, texts.list_keys(heading, keys, words, self.shown))
+
+    async def is_admin(self, interaction: discord.Interaction[Any]) -> bool:
+        """Decide who may call ``/keys``: override this to let others in.
+
+        Every ``/keys`` command calls this first. Discord has checked the command's permissions
+        already, but whoever invites a bot to a server is an administrator there.
+
+        Raises:
+            discord.HTTPException: Discord did not say who owns the bot.
+        """
+        # In the shop's own server, the permissions that Discord checked are the shop's.
+        if self.admin_guild_id is not None and interaction.guild_id == self.admin_guild_id:
+            return True
+        return bool(await interaction.client.is_owner(interaction.user))
+
+    # --- for commands of your own -----------------------------------------------------------------
+
+    async def answer(
+        self,
+        interaction: discord.Interaction[Any],
+        text: str = "",
+        *,
+        embed: discord.Embed | None = None,
+        file: discord.File | None = None,
+        view: discord.ui.View | None = None,
+    ) -> None:
+        """Replace the deferred message, or an earlier answer. Only the caller sees it.
+
+        Args:
+            interaction: The call, which `interaction_check` has deferred.
+            text: The text. Discord takes 2,000 characters, so the rest is cut off.
+            embed: An embed, or None for none.
+            file: A file, or None for none.
+            view: Buttons, or None for none.
+
+        Raises:
+            discord.HTTPException: Discord refused the answer, or 15 minutes have passed.
+        """
+        await interaction.edit_original_response(
+            content=text[: texts.MAX_MESSAGE],
+            embeds=[embed] if embed else [],
+            attachments=[file] if file else [],
+            view=view,
+            # A key's name can be any text, `@everyone` included.
+            allowed_mentions=discord.AllowedMentions.none(),
+        )
 
     def lock_for(self, user: discord.abc.User) -> asyncio.Lock:
         """Return the lock that makes a user's commands run one after the other."""
         return self._user_locks.setdefault(user.id, asyncio.Lock())
 
+    # --- called by discord.py ---------------------------------------------------------------------
+
     async def interaction_check(self, interaction: discord.Interaction[Any], /) -> bool:
-        """Defer the answer, visible only to the caller, and check who may call the command."""
+        """Defer the answer, visible only to the caller, and check who may call the command.
+
+        To check more before every command, override this, and begin with
+        ``if not await super().interaction_check(interaction): return False``.
+        """
         try:
             # Discord drops an interaction without a response after 3 s, and one request to the key
             # service may take longer. The answer replaces this message, so it is ephemeral too.
@@ -97,17 +230,11 @@ class BaseCommands(commands.Cog):
             if interaction.is_user_integration() and not interaction.is_guild_integration():
                 return False
             is_admin_command = _command_name(interaction).startswith("keys ")
-            return not is_admin_command or await self._is_admin(interaction)
+            return not is_admin_command or await self.is_admin(interaction)
         except discord.HTTPException as error:
             # discord.py passes only an AppCommandError of a check to the error handler below.
-            raise texts.Refusal("Discord did not respond. Please try again.") from error
-
-    async def _is_admin(self, interaction: discord.Interaction[Any]) -> bool:
-        # In the shop's own server, Discord has checked the command's permissions already.
-        # Elsewhere they prove nothing: whoever invites a bot is an administrator there.
-        if self.admin_guild_id is not None and interaction.guild_id == self.admin_guild_id:
-            return True
-        return bool(await interaction.client.is_owner(interaction.user))
+            words = await self._find_words(interaction)
+            raise texts.Refusal(words.no_response) from error
 
     async def cog_app_command_error(
         self, interaction: discord.Interaction[Any], error: app_commands.AppCommandError
@@ -116,74 +243,51 @@ class BaseCommands(commands.Cog):
         cause = error.original if isinstance(error, app_commands.CommandInvokeError) else error
         log_error(interaction, cause)
         try:
-            await send_answer(interaction, texts.describe_error(cause))
+            words = await self._find_words(interaction)
+            await self.answer(interaction, texts.describe_error(cause, words))
         except Exception as lost:  # no other handler would report it
             name = _command_name(interaction)
             _log.warning("/%s: could not send the answer: %s", name, type(lost).__name__)
 
+    # --- the results of callables -----------------------------------------------------------------
 
-class Cooldowns:
-    """The time that each user must wait before the next call.
+    async def _find_words(self, interaction: discord.Interaction[Any]) -> Texts:
+        try:
+            words = await self.texts_for(interaction)
+            _check_result("texts_for", words, "a Texts", Texts)
+        except Exception as error:  # texts_for is the program's, and may ask a database
+            log_error(interaction, error)
+            return self.texts
+        return words
 
-    discord.py's own cooldowns start with the call. These start when a key was really created, so
-    that a failed attempt costs no wait.
-    """
+    async def _check_gate(self, interaction: discord.Interaction[Any]) -> None:
+        decision = await self.may_get_key(interaction)
+        # A forgotten return is None, which must let nobody in.
+        _check_result("may_get_key", decision, "True, False, or the text of a refusal", bool, str)
+        if isinstance(decision, str) and decision.strip():
+            raise texts.Refusal(decision)
+        if decision is not True:
+            raise app_commands.CheckFailure
 
-    def __init__(self, setting: str, length: timedelta) -> None:
-        _check_setting(setting, length, "a timedelta >= 0", timedelta, timedelta().__le__)
-        self.seconds: float = length.total_seconds()
-        self._ends: dict[int, float] = {}
+    async def _collect_fields(self, interaction: discord.Interaction[Any]) -> BatchFields:
+        """Return all fields of a user's new key."""
+        fields = await self.fields_for(interaction)
+        _check_result("fields_for", fields, "a dict of BatchFields", dict)
+        if unknown := fields.keys() - _USER_FIELDS:
+            limit = f"only {', '.join(sorted(_USER_FIELDS))}"
+            raise ConfigurationError(f"fields_for must return {limit}, got {unknown.pop()!r}")
+        try:
+            owner: BatchFields = {"discord_id": interaction.user.id}
+            merged = self.fields | fields | owner
+            self._check_fields(merged)
+        except (InvalidRequestError, TypeError) as error:
+            # Not for the user, who entered nothing.
+            raise ConfigurationError(f"fields_for returned invalid fields: {error}") from None
+        return merged
 
-    def check(self, user: discord.abc.User) -> None:
-        """Raise a CommandOnCooldown if a user must still wait."""
-        left = self._ends.get(user.id, 0.0) - time.monotonic()
-        if left > 0:
-            raise _on_cooldown(self.seconds, left)
-
-    def start(self, user: discord.abc.User, at_least: float = 0.0) -> None:
-        """Start a user's wait, of ``at_least`` that many seconds."""
-        now = time.monotonic()
-        # Without this, the dict would grow by every user who ever called the command.
-        self._ends = {other: end for other, end in self._ends.items() if end > now}
-        self._ends[user.id] = now + max(self.seconds, at_least)
-
-    def cancel(self, user: discord.abc.User) -> None:
-        """End a user's wait."""
-        self._ends.pop(user.id, None)
-
-
-def check_age(interaction: discord.Interaction[Any], key: Key, seconds: float) -> None:
-    """Raise a CommandOnCooldown if a key was created less than these seconds before a call.
-
-    The clocks are those of the key service and of Discord, so those of shards don't matter.
-    """
-    if key.created_at is None:
-        return
-    age = (interaction.created_at - key.created_at).total_seconds()
-    left = seconds - max(age, 0.0)  # of clocks that differ, the key's may be ahead
-    if left > 0:
-        raise _on_cooldown(seconds, left)
-
-
-def _on_cooldown(seconds: float, left: float) -> app_commands.CommandOnCooldown:
-    return app_commands.CommandOnCooldown(app_commands.Cooldown(1, seconds), left)
-
-
-async def send_answer(
-    interaction: discord.Interaction[Any],
-    text: str,
-    *,
-    file: discord.File | None = None,
-    view: discord.ui.View | None = None,
-) -> None:
-    """Replace the deferred message, or an earlier answer."""
-    await interaction.edit_original_response(
-        content=text[: texts.MAX_MESSAGE],
-        attachments=[file] if file else [],
-        view=view,
-        # A key's name can be any text, `@everyone` included.
-        allowed_mentions=discord.AllowedMentions.none(),
-    )
+    def _check_fields(self, fields: BatchFields) -> None:
+        # The job checks its arguments when it is created, and sends nothing until it is awaited.
+        self.keys.create_many(1, provider_id=self.provider_id, ledger=self.ledger, **fields).close()
 
 
 def log_error(interaction: discord.Interaction[Any], error: Exception) -> None:
@@ -196,18 +300,11 @@ def log_error(interaction: discord.Interaction[Any], error: Exception) -> None:
         _log.error("/%s: %s\n%s", _command_name(interaction), type(error).__name__, frames)
 
 
-def _check_setting(
-    setting: str,
-    value: object,
-    limit: str,
-    kind: type,
-    accepts: Callable[[Any], bool] = lambda _: True,
-) -> None:
-    # A bool is an int, but never a meant one.
-    if not isinstance(value, kind) or isinstance(value, bool) or not accepts(value):
-        # Of other types only the name: a client that is a string is most likely an API key.
-        shown = str(value) if isinstance(value, int | timedelta) else f"a {type(value).__name__}"
-        raise InvalidRequestError(setting, shown, limit)
+def _check_result(hook: str, value: object, limit: str, *kinds: type) -> None:
+    """Check what a callable of the program returned; a mistake is the operator's."""
+    if not isinstance(value, kinds):
+        shown = "None" if value is None else f"a {type(value).__name__}"
+        raise ConfigurationError(f"{hook} must return {limit}, got {shown}")
 
 
 def _command_name(interaction: discord.Interaction[Any]) -> str:

@@ -1,21 +1,23 @@
-"""The texts that commands share: errors, keys and reports. No I/O.
+"""How errors, keys and reports are put into words, those of `Texts`. No I/O.
 
-A text of one command is in that command's method.
+They also serve commands of your own: `list_keys`, `describe_key`, `quote` and `escape_markup`.
 """
 
 from __future__ import annotations
 
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Final
 
 from discord import app_commands
 from discord.utils import format_dt
 
 import junkie_async
-from junkie_async import CreateReport, DeleteReport, JunkieError, Key
+from junkie_async import CreateReport, DeleteReport, JunkieError, Key, KeyStatus
 from junkie_async.ext.problem_details import is_missing_key
+
+from .wording import ENGLISH, Texts
 
 MAX_MESSAGE: Final = 2000
 """The most characters that Discord accepts in a message."""
@@ -28,69 +30,58 @@ _MAX_RETRY_AFTER: Final = 86_400.0  # one day; a service may state any number of
 # `</key get:1>`. Discord drops the backslash before any punctuation.
 _MARKUP: Final = re.compile(r"[\\`*_~|<>\[\]()#:/@]")
 
-NO_SUCH_KEY: Final = "There is no such key."
-# An outage must never read as an invalid key: people buy a second one, or ask for their money back.
-_UNAVAILABLE: Final = (
-    "The key service is not available. This says nothing about your keys. Please try again in a "
-    "few minutes."
-)
+FACTS: Final = ("id", "status", "is_premium", "expires_at", "hwids", "key_name")
+"""The fields of a key that can be shown beside its value."""
 
 
 class Refusal(app_commands.AppCommandError):
-    """Ends a command with a text for the user who called it."""
+    """Ends a command with a text for the user who called it. It is not logged."""
 
 
-def describe_error(error: BaseException | None) -> str:
+def describe_error(error: BaseException | None, words: Texts = ENGLISH) -> str:
     """Explain an error to a user who did not cause it and can't fix it."""
     match error:
         case Refusal():
             return str(error)
         case app_commands.CommandOnCooldown(retry_after=seconds):
-            return f"You can do this again {_relative_time(seconds)}."
+            return words.on_cooldown.format(when=_relative_time(seconds))
         case app_commands.CheckFailure():
-            return "You are not allowed to use this command."
+            return words.not_allowed
         case junkie_async.BatchError(report=report, __cause__=cause):
-            return f"{describe_error(cause)} It stopped early: {describe_report(report)}."
+            counts = describe_report(report, words)
+            return words.stopped_early.format(reason=describe_error(cause, words), counts=counts)
         case JunkieError():
-            return _describe_service_error(error)
+            return _describe_service_error(error, words)
         case _:
-            return "Something went wrong. The bot's log has the details."
+            return words.unexpected
 
 
-def _describe_service_error(error: JunkieError) -> str:
+def _describe_service_error(error: JunkieError, words: Texts) -> str:
     match error:
         case junkie_async.InvalidRequestError(field=field, limit=limit):
-            return f"Invalid input: {field} must be {limit}."
+            return words.invalid_input.format(field=field, limit=limit)
         case junkie_async.TooManyMatchesError():
-            return "Too many keys contain this. Give # and the key's ID instead."
+            return words.too_many_matches
         case junkie_async.OutcomeUnknownError():
-            return (
-                "The key service did not confirm this, so it may or may not have been done. "
-                "Check with `/key mine` before you try again."
-            )
+            return words.outcome_unknown
         case junkie_async.NotFoundError() if is_missing_key(error):
-            return NO_SUCH_KEY
+            return words.no_such_key
         case junkie_async.RateLimitError(retry_after=seconds):
             when = _relative_time(min(seconds or 60, _MAX_RETRY_AFTER))
-            return f"The key service is busy. Please try again {when}."
+            return words.rate_limited.format(when=when)
         # Before the status: a CDN's challenge page often comes with a 403.
         case junkie_async.APIError(challenge=True):
-            return _UNAVAILABLE
+            return words.unavailable
         case junkie_async.BadRequestError() | junkie_async.ConflictError():
-            return "The key service rejected this."
-        case (
-            junkie_async.AuthenticationError()
-            | junkie_async.PermissionDeniedError()
-            | junkie_async.ConfigurationError()
-        ):
-            return (
-                "The key service does not accept this bot. This says nothing about your keys. "
-                "Please tell the bot's owner."
-            )
+            return words.rejected
+        case junkie_async.AuthenticationError() | junkie_async.PermissionDeniedError():
+            return words.not_accepted
+        case junkie_async.ConfigurationError():
+            return words.misconfigured
         case junkie_async.ClientClosedError():
-            return "The bot is shutting down. Please try again later."
+            return words.shutting_down
         case _:
-            return _UNAVAILABLE
+            return words.unavailable
 
 
 def _relative_time(seconds: float) -> str:
@@ -118,42 +109,74 @@ def escape_markup(text: str) -> str:
     return _MARKUP.sub(r"\\\g<0>", line)
 
 
-def describe_key(key: Key) -> str:
-    """Describe a key in one line."""
-    # A response may list a device in either field, or in both.
-    devices = len({*key.keys_hwid, *(device.hwid for device in key.hwids)})
-    limit = f" of {key.hwid_limit}" if key.hwid_limit else ""  # 0 is unlimited
-    noun = "device" if devices == 1 and not limit else "devices"
-    parts = [
-        f"{quote(key.key_value)} (#{key.id})",
-        key.status.value,
-        "premium" if key.is_premium else "",
-        f"until {format_dt(key.expires_at)}" if key.expires_at else "",
-        "" if key.no_hwid else f"{devices}{limit} {noun}",
-        escape_markup((key.key_name or "")[:_MAX_KEY_NAME]),
-    ]
+def describe_status(status: KeyStatus, words: Texts = ENGLISH) -> str:
+    """Return the word for a status."""
+    match status:
+        case KeyStatus.ACTIVE:
+            return words.active
+        case KeyStatus.USED:
+            return words.used
+        case KeyStatus.EXPIRED:
+            return words.expired
+        case KeyStatus.INVALIDATED:
+            return words.invalidated
+
+
+def describe_key(key: Key, words: Texts = ENGLISH, facts: Collection[str] = FACTS) -> str:
+    """Describe a key in one line: its value, and these facts of it in their order."""
+    value = quote(key.key_value)
+    parts = [f"{value} (#{key.id})" if "id" in facts else value]
+    parts += [_describe_fact(key, fact, words) for fact in facts if fact != "id"]
     return " · ".join(part for part in parts if part)
 
 
-def list_keys(heading: str, keys: Sequence[Key]) -> str:
+def _describe_fact(key: Key, fact: str, words: Texts) -> str:
+    match fact:
+        case "status":
+            return describe_status(key.status, words)
+        case "is_premium":
+            return words.premium if key.is_premium else ""
+        case "expires_at":
+            return words.until.format(when=format_dt(key.expires_at)) if key.expires_at else ""
+        case "hwids":
+            return "" if key.no_hwid else _count_devices(key, words)
+        case _:
+            return escape_markup((key.key_name or "")[:_MAX_KEY_NAME])
+
+
+def _count_devices(key: Key, words: Texts) -> str:
+    # A response may list a device in either field, or in both.
+    count = len({*key.keys_hwid, *(device.hwid for device in key.hwids)})
+    if key.hwid_limit:  # 0 is unlimited
+        return words.devices_of_limit.format(count=count, limit=key.hwid_limit)
+    return words.one_device if count == 1 else words.devices.format(count=count)
+
+
+def list_keys(
+    heading: str,
+    keys: Sequence[Key],
+    words: Texts = ENGLISH,
+    facts: Collection[str] = FACTS,
+) -> str:
     """List as many keys as fit into a message, working ones first, and count the rest."""
     text = heading
+    room = MAX_MESSAGE - 1 - len(words.more_keys.format(count=len(keys)))
     order = sorted(keys, key=lambda key: (key.status not in ("active", "used"), -key.id))
     for shown, key in enumerate(order):
-        line = f"\n{describe_key(key)}"
+        line = f"\n{describe_key(key, words, facts)}"
         # Cut at a whole line: half a key value would look like a whole one.
-        if len(text) + len(line) > MAX_MESSAGE - len("\n… and 1,000,000,000 more"):
-            return f"{text}\n… and {len(keys) - shown:,} more"
+        if len(text) + len(line) > room:
+            return f"{text}\n{words.more_keys.format(count=len(keys) - shown)}"
         text += line
-    return text
+    return text.removeprefix("\n")  # without a heading
 
 
-def describe_report(report: CreateReport | DeleteReport) -> str:
+def describe_report(report: CreateReport | DeleteReport, words: Texts = ENGLISH) -> str:
     """Summarise a job: the count of keys done, and every other count that is not zero."""
     if isinstance(report, CreateReport):
-        done = f"{report.created:,} created"
-        others = {"not created": report.failed, "with an unknown outcome": report.unknown}
+        done = words.created.format(count=report.created)
+        others = [(words.not_created, report.failed), (words.unknown_outcome, report.unknown)]
     else:
-        done = f"{report.deleted:,} deleted"
-        others = {"already gone": report.missing, "not deleted": report.failed}
-    return ", ".join([done, *(f"{count:,} {what}" for what, count in others.items() if count)])
+        done = words.deleted.format(count=report.deleted)
+        others = [(words.already_gone, report.missing), (words.not_deleted, report.failed)]
+    return ", ".join([done, *(text.format(count=count) for text, count in others if count)])

@@ -8,10 +8,11 @@ from typing import Final, Unpack
 import discord
 from discord import app_commands
 
-from junkie_async import BatchFields, Filters, JunkieError, Key, KeyStatus, Outcome
+from junkie_async import Filters, JunkieError, Key, KeyStatus, Outcome
 
 from . import texts
-from .base import GUILD_INSTALLS, BaseCommands, check_age, send_answer
+from .base import GUILD_INSTALLS, BaseCommands
+from .cooldowns import check_age
 from .orders import LedgerOption, fill_order, name_order
 
 # A request that timed out here may still be queued at the service. No second key is created
@@ -37,24 +38,22 @@ class UserCommands(BaseCommands):
         # Without the lock, two quick calls would both find no key and both create one.
         async with self.lock_for(interaction.user):
             key = await self._find_working_key(interaction.user)
-            if key is None and self.ledger is not None:
-                key = await self._order_key(interaction, self.ledger)
-            key = key or await self._create_key(interaction.user)
-        await send_answer(interaction, f"Your key:\n{texts.describe_key(key)}")
+            key = key or await self._get_new_key(interaction)
+        words = await self._find_words(interaction)
+        await self.show_keys(interaction, words.your_key, [key])
 
     @key.command(description="List your keys")
     async def mine(self, interaction: discord.Interaction) -> None:
         """Answer with all keys of the caller."""
         keys = await self._list_keys_of(interaction.user)
-        heading = "Your keys:" if keys else "You have no keys."
-        await send_answer(interaction, texts.list_keys(heading, keys))
+        words = await self._find_words(interaction)
+        await self.show_keys(interaction, words.your_keys if keys else words.no_keys, keys)
 
     @key.command(description="Show one of your keys")
     @app_commands.describe(key=_KEY_OPTION)
     async def info(self, interaction: discord.Interaction, key: str | None = None) -> None:
         """Answer with one key of the caller."""
-        found = await self._find_own_key(interaction.user, key)
-        await send_answer(interaction, texts.describe_key(found))
+        await self.show_keys(interaction, "", [await self._find_own_key(interaction, key)])
 
     @key.command(description="Unbind your key from its devices, so that you can use another one")
     @app_commands.describe(key=_KEY_OPTION)
@@ -62,22 +61,29 @@ class UserCommands(BaseCommands):
         """Unbind a key of the caller from its devices."""
         user = interaction.user
         async with self.lock_for(user):
-            found = await self._find_own_key(user, key)
+            found = await self._find_own_key(interaction, key)
             self.resets.check(user)
             await self.keys.reset_hwid(found)
             self.resets.start(user)
-        text = f"Your key #{found.id} is no longer bound to any device."
-        await send_answer(interaction, text)
+        words = await self._find_words(interaction)
+        await self.answer(interaction, words.own_key_reset.format(id=found.id))
 
-    async def _create_key(self, user: discord.abc.User) -> Key:
+    async def _get_new_key(self, interaction: discord.Interaction) -> Key:
+        await self._check_gate(interaction)
+        if self.ledger is not None:
+            return await self._order_key(interaction, self.ledger)
+        return await self._create_key(interaction)
+
+    async def _create_key(self, interaction: discord.Interaction) -> Key:
         """Create a key; if its outcome is unknown, look whether the service created it."""
-        await self._refuse_if_revoked(user)
+        user = interaction.user
+        await self._refuse_if_revoked(interaction)
         self.new_keys.check(user)
+        fields = await self._collect_fields(interaction)
         # Started before the request, so that the wait holds even if the bot never hears back.
         self.new_keys.start(user, at_least=_UNKNOWN_OUTCOME_WAIT)
-        owner: BatchFields = {"discord_id": user.id}
         try:
-            key = await self.keys.create(provider_id=self.provider_id, **self.fields | owner)
+            key = await self.keys.create(provider_id=self.provider_id, **fields)
         except JunkieError as error:
             if error.outcome is Outcome.NOT_EXECUTED:
                 self.new_keys.cancel(user)
@@ -100,20 +106,20 @@ class UserCommands(BaseCommands):
         # creates in between, and the order that follows it would bring a second one.
         previous = max(await self._list_keys_of(user, **self.scope), key=_id_of, default=None)
         while (found := await self._find_working_key(user)) is None:
-            await self._refuse_if_revoked(user)
+            await self._refuse_if_revoked(interaction)
             if previous is not None:
                 check_age(interaction, previous, wait)
-            previous = await self._fill_order(user, previous, ledger)
+            previous = await self._fill_order(interaction, previous, ledger)
             # What is not listed may only be late, and must not be followed by another at once.
             wait = max(wait, _UNKNOWN_OUTCOME_WAIT)
         return found
 
     async def _fill_order(
-        self, user: discord.abc.User, previous: Key | None, ledger: LedgerOption
+        self, interaction: discord.Interaction, previous: Key | None, ledger: LedgerOption
     ) -> Key:
+        user = interaction.user
         name = name_order(self.scope, user.id, previous)
-        owner: BatchFields = {"discord_id": user.id}
-        fields = self.fields | owner
+        fields = await self._collect_fields(interaction)
         try:
             return await fill_order(
                 self.keys,
@@ -130,10 +136,12 @@ class UserCommands(BaseCommands):
                         return found
             raise
 
-    async def _refuse_if_revoked(self, user: discord.abc.User) -> None:
+    async def _refuse_if_revoked(self, interaction: discord.Interaction) -> None:
         # A new key would undo `/keys revoke`.
-        for key in await self._list_keys_of(user, **self.scope | {"status": KeyStatus.INVALIDATED}):
-            raise texts.Refusal(f"Your key #{key.id} is revoked, so you can't get another one.")
+        revoked: Filters = {**self.scope, "status": KeyStatus.INVALIDATED}
+        for key in await self._list_keys_of(interaction.user, **revoked):
+            words = await self._find_words(interaction)
+            raise texts.Refusal(words.own_key_revoked.format(id=key.id))
 
     async def _find_working_key(self, user: discord.abc.User) -> Key | None:
         # A used key still works, unless it was good for one use.
@@ -143,15 +151,16 @@ class UserCommands(BaseCommands):
                     return key
         return None
 
-    async def _find_own_key(self, user: discord.abc.User, value: str | None) -> Key:
+    async def _find_own_key(self, interaction: discord.Interaction, value: str | None) -> Key:
         # `keys.get(value)` would tell a user whether a guessed key of somebody else exists.
         if value is None:
-            found = await self._find_working_key(user)
+            found = await self._find_working_key(interaction.user)
         else:
-            keys = await self._list_keys_of(user, key=value)
+            keys = await self._list_keys_of(interaction.user, key=value)
             found = next((key for key in keys if key.key_value == value), None)
         if found is None:
-            raise texts.Refusal("You have no such key." if value else "You have no key that works.")
+            words = await self._find_words(interaction)
+            raise texts.Refusal(words.no_such_own_key if value else words.no_working_key)
         return found
 
     async def _list_keys_of(self, user: discord.abc.User, **filters: Unpack[Filters]) -> list[Key]:

@@ -1,0 +1,411 @@
+"""A fake interaction, to test a cog without Discord.
+
+    from junkie_async.ext.discord.testing import FakeInteraction
+
+    async def test_customers_get_a_key(junkie_client):
+        cog = ShopCog(junkie_client, provider_id=42)
+        interaction = FakeInteraction(roles=["Customer"])
+        await interaction.run(cog, "key get")
+        assert interaction.answer.content.startswith("Your key:")
+        assert interaction.answer.ephemeral
+
+It works with any cog of discord.py that has application commands, not only with `KeyCog`.
+``junkie_client`` is a fixture of `junkie_async.pytest_plugin`.
+
+A `FakeInteraction` is a `discord.Interaction`, so its users, roles, channels and embeds are those
+of discord.py. Only the HTTP session below is fake: it has Discord's rules, and refuses with
+Discord's errors what Discord refuses. Among these are
+a second response, a follow-up or an edit before the first response, empty messages, and texts,
+embeds, labels and files above their limits.
+
+It simulates no other requests to Discord. Where a command adds a role or sends a direct message,
+replace that method, for example by ``monkeypatch.setattr(discord.Member, "add_roles", ...)``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from typing import Any, Final, Literal, TypeAlias, cast
+
+import attrs
+import discord
+from discord import app_commands
+from discord.ext import commands
+
+from ._fake_payloads import BOT_ID, FakeMember, describe_options, describe_role, describe_user
+from ._fake_service import EPHEMERAL, FakeMessage, FakeService, Sent
+
+__all__ = ["Answer", "FakeInteraction"]
+
+Kind: TypeAlias = Literal["defer", "message", "edit", "followup", "delete", "modal", "autocomplete"]
+
+_USER_ID: Final = 100_000_000_000_000_003
+_GUILD_ID: Final = 200_000_000_000_000_001
+_CHANNEL_ID: Final = 300_000_000_000_000_001
+
+_COMMAND, _COMPONENT = 2, 3  # types of interactions
+_GUILD_INSTALL, _USER_INSTALL = "0", "1"
+
+_Bot: TypeAlias = "commands.Bot | commands.AutoShardedBot"
+
+# Unique over all interactions of a process, as those of Discord are.
+_numbers = itertools.count()
+
+
+@attrs.frozen
+class Answer:
+    """What a bot sent once, and what its user sees after that.
+
+    Attributes:
+        kind: ``"message"`` is a first response by `send_message`, and ``"edit"`` a change of a
+            message. A follow-up that replaces a deferred message is a ``"followup"``, too.
+        content: The text.
+        embeds: The embeds.
+        ephemeral: Whether only the user sees it.
+        files: The contents of files by their names.
+        buttons: The labels of buttons, in their order.
+        allowed_mentions: Who may be mentioned, as it was sent; None if everybody may.
+    """
+
+    kind: Kind
+    content: str = ""
+    embeds: tuple[discord.Embed, ...] = ()
+    ephemeral: bool = False
+    files: Mapping[str, bytes] = attrs.Factory(dict[str, bytes])
+    buttons: tuple[str, ...] = ()
+    allowed_mentions: Mapping[str, Any] | None = None
+
+
+class FakeInteraction(discord.Interaction[Any]):
+    """An interaction of a user with a bot, without network. It runs one command.
+
+    Args:
+        user_id: The user's ID. It also tells when the account was created: get one of a given age
+            by `discord.utils.time_snowflake`.
+        user_name: The user's name.
+        roles: The member's roles: names, which get IDs of their own, or IDs.
+        permissions: The member's permissions in the channel; none by default.
+        joined_at: When the member joined the server; a year ago by default.
+        premium_since: Since when the member boosts the server; None for not at all.
+        custom_status: The text of the member's custom status, or None. A bot finds it at
+            ``interaction.guild.get_member(interaction.user.id).activities``.
+        guild_id: The server's ID; None for a direct message, whose user has no roles.
+        channel_id: The channel's ID.
+        channel_name: The channel's name.
+        locale: The user's language.
+        created_at: When the user called the command; now by default.
+        is_owner: Whether the user owns the bot. With a `client` of your own, its ``owner_id`` says.
+        user_install: Whether the command comes from the user's own install of the bot.
+        filesize_limit: The bytes that Discord accepts in a message's files.
+        client: The bot, which need not be logged in; by default, one without anything.
+
+    Attributes:
+        answers: All that the bot sent, oldest first.
+        error: The exception that ended the command, also if an error handler took it; or None.
+    """
+
+    def __init__(
+        self,
+        *,
+        user_id: int = _USER_ID,
+        user_name: str = "user",
+        roles: Iterable[str | int] = (),
+        permissions: discord.Permissions | None = None,
+        joined_at: datetime | None = None,
+        premium_since: datetime | None = None,
+        custom_status: str | None = None,
+        guild_id: int | None = _GUILD_ID,
+        channel_id: int = _CHANNEL_ID,
+        channel_name: str = "general",
+        locale: discord.Locale = discord.Locale.american_english,
+        created_at: datetime | None = None,
+        is_owner: bool = False,
+        user_install: bool = False,
+        filesize_limit: int = 10 * 1024 * 1024,
+        client: _Bot | None = None,
+    ) -> None:
+        member = FakeMember(
+            user_id,
+            user_name,
+            tuple(describe_role(index, role) for index, role in enumerate(roles)),
+            permissions or discord.Permissions.none(),
+            joined_at,
+            premium_since,
+            custom_status,
+        )
+        number = discord.utils.time_snowflake(created_at or datetime.now(UTC)) + next(_numbers)
+        owner = (
+            {_USER_INSTALL: str(user_id)} if user_install else {_GUILD_INSTALL: str(guild_id or 0)}
+        )
+        channel: dict[str, Any] = {
+            "id": str(channel_id),
+            "name": channel_name,
+            "type": 0,
+            "position": 0,
+        }
+        if guild_id is None:
+            channel |= {"type": 1, "recipients": [member.describe_user()]}
+        payload: dict[str, Any] = {
+            "id": str(number),
+            "application_id": str(BOT_ID),
+            "type": _COMMAND,
+            "token": f"token-{number}",
+            "version": 1,
+            "data": {"id": str(number), "name": "", "type": 1},
+            "channel": channel,
+            "locale": locale.value,
+            "context": 0 if guild_id else 1,
+            "attachment_size_limit": filesize_limit,
+            "authorizing_integration_owners": owner,
+            **member.describe_place(guild_id, channel),
+        }
+        bot = client or _offline_bot(user_id if is_owner else BOT_ID)
+        self._set_up(payload, bot, None)
+
+    def _set_up(self, payload: dict[str, Any], client: _Bot, source: FakeMessage | None) -> None:
+        # `discord.Interaction` and its state have no public constructor.
+        state: Any = client._connection  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
+        if state.user is None:  # not logged in
+            state.user = discord.ClientUser(
+                state=state, data=cast("Any", describe_user(BOT_ID, "bot"))
+            )
+        super().__init__(data=cast("Any", payload), state=state)
+        self._payload = payload
+        self._service = FakeService(
+            self.id,
+            int(payload["channel"]["id"]),
+            describe_user(BOT_ID, "bot"),
+            self.filesize_limit,
+            source,
+        )
+        self._session = cast("Any", self._service)
+        self.followup.session = self._session
+        self._is_running: bool | None = None
+        self.error: Exception | None = None
+
+    # --- what the bot did -------------------------------------------------------------------------
+
+    @property
+    def answers(self) -> list[Answer]:
+        """Everything that the bot sent, oldest first."""
+        return [_to_answer(sent) for sent in self._service.sent]
+
+    @property
+    def answer(self) -> Answer:
+        """The first response, as the user sees it now.
+
+        Raises:
+            AssertionError: The user sees none: there was no response, it was deferred and never
+                followed by an answer, or it was deleted.
+        """
+        message = self._service.original
+        if message is None:
+            raise AssertionError("the bot did not respond with a message")
+        if message.is_loading:
+            raise AssertionError("the response was deferred, but no answer followed")
+        if message.is_deleted:
+            raise AssertionError("the response was deleted")
+        last = next(one for one in reversed(self._service.sent) if one.message.id == message.id)
+        return _to_answer(attrs.evolve(last, message=message))
+
+    @property
+    def followups(self) -> list[Answer]:
+        """The messages after the first response, as they were sent."""
+        original = self._service.original
+        return [
+            _to_answer(sent)
+            for sent in self._service.sent
+            if sent.kind == "followup" and (original is None or sent.message.id != original.id)
+        ]
+
+    @property
+    def deferred(self) -> bool:
+        """Whether the first response was a deferral, which gives the bot 15 minutes."""
+        return [answer.kind for answer in self.answers[:1]] == ["defer"]
+
+    # --- what the user does -----------------------------------------------------------------------
+
+    async def run(self, cog: commands.Cog, command: str, /, **options: Any) -> None:
+        """Run a command as discord.py does, with its checks and its error handlers.
+
+        Args:
+            cog: The cog. Its commands are added to the bot's tree; `cog_load` is not called.
+            command: The command's full name, such as ``"key get"``.
+            **options: The command's options, by the names that Discord shows. A user, role or
+                channel is given as its ID. Of an enum or of choices, give the value.
+
+        Raises:
+            LookupError: The cog has no such command.
+            TypeError: An option is missing, is unknown, or has the wrong type.
+            ValueError: An option is outside its limits, so Discord would not send it.
+            RuntimeError: This interaction has run a command.
+            discord.HTTPException, discord.InteractionResponded: Discord refused what the bot sent.
+                It is raised even if an error handler took it.
+            NotImplementedError: The bot sent a request that is not simulated.
+            discord.app_commands.AppCommandError: The command failed, and no error handler of the
+                command or its cog took the error.
+        """
+        if self._is_running is not None:
+            raise RuntimeError("an interaction runs one command: create another FakeInteraction")
+        found = _find_command(cog, command)
+        self.data = cast("Any", self._describe_command(found, options))
+        tree = self._tree_with(found)
+        self._is_running = True
+        try:
+            # As discord.py's gateway does it; there is no public way to call a command with checks.
+            await tree._call(self)  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
+        finally:
+            self._is_running = False
+            self._service.changed.set()
+        self._raise_refusals()
+        if self.error is not None and not found._has_any_error_handlers():  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
+            raise self.error
+
+    async def press(
+        self, label: str, /, *, user_id: int | None = None, user_name: str = "other"
+    ) -> FakeInteraction:
+        """Press a button of the answer, and wait until the bot has handled it.
+
+        While `run` is under way in another task, this waits for the button to appear.
+
+        Args:
+            label: The button's label, or the beginning of it.
+            user_id: Who presses it; by default, the user of this interaction.
+            user_name: The name of another user.
+
+        Returns:
+            The interaction of the press.
+
+        Raises:
+            AssertionError: There is no such button, or it is disabled.
+            discord.HTTPException, discord.InteractionResponded: As for `run`.
+        """
+        await asyncio.sleep(0)  # lets a task begin that was created for `run`
+        message, button = await self._find_button(label)
+        number = discord.utils.time_snowflake(datetime.now(UTC)) + next(_numbers)
+        author = describe_user(BOT_ID, "bot")
+        payload = {
+            **self._payload,
+            "id": str(number),
+            "token": f"token-{number}",
+            "type": _COMPONENT,
+            "data": {"custom_id": button["custom_id"], "component_type": button["type"]},
+            "message": message.to_json(int(self._payload["channel"]["id"]), author),
+        }
+        if user_id is not None:
+            other = FakeMember(user_id, user_name)
+            payload |= other.describe_place(self.guild_id)
+        pressed = object.__new__(FakeInteraction)
+        pressed._set_up(payload, self.client, message)
+        await pressed._dispatch(self.client)
+        return pressed
+
+    async def _find_button(self, label: str) -> tuple[FakeMessage, dict[str, Any]]:
+        while True:
+            message = self._service.original
+            buttons = list(message.buttons()) if message and not message.is_deleted else []
+            for button in buttons:
+                if str(button.get("label")).startswith(label) and not button.get("disabled"):
+                    return cast("FakeMessage", message), button
+            if not self._is_running:
+                shown = ", ".join(repr(button.get("label")) for button in buttons) or "none"
+                raise AssertionError(f"no button {label!r} to press; the answer has {shown}")
+            self._service.changed.clear()
+            await self._service.changed.wait()
+
+    async def _dispatch(self, client: _Bot) -> None:
+        before = asyncio.all_tasks()
+        state: Any = client._connection  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
+        data: Any = self.data
+        state._view_store.dispatch_view(data["component_type"], data["custom_id"], self)  # noqa: SLF001
+        await asyncio.gather(*(asyncio.all_tasks() - before), return_exceptions=True)
+        self._raise_refusals()
+
+    def _describe_command(
+        self, command: app_commands.Command[Any, ..., Any], options: dict[str, Any]
+    ) -> dict[str, Any]:
+        resolved: dict[str, dict[str, Any]] = {}
+        data: dict[str, Any] = {
+            "type": 1,
+            "name": command.name,
+            "options": [*describe_options(command, options, resolved, self.guild_id)],
+        }
+        parent = command.parent
+        while parent is not None:
+            data = {"type": 2 if parent.parent else 1, "name": parent.name, "options": [data]}
+            parent = parent.parent
+        return {**data, "id": str(self.id), "type": 1, "resolved": resolved}
+
+    def _tree_with(
+        self, command: app_commands.Command[Any, ..., Any]
+    ) -> app_commands.CommandTree[Any]:
+        tree: app_commands.CommandTree[Any] = self.client.tree
+        root = command.root_parent or command
+        if tree.get_command(root.name) is not root:
+            tree.add_command(root, guild=None, override=True)
+        if not getattr(tree.on_error, "records_fakes", False):
+            tree.error(_record_errors(tree.on_error))
+        return tree
+
+    def _raise_refusals(self) -> None:
+        cause = self.error
+        if isinstance(cause, app_commands.CommandInvokeError):
+            cause = cause.original
+        if isinstance(cause, discord.InteractionResponded | NotImplementedError):
+            raise cause
+        for refusal in self._service.refusals:
+            raise refusal
+
+
+def _record_errors(original: Any) -> Any:
+    """Wrap a tree's error handler, so that a fake interaction knows the error."""
+
+    async def record(
+        interaction: discord.Interaction[Any], error: app_commands.AppCommandError
+    ) -> None:
+        if isinstance(interaction, FakeInteraction):
+            interaction.error = error
+        await original(interaction, error)
+
+    record.records_fakes = True  # type: ignore[attr-defined]
+    return record
+
+
+def _to_answer(sent: Sent) -> Answer:
+    message = sent.message
+    return Answer(
+        kind=cast("Kind", sent.kind),
+        content=message.content,
+        embeds=tuple(discord.Embed.from_dict(embed) for embed in message.embeds),
+        ephemeral=bool(message.flags & EPHEMERAL),
+        files=dict(message.files),
+        buttons=tuple(str(button.get("label") or "") for button in message.buttons()),
+        allowed_mentions=message.allowed_mentions,
+    )
+
+
+def _offline_bot(owner_id: int) -> commands.Bot:
+    # All intents, so that the bot keeps members and their presences.
+    bot = commands.Bot(commands.when_mentioned, intents=discord.Intents.all(), owner_id=owner_id)
+    vars(bot.http)["request"] = _refuse_request
+    return bot
+
+
+async def _refuse_request(route: Any, **_: Any) -> Any:
+    message = f"FakeInteraction does not simulate {route.method} {route.path}: replace its caller"
+    raise NotImplementedError(message)
+
+
+def _find_command(cog: commands.Cog, name: str) -> app_commands.Command[Any, ..., Any]:
+    known = {
+        command.qualified_name: command
+        for command in cog.walk_app_commands()
+        if isinstance(command, app_commands.Command)
+    }
+    if name not in known:
+        names = ", ".join(known) or "none"
+        raise LookupError(f"{cog.qualified_name} has no command {name!r}; it has {names}")
+    return known[name]
