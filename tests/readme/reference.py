@@ -6,13 +6,14 @@ and directives that mkdocstrings replaces by the docstrings.
 
 from __future__ import annotations
 
+import ast
 import importlib
 import pkgutil
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import attrs
-import griffe
 
 import junkie_async
 
@@ -163,8 +164,7 @@ def documented_names() -> set[str]:
 
 def render_pages() -> dict[Path, str]:
     """Return the text of each page, by its path."""
-    package = griffe.load("junkie_async", search_paths=[ROOT])
-    pages = {FOLDER / f"{page.name}.md": _render_page(page, package) for page in PAGES}
+    pages = {FOLDER / f"{page.name}.md": _render_page(page) for page in PAGES}
     return pages | {FOLDER / "index.md": _render_index()}
 
 
@@ -192,9 +192,9 @@ def _list_names(page: Page) -> str:
     return names if page.names else f"`{page.module}`: {names}"
 
 
-def _render_page(page: Page, package: griffe.Object | griffe.Alias) -> str:
+def _render_page(page: Page) -> str:
     rows = [
-        f"| `{name}` | {_summarize(package, page.module, name)} |"
+        f"| `{name}` | {_summarize(page.module, name)} |"
         for name in page.names or _names_of(page.module)
     ]
     directives = [f"{page.module}.{name}" for name in page.names] or [page.module]
@@ -203,11 +203,25 @@ def _render_page(page: Page, package: griffe.Object | griffe.Alias) -> str:
     return "\n".join([*head, *table, *(f"\n## ::: {path}" for path in directives), ""])
 
 
-def _summarize(package: griffe.Object | griffe.Alias, module: str, name: str) -> str:
-    """Return the first line of a name's docstring."""
-    found = package[f"{module}.{name}".removeprefix("junkie_async.")]
-    docstring = found.docstring
-    if docstring is None:
-        raise ValueError(f"{module}.{name} has no docstring")
-    summary: str = docstring.value.split("\n\n")[0]
-    return summary.replace("\n", " ").replace("|", "\\|")
+def _summarize(module: str, name: str) -> str:
+    """Return the first paragraph of a name's docstring."""
+    value = getattr(importlib.import_module(module), name)
+    is_documented = isinstance(value, type) or callable(value) and hasattr(value, "__code__")
+    docstring = value.__doc__ if is_documented else _constant_docstrings()[name]
+    return docstring.strip().split("\n\n")[0].replace("\n", " ").replace("|", "\\|")
+
+
+@cache
+def _constant_docstrings() -> dict[str, str]:
+    """Return the strings below the assignments of modules, by the names that are assigned."""
+    found: dict[str, str] = {}
+    for path in (ROOT / "junkie_async").rglob("*.py"):
+        body = ast.parse(path.read_text("utf-8")).body
+        for statement, below in zip(body, body[1:], strict=False):
+            match statement, below:
+                case (
+                    ast.Assign(targets=[ast.Name(id=name)]) | ast.AnnAssign(target=ast.Name(id=name)),
+                    ast.Expr(value=ast.Constant(value=str(text))),
+                ):
+                    found[name] = text
+    return found

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
-
-pytest.importorskip("griffe", reason="needs the extra dev")
-
 from .reference import FOLDER, documented_names, public_names, render_pages
 
 
