@@ -2,7 +2,7 @@
 
     pip install ".[emulator]"
     python benchmarks/peers.py [--quick] [--rounds N] [--without-generated] [--only NAME]
-                               [--json FILE] [--svg FILE]
+                               [--json FILE] [--svg FILE] [--redraw FILE]
 
 The alternatives are hand-written loops over aiohttp, httpx and httpx2, and the clients
 that openapi-python-client and openapi-generator generate from the bundled contract, in temporary
@@ -39,6 +39,9 @@ def main() -> int:
     A quick run is too small for the limits: it only checks that all clients work.
     """
     options = _make_parser().parse_args()
+    if options.redraw:
+        options.svg.write_text(chart.draw(json.loads(options.redraw.read_text("utf-8"))), "utf-8")
+        return 0
     count = options.rounds or (QUICK_ROUNDS if options.quick else ROUNDS)
     wanted = [s for s in rounds.scenarios(quick=options.quick) if _is_selected(options, s.name)]
     with _open_folder(options.environments) as folder, server.running() as address:
@@ -65,7 +68,7 @@ def main() -> int:
     if options.json:
         options.json.write_text(json.dumps(document, indent=1) + "\n", "utf-8")
     if options.svg:
-        options.svg.write_text(chart.draw(samples, results.machine(), versions), "utf-8")
+        options.svg.write_text(chart.draw(document), "utf-8")
     status = _bench.report("limits", figures, None)
     return 0 if options.quick else status
 
@@ -73,6 +76,9 @@ def main() -> int:
 def _make_parser() -> ArgumentParser:
     parser = _bench.arguments(__doc__)
     parser.add_argument("--svg", type=Path, metavar="FILE", help="draw the results into FILE")
+    parser.add_argument(
+        "--redraw", type=Path, metavar="FILE", help="draw an earlier --json FILE, measure nothing"
+    )
     parser.add_argument(
         "--rounds", type=int, metavar="N", help=f"the number of rounds, by default {ROUNDS}"
     )
