@@ -35,7 +35,6 @@ rect.floor { fill: #d0d7de }
 """
 
 
-
 def draw(document: Mapping[str, Any]) -> str:
     """Draw the CPU that each client takes for a key: a bar and its label are the same median."""
     clients = document["results"]["walk"]["loop"]
@@ -64,10 +63,11 @@ def _draw_row(top: int, name: str, medians: Mapping[str, float]) -> list[str]:
     kind = {"ours": "ours", "bytes": "floor"}.get(name, "")
     value, baseline = medians[name], top + ROW / 2 + 1
     width = BAR * value / max(medians.values())
+    size = f'width="{width:.1f}" height="{ROW - 8}"'
     times = "" if name == "ours" else f" ({value / medians['ours']:.1f} times)"
     return [
         _draw_text(NAME - 8, baseline, NAMES[name], kind, anchor="end"),
-        f'<rect class="{kind}" x="{NAME}" y="{top}" width="{width:.1f}" height="{ROW - 8}" rx="2"/>',
+        f'<rect class="{kind}" x="{NAME}" y="{top}" {size} rx="2"/>',
         _draw_text(NAME + width + 8, baseline, f"{value:.1f} µs{times}", kind),
     ]
 

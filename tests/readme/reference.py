@@ -11,7 +11,9 @@ import importlib
 import pkgutil
 from collections.abc import Iterator
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
+from types import FunctionType
 
 import attrs
 
@@ -206,7 +208,7 @@ def _render_page(page: Page) -> str:
 def _summarize(module: str, name: str) -> str:
     """Return the first paragraph of a name's docstring."""
     value = getattr(importlib.import_module(module), name)
-    is_documented = isinstance(value, type) or callable(value) and hasattr(value, "__code__")
+    is_documented = isinstance(value, type | FunctionType)
     docstring = value.__doc__ if is_documented else _constant_docstrings()[name]
     return docstring.strip().split("\n\n")[0].replace("\n", " ").replace("|", "\\|")
 
@@ -217,10 +219,11 @@ def _constant_docstrings() -> dict[str, str]:
     found: dict[str, str] = {}
     for path in (ROOT / "junkie_async").rglob("*.py"):
         body = ast.parse(path.read_text("utf-8")).body
-        for statement, below in zip(body, body[1:], strict=False):
+        for statement, below in pairwise(body):
             match statement, below:
                 case (
-                    ast.Assign(targets=[ast.Name(id=name)]) | ast.AnnAssign(target=ast.Name(id=name)),
+                    ast.Assign(targets=[ast.Name(id=name)])
+                    | ast.AnnAssign(target=ast.Name(id=name)),
                     ast.Expr(value=ast.Constant(value=str(text))),
                 ):
                     found[name] = text

@@ -14,6 +14,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeAlias
 
@@ -28,7 +29,9 @@ from .test_python import execute
 README = blocks(PATH.read_text("utf-8"))
 CONSOLE = [block.text for block in README if block.language == "console"]
 # Commands that install, and the tests, which would start this one.
-_DONE_ELSEWHERE = re.compile(r"^python -m pip install .*\n|^.* && python -m pytest .*\n", re.MULTILINE)
+_DONE_ELSEWHERE = re.compile(
+    r"^python -m pip install .*\n|^.* && python -m pytest .*\n", re.MULTILINE
+)
 
 Shell: TypeAlias = Callable[..., "subprocess.Popen[str]"]
 
@@ -62,7 +65,8 @@ def shell(tmp_path: Path) -> Iterator[Shell]:
 
     yield start
     for process in started:
-        os.killpg(process.pid, signal.SIGTERM)
+        with suppress(ProcessLookupError):  # all have ended
+            os.killpg(process.pid, signal.SIGTERM)
         process.communicate()
 
 
@@ -98,7 +102,10 @@ def test_the_web_app_answers(shell: Shell, tmp_path: Path) -> None:
 def test_installing_is_all_that_is_done_elsewhere() -> None:
     """Every other line of a console block is run by a test of this module or by the gate."""
     left = [_DONE_ELSEWHERE.sub("", text) for text in CONSOLE]
-    run_here = [find_block("junkie serve").text, _DONE_ELSEWHERE.sub("", find_block("uvicorn").text)]
+    run_here = [
+        find_block("junkie serve").text,
+        _DONE_ELSEWHERE.sub("", find_block("uvicorn").text),
+    ]
     assert [text for text in left if text] == run_here
 
 
