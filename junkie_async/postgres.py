@@ -23,11 +23,13 @@ Needs asyncpg: ``pip install "junkie_async[postgres]"``.
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import suppress
 from datetime import timedelta
 from functools import partial
 from typing import Any, Final, Self, TypeVar
+from urllib.parse import parse_qs, urlsplit
 
 from ._errors import ConfigurationError, InvalidRequestError
 from ._jobs.record import DEFAULT_JOB, LedgerStore, Record, check_job_name, names_database
@@ -196,11 +198,27 @@ class PostgresLedger(LedgerStore):
             await anext(self._closer)
         try:
             await create_schema(pool)
-        except BaseException:
+        except BaseException as error:
             if self._closer is not None:
                 await self._closer.aclose()
-            raise
-        return pool
+            option = _find_option(self._dsn, error)
+            if option is None:
+                raise
+        else:
+            return pool
+        # Outside of the handler, so that the error does not refer to the other one.
+        raise ConfigurationError(
+            f"the ledger in PostgreSQL can't be used: its DSN has the option {option!r}, which the"
+            " server or asyncpg does not know, or not with this value"
+        )
+
+
+def _find_option(dsn: str | None, error: BaseException) -> str | None:
+    """Find the option of a DSN that an error of its first connection names."""
+    if not isinstance(error, asyncpg.PostgresError | asyncpg.ClientConfigurationError):
+        return None
+    named = {*re.findall(r"[A-Za-z_][\w.]*", str(error))}
+    return next((name for name in parse_qs(urlsplit(dsn or "").query) if name in named), None)
 
 
 async def _close_with_loop(pool: Any) -> AsyncGenerator[None, None]:

@@ -16,6 +16,7 @@ from .._errors import (
 )
 from .._models import Key
 from .._protocol.codec import decode_key, encode_key
+from .background import finish_in_background
 from .journal import Intent
 from .ledger import Ledger
 from .markers import read_marker
@@ -43,19 +44,36 @@ async def fill_order(
     Raises:
         OutcomeUnknownError: The key may have been created. The next call settles that.
     """
-    limit = asyncio.timeout(max_seconds)
+    filling = asyncio.create_task(_fill_in_turn(ledger, reconciler, create, lock))
+    ends_at = None if max_seconds is None else asyncio.get_running_loop().time() + max_seconds
     try:
-        async with limit, lock:
-            while True:
-                with suppress(LeaseLostError):  # it is another worker's order now: wait for its key
-                    return await _fill_once(ledger, reconciler, create)
-    except TimeoutError:
-        if not limit.expired():
-            raise
-    raise RequestTimeoutError(
-        "timed out: another call fills this order, or an earlier one is not settled yet",
-        outcome=Outcome.UNKNOWN,
-    )
+        if await _has_ended(filling, ends_at):
+            return await filling
+        raise RequestTimeoutError(
+            f"timed out after {max_seconds:g} s: another call fills this order, an earlier one is"
+            " not settled yet, or the ledger or the service does not respond. Call again",
+            outcome=Outcome.UNKNOWN,
+        )
+    finally:
+        if not filling.done():
+            filling.cancel()
+            finish_in_background(filling)  # what it has to log may wait for a ledger that hangs
+            await _has_ended(filling, ends_at)
+
+
+async def _has_ended(filling: asyncio.Task[Key], ends_at: float | None) -> bool:
+    seconds = None if ends_at is None else ends_at - asyncio.get_running_loop().time()
+    done, _ = await asyncio.wait({filling}, timeout=seconds)
+    return bool(done)
+
+
+async def _fill_in_turn(
+    ledger: Ledger, reconciler: Reconciler, create: CreateMarked, lock: asyncio.Lock
+) -> Key:
+    async with lock:
+        while True:
+            with suppress(LeaseLostError):  # it is another worker's order now: wait for its key
+                return await _fill_once(ledger, reconciler, create)
 
 
 def log_key(ledger: Ledger, intent: Intent, keys: Sequence[Key]) -> bool:

@@ -11,6 +11,7 @@ import asyncio
 import sys
 import time
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any, ClassVar, Final, TypeVar
 
@@ -19,6 +20,7 @@ import attrs
 from .._errors import ConfigurationError
 from .._protocol.fields import MAX_BATCH
 from .._protocol.json_documents import encode_json
+from .background import finish_in_background
 from .markers import new_job_id
 from .postgres_transactions import (
     FIRST_POLL,
@@ -38,20 +40,34 @@ T = TypeVar("T")
 _CLOSING: Final = 10.0
 """Seconds that closing waits for a server that is down. The lease then ends by itself."""
 
-_TAKE_LEASE: Final = """INSERT INTO junkie_async.job AS job (name, marker, arguments, leased_until)
-VALUES ($1, $2, $3, clock_timestamp() + make_interval(secs => $4))
-ON CONFLICT (name) DO UPDATE SET epoch = job.epoch + 1, leased_until = excluded.leased_until
-WHERE job.leased_until IS NULL OR job.leased_until < clock_timestamp()
-RETURNING id, epoch, marker, arguments, extract(epoch FROM begun)::float8 AS begun, result"""
-# It may be executed twice: the connection may be lost before the end of a commit is known.
-# It is one message in plain text: that takes one round trip instead of four, and is a transaction
-# of its own, even behind a pooler. Its arguments are JSON in hexadecimal digits: no quotes in it.
-_WRITE_LEASE: Final = """WITH given AS MATERIALIZED (
+_TAKE_LEASE: Final = """WITH taken AS (
+  UPDATE junkie_async.job SET epoch = epoch + 1,
+    leased_until = clock_timestamp() + make_interval(secs => $2)
+  WHERE name = $1 AND result IS NULL AND coalesce(leased_until < clock_timestamp(), TRUE)
+  RETURNING id, epoch
+)
+SELECT id, marker, arguments, extract(epoch FROM begun)::float8 AS begun, result, taken.epoch
+FROM junkie_async.job LEFT JOIN taken USING (id) WHERE name = $1"""
+# These may be executed twice: the connection may be lost before the end of a commit is known.
+# They are one message in plain text: that takes one round trip instead of four, and is a
+# transaction of its own, even behind a pooler. The arguments are JSON in hexadecimal digits: no
+# quotes in it.
+_GIVEN: Final = """WITH given AS MATERIALIZED (
   SELECT convert_from(decode('$1', 'hex'), 'UTF8')::jsonb AS it
-), lease AS (
+)"""
+_BEGIN_JOB: Final = """, lease AS (
+  INSERT INTO junkie_async.job AS job (name, marker, arguments, leased_until)
+  SELECT it ->> 'name', it ->> 'marker', it ->> 'arguments',
+    clock_timestamp() + make_interval(secs => (it ->> 'lease')::float8)
+  FROM given
+  ON CONFLICT (name) DO UPDATE SET leased_until = excluded.leased_until
+  WHERE job.marker = excluded.marker AND job.epoch = 0 RETURNING id
+)"""
+_WRITE_LEASE: Final = """, lease AS (
   UPDATE junkie_async.job SET result = coalesce(decode(it ->> 'result', 'hex'), result),
     leased_until = clock_timestamp() + make_interval(secs => (it ->> 'lease')::float8)
-  FROM given WHERE id = (it ->> 'job')::bigint AND epoch = (it ->> 'epoch')::bigint RETURNING id
+  FROM given WHERE name = it ->> 'name' AND marker = it ->> 'marker'
+    AND epoch = (it ->> 'epoch')::bigint RETURNING id
 )"""
 _WRITE_ATTEMPTS: Final = """, attempts AS (
   INSERT INTO junkie_async.attempt (job, number, amount, open)
@@ -73,8 +89,9 @@ _WRITE_CHANGES: Final = """, changes AS (
     SELECT jsonb_array_elements_text((it -> 'closed') || (it -> 'doubted'))::bigint FROM given
   ))
 )"""
+# A doubt of the future is one from before the clock was set back.
 _DOUBT_OPEN: Final = """UPDATE junkie_async.attempt SET doubted = clock_timestamp()
-WHERE job = $1 AND open AND doubted IS NULL"""
+WHERE job = $1 AND open AND coalesce(doubted > clock_timestamp(), TRUE)"""
 _READ_INTENTS: Final = """SELECT number, open, amount - (SELECT count(*) FROM junkie_async.key
   WHERE key.job = $1 AND key.attempt = number) AS outstanding,
 extract(epoch FROM clock_timestamp() - doubted)::float8 AS doubted_for
@@ -95,7 +112,7 @@ class _Changes:
     result: bytes | None = None
     ends_lease: bool = False
 
-    def make_statement(self, **others: float) -> str:
+    def make_statement(self, write_lease: str, **others: str | float) -> str:
         """Return the statement, of the parts that are needed: planning all takes 0.3 ms."""
         given = {
             "attempts": [*self.amounts.items()],
@@ -106,7 +123,8 @@ class _Changes:
             **others,
         }
         parts = (
-            _WRITE_LEASE.replace("$1", encode_json(given).hex()),
+            _GIVEN.replace("$1", encode_json(given).hex()),
+            write_lease,
             _WRITE_ATTEMPTS if self.amounts else "",
             _WRITE_KEYS if self.keys else "",
             _WRITE_CHANGES if self.closed or self.doubted else "",
@@ -128,8 +146,10 @@ class PostgresRecord:
     patience: float
     get_pool: Callable[[], Awaitable[Pool]]
     _patience: float = attrs.field(default=0.0, init=False)
-    _job: int = attrs.field(default=0, init=False)
+    # These name one term of one job: a job of the same name may be begun anew once it is pruned.
+    _marker: str = attrs.field(default="", init=False)
     _epoch: int = attrs.field(default=0, init=False)
+    _unlogged: str | None = attrs.field(default=None, init=False)  # the arguments of a new job
     _valid_until: float = attrs.field(default=0.0, init=False)  # on this machine's clock
     _position: int = attrs.field(default=0, init=False)  # of the next key
     _changes: _Changes | None = attrs.field(default=None, init=False)  # since the latest commit
@@ -140,26 +160,27 @@ class PostgresRecord:
     async def open(
         self, arguments: Mapping[str, Any], add_keys: Callable[[Sequence[str]], None]
     ) -> LoadedJob:
-        """Become the job's writer, and read what earlier runs have logged."""
+        """Become the job's writer, and read what earlier runs have logged.
+
+        Nothing is written of a new job, since its row comes with those of its first calls: that is
+        one transaction less. Then it may turn out that another worker has begun the same job.
+        An order that has its key needs no writer.
+        """
         self._failure, self._patience, self._position = None, self.patience, 0
-        text, seconds = encode_json(arguments).decode(), FIRST_POLL
-        # Not flushed, since the next write flushes it: no call is sent before that.
-        take = partial(self._take_lease, text), begin_unflushed
-        while (row := await self._in_transaction(*take)) is None:
+        self._marker, self._epoch, self._unlogged = new_job_id(), 0, None
+        row, seconds = await self._take_lease(), FIRST_POLL
+        while row is not None and row["epoch"] is None and row["result"] is None:
             await asyncio.sleep(seconds)
             seconds = min(2 * seconds, LAST_POLL)
-        self._job, self._epoch, self._valid_until = row["id"], row["epoch"], row["valid_until"]
-        self._renewal = asyncio.create_task(self._renew_lease())
-        check_arguments(row["arguments"], arguments)
+            row = await self._take_lease()
+        if row is None or self._epoch:
+            self._renewal = asyncio.create_task(self._renew_lease())
+        if row is None:
+            self._unlogged = encode_json(arguments).decode()
+            return LoadedJob(id=self._marker, begun=time.time())
+        check_arguments(read_arguments(row["arguments"]), arguments)
         job = LoadedJob(id=row["marker"], begun=row["begun"], result=row["result"])
-        if not self._epoch:
-            return job  # it is new
-        keys, calls, intents, self._valid_until = await self._in_transaction(self._read_rows)
-        self._position = len(keys)
-        for at in range(0, len(keys), MAX_BATCH):
-            add_keys(keys[at : at + MAX_BATCH])
-            await asyncio.sleep(0)  # a million take longer than a short lease
-        return attrs.evolve(job, created=len(keys), calls=calls, intents=intents)
+        return await self._load_rows(row["id"], job, add_keys) if self._epoch else job
 
     def log_intents(self, intents: Sequence[tuple[int, int]]) -> None:
         """Log calls, by their numbers and their amounts of keys, with the next `sync`."""
@@ -194,7 +215,7 @@ class PostgresRecord:
 
     async def close(self) -> None:
         """Flush, and end the lease, even if the caller is cancelled."""
-        if self._valid_until and self._failure is None:
+        if (self._valid_until or self._commit) and self._failure is None:
             self._change().ends_lease = True  # in one transaction with what was logged just before
         await asyncio.shield(asyncio.ensure_future(self._flush_and_end()))
 
@@ -208,42 +229,82 @@ class PostgresRecord:
             await _cancel(self._commit)
             self._changes, self._valid_until = None, 0.0
 
-    async def _take_lease(self, arguments: str, db: Connection) -> dict[str, Any] | None:
+    async def _take_lease(self) -> Mapping[str, Any] | None:
+        """Become the writer if nobody is. None if there is no such job."""
+        taking = asyncio.ensure_future(self._become_writer())
+        try:
+            return await asyncio.shield(taking)
+        except asyncio.CancelledError:
+            # It may be committed by now. Then nobody else would have the job before the lease ends.
+            finish_in_background(self._return_lease(taking))
+            raise
+
+    async def _become_writer(self) -> Mapping[str, Any] | None:
+        # Not flushed, since the next write flushes it: no call is sent before that.
+        row, began = await self._in_transaction(self._update_lease, begin_unflushed)
+        if row is not None and row["epoch"] is not None:
+            self._marker, self._epoch = row["marker"], row["epoch"]
+            self._valid_until = began + self.lease  # less than on the server, which began later
+        return row
+
+    async def _return_lease(self, taking: asyncio.Future[Any]) -> None:
+        with suppress(ConfigurationError):
+            await taking
+            await self.close()
+
+    async def _update_lease(self, db: Connection) -> tuple[Mapping[str, Any] | None, float]:
         began = _now()
-        row = await db.fetchrow(_TAKE_LEASE, self.name, new_job_id(), arguments, self.lease)
-        if row is None:
-            return None
-        # Less than on the server, whose lease begins later.
-        own = {"valid_until": began + self.lease, "arguments": read_arguments(row["arguments"])}
-        return {**row, **own}
+        return await db.fetchrow(_TAKE_LEASE, self.name, self.lease), began
+
+    async def _load_rows(
+        self, job_id: int, job: LoadedJob, add_keys: Callable[[Sequence[str]], None]
+    ) -> LoadedJob:
+        read = partial(self._read_rows, job_id)
+        keys, calls, intents, self._valid_until = await self._in_transaction(read)
+        self._position = len(keys)
+        for at in range(0, len(keys), MAX_BATCH):
+            add_keys(keys[at : at + MAX_BATCH])
+            await asyncio.sleep(0)  # a million take longer than a short lease
+        return attrs.evolve(job, created=len(keys), calls=calls, intents=intents)
 
     async def _renew_lease(self) -> None:
         while self._failure is None:
             await asyncio.sleep(self.lease / 3)
-            await self._commit_all(_Changes())
+            if self._unlogged is None:
+                await self._commit_all(_Changes())
 
     async def _write(self, changes: _Changes, db: Connection) -> float:
         """Write changes and renew the lease, unless another worker has taken it since.
 
         Returns the end of the lease, which counts once the transaction is committed.
         """
-        began, lease = _now(), 0.0 if changes.ends_lease else self.lease
-        statement = changes.make_statement(job=self._job, epoch=self._epoch, lease=lease)
-        if await db.execute(statement) != "SELECT 1":
-            raise LeaseLostError(f"another worker has taken the job {self.name!r} over")
-        return began + lease
+        began, seconds = _now(), 0.0 if changes.ends_lease else self.lease
+        job: dict[str, str | float] = {
+            "name": self.name,
+            "marker": self._marker,
+            "epoch": self._epoch,
+            "lease": seconds,
+        }
+        write_lease = _WRITE_LEASE
+        if self._unlogged is not None:
+            write_lease, job["arguments"] = _BEGIN_JOB, self._unlogged
+        if await db.execute(changes.make_statement(write_lease, **job)) != "SELECT 1":
+            raise LeaseLostError(f"another worker has begun or taken over the job {self.name!r}")
+        return began + seconds
 
-    async def _read_rows(self, db: Connection) -> tuple[list[str], int, list[LoadedIntent], float]:
+    async def _read_rows(
+        self, job_id: int, db: Connection
+    ) -> tuple[list[str], int, list[LoadedIntent], float]:
         # The keys first: the lease is renewed meanwhile, and the write finds out if it was lost.
         keys: list[str] = []
-        while found := await db.fetch(_READ_KEYS, self._job, len(keys)):
+        while found := await db.fetch(_READ_KEYS, job_id, len(keys)):
             keys += [value for (value,) in found]
         valid_until = await self._write(_Changes(), db)
-        await db.execute(_DOUBT_OPEN, self._job)
-        calls = await db.fetchval(_COUNT_CALLS, self._job)
+        await db.execute(_DOUBT_OPEN, job_id)
+        calls = await db.fetchval(_COUNT_CALLS, job_id)
         intents = [
             LoadedIntent(row["number"], row["outstanding"], row["open"], row["doubted_for"])
-            for row in await db.fetch(_READ_INTENTS, self._job)
+            for row in await db.fetch(_READ_INTENTS, job_id)
         ]
         return keys, calls, intents, valid_until
 
@@ -267,6 +328,7 @@ class PostgresRecord:
     async def _commit_all(self, changes: _Changes) -> None:
         try:
             self._valid_until = await self._in_transaction(partial(self._write, changes), acquire)
+            self._unlogged = None
         except ConfigurationError as error:  # or LeaseLostError
             self._failure = self._failure or error
 

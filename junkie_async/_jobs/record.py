@@ -144,6 +144,9 @@ def check_arguments(recorded: Mapping[str, Any], given: Mapping[str, Any]) -> No
     """Check that a job is run with the arguments that it was begun with."""
     for name in sorted({*recorded, *given}):
         before, now = recorded.get(name), given.get(name)
+        if before != now and name == "call":
+            limit = f"one that {'create_many' if now else 'create'}() has not used"
+            raise InvalidRequestError("idempotency_key", "that of another order", limit)
         if before != now:
             # An address is no secret, and cut short both might read the same.
             show = ascii if name == "base_url" else safe_repr

@@ -318,9 +318,13 @@ class SqliteRecord:
             return self._begin(db, arguments)
         check_arguments(row.arguments, arguments)
         self._job = row.id
-        # An earlier run died with these open: their calls may have been sent.
-        died = "UPDATE attempt SET doubted = ? WHERE job = ? AND open AND doubted IS NULL"
-        db.execute(died, (time.time(), row.id))
+        # An earlier run died with these open: their calls may have been sent. A doubt of the future
+        # is one from before the clock was set back.
+        died = (
+            "UPDATE attempt SET doubted = :now"
+            " WHERE job = :job AND open AND ifnull(doubted > :now, 1)"
+        )
+        db.execute(died, {"now": time.time(), "job": row.id})
         values = db.execute("SELECT value FROM key WHERE job = ? ORDER BY rowid", (row.id,))
         created = 0
         while chunk := values.fetchmany(MAX_BATCH):

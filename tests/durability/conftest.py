@@ -1,15 +1,19 @@
-"""The process that forks the jobs that are killed."""
+"""The process that forks the jobs that are killed, and a service with its client."""
 
 from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
+from junkie_async import JunkieClient
+
+from .clients import make_client
 from .job import ForkServer
+from .server import Service
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -32,6 +36,21 @@ def fork_server() -> Iterator[ForkServer]:
         pytest.skip("needs fork")
     with ForkServer() as fork_server:
         yield fork_server
+
+
+@pytest.fixture
+async def service() -> AsyncIterator[Service]:
+    """Start a service without faults, except for those in its script."""
+    async with Service(foreign=2) as service:
+        yield service
+        assert not service.violations
+
+
+@pytest.fixture
+async def client(service: Service) -> AsyncIterator[JunkieClient]:
+    """Make a client of the service that gives up at once."""
+    async with make_client(service) as client:
+        yield client
 
 
 @pytest.fixture

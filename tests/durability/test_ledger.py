@@ -36,14 +36,6 @@ _RETRY = RetryPolicy(attempts=3, wait_initial=0.01, wait_max=0.05, wait_jitter=0
 
 
 @pytest.fixture
-async def service() -> AsyncIterator[Service]:
-    """A service without faults, except for those in its script."""
-    async with Service(foreign=2) as service:
-        yield service
-        assert not service.violations
-
-
-@pytest.fixture
 async def client(service: Service) -> AsyncIterator[JunkieClient]:
     """A client of the service."""
     async with JunkieClient("jk_test", base_url=service.url, retry=_RETRY) as client:

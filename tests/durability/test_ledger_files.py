@@ -27,13 +27,6 @@ pytestmark = posix
 
 
 @pytest.fixture
-async def service() -> AsyncIterator[Service]:
-    """A service without faults."""
-    async with Service() as service:
-        yield service
-
-
-@pytest.fixture
 async def make_job(service: Service) -> AsyncIterator[Callable[[Path], CreateJob]]:
     """Return a function that makes a job of 200 keys with a ledger."""
     async with JunkieClient("jk_test", base_url=service.url) as client:

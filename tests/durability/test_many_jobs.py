@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import AsyncIterator
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any, Final
@@ -39,20 +38,6 @@ async def main():
 
 asyncio.run(main())
 """
-
-
-@pytest.fixture
-async def service() -> AsyncIterator[Service]:
-    """A service without faults, except for those in its script."""
-    async with Service(foreign=2) as service:
-        yield service
-
-
-@pytest.fixture
-async def client(service: Service) -> AsyncIterator[JunkieClient]:
-    """A client of the service."""
-    async with JunkieClient("jk_test", base_url=service.url) as client:
-        yield client
 
 
 async def _run_program(url: str, path: Path, amount: int, *jobs: str) -> list[str]:

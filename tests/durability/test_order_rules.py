@@ -18,9 +18,9 @@ from junkie_async import (
     ConfigurationError,
     InvalidRequestError,
     JunkieClient,
+    Outcome,
     OutcomeUnknownError,
     RequestTimeoutError,
-    RetryPolicy,
     provisioning,
 )
 from junkie_async._jobs.ledger import Ledger
@@ -30,10 +30,10 @@ from tests.postgres_server import make_database
 
 from . import server
 from .acts import FILE_ACTS
+from .clients import SOON, make_client
 from .server import PROVIDER, Exchange, Service
 
 _LONG = 1000.0  # seconds that no test waits
-_SOON = 20.0  # for what takes milliseconds on a quiet machine
 
 
 @pytest.fixture(params=["file", "database"])
@@ -46,27 +46,9 @@ async def ledger(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterato
         yield dsn
 
 
-@pytest.fixture
-async def service() -> AsyncIterator[Service]:
-    """Start a service without faults."""
-    async with Service() as service:
-        yield service
-
-
-@pytest.fixture
-async def client(service: Service) -> AsyncIterator[JunkieClient]:
-    """Make a client of the service that gives up at once."""
-    async with _make_client(service) as client:
-        yield client
-
-
-def _make_client(service: Service) -> JunkieClient:
-    return JunkieClient("jk_test", base_url=service.url, retry=RetryPolicy(attempts=1, outage=0.0))
-
-
 async def _order(client: JunkieClient, ledger: str, **fields: Any) -> str:
     given = {"provider_id": PROVIDER, "idempotency_key": "a", "reconcile_after": _LONG, **fields}
-    async with asyncio.timeout(_SOON):
+    async with asyncio.timeout(SOON):
         return (await client.keys.create(ledger=ledger, **given)).key_value
 
 
@@ -97,7 +79,7 @@ async def test_an_order_that_comes_again_has_its_key(
 ) -> None:
     """Later calls, other clients, and calls at the same time get the key of the first one."""
     first = await asyncio.gather(*(_order(client, ledger) for _ in range(5)))
-    async with _make_client(service) as other:
+    async with make_client(service) as other:
         assert {await _order(other, ledger), *first} == {*service.values()}
     assert service.requests["POST /keys"] == 1
     other_order = await _order(client, ledger, idempotency_key="b")
@@ -112,8 +94,8 @@ async def test_an_order_that_comes_again_has_its_key(
         ({}, {"amount": 5}, "amount"),
         ({"amount": 5}, {}, "amount"),
         ({"amount": 5}, {"amount": 6}, "amount"),
-        ({"amount": 1}, {}, "call"),
-        ({}, {"amount": 1}, "call"),
+        ({"amount": 1}, {}, "idempotency_key"),
+        ({}, {"amount": 1}, "idempotency_key"),
     ],
 )
 async def test_another_request_under_a_used_key_is_refused(
@@ -125,7 +107,7 @@ async def test_another_request_under_a_used_key_is_refused(
     ledger: str,
 ) -> None:
     """The error names the field, whichever of the two calls is made; nothing is sent."""
-    async with asyncio.timeout(_SOON):
+    async with asyncio.timeout(SOON):
         await _create(client, ledger, **first)
         made = service.values()
         with pytest.raises(InvalidRequestError) as caught:
@@ -152,7 +134,7 @@ async def test_orders_of_many_keys_report_the_same(
         )
         return sorted((await job).keys)
 
-    async with asyncio.timeout(_SOON):
+    async with asyncio.timeout(SOON):
         reports = await asyncio.gather(*(order() for _ in range(3)))
         assert [*reports, await order()] == [sorted(service.values())] * 4
     assert len(service.values()) == 150
@@ -234,7 +216,7 @@ async def test_a_deadline_ends_the_wait_for_another_call(
     service.script.append("gated")
     first = asyncio.create_task(_order(client, ledger))
     await gate.reached.wait()
-    async with _make_client(service) as other:
+    async with make_client(service) as other:
         other.keys.deadline = 0.2
         with pytest.raises(RequestTimeoutError, match="another call fills this order"):
             await _order(other, ledger)
@@ -406,7 +388,7 @@ async def test_a_database_that_takes_no_writes_for_a_moment(
     set_mode = f'ALTER DATABASE "{name}" SET default_transaction_read_only = '
     await _order(client, postgres_database, idempotency_key="first")
     await _execute(postgres_database, "", f"{set_mode} on")
-    async with _make_client(service) as other:  # by new connections
+    async with make_client(service) as other:  # by new connections
         task = asyncio.create_task(_order(other, postgres_database))
         await asyncio.sleep(0.3)
         assert not task.done()
@@ -428,4 +410,57 @@ async def test_a_pool_that_is_closed_is_refused_at_once(
         await client.keys.create_many(
             5, provider_id=PROVIDER, ledger=PostgresLedger(pool), job="launch"
         )
-    assert time.monotonic() < begin + _SOON
+    assert time.monotonic() < begin + SOON
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+async def test_a_deadline_bounds_an_order_while_the_file_is_locked(
+    moment: str,
+    client: JunkieClient,
+    service: Service,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """By another program, before the order is read or amid it. The next call has its key."""
+
+    async def lock(exchange: Exchange) -> None:
+        other.execute("BEGIN IMMEDIATE")
+        await exchange.respond(exchange.make())
+
+    monkeypatch.setitem(server.FAULTS, "lock", lock)
+    path = str(tmp_path / "orders.db")
+    await _order(client, path, idempotency_key="first")
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
+        if moment == "before":
+            other.execute("BEGIN IMMEDIATE")
+        else:
+            service.script.append("lock")
+        client.keys.deadline, begin = 0.3, time.monotonic()
+        with pytest.raises(RequestTimeoutError) as caught:
+            await _order(client, path)
+        assert time.monotonic() - begin < 10  # SQLite would wait for 30 s
+        assert caught.value.outcome is Outcome.UNKNOWN
+        other.execute("ROLLBACK")
+    client.keys.deadline = None
+    assert await _order(client, path, reconcile_after=0.0) in service.values()
+    assert len(service.values()) == 2
+
+
+async def test_a_doubt_of_the_future_counts_from_the_next_call(
+    client: JunkieClient, service: Service, ledger: str
+) -> None:
+    """The machine's clock was set back since. Calls with a deadline don't put it off for ever."""
+    service.script.append("no response")
+    with pytest.raises(OutcomeUnknownError):
+        await _order(client, ledger)
+    await _execute(
+        ledger,
+        f"UPDATE attempt SET doubted = doubted + {10 * _LONG}",
+        f"UPDATE junkie_async.attempt SET doubted = doubted + interval '{10 * _LONG} s'",
+    )
+    client.keys.deadline = 0.3
+    with pytest.raises(RequestTimeoutError):  # the whole delay is still to come
+        await _order(client, ledger)
+    client.keys.deadline = None
+    await _age_doubt(ledger)
+    assert [await _order(client, ledger)] == service.values()

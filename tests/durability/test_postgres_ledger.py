@@ -6,7 +6,7 @@ import asyncio
 import gc
 import time
 import traceback
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from contextlib import AsyncExitStack, aclosing
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -19,43 +19,25 @@ from junkie_async import (
     ConfigurationError,
     JunkieClient,
     OutcomeUnknownError,
-    RetryPolicy,
+    RequestTimeoutError,
     postgres,
 )
+from junkie_async._jobs.postgres_record import PostgresRecord
 from junkie_async.postgres import PostgresLedger
 from tests.postgres_server import PostgresServer
 from tests.transaction_pooler import TransactionPooler
 
 from . import server
+from .clients import SOON, make_client
 from .server import PROVIDER, RECONCILE_AFTER, Exchange, Service
 
-_SOON: Final = 20.0  # seconds, for what takes milliseconds on a quiet machine
 _PATIENCE: Final = 0.3
-
-
-@pytest.fixture
-async def service() -> AsyncIterator[Service]:
-    """Start a service without faults."""
-    async with Service() as service:
-        yield service
-
-
-@pytest.fixture
-async def client(service: Service) -> AsyncIterator[JunkieClient]:
-    """Make a client of the service."""
-    async with _make_client(service) as client:
-        yield client
 
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let orders give up sooner than after 5 s."""
     monkeypatch.setattr(postgres, "_ORDER_PATIENCE", _PATIENCE)
-
-
-def _make_client(service: Service) -> JunkieClient:
-    retry = RetryPolicy(attempts=1, outage=0.0)
-    return JunkieClient("jk_test", base_url=service.url, retry=retry)
 
 
 def _make_job(client: JunkieClient, ledger: Any, amount: int = 1000, **options: Any) -> Any:
@@ -88,10 +70,10 @@ async def test_two_server_connections_of_a_pooler_are_enough(
 ) -> None:
     """Jobs that stand by and orders take turns on them."""
     async with (
-        asyncio.timeout(_SOON),
+        asyncio.timeout(SOON),
         TransactionPooler(postgres_database, connections=2) as pooler,
-        _make_client(service) as client,
-        _make_client(service) as other,
+        make_client(service) as client,
+        make_client(service) as other,
     ):
         jobs = [_make_job(one, pooler.dsn) for one in (client, other)]
         orders = [_order(client, pooler.dsn, f"order-{number // 2}") for number in range(20)]
@@ -106,7 +88,7 @@ async def test_a_pool_of_the_caller_is_used_and_left_open(
 ) -> None:
     """It may be one with asyncpg's defaults where no pooler is between."""
     async with (
-        asyncio.timeout(_SOON),
+        asyncio.timeout(SOON),
         asyncpg.create_pool(postgres_database, min_size=1, max_size=2) as pool,
     ):
         async with PostgresLedger(pool, job="launch") as ledger:
@@ -126,7 +108,7 @@ async def test_an_order_fails_soon_while_the_server_is_down(
     impatient: None,
 ) -> None:
     """Whether it is down from the start or later; the same call works when it is up again."""
-    async with asyncio.timeout(_SOON), postgres_server.database() as dsn:
+    async with asyncio.timeout(SOON), postgres_server.database() as dsn:
         for before in ((), ("a",)):
             for name in before:
                 await _order(client, dsn, name)
@@ -153,7 +135,7 @@ async def test_a_key_that_could_not_be_recorded_is_in_doubt(
 
     monkeypatch.setitem(server.FAULTS, "stop", stop_server)
     service.script.append("stop")
-    async with asyncio.timeout(_SOON), postgres_server.database() as dsn:
+    async with asyncio.timeout(SOON), postgres_server.database() as dsn:
         ledger = PostgresLedger(dsn, lease=1.0)
         with pytest.raises(OutcomeUnknownError, match="the key was created, and could not be"):
             await _order(client, ledger)
@@ -166,11 +148,15 @@ async def test_a_client_closes_while_the_server_is_down(
     service: Service, postgres_server: PostgresServer
 ) -> None:
     """It does not wait for a server that doesn't respond."""
-    async with asyncio.timeout(_SOON), postgres_server.database() as dsn:
-        client = _make_client(service)
+    async with asyncio.timeout(SOON), postgres_server.database() as dsn:
+        client = make_client(service)
         await _order(client, dsn)
         postgres_server.pause()
         await client.close()
+
+
+def _add_password(dsn: str) -> str:
+    return dsn.replace("postgres@", "postgres:s3cret@")
 
 
 @pytest.mark.parametrize(
@@ -178,9 +164,11 @@ async def test_a_client_closes_while_the_server_is_down(
     [
         (lambda dsn: dsn.replace("postgres@", "locked:s3cret@"), "InvalidPasswordError"),
         (lambda dsn: dsn.replace("postgres@", "nobody:s3cret@"), "InvalidAuthorization"),
-        (lambda dsn: dsn.replace("postgres@", "postgres:s3cret@") + "x", "InvalidCatalogName"),
+        (lambda dsn: _add_password(dsn) + "x", "InvalidCatalogName"),
         (lambda dsn: "postgresql://u:s3cret@127.0.0.1:port/x", "ValueError"),
-        (lambda dsn: "postgresql://u:s3cret@127.0.0.1/x?sslmode=none", "ClientConfigurationError"),
+        (lambda dsn: "postgresql://u:s3cret@127.0.0.1/x?sslmode=none", "option 'sslmode'"),
+        (lambda dsn: _add_password(dsn) + "?connect_timeout=9", "option 'connect_timeout'"),
+        (lambda dsn: _add_password(dsn) + "?statement_timeout=x", "option 'statement_timeout'"),
     ],
 )
 async def test_a_wrong_dsn_is_refused_at_once(
@@ -192,7 +180,7 @@ async def test_a_wrong_dsn_is_refused_at_once(
 ) -> None:
     """By a job, too, which would wait ten minutes for a server; and no text has the password."""
     await _ask_for_passwords(postgres_server)
-    async with asyncio.timeout(_SOON), postgres_server.database() as dsn:
+    async with asyncio.timeout(SOON), postgres_server.database() as dsn:
         ledger = PostgresLedger(change(dsn))
         for act in (_make_job(client, ledger), _order(client, ledger), ledger.status("a")):
             with pytest.raises(ConfigurationError, match=reason) as caught:
@@ -219,7 +207,7 @@ async def test_a_ledger_of_a_newer_version_is_refused(
     """In words, and without a change."""
     await _order(client, postgres_database)
     await _execute(postgres_database, "UPDATE junkie_async.version SET version = 9")
-    async with _make_client(service) as other:
+    async with make_client(service) as other:
         with pytest.raises(ConfigurationError, match=r"has version 9,.* update junkie_async"):
             await _order(other, postgres_database, "b")
     assert len(service.values()) == 1
@@ -291,7 +279,7 @@ def test_a_client_in_one_event_loop_after_another(
     async def use(dsn: str, *, closes: bool) -> None:
         async with Service() as service:
             if not clients:
-                clients.append(_make_client(service))
+                clients.append(make_client(service))
             keys.append(await _order(clients[0], dsn))
             if closes:
                 await clients[0].close()
@@ -318,7 +306,7 @@ async def test_a_job_that_loses_its_lease_begins_anew(
     """It gives each key once, with results unread at that moment, too."""
     given: list[str] = []
     job = _make_job(client, postgres_database, 1500, concurrency=4)
-    async with asyncio.timeout(_SOON):
+    async with asyncio.timeout(SOON):
         async for batch in job:
             given += batch.keys
             if len(given) == 100 * moment:
@@ -343,7 +331,7 @@ async def test_a_job_that_fails_after_it_lost_its_lease_reports_all_keys(
     monkeypatch.setitem(server.FAULTS, "refused", refuse)
     given: list[str] = []
     with pytest.raises(BatchError) as caught:
-        async with asyncio.timeout(_SOON):
+        async with asyncio.timeout(SOON):
             async for batch in _make_job(client, postgres_database, 1500, concurrency=1):
                 given += batch.keys
                 if len(given) == 200:
@@ -364,7 +352,7 @@ async def test_a_job_that_is_left_gives_its_lease_back(
     ends: str, client: JunkieClient, service: Service, postgres_database: str
 ) -> None:
     """The next run goes on at once, long before the lease would end."""
-    async with asyncio.timeout(_SOON):
+    async with asyncio.timeout(SOON):
         task = asyncio.create_task(_leave(_make_job(client, postgres_database), ends))
         await asyncio.gather(task, return_exceptions=True)
         assert task.cancelled() is (ends == "cancel")
@@ -389,7 +377,7 @@ async def test_a_worker_is_cancelled_while_it_stands_by(
     client: JunkieClient, service: Service, postgres_database: str
 ) -> None:
     """It ends at once, and leaves the job to the one that has it."""
-    async with asyncio.timeout(_SOON), _make_client(service) as other:
+    async with asyncio.timeout(SOON), make_client(service) as other:
         async with aclosing(aiter(_make_job(client, postgres_database))) as batches:
             async for _ in batches:
                 task = asyncio.create_task(_leave(_make_job(other, postgres_database), "break"))
@@ -407,10 +395,163 @@ async def test_a_loop_that_is_blocked_for_longer_than_the_lease(
 ) -> None:
     """The job goes on, since nobody else has taken it."""
     given: list[str] = []
-    async with asyncio.timeout(_SOON), PostgresLedger(postgres_database, lease=1.0) as ledger:
+    async with asyncio.timeout(SOON), PostgresLedger(postgres_database, lease=1.0) as ledger:
         async for batch in _make_job(client, ledger, 500, concurrency=2):
             given += batch.keys
             if len(given) == 200:
                 # Real time: the lease is on the server's clock, too.
                 time.sleep(1.2)  # noqa: ASYNC251 - as a program does that blocks its loop
     assert sorted(given) == sorted(service.values())
+
+
+# --- what an order costs, and who has it ----------------------------------------------------------
+
+
+@pytest.fixture
+def writes(monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """Give a list to which each transaction of an order adds something when it has written."""
+    written: list[object] = []
+    write = PostgresRecord._write
+
+    async def note(*given: Any) -> float:
+        valid_until = await write(*given)
+        written.append(given)
+        return valid_until
+
+    monkeypatch.setattr(PostgresRecord, "_write", note)
+    return written
+
+
+async def test_an_order_writes_twice_and_its_repetitions_never(
+    client: JunkieClient, postgres_database: str, writes: list[object]
+) -> None:
+    """Its row is written with that of its call, and its lease ends with the key."""
+    first = await _order(client, postgres_database)
+    assert len(writes) == 2
+    assert await _order(client, postgres_database) == first
+    assert len(writes) == 2
+    lease = "SELECT 1 / (leased_until <= clock_timestamp())::int FROM junkie_async.job"
+    await _execute(postgres_database, lease)
+
+
+@pytest.mark.parametrize("is_filled", [True, False])
+async def test_two_workers_that_begin_an_order_at_once(
+    is_filled: bool,
+    client: JunkieClient,
+    service: Service,
+    postgres_database: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Both find no row. The second one to write finds that, and gets the key of the other."""
+    update_lease = PostgresRecord._update_lease
+
+    async def find_none(record: PostgresRecord, db: object) -> tuple[None, float]:
+        monkeypatch.setattr(PostgresRecord, "_update_lease", update_lease)
+        _, began = await update_lease(record, db)
+        if is_filled:
+            await _order(other, postgres_database)
+        else:
+            others.append(asyncio.create_task(_order(other, postgres_database)))
+            await begun.wait()
+        return None, began
+
+    async def respond_late(exchange: Exchange) -> None:
+        begun.set()
+        await asyncio.sleep(0.1)
+        await exchange.respond(exchange.make())
+
+    begun, others = asyncio.Event(), list[asyncio.Task[str]]()
+    monkeypatch.setitem(server.FAULTS, "slow", respond_late)
+    async with asyncio.timeout(SOON), make_client(service) as other:
+        await _order(other, postgres_database, "first")
+        service.script.append("slow")
+        monkeypatch.setattr(PostgresRecord, "_update_lease", find_none)
+        assert await _order(client, postgres_database) == service.values()[1]
+        await asyncio.gather(*others)
+    assert service.requests["POST /keys"] == 2
+
+
+async def test_a_lost_commit_of_a_new_order_is_repeated(
+    client: JunkieClient,
+    service: Service,
+    postgres_database: str,
+    writes: list[object],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The connection is lost before its end is known: the row that is there is its own."""
+    write = PostgresRecord._write
+
+    async def lose(*given: Any) -> float:
+        valid_until = await write(*given)
+        if len(writes) == 1:
+            raise ConnectionResetError
+        return valid_until
+
+    monkeypatch.setattr(PostgresRecord, "_write", lose)
+    begin = asyncio.get_running_loop().time()
+    assert [await _order(client, postgres_database)] == service.values()
+    assert asyncio.get_running_loop().time() - begin < 10  # the lease is 15 s
+
+
+async def test_an_order_that_is_cancelled_when_it_has_the_lease_gives_it_back(
+    client: JunkieClient,
+    service: Service,
+    postgres_database: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The cancellation comes after the commit, and the next call does not wait for 15 s."""
+    service.script.append("request lost")
+    with pytest.raises(OutcomeUnknownError):
+        await _order(client, postgres_database)
+    become_writer, committed = PostgresRecord._become_writer, asyncio.Event()
+
+    async def hang(record: PostgresRecord) -> object:
+        row = await become_writer(record)
+        committed.set()
+        await asyncio.sleep(0.1)
+        return row
+
+    with monkeypatch.context() as patch:
+        patch.setattr(PostgresRecord, "_become_writer", hang)
+        task = asyncio.create_task(_order(client, postgres_database))
+        await committed.wait()
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        assert task.cancelled()
+    begin = asyncio.get_running_loop().time()
+    async with make_client(service) as other:
+        assert [await _order(other, postgres_database, reconcile_after=0.0)] == service.values()
+    assert asyncio.get_running_loop().time() - begin < 10
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+async def test_a_deadline_bounds_an_order_while_the_server_hangs(
+    moment: str,
+    client: JunkieClient,
+    service: Service,
+    postgres_server: PostgresServer,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Before the order is read, or amid it. The next call settles what became of it."""
+
+    async def pause(exchange: Exchange) -> None:
+        postgres_server.pause()
+        await exchange.respond(exchange.make())
+
+    monkeypatch.setitem(server.FAULTS, "pause", pause)
+    async with asyncio.timeout(SOON), postgres_server.database() as dsn:
+        ledger = PostgresLedger(dsn, lease=1.0)
+        await _order(client, ledger, "first")
+        if moment == "before":
+            postgres_server.pause()
+        else:
+            service.script.append("pause")
+        client.keys.deadline, begin = 0.3, asyncio.get_running_loop().time()
+        with pytest.raises(RequestTimeoutError):
+            await _order(client, ledger)
+        assert asyncio.get_running_loop().time() - begin < 3  # an order waits 5 s for a server
+        postgres_server.resume()
+        client.keys.deadline = None
+        assert await _order(client, ledger, reconcile_after=0.0) in service.values()
+        await ledger.close()
+    assert len(service.values()) == 2
