@@ -141,19 +141,20 @@ def test_client_must_be_a_client() -> None:
 
 async def test_readme_bot() -> None:
     """The README's bot has at most 40 lines, and creates, lists and resets a key."""
-    section = README.read_text("utf-8").split("### In a Discord bot")[1].split("\n### ")[0]
+    section = README.read_text("utf-8").split("## In a Discord bot")[1].split("\n## ")[0]
     (script,) = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
     assert len(script.splitlines()) <= 40
     async with Emulator() as emulator, loopback() as discord:
         with environment(JUNKIE_API_KEY="any", JUNKIE_BASE_URL=emulator.url):
             names: dict[str, Any] = {"__name__": "readme"}
             exec(compile(script, "README.md", "exec"), names)
-        async with logged_in(names["bot"]) as bot:
+            bot = names["KeyBot"]()
+        async with logged_in(bot):
             given = await discord.call(bot, "key get")
             listed = await discord.call(bot, "key mine")
             reset = await discord.call(bot, "key reset")
             counted = await discord.call(bot, "keys stats", by=OWNER)
-        assert names["bot"].junkie.closed
+        assert bot.junkie.closed
         async with JunkieClient("any", base_url=emulator.url) as junkie:
             (key,) = await junkie.keys.list().collect()
     assert {one["name"] for one in discord.synced} == {"key", "keys"}

@@ -142,6 +142,7 @@ PAGES = (
     Page("redis", "Shared rate limit", "junkie_async.redis"),
     Page("export", "Exports", "junkie_async.export"),
     Page("discord", "Discord", "junkie_async.ext.discord"),
+    Page("discord_testing", "Tests of a Discord cog", "junkie_async.ext.discord.testing"),
     Page("fastapi", "FastAPI", "junkie_async.ext.fastapi"),
     Page("aiohttp", "aiohttp", "junkie_async.ext.aiohttp"),
     Page("logging", "Logging", "junkie_async.ext.logging"),
