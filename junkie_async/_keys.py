@@ -55,6 +55,7 @@ from ._protocol.fields import (
     validate_fields,
 )
 from ._protocol.filter_checks import check_rows
+from ._protocol.suggestions import takes
 from ._stores import open_store
 from ._verification.look_ups import LookUp, LookUps
 from ._verification.verdict import Verdict, evaluate
@@ -99,6 +100,7 @@ class Keys(KeyCalls):
         self._ledgers = Ledgers(open_store) if ledgers is None else ledgers
         self._look_ups = LookUps() if look_ups is None else look_ups
 
+    @takes(Filters)
     @error_boundary
     def list(
         self,
@@ -148,6 +150,7 @@ class Keys(KeyCalls):
             check=check if validated else None,
         )
 
+    @takes(Filters)
     @error_boundary
     async def stats(
         self,
@@ -321,6 +324,7 @@ class Keys(KeyCalls):
             age=answer.age,
         )
 
+    @takes(CreateFields)
     @error_boundary
     async def create(
         self,
@@ -383,6 +387,7 @@ class Keys(KeyCalls):
             max_seconds=self.deadline,
         )
 
+    @takes(BatchFields)
     @error_boundary
     async def create_batch(
         self, *, provider_id: int, amount: int, **fields: Unpack[BatchFields]
@@ -403,6 +408,7 @@ class Keys(KeyCalls):
         validated = validate_fields(CreateBatchBody, "create_batch", given)
         return await self._send(wire.create_batch(validated, whole=True))
 
+    @takes(BatchFields)
     @error_boundary
     def create_many(
         self,
@@ -491,6 +497,7 @@ class Keys(KeyCalls):
             reconciler=reconciler,
         )
 
+    @takes(UpdateFields)
     @error_boundary
     async def update(self, key: KeyRef, **changes: Unpack[UpdateFields]) -> UpdateResult:
         """Change a key's fields. None sends null: ``folder_id=None`` removes it from its folder.
@@ -510,6 +517,7 @@ class Keys(KeyCalls):
         with self._look_ups.changing(key):
             return await self._send(wire.update_key(segment, validated))
 
+    @takes(UpdateFields)
     @error_boundary
     def update_many(
         self,
@@ -640,6 +648,7 @@ class Keys(KeyCalls):
             unique=unique,
         )
 
+    @takes(Filters)
     @error_boundary
     async def purge(
         self,

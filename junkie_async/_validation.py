@@ -47,7 +47,8 @@ def _describe_value(value: object, kind: str) -> str:
         plain = str.__str__(value)
         if len(plain) < 16 and not _HARMLESS.fullmatch(plain):
             return f"a string of {len(plain)} characters"
-        return ascii(plain if len(plain) < 16 else mask_key_value(plain))
+        # Not `ascii` of the mask, which would write its "…" as an escape. Its ends are escaped.
+        return ascii(plain) if len(plain) < 16 else f"'{mask_key_value(plain)}'"
     if (number := _as_index(value)) is not None:
         bits = number.bit_length()  # Python refuses to write integers of more than 4,300 digits
         return str(number) if bits <= 128 else f"an integer of {bits} bits"
@@ -68,15 +69,21 @@ def check_integer(name: str, value: Any, low: int = -MAX_INTEGER, high: int = MA
     if number is None or not low <= number <= high:
         open_end = high == MAX_INTEGER and (number is None or number < low)
         limit = f"an integer >= {low}" if open_end else f"an integer from {low} to {high}"
-        raise InvalidRequestError(name, safe_repr(value), limit)
+        raise InvalidRequestError(name, _describe_number(value), limit)
     return number
 
 
+def _describe_number(value: Any) -> str:
+    """Describe what was given for a number: ``'1'`` alone would read as if it were one."""
+    shown = safe_repr(value)
+    return f"the string {shown}" if isinstance(value, str) and shown.startswith("'") else shown
+
+
 def check_identifier(name: str, value: Any, low: int = -MAX_INTEGER) -> int:
-    """Check an ID: an integer, never a string of digits, which would be a key value."""
+    """Check an ID: an integer, and never a string of digits, as the environment has them."""
     if isinstance(value, str):
-        limit = "an ID as an int, such as 123 (a str is a key value, even '123')"
-        raise InvalidRequestError(name, safe_repr(value), limit)
+        limit = "an integer, such as 123 or int(os.environ[...])"
+        raise InvalidRequestError(name, _describe_number(value), limit)
     return check_integer(name, value, low)
 
 

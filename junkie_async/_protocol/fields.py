@@ -29,6 +29,7 @@ from .._validation import (
     check_text,
     safe_repr,
 )
+from .suggestions import unknown_argument
 
 _TypedDictClass: TypeAlias = Any  # `typing` has no type for the class of a TypedDict
 
@@ -68,14 +69,11 @@ def _check_minutes(name: str, value: Any) -> int:
     return minutes
 
 
-def _check_discord_filter(name: str, value: Any) -> str:
-    if isinstance(value, str):
-        return check_text(name, value, MAX_TEXT)
-    return str(check_integer(name, value, 0, 10**19 - 1))
-
-
 def _check_discord_id(name: str, value: Any) -> str:
-    digits = _check_discord_filter(name, value)
+    if isinstance(value, str):
+        digits = check_text(name, value, MAX_TEXT)
+    else:
+        digits = str(check_integer(name, value, 0, 10**19 - 1))
     if not _DISCORD_ID.fullmatch(digits):
         raise InvalidRequestError(name, safe_repr(value), "a Discord ID of 17 to 19 digits")
     return digits
@@ -209,9 +207,9 @@ class Filters(TypedDict, total=False):
 
     # An empty string is refused: as a part of a value, it would match every key.
     discord_id: Annotated[
-        int | str | Unset | None, _check_discord_filter, "Owner's Discord ID.", PUBLIC
+        int | str | Unset | None, _check_discord_id, "Owner's Discord ID, 17 to 19 digits.", PUBLIC
     ]
-    """Owner's Discord ID, exactly, as int or str."""
+    """Owner's Discord ID, exactly: 17 to 19 digits, as int or str."""
 
     key: Annotated[str | Unset | None, _part, "Part of the value.", SECRET]
     """Part of the key value."""
@@ -301,7 +299,7 @@ def validate_fields(
     """
     declared = declared_fields(declaration)
     if unknown := given.keys() - declared.keys():
-        raise TypeError(f"{call}() got an unexpected keyword argument {min(unknown)!r}")
+        raise unknown_argument(call, min(unknown), declared.keys())
     validated: dict[str, Any] = {}
     for name, (check, nullable) in declared.items():
         value = given.get(name, UNSET)

@@ -54,11 +54,34 @@ async def test_bad_arguments(
     assert str(caught.value) == message
 
 
-def test_unknown_fields(junkie: JunkieClient) -> None:
-    """A field that a call does not have is a TypeError, as for any function."""
+@pytest.mark.parametrize(
+    ("call", "name", "meant"),
+    [
+        ("create", "validty_minutes", "validity_minutes"),
+        ("create", "name", "key_name"),
+        ("create", "expires_at", "validity_minutes"),
+        ("create", "Provider", "provider_id"),
+        ("create", "user_id", "discord_id"),
+        ("create_batch", "count", "amount"),
+        ("create_many", "hwids", "hwid"),
+        ("create_many", "workers", "concurrency"),
+        ("update", "expires", "expires_at or validity_minutes"),
+        ("update", "invalidated", "is_invalidated"),
+        ("update_many", "folder", "folder_id"),
+        ("list", "state", "status"),
+        ("list", "expires", "expires_after or expires_before"),
+        ("stats", "service", "service_id"),
+        ("purge", "value", "key"),
+        ("purge", "expired", "status"),
+        ("purge", "colour", None),
+    ],
+)
+def test_unknown_fields(junkie: JunkieClient, call: str, name: str, meant: str | None) -> None:
+    """A field that a call does not have is a TypeError, at the call, that says what was meant."""
     with pytest.raises(TypeError) as caught:
-        junkie.keys.create_many(1, provider_id=1, hwids=["a"])  # type: ignore[call-arg]
-    assert str(caught.value) == "create_many() got an unexpected keyword argument 'hwids'"
+        getattr(junkie.keys, call)(**{name: 1})
+    advice = f": did you mean {meant}?" if meant else ""
+    assert str(caught.value) == f"{call}() got an unexpected keyword argument {name!r}{advice}"
 
 
 def test_no_event_loop(junkie: JunkieClient) -> None:

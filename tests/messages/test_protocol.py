@@ -28,7 +28,7 @@ NAIVE = datetime(2024, 5, 17)  # noqa: DTZ001 - the subject
 ARGUMENTS: list[tuple[Any, str, Any, str]] = [
     (UpdateFields, "validity_minutes", -5, "an integer >= 0, got -5"),
     (UpdateFields, "validity_minutes", 2**53, f"an integer from 0 to {2**53 - 1}, got {2**53}"),
-    (UpdateFields, "validity_minutes", "60", "an integer >= 0, got '60'"),
+    (UpdateFields, "validity_minutes", "60", "an integer >= 0, got the string '60'"),
     (
         UpdateFields,
         "validity_minutes",
@@ -42,7 +42,7 @@ ARGUMENTS: list[tuple[Any, str, Any, str]] = [
         UpdateFields,
         "folder_id",
         "123",
-        "an ID as an int, such as 123 (a str is a key value, even '123'), got '123'",
+        "an integer, such as 123 or int(os.environ[...]), got the string '123'",
     ),
     (UpdateFields, "is_premium", 1, "True or False, got 1"),
     (UpdateFields, "key_name", 5, "a string of at most 255 characters, got 5"),
@@ -70,6 +70,14 @@ ARGUMENTS: list[tuple[Any, str, Any, str]] = [
         "<@12345678>",
         "a Discord ID of 17 to 19 digits, got a string of 11 characters",
     ),
+    (
+        UpdateFields,
+        "discord_id",
+        "<@123456789012345678>",
+        "a Discord ID of 17 to 19 digits, got '<@12…678>'",
+    ),
+    (Filters, "discord_id", "Bob", "a Discord ID of 17 to 19 digits, got 'Bob'"),
+    (UpdateFields, "hwid_limit", "1", "an integer from 0 to 100, got the string '1'"),
     (UpdateFields, "discord_id", 12, "a Discord ID of 17 to 19 digits, got 12"),
     (
         UpdateFields,
@@ -141,11 +149,19 @@ def test_checks(check: Callable[[str, Any], object], value: Any, text: str) -> N
     assert str(caught.value) == text
 
 
-def test_unknown_argument() -> None:
-    """A misspelt argument is a TypeError with Python's own text."""
+@pytest.mark.parametrize(
+    ("name", "advice"),
+    [
+        ("is_premum", ": did you mean is_premium?"),
+        ("premium", ": did you mean is_premium?"),
+        ("colour", ""),
+    ],
+)
+def test_unknown_argument(name: str, advice: str) -> None:
+    """A misspelt argument is a TypeError with Python's own text, and with what is near."""
     with pytest.raises(TypeError) as caught:
-        validate_fields(CreateKeyBody, "create", {"provider_id": 1, "is_premum": True})
-    assert str(caught.value) == "create() got an unexpected keyword argument 'is_premum'"
+        validate_fields(CreateKeyBody, "create", {"provider_id": 1, name: True})
+    assert str(caught.value) == f"create() got an unexpected keyword argument {name!r}{advice}"
 
 
 # --- responses ------------------------------------------------------------------------------------

@@ -444,7 +444,7 @@ statuses: Pairs = st.sampled_from(
 )
 ids: Pairs = st.integers(-SAFE, SAFE).map(lambda number: (number, str(number)))
 FILTERS: dict[str, Pairs] = {
-    "discord_id": snowflakes | same(filled),
+    "discord_id": snowflakes,
     "key": same(filled),
     "hwid": same(filled),
     "service_id": ids,

@@ -166,15 +166,8 @@ def bad(name: str, schema: dict[str, Any], *, query: bool) -> Iterator[Any]:
                 yield ""
         case "discord":
             yield from (-1, 10**19, HUGE, True, 1e17, Array(), "", "\ud800", "1" * 17 + "\n")
-            if not query:
-                yield from (
-                    10**16 - 1,
-                    "1" * 16,
-                    "1" * 20,
-                    "\uff11" * 17,
-                    " " + "1" * 17,
-                    "1" * 5000,
-                )
+            yield from (10**16 - 1, "1" * 16, "1" * 20, "\uff11" * 17, " " + "1" * 17)
+            yield "1" * 5000
         case "date-time":
             behind, ahead = timezone(timedelta(hours=-1)), timezone(timedelta(hours=1))
             yield from (datetime(2024, 1, 1), datetime(2024, 1, 1, tzinfo=NoOffset()))  # noqa: DTZ001
