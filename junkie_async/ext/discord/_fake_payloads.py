@@ -16,8 +16,6 @@ BOT_ID: Final = 100_000_000_000_000_001
 _FIRST_ROLE_ID: Final = 400_000_000_000_000_001
 _CUSTOM_STATUS: Final = 4  # a type of activity
 
-# --- payloads -------------------------------------------------------------------------------------
-
 
 def describe_user(user_id: int, name: str) -> dict[str, Any]:
     """Describe a user."""
@@ -59,6 +57,7 @@ class FakeMember:
     joined_at: datetime | None = None
     premium_since: datetime | None = None
     custom_status: str | None = None
+    server_tag: bool = False
 
     def describe_user(self) -> dict[str, Any]:
         """Describe the user."""
@@ -68,7 +67,7 @@ class FakeMember:
         """Return the part of an interaction that says where it happened, and by whom."""
         if guild_id is None:
             return {"user": self.describe_user()}
-        member = self._describe_member()
+        member = self._describe_member(guild_id)
         everyone = {**describe_role(-1, guild_id), "name": "@everyone"}
         guild: dict[str, Any] = {
             "id": str(guild_id),
@@ -80,12 +79,13 @@ class FakeMember:
         }
         return {"guild_id": str(guild_id), "guild": guild, "member": member}
 
-    def _describe_member(self) -> dict[str, Any]:
+    def _describe_member(self, guild_id: int) -> dict[str, Any]:
         a_year_ago = datetime.now(UTC).timestamp() - 365 * 86_400
         joined = self.joined_at or datetime.fromtimestamp(a_year_ago, UTC)
         boosting = self.premium_since
+        tag = {"identity_guild_id": str(guild_id), "identity_enabled": True, "tag": "TAG"}
         return {
-            "user": self.describe_user(),
+            "user": {**self.describe_user(), "primary_guild": tag if self.server_tag else None},
             "nick": None,
             "roles": [role["id"] for role in self.roles],
             "joined_at": joined.isoformat(),

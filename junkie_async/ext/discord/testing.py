@@ -91,7 +91,9 @@ class FakeInteraction(discord.Interaction[Any]):
         joined_at: When the member joined the server; a year ago by default.
         premium_since: Since when the member boosts the server; None for not at all.
         custom_status: The text of the member's custom status, or None. A bot finds it at
-            ``interaction.guild.get_member(interaction.user.id).activities``.
+            ``interaction.guild.get_member(interaction.user.id).activities``, if its intents
+            include members and presences.
+        server_tag: Whether the user wears the server's tag: ``user.primary_guild`` is the server.
         guild_id: The server's ID; None for a direct message, whose user has no roles.
         channel_id: The channel's ID.
         channel_name: The channel's name.
@@ -100,7 +102,7 @@ class FakeInteraction(discord.Interaction[Any]):
         is_owner: Whether the user owns the bot. With a `client` of your own, its ``owner_id`` says.
         user_install: Whether the command comes from the user's own install of the bot.
         filesize_limit: The bytes that Discord accepts in a message's files.
-        client: The bot, which need not be logged in; by default, one without anything.
+        client: The bot, which need not be logged in; by default, one with all intents.
 
     Attributes:
         answers: All that the bot sent, oldest first.
@@ -117,6 +119,7 @@ class FakeInteraction(discord.Interaction[Any]):
         joined_at: datetime | None = None,
         premium_since: datetime | None = None,
         custom_status: str | None = None,
+        server_tag: bool = False,
         guild_id: int | None = _GUILD_ID,
         channel_id: int = _CHANNEL_ID,
         channel_name: str = "general",
@@ -135,6 +138,7 @@ class FakeInteraction(discord.Interaction[Any]):
             joined_at,
             premium_since,
             custom_status,
+            server_tag,
         )
         number = discord.utils.time_snowflake(created_at or datetime.now(UTC)) + next(_numbers)
         owner = (
