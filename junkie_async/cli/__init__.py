@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from .. import __version__
-from . import demo, export, folders, jobs, keys, serve
+from . import demo, export, folders, jobs, keys, serve, whoami
 from ._client import Settings
 from ._exit_codes import EXIT_CODES_HELP
 from ._options import spread_options
@@ -55,5 +55,5 @@ def _set_options(
 
 
 app.add_typer(keys.app)
-for _command in (folders.folders, export.export, jobs.jobs, serve.serve, demo.demo):
+for _command in (whoami.whoami, folders.folders, export.export, jobs.jobs, serve.serve, demo.demo):
     app.command()(_command)

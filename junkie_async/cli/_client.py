@@ -75,14 +75,29 @@ class Settings:
         secret = credentials.rpartition("://")[2]
         return argument.replace(f"{secret}@", "***@") if at else argument
 
-    def connect(self, *, hooks: Sequence[Hooks] = (), **options: Any) -> JunkieClient:
-        """Make a client, with further arguments of `JunkieClient`."""
-        if self.api_key_file is None and not os.environ.get("JUNKIE_API_KEY"):
+    def find_api_key(self) -> tuple[str, str]:
+        """Return the API key and where it comes from."""
+        if self.api_key_file is not None:
+            return _read_api_key(self.api_key_file), f"--api-key-file {self.api_key_file}"
+        api_key = os.environ.get("JUNKIE_API_KEY")
+        if not api_key:
             fail("no API key: set $JUNKIE_API_KEY or pass --api-key-file")
-        api_key = None if self.api_key_file is None else _read_api_key(self.api_key_file)
+        return api_key, "$JUNKIE_API_KEY"
+
+    @property
+    def base_url_source(self) -> str:
+        """Where the service's address comes from."""
+        if self.base_url:
+            return "--base-url"
+        return "$JUNKIE_BASE_URL" if os.environ.get("JUNKIE_BASE_URL") else "the public service"
+
+    def connect(
+        self, *, api_key: str | None = None, hooks: Sequence[Hooks] = (), **options: Any
+    ) -> JunkieClient:
+        """Make a client, with further arguments of `JunkieClient`."""
         retry = options.pop("retry", RetryPolicy(outage=self.outage))
         junkie = JunkieClient(
-            api_key,
+            api_key or self.find_api_key()[0],
             base_url=self.base_url,
             retry=retry,
             hooks=[OutageLines(), *hooks],

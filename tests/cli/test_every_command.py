@@ -70,6 +70,7 @@ STEPS = [
         r"done, 250 of 250 keys created",
     ),
     Step("keys count --by-status", r"active\t251\n(\w+\t0\n){3}", r"active +251"),
+    Step("whoami", r"Address\t.*\nAPI key\t.*\nAccess\tok: 251 keys, \d+ ms\n", r"ok: 251 keys"),
     Step("keys stats --provider-id 7", r"(?s)total\t\t\t250\n.*", r"250 keys, .*UTC"),
     Step("keys list", r"(\d+\t[^\t\n]+\tactive\t[^\n]*\n){251}", r"100 of 251 keys shown"),
     Step("keys list --limit 1 --json --provider-id 42", r'\{.*"key_name":"vip".*\}\n', r'"vip"'),

@@ -29,7 +29,17 @@ def test_help_names_the_commands_and_exit_codes(option: str) -> None:
     """The help is plain text that names every command and every exit code."""
     ended = invoke(option)
     assert ended.code == 0
-    for word in ("keys", "folders", "export", "jobs", "serve", "demo", "Exit codes", "--version"):
+    for word in (
+        "keys",
+        "whoami",
+        "folders",
+        "export",
+        "jobs",
+        "serve",
+        "demo",
+        "Exit codes",
+        "--version",
+    ):
         assert word in ended.out
     assert ended.out.isascii()
 
@@ -44,7 +54,14 @@ def test_help_names_every_keys_command_in_a_line() -> None:
 
 @pytest.mark.parametrize(
     "command",
-    [*(["keys", name] for name in _KEYS_COMMANDS), ["folders"], ["serve"], ["demo"], ["export"]],
+    [
+        *(["keys", name] for name in _KEYS_COMMANDS),
+        ["whoami"],
+        ["folders"],
+        ["serve"],
+        ["demo"],
+        ["export"],
+    ],
     ids=" ".join,
 )
 def test_each_command_has_its_help(command: list[str]) -> None:

@@ -118,8 +118,8 @@ def test_invalid_faults(options: dict[str, Any], text: str) -> None:
         (
             lambda: Emulator(host="0.0.0.0", api_keys={"real"}),
             (
-                "0.0.0.0 can be reached by others, so API keys must begin with test-, as no key of the"
-                " service does: test-ci, for example"
+                "0.0.0.0 can be reached by others, so API keys must begin with test-, as no key of"
+                " the service does: test-ci, for example"
             ),
         ),
     ],

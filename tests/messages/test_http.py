@@ -335,8 +335,8 @@ async def test_a_closed_session() -> None:
         (
             {"base_url": "http://junkie:8000"},
             (
-                "plain http to junkie would expose the API key: use https. For `junkie serve`, use an"
-                " API key that begins with test-"
+                "plain http to junkie would expose the API key: use https. For `junkie serve`, use"
+                " an API key that begins with test-"
             ),
         ),
     ],
