@@ -6,21 +6,32 @@ import re
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from unittest.mock import AsyncMock
 
 import pytest
+from discord import app_commands
 from discord.ext import commands
 
 from junkie_async import ConfigurationError, InvalidRequestError, JunkieClient
 from junkie_async.emulator import Emulator
 from junkie_async.ext.discord import KeyCog
+from junkie_async.ext.discord.testing import FakeInteraction
 from junkie_async.provisioning import status
 
 from . import _answers
-from ._discord import ALICE, EPHEMERAL, OWNER, SHOP
-from ._shop import PROVIDER, environment, logged_in, loopback, plain_bot, says
+from ._shop import ALICE, OWNER, PROVIDER, SHOP, environment, plain_bot, says
 
 EXTENSION = "junkie_async.ext.discord"
 README = Path(__file__).parents[2] / "README.md"
+
+
+async def call(bot: commands.Bot, command: str, user_id: int = ALICE) -> FakeInteraction:
+    """Call a command of a bot's cog in the shop's server."""
+    interaction = FakeInteraction(client=bot, user_id=user_id, guild_id=SHOP)
+    cog = bot.get_cog("KeyCog")
+    assert cog
+    await interaction.run(cog, command)
+    return interaction
 
 
 # --- lifetime -------------------------------------------------------------------------------------
@@ -28,7 +39,7 @@ README = Path(__file__).parents[2] / "README.md"
 
 async def test_a_given_client_stays_open() -> None:
     """Removing the cog does not close the client that it was given."""
-    async with JunkieClient("any") as client, loopback(), logged_in(plain_bot()) as bot:
+    async with JunkieClient("any") as client, plain_bot() as bot:
         await bot.add_cog(KeyCog(client, provider_id=PROVIDER))
         await bot.remove_cog("KeyCog")
         assert not client.closed
@@ -47,13 +58,14 @@ async def test_extension(tmp_path: Path) -> None:
             "JUNKIE_ADMIN_GUILD_ID": str(SHOP),
             "JUNKIE_LEDGER": str(tmp_path / "bot.db"),
         }
-        async with loopback() as discord, logged_in(plain_bot()) as bot:
+        async with plain_bot() as bot:
             with environment(**variables):
                 await bot.load_extension(EXTENSION)
             cog: Any = bot.get_cog("KeyCog")
-            assert says((await discord.call(bot, "key get")).text, _answers.YOUR_KEY)
-            stats = (await discord.call(bot, "keys stats")).text
-            assert says(stats.splitlines()[-1], _answers.TOTAL_COUNT)
+            given = await call(bot, "key get")
+            assert says(given.answer.content, _answers.YOUR_KEY)
+            stats = await call(bot, "keys stats")
+            assert says(stats.answer.content.splitlines()[-1], _answers.TOTAL_COUNT)
             await bot.unload_extension(EXTENSION)
             assert cog._own_client.closed
             assert bot.tree.get_commands() == []
@@ -139,28 +151,32 @@ def test_client_must_be_a_client() -> None:
 # --- the README -----------------------------------------------------------------------------------
 
 
-async def test_readme_bot() -> None:
+async def test_readme_bot(monkeypatch: pytest.MonkeyPatch) -> None:
     """The README's bot has at most 40 lines, and creates, lists and resets a key."""
     section = README.read_text("utf-8").split("## In a Discord bot")[1].split("\n## ")[0]
     (script,) = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
     assert len(script.splitlines()) <= 40
-    async with Emulator() as emulator, loopback() as discord:
+    sync = AsyncMock()
+    monkeypatch.setattr(app_commands.CommandTree, "sync", sync)
+    async with Emulator() as emulator:
         with environment(JUNKIE_API_KEY="any", JUNKIE_BASE_URL=emulator.url):
             names: dict[str, Any] = {"__name__": "readme"}
             exec(compile(script, "README.md", "exec"), names)
             bot = names["KeyBot"]()
-        async with logged_in(bot):
-            given = await discord.call(bot, "key get")
-            listed = await discord.call(bot, "key mine")
-            reset = await discord.call(bot, "key reset")
-            counted = await discord.call(bot, "keys stats", by=OWNER)
+        async with bot:
+            bot.owner_id = OWNER
+            await bot.setup_hook()
+            given = await call(bot, "key get")
+            listed = await call(bot, "key mine")
+            reset = await call(bot, "key reset")
+            counted = await call(bot, "keys stats", user_id=OWNER)
         assert bot.junkie.closed
         async with JunkieClient("any", base_url=emulator.url) as junkie:
             (key,) = await junkie.keys.list().collect()
-    assert {one["name"] for one in discord.synced} == {"key", "keys"}
-    assert key.key_value in given.text
-    assert key.key_value in listed.text
-    assert reset.text == _answers.UNBOUND.format(id=key.id)
-    assert _answers.TOTAL_COUNT.format(count=1) in counted.text
-    assert given.callback["data"]["flags"] == EPHEMERAL
+    sync.assert_awaited_once_with()
+    assert key.key_value in given.answer.content
+    assert key.key_value in listed.answer.content
+    assert reset.answer.content == _answers.UNBOUND.format(id=key.id)
+    assert _answers.TOTAL_COUNT.format(count=1) in counted.answer.content
+    assert given.answer.ephemeral
     assert (key.discord_id, key.validity_minutes) == (str(ALICE), 60)

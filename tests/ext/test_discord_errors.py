@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any
 
+import discord
 import pytest
 from discord import app_commands
 
@@ -46,7 +47,6 @@ from junkie_async.ext.discord import texts
 
 from ..unit.test_log_output import unconfigured
 from . import _answers
-from ._discord import EPHEMERAL
 from ._shop import NO_RETRIES, Shop, open_shop, says
 
 
@@ -226,14 +226,14 @@ async def test_statuses(shop: Shop, command: str, status: int, template: str) ->
     await shop.stock()
     shop.emulator.faults = Faults(error_rate=1.0, error_status=status)
     exchange = await shop.call(command)
-    assert says(exchange.text, template)
+    assert says(exchange.answer.content, template)
 
 
 async def test_lost_reset(shop: Shop) -> None:
     """A reset whose response is lost has an unknown outcome."""
     await shop.stock()
     shop.emulator.faults = Faults(drop_after_rate=1.0, operations="resetKeyHwid")
-    assert (await shop.call("key reset")).text == _answers.OUTCOME_UNKNOWN
+    assert (await shop.call("key reset")).answer.content == _answers.OUTCOME_UNKNOWN
 
 
 @pytest.mark.parametrize(
@@ -253,7 +253,7 @@ async def test_a_service_that_hangs(command: str, hangs: str, template: str) -> 
         shop.emulator.faults = Faults(latency=30.0, operations=hangs)
         options: dict[str, Any] = {"key": "JNK"} if command == "keys revoke" else {}
         async with asyncio.timeout(10):
-            assert says((await shop.call(command, **options)).text, template)
+            assert says((await shop.call(command, **options)).answer.content, template)
 
 
 async def test_wrong_api_key(shop: Shop, caplog: pytest.LogCaptureFixture) -> None:
@@ -263,7 +263,7 @@ async def test_wrong_api_key(shop: Shop, caplog: pytest.LogCaptureFixture) -> No
         JunkieClient("wrong", base_url=emulator.url) as client,
     ):
         use(shop, client)
-        assert (await shop.call("key get")).text == _answers.NOT_ACCEPTED
+        assert (await shop.call("key get")).answer.content == _answers.NOT_ACCEPTED
     assert "/key get: AuthenticationError: GET /keys" in caplog.text
 
 
@@ -277,7 +277,7 @@ async def test_the_log_is_seen(
         await shop.call("key mine")
         shop.emulator.faults = None
         monkeypatch.delattr(texts, "list_keys")
-        assert (await shop.call("key mine")).text == _answers.UNEXPECTED
+        assert (await shop.call("key mine")).answer.content == _answers.UNEXPECTED
     written = capsys.readouterr().err
     assert "/key mine: AuthenticationError: GET /keys: " in written
     assert "/key mine: AttributeError\n" in written
@@ -291,7 +291,7 @@ async def test_connection_refused(shop: Shop, caplog: pytest.LogCaptureFixture) 
     address = f"http://127.0.0.1:{port}"
     async with JunkieClient("any", base_url=address, retry=NO_RETRIES) as client:
         use(shop, client)
-        assert (await shop.call("key get")).text == _answers.UNAVAILABLE
+        assert (await shop.call("key get")).answer.content == _answers.UNAVAILABLE
     assert "/key get: ConnectError: GET /keys" in caplog.text
 
 
@@ -300,13 +300,12 @@ async def test_closed_client(shop: Shop) -> None:
     client = JunkieClient("any")
     await client.close()
     use(shop, client)
-    assert (await shop.call("key get")).text == _answers.SHUTTING_DOWN
+    assert (await shop.call("key get")).answer.content == _answers.SHUTTING_DOWN
 
 
 def use(shop: Shop, client: JunkieClient) -> None:
     """Give the cog another client."""
-    cog: Any = shop.bot.get_cog("KeyCog")
-    cog.keys = client.keys
+    shop.cog.keys = client.keys
 
 
 async def test_unexpected_error(
@@ -321,7 +320,7 @@ async def test_unexpected_error(
     monkeypatch.setattr(texts, "describe_key", broken)
     exchange = await shop.call("key mine")
     (key,) = await shop.keys()
-    assert exchange.text == _answers.UNEXPECTED
+    assert exchange.answer.content == _answers.UNEXPECTED
     assert "/key mine: ValueError" in caplog.text
     assert "raise ValueError" in caplog.text
     assert key.key_value not in caplog.text
@@ -332,9 +331,10 @@ async def test_discord_rejects_the_deferral(
     shop: Shop, command: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """If Discord rejects the deferral, the bot sends no request to the service, and logs it."""
-    shop.discord.gone = True
-    exchange = await shop.call(command)
-    assert exchange.edits == []
+    call = shop.interaction(expired=True)
+    with pytest.raises(discord.NotFound):
+        await call.run(shop.cog, command)
+    assert call.answers == []
     assert f"/{command}: could not send the answer: NotFound" in caplog.text
     assert shop.emulator.requests == 0
 
@@ -364,10 +364,11 @@ async def test_no_key_value_is_public_or_logged(
         shop.emulator.faults = faults
         for command, options in calls:
             await shop.call(command, **options)
-    for exchange in shop.discord.exchanges.values():
-        assert exchange.callback["data"]["flags"] == EPHEMERAL
-        assert exchange.others == []
-        assert all(edit["allowed_mentions"] == {"parse": []} for edit in exchange.edits)
+    for call in shop.calls:
+        first, *others = call.answers
+        assert first.ephemeral
+        assert call.followups == []
+        assert all(answer.allowed_mentions == {"parse": []} for answer in others)
     shop.emulator.faults = None
     for value in {key.key_value, *(one.key_value for one in await shop.keys())}:
         assert value not in caplog.text

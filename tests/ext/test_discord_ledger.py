@@ -9,17 +9,17 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
 
 from junkie_async import JunkieClient, Key
 from junkie_async.emulator import Emulator, Faults
-from junkie_async.ext.discord import KeyCog, user_commands
+from junkie_async.ext.discord import user_commands
 from junkie_async.postgres import PostgresLedger
 from junkie_async.provisioning import statuses
 
 from . import _answers
-from ._discord import ALICE, BOB, SHOP
-from ._shop import NO_RETRIES, PROVIDER, Shop, logged_in, loopback, plain_bot, says
+from ._shop import ALICE, BOB, NO_RETRIES, PROVIDER, Clock, Shop, make_cog, says
 
 LOST_RESPONSE = Faults(drop_after_rate=1.0, operations="createKey")
 LOST_REQUEST = Faults(drop_before_rate=1.0, operations="createKey")
@@ -40,21 +40,14 @@ async def open_shards(*cogs: dict[str, Any]) -> AsyncIterator[list[Shop]]:
     async with (
         Emulator() as emulator,
         JunkieClient("any", base_url=emulator.url) as own,
-        loopback() as discord,
         contextlib.AsyncExitStack() as stack,
     ):
         shards: list[Shop] = []
+        clock = Clock()
         for settings in cogs:
             opened = JunkieClient("any", base_url=emulator.url, retry=NO_RETRIES)
             client = await stack.enter_async_context(opened)
-            bot = await stack.enter_async_context(logged_in(plain_bot()))
-            defaults: dict[str, Any] = {
-                "provider_id": PROVIDER,
-                "admin_guild_id": SHOP,
-                "cooldown": timedelta(0),
-            }
-            await bot.add_cog(KeyCog(client, **defaults | settings))
-            shards.append(Shop(discord, bot, emulator, own))
+            shards.append(Shop(make_cog(client, **settings), emulator, own, clock))
         yield shards
 
 
@@ -77,7 +70,7 @@ async def test_shards_create_one_key(ledger: str) -> None:
         values = {int(str(key.discord_id)): key.key_value for key in await shards[0].keys()}
         assert len(values) == await shards[0].emulator.count() == 2
     for (_, by), answer in zip(callers, answers, strict=True):
-        assert values[by] in answer.text
+        assert values[by] in answer.answer.content
 
 
 async def test_without_a_ledger_shards_create_two_keys() -> None:
@@ -98,7 +91,7 @@ async def test_shards_replace_an_expired_key_once(ledger: str) -> None:
             (new,) = await shards[0].keys(status="active")
             assert await shards[0].emulator.count() == count
             assert new.id > old.id
-            assert all(new.key_value in answer.text for answer in answers)
+            assert all(new.key_value in answer.answer.content for answer in answers)
 
 
 async def test_shards_do_not_undo_a_revocation(ledger: str) -> None:
@@ -108,7 +101,7 @@ async def test_shards_do_not_undo_a_revocation(ledger: str) -> None:
         (key,) = await one.keys()
         await one.call("keys revoke", key=f"#{key.id}")
         refused = await other.call("key get")
-        assert refused.text == _answers.NO_KEY_AFTER_REVOCATION.format(id=key.id)
+        assert refused.answer.content == _answers.NO_KEY_AFTER_REVOCATION.format(id=key.id)
         assert await one.emulator.count() == 1
 
 
@@ -119,10 +112,10 @@ async def test_deleted_keys_are_replaced(ledger: str) -> None:
         for _ in range(4):
             answers = await asyncio.gather(one.call("key get"), other.call("key get"))
             (key,) = await one.keys()
-            assert all(key.key_value in answer.text for answer in answers)
+            assert all(key.key_value in answer.answer.content for answer in answers)
             given.add(key.key_value)
             await one.junkie.keys.delete(key)
-            one.discord.now += timedelta(minutes=3)
+            one.clock.now += timedelta(minutes=3)
         assert len(given) == 4
 
 
@@ -132,7 +125,7 @@ async def test_services_and_providers_have_orders_of_their_own(ledger: str) -> N
     async with open_shards(*cogs, {"ledger": ledger, "provider_id": 1}) as shards:
         answers = [await shard.call("key get") for shard in shards]
         assert await shards[0].emulator.count() == 3
-    assert all(says(answer.text, _answers.YOUR_KEY) for answer in answers)
+    assert all(says(answer.answer.content, _answers.YOUR_KEY) for answer in answers)
 
 
 async def test_a_ledger_as_an_object(postgres_database: str) -> None:
@@ -140,7 +133,7 @@ async def test_a_ledger_as_an_object(postgres_database: str) -> None:
     async with PostgresLedger(postgres_database) as ledger:
         async with open_shards({"ledger": ledger}) as (shop,):
             await shop.call("key get")
-            await shop.bot.remove_cog("KeyCog")
+            await shop.cog.cog_unload()
         (order,) = [status async for status in ledger.statuses()]
     assert (order.name, order.done) == (f"discord:{PROVIDER}:0:{ALICE}:0", True)
 
@@ -153,17 +146,17 @@ async def test_the_cooldown_holds_over_shards(ledger: str, is_deleted: bool) -> 
     """It is counted from the creation of the latest key, even if that is deleted since."""
     cog = {"ledger": ledger, "cooldown": HOUR}
     async with open_shards(cog, cog) as (one, other):
-        assert says((await one.call("key get")).text, _answers.YOUR_KEY)
+        assert says((await one.call("key get")).answer.content, _answers.YOUR_KEY)
         key = await expire(one)
         if is_deleted:
             await one.junkie.keys.delete(key)
         before = await one.emulator.count()
         for passed in (timedelta(0), timedelta(minutes=59)):
-            one.discord.now += passed
-            assert says((await other.call("key get")).text, _answers.ON_COOLDOWN)
-        assert says((await other.call("key get", by=BOB)).text, _answers.YOUR_KEY)
-        one.discord.now += timedelta(minutes=2)
-        assert says((await other.call("key get")).text, _answers.YOUR_KEY)
+            one.clock.now += passed
+            assert says((await other.call("key get")).answer.content, _answers.ON_COOLDOWN)
+        assert says((await other.call("key get", by=BOB)).answer.content, _answers.YOUR_KEY)
+        one.clock.now += timedelta(minutes=2)
+        assert says((await other.call("key get")).answer.content, _answers.YOUR_KEY)
         assert await one.emulator.count() == before + 2
 
 
@@ -173,10 +166,10 @@ async def test_the_cooldown_holds_over_restarts(tmp_path: Path) -> None:
     async with open_shards(cog) as (shop,):
         await shop.call("key get")
         await expire(shop)
-        await shop.bot.remove_cog("KeyCog")
+        await shop.cog.cog_unload()
         async with JunkieClient("any", base_url=shop.emulator.url) as client:
-            await shop.bot.add_cog(KeyCog(client, provider_id=PROVIDER, **cog))
-            assert says((await shop.call("key get")).text, _answers.ON_COOLDOWN)
+            restarted = attrs.evolve(shop, cog=make_cog(client, **cog))
+            assert says((await restarted.call("key get")).answer.content, _answers.ON_COOLDOWN)
             assert await shop.emulator.count() == 1
 
 
@@ -186,8 +179,8 @@ async def test_a_wait_is_never_longer_than_the_cooldown(tmp_path: Path) -> None:
     async with open_shards(cog) as (shop,):
         await shop.call("key get")
         await expire(shop)
-        shop.discord.now -= timedelta(hours=14)
-        text = (await shop.call("key get")).text
+        shop.clock.now -= timedelta(hours=14)
+        text = (await shop.call("key get")).answer.content
     assert says(text, _answers.ON_COOLDOWN)
     left = int(text.split(":")[1]) - datetime.now(UTC).timestamp()
     assert left == pytest.approx(3600, abs=30)
@@ -198,8 +191,8 @@ async def test_a_key_that_is_not_listed_is_not_followed_by_another(tmp_path: Pat
     async with open_shards({"ledger": tmp_path / "bot.db"}) as (shop,):
         await shop.call("key get")
         await shop.junkie.keys.purge(discord_id=ALICE)  # as if it was not listed yet
-        shop.discord.now += timedelta(minutes=1)
-        assert says((await shop.call("key get")).text, _answers.ON_COOLDOWN)
+        shop.clock.now += timedelta(minutes=1)
+        assert says((await shop.call("key get")).answer.content, _answers.ON_COOLDOWN)
         assert shop.emulator.calls["createKey"] == 1
 
 
@@ -212,7 +205,7 @@ async def test_a_lost_response_is_looked_up(ledger: str) -> None:
         shop.emulator.faults = LOST_RESPONSE
         exchange = await shop.call("key get")
         (key,) = await shop.keys()
-    assert key.key_value in exchange.text
+    assert key.key_value in exchange.answer.content
 
 
 async def test_an_unknown_outcome_is_settled_by_the_next_call(
@@ -224,14 +217,14 @@ async def test_an_unknown_outcome_is_settled_by_the_next_call(
         one.emulator.faults = LOST_REQUEST
         unknown = await one.call("key get")
         one.emulator.faults = None
-        again = [(await shard.call("key get")).text for shard in (one, other)]
+        again = [(await shard.call("key get")).answer.content for shard in (one, other)]
         assert await one.emulator.count() == 0
-        assert unknown.text == _answers.OUTCOME_UNKNOWN
+        assert unknown.answer.content == _answers.OUTCOME_UNKNOWN
         assert again == [_answers.UNAVAILABLE] * 2
         monkeypatch.setattr(user_commands, "_UNKNOWN_OUTCOME_WAIT", 0.0)
         settled = await other.call("key get")
         (key,) = await one.keys()
-        assert key.key_value in settled.text
+        assert key.key_value in settled.answer.content
 
 
 async def test_a_key_that_comes_late_is_the_users(ledger: str) -> None:
@@ -241,7 +234,7 @@ async def test_a_key_that_comes_late_is_the_users(ledger: str) -> None:
         await shop.call("key get")
         shop.emulator.faults = None
         late = await shop.stock()
-        assert late.key_value in (await shop.call("key get")).text
+        assert late.key_value in (await shop.call("key get")).answer.content
         assert await shop.emulator.count() == 1
 
 
@@ -252,8 +245,8 @@ async def test_a_rejected_create_starts_no_wait(ledger: str) -> None:
         refused = await shop.call("key get")
         shop.emulator.faults = None
         given = await shop.call("key get")
-    assert says(refused.text, _answers.RATE_LIMITED)
-    assert says(given.text, _answers.YOUR_KEY)
+    assert says(refused.answer.content, _answers.RATE_LIMITED)
+    assert says(given.answer.content, _answers.YOUR_KEY)
 
 
 async def test_shards_with_other_settings(ledger: str) -> None:
@@ -263,7 +256,7 @@ async def test_shards_with_other_settings(ledger: str) -> None:
         shards[0].emulator.latency = 0.05
         answers = await asyncio.gather(*(shard.call("key get") for shard in shards))
         (key,) = await shards[0].keys()
-        assert all(key.key_value in answer.text for answer in answers)
+        assert all(key.key_value in answer.answer.content for answer in answers)
         shards[0].emulator.latency = 0.0
         for number, minutes in ((1, 120), (0, 60)):  # later keys have the settings of their shard
             await expire(shards[0])
@@ -280,7 +273,7 @@ async def test_a_ledger_of_another_service(
     async with open_shards(cog) as (shop,):
         await shop.call("key get")
     async with open_shards(cog) as (shop,):
-        assert (await shop.call("key get")).text == _answers.MISCONFIGURED
+        assert (await shop.call("key get")).answer.content == _answers.MISCONFIGURED
         assert await shop.emulator.count() == 0
     assert "ConfigurationError: the ledger can't be used: base_url must be" in caplog.text
 
@@ -289,9 +282,9 @@ async def test_a_ledger_that_can_not_be_used(tmp_path: Path) -> None:
     """Without its ledger, the bot creates nothing, and still shows the key that works."""
     (tmp_path / "bot.db").write_text("not a ledger")
     async with open_shards({"ledger": tmp_path / "bot.db"}) as (shop,):
-        assert (await shop.call("key get")).text == _answers.MISCONFIGURED
+        assert (await shop.call("key get")).answer.content == _answers.MISCONFIGURED
         key = await shop.stock()
-        assert key.key_value in (await shop.call("key get")).text
+        assert key.key_value in (await shop.call("key get")).answer.content
 
 
 async def test_orders_are_kept_in_the_ledger(tmp_path: Path) -> None:

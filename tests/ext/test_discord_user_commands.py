@@ -1,10 +1,11 @@
-"""The Discord cog for everybody: `/key`, with real discord.py and a Discord on loopback."""
+"""The Discord cog for everybody: `/key`, with real discord.py and fake interactions."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -13,8 +14,7 @@ from junkie_async.emulator import Faults
 from junkie_async.ext.discord import texts, user_commands
 
 from . import _answers
-from ._discord import ALICE, BOB, DEFERRED, ELSEWHERE, EPHEMERAL, SHOP
-from ._shop import PROVIDER, Shop, open_shop, says
+from ._shop import ALICE, BOB, ELSEWHERE, PROVIDER, SHOP, Shop, open_shop, says
 
 LOST_RESPONSE = Faults(drop_after_rate=1.0, operations="createKey")
 LOST_REQUEST = Faults(drop_before_rate=1.0, operations="createKey")
@@ -32,22 +32,25 @@ async def shop() -> AsyncIterator[Shop]:
 
 async def test_get_gives_a_key() -> None:
     """The key belongs to the caller and has the shop's settings, and the answer shows it."""
-    settings = {"service_id": 7, "validity_minutes": timedelta(hours=1), "hwid_limit": 3}
+    settings: dict[str, Any] = {
+        "service_id": 7,
+        "validity_minutes": timedelta(hours=1),
+        "hwid_limit": 3,
+    }
     async with open_shop(**settings, is_premium=True) as shop:
         exchange = await shop.call("key get")
         (key,) = await shop.keys()
     assert (key.provider_id, key.service_id, key.discord_id) == (PROVIDER, 7, str(ALICE))
     assert (key.validity_minutes, key.hwid_limit, key.is_premium) == (60, 3, True)
-    assert exchange.text == _answers.YOUR_KEY.format(key=texts.describe_key(key))
+    assert exchange.answer.content == _answers.YOUR_KEY.format(key=texts.describe_key(key))
 
 
 async def test_answers_are_deferred_and_ephemeral(shop: Shop) -> None:
     """The first response is an ephemeral deferral; its message becomes the answer."""
     exchange = await shop.call("key get")
-    assert exchange.callback == {"type": DEFERRED, "data": {"flags": EPHEMERAL}}
-    (edit,) = exchange.edits
-    assert edit["allowed_mentions"] == {"parse": []}
-    assert exchange.others == []
+    assert [answer.kind for answer in exchange.answers] == ["defer", "edit"]
+    assert all(answer.ephemeral for answer in exchange.answers)
+    assert exchange.answer.allowed_mentions == {"parse": []}
 
 
 async def test_get_shows_an_existing_key(shop: Shop) -> None:
@@ -56,8 +59,8 @@ async def test_get_shows_an_existing_key(shop: Shop) -> None:
     (key,) = await shop.keys()
     await shop.emulator.mark_used(key.id)
     second = await shop.call("key get")
-    assert key.key_value in first.text
-    assert key.key_value in second.text
+    assert key.key_value in first.answer.content
+    assert key.key_value in second.answer.content
     assert await shop.keys() == [await shop.junkie.keys.find(key.key_value)]
 
 
@@ -74,7 +77,7 @@ async def test_get_replaces_keys_that_do_not_work(shop: Shop) -> None:
     exchange = await shop.call("key get")
     (new,) = {key.key_value for key in await shop.keys()} - before
     assert len(before) == 4
-    assert new in exchange.text
+    assert new in exchange.answer.content
 
 
 async def test_get_does_not_undo_a_revocation(shop: Shop) -> None:
@@ -83,13 +86,13 @@ async def test_get_does_not_undo_a_revocation(shop: Shop) -> None:
     (key,) = await shop.keys()
     await shop.call("keys revoke", key=f"#{key.id}")
     refused = await shop.call("key get")
-    assert refused.text == _answers.NO_KEY_AFTER_REVOCATION.format(id=key.id)
+    assert refused.answer.content == _answers.NO_KEY_AFTER_REVOCATION.format(id=key.id)
     assert await shop.emulator.count() == 1
     given = await shop.stock()
-    assert given.key_value in (await shop.call("key get")).text
+    assert given.key_value in (await shop.call("key get")).answer.content
     await shop.junkie.keys.delete(given)
     await shop.call("keys restore", key=f"#{key.id}")
-    assert key.key_value in (await shop.call("key get")).text
+    assert key.key_value in (await shop.call("key get")).answer.content
 
 
 async def test_two_concurrent_gets_create_one_key(shop: Shop) -> None:
@@ -99,7 +102,7 @@ async def test_two_concurrent_gets_create_one_key(shop: Shop) -> None:
     values = {int(str(key.discord_id)): key.key_value for key in await shop.keys()}
     assert len(values) == await shop.emulator.count() == 2
     for by, answer in zip((ALICE, ALICE, BOB), answers, strict=True):
-        assert values[by] in answer.text
+        assert values[by] in answer.answer.content
 
 
 async def test_cooldown() -> None:
@@ -110,8 +113,8 @@ async def test_cooldown() -> None:
         refused = await shop.call("key get")
         other = await shop.call("key get", by=BOB)
         assert await shop.emulator.count() == 1
-    assert says(refused.text, _answers.ON_COOLDOWN)
-    assert says(other.text, _answers.YOUR_KEY)
+    assert says(refused.answer.content, _answers.ON_COOLDOWN)
+    assert says(other.answer.content, _answers.YOUR_KEY)
 
 
 async def test_no_cooldown_after_a_rejected_create() -> None:
@@ -121,8 +124,8 @@ async def test_no_cooldown_after_a_rejected_create() -> None:
         refused = await shop.call("key get")
         shop.emulator.faults = None
         given = await shop.call("key get")
-    assert says(refused.text, _answers.RATE_LIMITED)
-    assert says(given.text, _answers.YOUR_KEY)
+    assert says(refused.answer.content, _answers.RATE_LIMITED)
+    assert says(given.answer.content, _answers.YOUR_KEY)
 
 
 async def test_a_lost_response_is_looked_up(shop: Shop) -> None:
@@ -130,7 +133,7 @@ async def test_a_lost_response_is_looked_up(shop: Shop) -> None:
     shop.emulator.faults = LOST_RESPONSE
     exchange = await shop.call("key get")
     (key,) = await shop.keys()
-    assert key.key_value in exchange.text
+    assert key.key_value in exchange.answer.content
     assert shop.emulator.calls["createKey"] == 1
 
 
@@ -143,15 +146,15 @@ async def test_an_unknown_outcome_is_not_retried(
     shop.emulator.faults = None
     again = await shop.call("key get")
     assert await shop.emulator.count() == 0
-    assert unknown.text == _answers.OUTCOME_UNKNOWN
-    assert says(again.text, _answers.ON_COOLDOWN)
+    assert unknown.answer.content == _answers.OUTCOME_UNKNOWN
+    assert says(again.answer.content, _answers.ON_COOLDOWN)
     late = await shop.stock()
-    assert late.key_value in (await shop.call("key get")).text
+    assert late.key_value in (await shop.call("key get")).answer.content
     monkeypatch.setattr(user_commands, "_UNKNOWN_OUTCOME_WAIT", 0.0)
     shop.emulator.faults = LOST_REQUEST
     await shop.call("key get", by=BOB)
     shop.emulator.faults = None
-    assert says((await shop.call("key get", by=BOB)).text, _answers.YOUR_KEY)
+    assert says((await shop.call("key get", by=BOB)).answer.content, _answers.YOUR_KEY)
 
 
 async def test_an_unknown_outcome_in_an_outage(shop: Shop) -> None:
@@ -161,7 +164,7 @@ async def test_an_unknown_outcome_in_an_outage(shop: Shop) -> None:
     while not shop.emulator.faults_injected["latency"]:
         await asyncio.sleep(0.005)
     shop.emulator.faults = Faults(error_rate=1.0, operations="listKeys")
-    assert (await call).text == _answers.OUTCOME_UNKNOWN
+    assert (await call).answer.content == _answers.OUTCOME_UNKNOWN
 
 
 # --- mine, info, reset ----------------------------------------------------------------------------
@@ -172,7 +175,7 @@ async def test_mine(shop: Shop) -> None:
     revoked, active = await shop.stock(), await shop.stock(key_name="my *own*")
     await shop.junkie.keys.invalidate(revoked)
     other = await shop.stock(discord_id=BOB)
-    text = (await shop.call("key mine")).text
+    text = (await shop.call("key mine")).answer.content
     assert text.index(active.key_value) < text.index(revoked.key_value)
     assert r"my \*own\*" in text
     assert other.key_value not in text
@@ -181,22 +184,22 @@ async def test_mine(shop: Shop) -> None:
 async def test_mine_is_truncated(shop: Shop) -> None:
     """Keys that do not fit into a message are counted."""
     await shop.emulator.seed(250, discord_id=str(ALICE), provider_id=PROVIDER)
-    text = (await shop.call("key mine")).text
+    text = (await shop.call("key mine")).answer.content
     assert len(text) <= 2000
     assert 10 < text.count("(#") < 250
 
 
 async def test_mine_without_keys(shop: Shop) -> None:
     """A user without keys is told so."""
-    assert (await shop.call("key mine")).text == _answers.NO_KEYS
+    assert (await shop.call("key mine")).answer.content == _answers.NO_KEYS
 
 
 async def test_info(shop: Shop) -> None:
     """The answer describes the given key of the caller, or the one that works."""
     working = await shop.stock(hwids=["a", "b"], hwid_limit=5)
     named = await shop.stock(discord_id=ALICE, provider_id=1)
-    assert (await shop.call("key info")).text == texts.describe_key(working)
-    assert f"(#{named.id})" in (await shop.call("key info", key=named.key_value)).text
+    assert (await shop.call("key info")).answer.content == texts.describe_key(working)
+    assert f"(#{named.id})" in (await shop.call("key info", key=named.key_value)).answer.content
 
 
 @pytest.mark.parametrize("command", ["key info", "key reset"])
@@ -205,7 +208,7 @@ async def test_other_users_keys_are_hidden(shop: Shop, command: str) -> None:
     mine, others = await shop.stock(), await shop.stock(discord_id=BOB, hwids=["a"])
     asked = [others.key_value, mine.key_value[:-1], "nothing"]
     answers = [await shop.call(command, key=value) for value in asked]
-    assert [answer.text for answer in answers] == [_answers.NOT_YOUR_KEY] * 3
+    assert [answer.answer.content for answer in answers] == [_answers.NOT_YOUR_KEY] * 3
     assert (await shop.junkie.keys.get(others.id)).keys_hwid == ("a",)
 
 
@@ -216,23 +219,23 @@ async def test_other_users_keys_are_hidden_without_the_filter(
     others = await shop.stock(discord_id=BOB)
     original = Keys.list
     monkeypatch.setattr(Keys, "list", lambda keys, **_: original(keys))
-    assert (await shop.call("key mine")).text == _answers.NO_KEYS
-    assert others.key_value not in (await shop.call("key get")).text
+    assert (await shop.call("key mine")).answer.content == _answers.NO_KEYS
+    assert others.key_value not in (await shop.call("key get")).answer.content
 
 
 async def test_info_without_a_working_key(shop: Shop) -> None:
     """Without a working key, `/key info` has nothing to describe."""
     await shop.junkie.keys.invalidate(await shop.stock())
-    assert (await shop.call("key info")).text == _answers.NO_WORKING_KEY
+    assert (await shop.call("key info")).answer.content == _answers.NO_WORKING_KEY
 
 
 async def test_reset(shop: Shop) -> None:
     """The key's devices are unbound, once per cooldown."""
     key = await shop.stock(hwids=["a"])
     done = await shop.call("key reset")
-    assert done.text == _answers.UNBOUND.format(id=key.id)
+    assert done.answer.content == _answers.UNBOUND.format(id=key.id)
     assert (await shop.junkie.keys.get(key.id)).keys_hwid == ()
-    assert says((await shop.call("key reset")).text, _answers.ON_COOLDOWN)
+    assert says((await shop.call("key reset")).answer.content, _answers.ON_COOLDOWN)
     assert shop.emulator.calls["resetKeyHwid"] == 1
 
 
@@ -240,10 +243,10 @@ async def test_a_user_install_is_refused(shop: Shop) -> None:
     """The bot serves the servers that installed it, and their members' direct messages."""
     for guild in (SHOP, ELSEWHERE, None):
         exchange = await shop.call("key get", guild=guild, user_install=True)
-        assert exchange.text == _answers.NOT_ALLOWED
+        assert exchange.answer.content == _answers.NOT_ALLOWED
     assert shop.emulator.requests == 0
 
 
 async def test_direct_messages(shop: Shop) -> None:
     """`/key` works in direct messages too."""
-    assert says((await shop.call("key get", guild=None)).text, _answers.YOUR_KEY)
+    assert says((await shop.call("key get", guild=None)).answer.content, _answers.YOUR_KEY)

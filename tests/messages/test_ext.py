@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import discord
 import pytest
 from discord import app_commands
 from discord.ext.commands import ExtensionFailed
@@ -52,8 +53,7 @@ from junkie_async.ext.logging import LoggingHooks
 from junkie_async.ext.problem_details import problem_details
 from junkie_async.pytest_plugin import KeyFactory
 from tests.ext._answers import MISCONFIGURED, NOT_ACCEPTED, OUTCOME_UNKNOWN, UNAVAILABLE, UNEXPECTED
-from tests.ext._discord import BOB
-from tests.ext._shop import PROVIDER, environment, open_shop, plain_bot
+from tests.ext._shop import BOB, PROVIDER, environment, open_shop, plain_bot
 from tests.ext._web import with_cause
 
 WHEN = re.compile(r"<t:\d+:R>")
@@ -135,7 +135,7 @@ async def test_answers() -> None:
             ("key info", {}, "You have no key that works."),
             ("key info", {"key": "JNK"}, "You have no such key."),
             ("keys find", {}, "Give either a key or a user."),
-            ("keys find", {"user": (BOB,)}, "Keys found: 0"),
+            ("keys find", {"user": BOB}, "Keys found: 0"),
             ("keys purge", {"status": "used"}, "There is no such key."),
             ("keys export", {}, "Keys in the file: 0"),
             (
@@ -145,7 +145,7 @@ async def test_answers() -> None:
             ),
         ]
         for command, options, text in without_keys:
-            assert (await shop.call(command, **options)).text == text
+            assert (await shop.call(command, **options)).answer.content == text
         key = await shop.stock()
         line = f"`{key.key_value}` (#1) · active · 0 devices"
         with_a_key: list[tuple[str, dict[str, Any], str]] = [
@@ -160,44 +160,44 @@ async def test_answers() -> None:
             ("keys create", {"amount": 2}, "2 created."),
         ]
         for command, options, text in with_a_key:
-            assert (await shop.call(command, **options)).text == text
+            assert (await shop.call(command, **options)).answer.content == text
 
 
 async def test_confirmation() -> None:
     """A purge asks first, and says what it has done."""
     async with open_shop() as shop:
         await shop.emulator.seed(1200, provider_id=PROVIDER)
-        call = asyncio.create_task(shop.call("keys purge", status="active"))
-        pressed = await shop.discord.press(shop.bot, "Delete", by=BOB)
-        await shop.discord.press(shop.bot, "Delete 1,200")
-        exchange = await call
-    assert [edit["content"] for edit in exchange.edits] == [
+        asked = shop.interaction()
+        command = asyncio.create_task(asked.run(shop.cog, "keys purge", status="active"))
+        pressed = await asked.press("Delete", user_id=BOB)
+        await asked.press("Delete 1,200")
+        await command
+    assert [answer.content for answer in asked.answers[1:]] == [
         "Delete all 1,200 keys that are active? This can't be undone.",
         "Deleting …",
         "1,200 deleted.",
     ]
-    labels = [
-        button["label"] for row in exchange.edits[0]["components"] for button in row["components"]
-    ]
-    assert labels == ["Delete 1,200", "Cancel"]
+    assert asked.answers[1].buttons == ("Delete 1,200", "Cancel")
     refusal = "Only the person who ran the command can confirm it."
-    assert pressed.callback["data"]["content"] == refusal
+    assert pressed.answer.content == refusal
 
 
 async def test_cancellation() -> None:
     """A cancelled purge says that nothing happened."""
     async with open_shop() as shop:
         await shop.stock()
-        call = asyncio.create_task(shop.call("keys purge", status="active"))
-        await shop.discord.press(shop.bot, "Cancel")
-        assert (await call).text == "Nothing was deleted."
+        asked = shop.interaction()
+        command = asyncio.create_task(asked.run(shop.cog, "keys purge", status="active"))
+        await asked.press("Cancel")
+        await command
+    assert asked.answer.content == "Nothing was deleted."
 
 
 async def test_export_too_large() -> None:
     """The answer names the command that has no limit."""
     async with open_shop() as shop:
         exchange = await shop.call("keys export", limit=1)
-    assert exchange.text == (
+    assert exchange.answer.content == (
         "The file is too large for Discord. Run `junkie export keys.csv` to write it to a disk."
     )
 
@@ -281,8 +281,8 @@ async def test_discord_log(caplog: pytest.LogCaptureFixture) -> None:
     async with open_shop() as shop:
         shop.emulator.faults = Faults(error_rate=1.0, error_status=401)
         await shop.call("key mine")
-        shop.discord.gone = True
-        await shop.call("key mine")
+        with pytest.raises(discord.NotFound):
+            await shop.interaction(expired=True).run(shop.cog, "key mine")
     records = [one for one in caplog.records if one.name == "junkie_async.ext.discord"]
     lines = [record.getMessage() for record in records]
     assert lines[0].startswith("/key mine: AuthenticationError: GET /keys: ")

@@ -123,6 +123,7 @@ class FakeService:
         refusals: The errors of the others.
         original: The message of the first response.
         changed: Set whenever something is sent.
+        is_expired: Whether the interaction is unknown, since the bot was too slow.
     """
 
     def __init__(
@@ -137,6 +138,7 @@ class FakeService:
         self.refusals: list[discord.HTTPException] = []
         self.original: FakeMessage | None = None
         self.changed = asyncio.Event()
+        self.is_expired = False
         self._interaction_id = interaction_id
         self._channel_id = channel_id
         self._author = author
@@ -163,6 +165,8 @@ class FakeService:
         payload, files = _read_body(data)
         self._check_files(files)
         if _CALLBACK.search(url):
+            if self.is_expired:
+                raise Refused(404, 10062, "Unknown interaction")
             return self._respond(payload, files)
         webhook = _WEBHOOK.search(url)
         if webhook is None or not self._has_responded:

@@ -101,6 +101,8 @@ class FakeInteraction(discord.Interaction[Any]):
         created_at: When the user called the command; now by default.
         is_owner: Whether the user owns the bot. With a `client` of your own, its ``owner_id`` says.
         user_install: Whether the command comes from the user's own install of the bot.
+        expired: Whether Discord no longer knows the interaction, as when a bot takes more than 3 s
+            to respond. It then refuses every response.
         filesize_limit: The bytes that Discord accepts in a message's files.
         client: The bot, which need not be logged in; by default, one with all intents.
 
@@ -127,6 +129,7 @@ class FakeInteraction(discord.Interaction[Any]):
         created_at: datetime | None = None,
         is_owner: bool = False,
         user_install: bool = False,
+        expired: bool = False,
         filesize_limit: int = 10 * 1024 * 1024,
         client: _Bot | None = None,
     ) -> None:
@@ -168,6 +171,7 @@ class FakeInteraction(discord.Interaction[Any]):
         }
         bot = client or _offline_bot(user_id if is_owner else BOT_ID)
         self._set_up(payload, bot, None)
+        self._service.is_expired = expired
 
     def _set_up(self, payload: dict[str, Any], client: _Bot, source: FakeMessage | None) -> None:
         # `discord.Interaction` and its state have no public constructor.
