@@ -17,8 +17,8 @@ from .._errors import (
 
 _log = logging.getLogger("junkie_async")
 
-_PROBE_EVERY: Final = 5.0
-"""Seconds between two look-ups while the service is down."""
+_PROBE_AFTER: Final = 5.0
+"""Seconds from one look-up to the next while the service is down."""
 
 
 def is_outage(error: JunkieError) -> bool:
@@ -56,8 +56,9 @@ class ServiceHealth:
         is_general = isinstance(error, ConnectError | RateLimitError)
         is_second = None not in (name, self._failed) and self._failed != name
         self._failed = name or self._failed
-        if not self._is_down and (is_general or is_second):
-            self._is_down, self._next_probe_at = True, now + _PROBE_EVERY
+        # Not by those of unknown keys, which anybody can type: they would put the probe off.
+        if is_general or is_second or (self._is_down and name is not None):
+            self._is_down, self._next_probe_at = True, now + _PROBE_AFTER
 
     def report_stale(self, error: JunkieError) -> None:
         """Tell the operator, once an outage, that a stale answer is used because of this error."""
@@ -71,7 +72,7 @@ class ServiceHealth:
         if not self._is_down:
             return False
         # From 0: the clock of another event loop may be behind.
-        if 0 < self._next_probe_at - now <= _PROBE_EVERY:
+        if 0 < self._next_probe_at - now <= _PROBE_AFTER:
             return True
-        self._next_probe_at = now + _PROBE_EVERY
+        self._next_probe_at = now + _PROBE_AFTER
         return False

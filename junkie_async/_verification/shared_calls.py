@@ -57,10 +57,7 @@ class SharedCalls(Generic[T]):
             message = "timed out while the same look-up was under way for another caller"
             ended = RequestTimeoutError(message, outcome=Outcome.NOT_EXECUTED)
         finally:
-            call.waiting -= 1
-            if not call.waiting and not call.task.done():
-                self._drop(name, call)  # first, so that nobody joins it any more
-                call.task.cancel()
+            self._leave(name, call)
         if isinstance(ended, JunkieError):
             raise copy.copy(ended)
         return ended
@@ -84,6 +81,14 @@ class SharedCalls(Generic[T]):
         self._calls[name] = call
         call.task.add_done_callback(lambda _: self._drop(name, call))
         return call
+
+    def _leave(self, name: Hashable, call: _SharedCall[T]) -> None:
+        call.waiting -= 1
+        if call.waiting or call.task.done():
+            return
+        self._drop(name, call)  # so that nobody joins it any more
+        if not call.task.get_loop().is_closed():  # else what it has left behind is being freed
+            call.task.cancel()
 
     def _drop(self, name: Hashable, call: _SharedCall[T]) -> None:
         if self._calls.get(name) is call:
