@@ -248,16 +248,17 @@ class Keys(KeyCalls):
         use. To bind the device afterwards::
 
             verdict = await junkie.keys.verify(value, hwid=device)
-            if verdict.valid and (key := verdict.key):
+            if verdict.valid and (key := verdict.key) and not key.no_hwid:
                 bound = {*key.keys_hwid, *(one.hwid for one in key.hwids)}
                 if device not in bound:
                     await junkie.keys.update(key, hwids=[*bound, device])
 
         These are two calls, with a race that the API leaves open: an update replaces the whole list
         of devices. If two devices do this at once, or the service's own client binds one meanwhile,
-        the later update unbinds the other device, and nothing reports that. Its next `verify` fails
-        with HWID_MISMATCH or HWID_LIMIT. A lock for each key prevents it among your own processes
-        only. The API has no call that spends a key for one use.
+        the later update unbinds the other device. Nothing reports that, and reading the key again
+        may come too early to show it. A lock for each key prevents it among your own processes
+        only. Of a key for one device, the unbound one fails its next `verify`. The API has no call
+        that spends a key for one use.
 
         An outage is never a verdict: this raises when the service can't be reached or fails, unless
         ``stale_if_error`` allows an earlier answer. The service's clock decides whether a key has
@@ -265,9 +266,9 @@ class Keys(KeyCalls):
         takes two, because a gateway in front of the service may answer 404 as well. Equal calls
         that are under way at the same time share their requests.
 
-        The client remembers the keys that were found, in up to 64 MiB, without their values. It
-        forgets a key that it changes or deletes itself. It never remembers that a key does not
-        exist, nor a key that its next use spends.
+        The client remembers the keys that were found, in up to 64 MiB, without their values, once a
+        call asks for that. It forgets a key that it changes or deletes itself. It never remembers
+        that a key does not exist, nor a key for one use that was not used yet.
 
         Args:
             key_value: The whole value, as a user typed or pasted it. Any string is allowed. If no

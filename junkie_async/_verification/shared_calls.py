@@ -1,4 +1,4 @@
-"""Calls that are equal, and under way at the same time, are made once."""
+"""Look-ups that are equal, and under way at the same time, are made once."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import attrs
 from .._errors import JunkieError, Outcome, RequestTimeoutError
 from .._http.coroutines import running_loop
 from .._masking import clear_frames
+from .._protocol.requests import KEY
 
 T = TypeVar("T")
 
@@ -56,6 +57,7 @@ class SharedCalls(Generic[T]):
         except TimeoutError:
             message = "timed out while the same look-up was under way for another caller"
             ended = RequestTimeoutError(message, outcome=Outcome.NOT_EXECUTED)
+            ended.method, ended.path = "GET", KEY
         finally:
             self._leave(name, call)
         if isinstance(ended, JunkieError):

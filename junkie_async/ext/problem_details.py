@@ -11,7 +11,7 @@ correct are 4xx:
 502  `OutcomeUnknownError` and `BatchError`, with the outcome; `InvalidResponseError`; TLS failures;
      `BadRequestError`, other 404s, and every other `APIError`
 503  `RateLimitError`, `ServerError`, `ConnectError` and other `TransportError`s, `DriftError`,
-     `ClientClosedError`, a challenge page of a CDN; with ``Retry-After`` if the service sent one
+     `ClientClosedError`, a challenge page of a CDN; with ``Retry-After``: the service's, or 10 s
 504  `RequestTimeoutError`, and an `OutcomeUnknownError` caused by one
 
 A `BatchError` of a job that changed nothing is answered like its cause.
@@ -46,6 +46,7 @@ MEDIA_TYPE: Final = "application/problem+json"
 
 _log = logging.getLogger("junkie_async.ext")
 
+_RETRY_AFTER = 10.0  # seconds, where the service states none
 _MAX_RETRY_AFTER = 86_400.0  # one day; `retry_after` can be infinite, which is no integer
 
 _WORDS = ("error", "message")  # where the service writes; gateways also use other members
@@ -110,14 +111,19 @@ def problem_details(error: JunkieError) -> ProblemDetails:
     # Caches may store even a 404 without being told to (RFC 9110, section 15.1).
     headers = {"Cache-Control": "no-store"}
     # Never with a 502 or 504 for an unknown outcome: it would invite the user to repeat the call.
-    if status == 503 and isinstance(answered, APIError) and answered.retry_after is not None:
-        headers["Retry-After"] = str(math.ceil(min(answered.retry_after, _MAX_RETRY_AFTER)))
+    if status == 503:
+        headers["Retry-After"] = str(_choose_retry_after(answered))
     body = {"title": HTTPStatus(status).phrase, "status": status, "detail": detail}
     level = logging.ERROR if status == 500 else logging.WARNING if status > 500 else logging.INFO
     # No `exc_info`: the error's message may quote the service (`test_web.test_every_error`).
     line, advice = _describe_error(error), _advise_operator(answered, status)
     _log.log(level, "%s: answered with HTTP %d%s", line, status, advice)
     return ProblemDetails(status, headers, body | _extra_members(answered))
+
+
+def _choose_retry_after(error: JunkieError) -> int:
+    stated = error.retry_after if isinstance(error, APIError) else None
+    return math.ceil(min(_RETRY_AFTER if stated is None else stated, _MAX_RETRY_AFTER))
 
 
 def _first_refusal(error: JunkieError) -> JunkieError | None:

@@ -40,6 +40,7 @@ CALLS: dict[str, Callable[[Keys], Awaitable[object]]] = {
     "get": lambda keys: keys.get(1),
     "find": lambda keys: keys.find("JNK-1"),
     "verify": lambda keys: keys.verify("JNK-1", hwid="x"),
+    "verify again": lambda keys: keys.verify("JNK-1", max_age=60, stale_if_error=60),
     "create": lambda keys: keys.create(provider_id=1, validity_minutes=1),
     "create_batch": lambda keys: keys.create_batch(provider_id=1, amount=1),
     "create_many": lambda keys: keys.create_many(1, provider_id=1),

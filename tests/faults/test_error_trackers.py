@@ -150,6 +150,15 @@ async def _verify(client: JunkieClient) -> object:
     return await client.keys.verify(PATH, hwid=HWID)
 
 
+async def _verify_twice(client: JunkieClient) -> object:
+    calls = (client.keys.verify(PATH, hwid=HWID, stale_if_error=60) for _ in range(2))
+    first, second = await asyncio.gather(*calls, return_exceptions=True)
+    for ended in (second, first):
+        if isinstance(ended, BaseException):
+            raise ended
+    return first
+
+
 async def _export(client: JunkieClient) -> object:
     return await export_keys(client.keys.list(key=FILTER), StringIO(), format="csv")
 
@@ -158,7 +167,12 @@ async def _export_values(client: JunkieClient) -> object:
     return await export_values(client.keys.create_many(9, provider_id=1, hwid=HWID), StringIO())
 
 
-ALL_CALLS = CALLS | {"verify": _verify, "export": _export, "export values": _export_values}
+ALL_CALLS = CALLS | {
+    "verify": _verify,
+    "verify twice": _verify_twice,
+    "export": _export,
+    "export values": _export_values,
+}
 
 
 async def by_timeout(call: Awaitable[object]) -> object:

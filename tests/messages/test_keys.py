@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Callable
 from typing import Any
@@ -13,9 +14,11 @@ from junkie_async import (
     InvalidRequestError,
     JunkieClient,
     NotFoundError,
+    RequestTimeoutError,
+    RetryPolicy,
     TooManyMatchesError,
 )
-from junkie_async.emulator import Emulator
+from junkie_async.emulator import Emulator, Faults
 
 
 @pytest.fixture
@@ -137,3 +140,40 @@ async def test_a_value_of_digits() -> None:
         with pytest.raises(NotFoundError) as caught:
             await junkie.keys.get("123")
     assert caught.value.message == "no key has this value (pass an ID as an int)"
+
+
+async def test_a_look_up_that_another_caller_makes() -> None:
+    """The error of a caller that has joined it, and whose deadline is shorter."""
+    async with (
+        Emulator(faults=Faults(latency=5.0)) as emulator,
+        JunkieClient("any", base_url=emulator.url) as junkie,
+    ):
+        patient = asyncio.create_task(junkie.keys.verify("JNK-1"))
+        await asyncio.sleep(0)
+        with pytest.raises(RequestTimeoutError) as caught:
+            await junkie.with_options(deadline=0.01).keys.verify("JNK-1")
+        patient.cancel()
+    assert str(caught.value) == (
+        "GET /keys/{keyId}: timed out while the same look-up was under way for another caller"
+    )
+
+
+async def test_an_outage_that_stale_answers_hide(caplog: pytest.LogCaptureFixture) -> None:
+    """The log says when it begins and when it ends."""
+    retry = RetryPolicy(attempts=1)
+    async with (
+        Emulator() as emulator,
+        JunkieClient("any", base_url=emulator.url, retry=retry) as junkie,
+    ):
+        await emulator.seed(2, key_value=lambda row: f"JNK-{row}")
+        for value in ("JNK-0", "JNK-1"):
+            assert await junkie.keys.verify(value, stale_if_error=60)
+        emulator.faults = Faults(error_rate=1.0, error_status=500)
+        for value in ("JNK-0", "JNK-1", "JNK-0"):
+            assert (await junkie.keys.verify(value, stale_if_error=60)).stale
+        emulator.faults = None
+        assert not (await junkie.keys.verify("JNK-0")).stale
+    assert caplog.messages == [
+        "verify: the service fails (ServerError): answers are stale until it works again",
+        "verify: the service answers again",
+    ]
