@@ -13,6 +13,7 @@ from ._errors import (
     InvalidRequestError,
 )
 from ._hooks import InFlightCallback
+from ._http.coroutines import pending
 from ._http.dispatcher import Dispatcher
 from ._jobs.create import CreateJob
 from ._jobs.delete import DeleteJob
@@ -204,6 +205,7 @@ class Keys(KeyCalls):
         self = self._begin()
         return await self._send(wire.get_key(await self._path_segment(key, "GET")))
 
+    @pending
     @error_boundary
     async def find(self, key_value: str) -> Key | None:
         """Find the key with exactly this value.
@@ -230,6 +232,7 @@ class Keys(KeyCalls):
                 return found
         return None
 
+    @pending
     @error_boundary
     async def verify(
         self,

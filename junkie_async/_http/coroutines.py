@@ -7,11 +7,13 @@ import asyncio
 import functools
 import warnings
 from collections.abc import Callable, Coroutine, Generator
-from typing import Any, TypeVar, cast
+from typing import Any, ParamSpec, TypeVar, cast
 
 from .._errors import ConfigurationError
 from .._masking import mark_coroutine_function
 
+P = ParamSpec("P")
+T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 MethodT = TypeVar("MethodT", bound=Callable[..., Coroutine[Any, Any, Any]])
 
@@ -69,6 +71,12 @@ class LazyCoroutine(Coroutine[Any, Any, T_co]):
     def __await__(self) -> Generator[Any, Any, T_co]:
         """Start it."""
 
+    def __bool__(self) -> None:  # not NoReturn: mypy would skip all that follows a condition
+        # Any object is true by default. `if keys.verify(...)` would let everybody in.
+        self.close()
+        name = self.__qualname__
+        raise TypeError(f"{name}() is not awaited, so it is neither true nor false: use `await`")
+
     def send(self, value: Any, /) -> Any:
         """Run it up to its next pause, as a task does."""
         driven = self._start_driven()
@@ -109,3 +117,30 @@ class LazyCoroutine(Coroutine[Any, Any, T_co]):
         if self._is_unused:
             text = f"{self.__qualname__}() was never awaited or iterated over: nothing was sent"
             _warn(text, RuntimeWarning, stacklevel=2, source=self)
+
+
+class PendingCall(LazyCoroutine[T_co]):
+    """A call that is made when it is awaited. In a condition it raises TypeError until then.
+
+    A coroutine would be true there, whatever the service is going to say.
+    """
+
+    def __init__(self, start: Callable[[], Coroutine[Any, Any, T_co]], name: str) -> None:
+        self._start = start
+        super().__init__(name)
+
+    def __await__(self) -> Generator[Any, Any, T_co]:
+        self._mark_used()
+        return self._start().__await__()
+
+
+def pending(method: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, PendingCall[T]]:
+    """Decorate a coroutine method whose result people use as a condition: see `PendingCall`."""
+
+    @functools.wraps(method)
+    def call(*args: P.args, **kwargs: P.kwargs) -> PendingCall[T]:
+        # In a closure, which no error tracker looks into.
+        return PendingCall(lambda: method(*args, **kwargs), f"keys.{method.__name__}")
+
+    mark_coroutine_function(call)
+    return call

@@ -13,6 +13,7 @@ from junkie_async import (
     ConfigurationError,
     InvalidRequestError,
     JunkieClient,
+    KeyPage,
     NotFoundError,
     RequestTimeoutError,
     RetryPolicy,
@@ -100,6 +101,36 @@ def test_no_event_loop(junkie: JunkieClient) -> None:
 @pytest.mark.parametrize(
     ("call", "name"),
     [
+        (lambda keys: keys.verify("x"), "verify"),
+        (lambda keys: keys.find("x"), "find"),
+        (lambda keys: keys.list(), "list"),
+        (lambda keys: keys.create_many(1, provider_id=1), "create_many"),
+    ],
+)
+def test_forgotten_await(junkie: JunkieClient, call: Callable[[Any], Any], name: str) -> None:
+    """A call that is not awaited is no condition: as a coroutine it would always be true."""
+    with pytest.raises(TypeError) as caught:
+        bool(call(junkie.keys))
+    assert str(caught.value) == (
+        f"keys.{name}() is not awaited, so it is neither true nor false: use `await`"
+    )
+
+
+async def test_await_too_many() -> None:
+    """The error says that one page is not the list."""
+    with pytest.raises(TypeError) as caught:
+        async for _ in KeyPage():  # type: ignore[attr-defined]
+            pass
+    assert str(caught.value) == (
+        "`async for` over a KeyPage, which is one page: drop the `await` to walk over all keys "
+        "(`async for key in keys.list()`), or use `for` for this page alone"
+    )
+
+
+@pytest.mark.parametrize(
+    ("call", "name"),
+    [
+        (lambda keys: keys.verify("x"), "verify"),
         (lambda keys: keys.list(), "list"),
         (lambda keys: keys.create_many(1, provider_id=1), "create_many"),
         (lambda keys: keys.delete_many([1]), "delete_many"),

@@ -29,6 +29,7 @@ from junkie_async import (
     Pagination,
     ServerError,
 )
+from junkie_async.emulator import Emulator
 from junkie_async.export import export_keys, export_values
 
 from .job_service import Service
@@ -368,3 +369,22 @@ def test_a_client_opens_and_closes_without_an_event_loop() -> None:
 
     with pytest.raises(ConfigurationError):
         main().send(None)
+
+
+@pytest.mark.parametrize("name", ["verify", "find"])
+async def test_a_pending_call_is_a_coroutine(name: str) -> None:
+    """Whatever takes a coroutine takes it; it runs once it is awaited, and not in a condition."""
+    async with Emulator() as emulator, JunkieClient("any", base_url=emulator.url) as junkie:
+        method = getattr(junkie.keys, name)
+        assert inspect.iscoroutinefunction(method)
+        for spend in (asyncio.create_task, asyncio.ensure_future, asyncio.shield):
+            assert not await spend(method("JNK"))
+        assert not await asyncio.wait_for(method("JNK"), 5)
+        before = emulator.requests
+        with pytest.raises(TypeError):
+            assert not method("JNK")
+        task = asyncio.create_task(method("JNK"))
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert emulator.requests == before

@@ -56,6 +56,7 @@ from junkie_async import (
     UpdateJob,
     UpdateReport,
     UpdateResult,
+    Verdict,
     mask_key_value,
 )
 from junkie_async.export import COLUMNS, Format, export_keys, unmark
@@ -140,6 +141,11 @@ async def single(keys: Keys, ref: KeyRef, at: datetime) -> None:
     assert_type(await keys.get(ref), KeyDetailed)
     found = await keys.find("JNK")
     assert_type(found, Key | None)
+    assert_type(await keys.verify("JNK", hwid="PC"), Verdict)
+    assert_type(await asyncio.create_task(keys.verify("JNK")), Verdict)
+    keys.verify(5)  # type: ignore[arg-type]
+    if keys.verify("JNK"):  # nobody gets in without an `await`
+        print("valid")  # type: ignore[unreachable]
     found.id  # type: ignore[union-attr]  # noqa: B018
     made = await keys.create(
         provider_id=1,
