@@ -32,7 +32,14 @@ from typing import Any, Final, Self, TypeVar
 from urllib.parse import parse_qs, urlsplit
 
 from ._errors import ConfigurationError, InvalidRequestError
-from ._jobs.record import DEFAULT_JOB, LedgerStore, Record, check_job_name, names_database
+from ._jobs.record import (
+    DEFAULT_JOB,
+    LedgerStore,
+    Record,
+    check_claim,
+    check_job_name,
+    names_database,
+)
 from ._masking import error_boundary
 from ._validation import check_seconds, safe_repr
 from .provisioning import JobStatus, make_status
@@ -46,7 +53,14 @@ except ModuleNotFoundError as _error:
     ) from None
 
 from ._jobs.postgres_record import PostgresRecord
-from ._jobs.postgres_schema import create_schema, prune_jobs, read_counts
+from ._jobs.postgres_schema import (
+    create_schema,
+    delete_ended_claims,
+    end_claim,
+    prune_jobs,
+    read_counts,
+    take_claim,
+)
 from ._jobs.postgres_transactions import run_transaction
 
 __all__ = ["PostgresLedger"]
@@ -147,7 +161,40 @@ class PostgresLedger(LedgerStore):
         while last is not None:
             count, last = await self._run(partial(prune_jobs, seconds=checked, after=last))
             pruned += count
+        await self._run(delete_ended_claims)
         return pruned
+
+    @error_boundary
+    async def claim(self, name: str, seconds: float) -> float:
+        """Claim a name for some time, which one of all processes can have: for a cooldown, say.
+
+        Args:
+            name: What is claimed, 1 to 255 characters.
+            seconds: For how long, up to 1e9, by the server's clock. A claim of before that would
+                last longer is shortened.
+
+        Returns:
+            0.0 if the caller has it now. Otherwise the seconds until somebody else's claim ends.
+
+        Raises:
+            ConfigurationError: The database can't be used.
+            InvalidRequestError: An argument is out of its limits.
+        """
+        checked, checked_seconds = check_claim(name, seconds)
+        return await self._run(partial(take_claim, name=checked, seconds=checked_seconds))
+
+    @error_boundary
+    async def release(self, name: str) -> None:
+        """End a claim, whoever has it, so that it can be claimed at once.
+
+        Args:
+            name: What was claimed.
+
+        Raises:
+            ConfigurationError: The database can't be used.
+            InvalidRequestError: The name is out of its limits.
+        """
+        await self._run(partial(end_claim, name=check_job_name("name", name)))
 
     @error_boundary
     async def close(self) -> None:

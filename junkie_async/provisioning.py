@@ -53,13 +53,22 @@ from typing import Any, TypeGuard
 import attrs
 
 from ._errors import ConfigurationError
-from ._jobs.ledger_file import check_path, open_readonly, prune_jobs
-from ._jobs.ledger_tables import read_counts, read_names
-from ._jobs.record import DEFAULT_JOB, JobCounts, check_job_name, names_database
+from ._jobs.ledger_file import check_path, open_readonly, prune_jobs, write_claim
+from ._jobs.ledger_tables import end_claim, read_counts, read_names, take_claim
+from ._jobs.record import DEFAULT_JOB, JobCounts, check_claim, check_job_name, names_database
 from ._masking import error_boundary
 from ._validation import check_seconds, safe_repr
 
-__all__ = ["DEFAULT_JOB", "JobStatus", "is_dsn", "prune", "status", "statuses"]
+__all__ = [
+    "DEFAULT_JOB",
+    "JobStatus",
+    "claim",
+    "is_dsn",
+    "prune",
+    "release",
+    "status",
+    "statuses",
+]
 
 
 @attrs.frozen(kw_only=True)
@@ -163,6 +172,44 @@ def prune(path: str | os.PathLike[str], older_than: timedelta | float) -> int:
     """
     seconds = older_than.total_seconds() if isinstance(older_than, timedelta) else older_than
     return prune_jobs(check_path(path), check_seconds("older_than", seconds))
+
+
+@error_boundary
+def claim(path: str | os.PathLike[str], name: str, seconds: float) -> float:
+    """Claim a name for some time, which one of all processes can have: for a cooldown, say.
+
+    It blocks for some milliseconds; for 30 seconds while another program locks the file.
+
+    Args:
+        path: The ledger's file. It is made if there is none.
+        name: What is claimed, 1 to 255 characters.
+        seconds: For how long, up to 1e9. A claim of before that would last longer is shortened.
+
+    Returns:
+        0.0 if the caller has it now. Otherwise the seconds until somebody else's claim ends.
+
+    Raises:
+        ConfigurationError: It is not a ledger, it is damaged, or it can't be written.
+        InvalidRequestError: An argument is out of its limits.
+    """
+    checked, checked_seconds = check_claim(name, seconds)
+    return write_claim(check_path(path), lambda db: take_claim(db, checked, checked_seconds))
+
+
+@error_boundary
+def release(path: str | os.PathLike[str], name: str) -> None:
+    """End a claim, whoever has it, so that it can be claimed at once.
+
+    Args:
+        path: The ledger's file.
+        name: What was claimed.
+
+    Raises:
+        ConfigurationError: It is not a ledger, it is damaged, or it can't be written.
+        InvalidRequestError: An argument is out of its limits.
+    """
+    checked = check_job_name("name", name)
+    write_claim(check_path(path), lambda db: end_claim(db, checked))
 
 
 def make_status(counts: JobCounts) -> JobStatus:

@@ -12,10 +12,10 @@ import re
 import sqlite3
 import sys
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from hashlib import blake2b
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 from .._errors import ConfigurationError, InvalidRequestError
 from .._validation import safe_repr
@@ -27,11 +27,13 @@ from .file_owners import (
     create_private,
     identify_files,
     make_private,
+    resolve_links,
 )
 from .ledger_tables import (
     check_integrity,
     delete_done_jobs,
     distrust,
+    limit_time,
     not_a_ledger,
     read_version,
     show_as_current,
@@ -39,9 +41,12 @@ from .ledger_tables import (
 )
 from .record import DamagedError
 
+T = TypeVar("T")
+
 # Seconds that others may write before a writer gives up. Each commit of theirs takes some ms.
 _BUSY_TIMEOUT: Final = 30.0
 _BUSY_POLL: Final = 0.002
+_MAX_SECONDS: Final = 10.0  # for a claim
 _LOOKS_LIKE_DSN: Final = re.compile(r"\s*postgres\w*(\+\w+)?:", re.IGNORECASE)
 # The codes of errors that do not come from the content. SQLite has a fixed text for each.
 _CODES_FROM_OUTSIDE: Final = (
@@ -221,14 +226,31 @@ def _connect_to(
 
 def prune_jobs(path: Path, seconds: float) -> int:
     """Delete the jobs that have nothing outstanding and were begun so long ago; count them."""
-    with explain_errors(path, "written"), contextlib.ExitStack() as connections:
+    with explain_errors(path, "written"):
         check_regular(path)
-        db, files = open_for_writing(Path(os.path.realpath(path)), connections)
+        return _write_once(Path(os.path.realpath(path)), lambda db: delete_done_jobs(db, seconds))
+
+
+def write_claim(path: Path, act: Callable[[sqlite3.Connection], T]) -> T:
+    """Take or end a claim in a ledger, which is made if there is none."""
+
+    def act_in_time(db: sqlite3.Connection) -> T:
+        with limit_time(db, _MAX_SECONDS):  # no damage of the file makes it endless
+            return act(db)
+
+    with explain_errors(path, "written"):
+        return _write_once(resolve_links(path), act_in_time)
+
+
+def _write_once(path: Path, act: Callable[[sqlite3.Connection], T]) -> T:
+    """Execute something in a transaction, by a connection of its own."""
+    with contextlib.ExitStack() as connections:
+        db, files = open_for_writing(path, connections)
         db.execute("BEGIN IMMEDIATE")
         files.check()
-        pruned = delete_done_jobs(db, seconds)
+        result = act(db)
         db.execute("COMMIT")
-        return pruned
+        return result
 
 
 @contextlib.contextmanager

@@ -32,6 +32,8 @@ _SCHEMA: Final = (
     "CREATE TABLE key (job INTEGER NOT NULL, attempt INTEGER NOT NULL, value TEXT NOT NULL)",
     "CREATE INDEX key_attempt ON key (job, attempt)",
 )
+# Made by the first claim: a ledger without one is as before.
+_CLAIMS: Final = "CREATE TABLE claim (name TEXT PRIMARY KEY, until REAL NOT NULL) WITHOUT ROWID"
 _SCHEMA_1: Final = (
     "CREATE TABLE job (id TEXT NOT NULL, arguments TEXT NOT NULL, begun REAL NOT NULL)",
     """CREATE TABLE attempt (number INTEGER PRIMARY KEY, amount INTEGER NOT NULL,
@@ -159,14 +161,14 @@ def _read_header(db: sqlite3.Connection, path: Path) -> int:
     rows = db.execute(
         "SELECT sql FROM sqlite_schema WHERE name NOT GLOB 'sqlite_*'"
         " OR type <> 'table' AND name NOT GLOB 'sqlite_autoindex_*'"
-    ).fetchmany(len(_SCHEMA) + 1)
+    ).fetchmany(len(_SCHEMA) + 2)
     db.set_progress_handler(None, 0)
     if not rows and application in (0, _APPLICATION_ID):
         return 0
     if application != _APPLICATION_ID:
         raise not_a_ledger(path)
     # A view can make a query endless, and a trigger can change what is written.
-    if {sql for (sql,) in rows} != _SCHEMAS.get(version):
+    if {sql for (sql,) in rows} - {_CLAIMS} != _SCHEMAS.get(version):
         raise DamagedError
     return int(version)
 
@@ -260,4 +262,34 @@ def delete_done_jobs(db: sqlite3.Connection, seconds: float) -> int:
         db.execute(f"DELETE FROM {table} WHERE job IN done")  # noqa: S608 - constants
     pruned = db.execute("DELETE FROM job WHERE id IN done").rowcount
     db.execute("DROP TABLE done")
+    if _has_claims(db):
+        db.execute("DELETE FROM claim WHERE until <= ?", (time.time(),))
     return pruned
+
+
+def take_claim(db: sqlite3.Connection, name: str, seconds: float) -> float:
+    """Claim a name, or return the seconds for which it is claimed already."""
+    if not _has_claims(db):
+        db.execute(_CLAIMS)
+    given = {"name": name, "now": time.time(), "until": time.time() + seconds}
+    # One that ends later is from before the clock was set back, or from a longer setting.
+    db.execute("UPDATE claim SET until = :until WHERE name = :name AND until > :until", given)
+    taken = db.execute(
+        "INSERT INTO claim VALUES (:name, :until)"
+        " ON CONFLICT (name) DO UPDATE SET until = :until WHERE until <= :now",
+        given,
+    )
+    if taken.rowcount:
+        return 0.0
+    (left,) = db.execute("SELECT until - :now FROM claim WHERE name = :name", given).fetchone()
+    return float(left)
+
+
+def end_claim(db: sqlite3.Connection, name: str) -> None:
+    """Let others claim a name."""
+    if _has_claims(db):
+        db.execute("DELETE FROM claim WHERE name = ?", (name,))
+
+
+def _has_claims(db: sqlite3.Connection) -> bool:
+    return db.execute("SELECT 1 FROM sqlite_schema WHERE name = 'claim'").fetchone() is not None

@@ -9,7 +9,7 @@ from .postgres_transactions import Connection, Pool, begin
 from .record import JobCounts, read_arguments
 
 # A change of these tables needs another version, and code that reads the ones before.
-_VERSION: Final = 1
+_VERSION: Final = 2
 _LOCK: Final = 0x6A6E6B31  # "jnk1", as in the header of a ledger's file
 
 # Without foreign keys: their checks take as long again as 400 keys in one transaction.
@@ -41,6 +41,11 @@ CREATE TABLE junkie_async.key (
   PRIMARY KEY (job, position)
 );
 CREATE INDEX key_attempt ON junkie_async.key (job, attempt);
+INSERT INTO junkie_async.version VALUES (1);
+"""
+_TABLES_OF_2: Final = """
+CREATE TABLE junkie_async.claim (name text PRIMARY KEY, until timestamptz NOT NULL);
+UPDATE junkie_async.version SET version = 2;
 """
 
 # Not `to_regclass`: after the wait for the lock it may still find nothing, in the backend's cache.
@@ -58,7 +63,7 @@ async def create_schema(pool: Pool) -> None:
     """
     async with begin(pool) as db:
         version = await _read_version(db)
-        if version is None:
+        if version in (None, 1):
             # Until the end of the transaction: two workers may both find no tables.
             await db.execute(f"SELECT pg_advisory_xact_lock({_LOCK})")
             version = await _read_version(db)
@@ -67,7 +72,8 @@ async def create_schema(pool: Pool) -> None:
             if not await db.fetchval(_HAS_SCHEMA):
                 await db.execute("CREATE SCHEMA junkie_async")
             await db.execute(_TABLES)
-            await db.execute("INSERT INTO junkie_async.version VALUES ($1)", _VERSION)
+        if version in (None, 1):
+            await db.execute(_TABLES_OF_2)
             version = _VERSION
     if version != _VERSION:
         raise ConfigurationError(
@@ -131,3 +137,31 @@ async def prune_jobs(db: Connection, seconds: float, after: int) -> tuple[int, i
     """
     row = await db.fetchrow(_PRUNE, seconds, after)
     return row["count"], row["last"]
+
+
+# A claim that ends later is from before the clock was set back, or from a longer setting.
+_TAKE_CLAIM: Final = """INSERT INTO junkie_async.claim AS claim
+VALUES ($1, clock_timestamp() + make_interval(secs => $2))
+ON CONFLICT (name) DO UPDATE SET until = excluded.until WHERE claim.until <= clock_timestamp()
+RETURNING 1"""
+_SHORTEN_CLAIM: Final = """UPDATE junkie_async.claim
+SET until = least(until, clock_timestamp() + make_interval(secs => $2)) WHERE name = $1
+RETURNING extract(epoch FROM until - clock_timestamp())::float8"""
+
+
+async def take_claim(db: Connection, name: str, seconds: float) -> float:
+    """Claim a name, or return the seconds for which it is claimed already."""
+    if await db.fetchval(_TAKE_CLAIM, name, seconds):
+        return 0.0
+    left: float | None = await db.fetchval(_SHORTEN_CLAIM, name, seconds)
+    return max(0.001, left or 0.0)  # it has just ended: the next call can have it
+
+
+async def end_claim(db: Connection, name: str) -> None:
+    """Let others claim a name."""
+    await db.execute("DELETE FROM junkie_async.claim WHERE name = $1", name)
+
+
+async def delete_ended_claims(db: Connection) -> None:
+    """Delete the claims that nobody waits for."""
+    await db.execute("DELETE FROM junkie_async.claim WHERE until <= clock_timestamp()")

@@ -12,10 +12,13 @@ import attrs
 from .._errors import ConfigurationError, InvalidRequestError, Outcome
 from .._protocol.fields import MAX_TEXT
 from .._protocol.json_documents import decode_json
-from .._validation import MAX_INTEGER, check_text, safe_repr
+from .._validation import MAX_INTEGER, check_seconds, check_text, safe_repr
 
 DEFAULT_JOB: Final = "job"
 """The name of the only job of a ledger that version 0.1 wrote, and of one without ``job=``."""
+
+MAX_CLAIM: Final = 1e9
+"""Seconds; about 30 years."""
 
 
 class DamagedError(Exception):
@@ -138,6 +141,14 @@ def names_database(ledger: object) -> TypeGuard[str]:
 def check_job_name(field: str, name: str) -> str:
     """Check the name of a job or of an order: a string of 1 to 255 characters."""
     return check_text(field, name, MAX_TEXT)
+
+
+def check_claim(name: str, seconds: float) -> tuple[str, float]:
+    """Check a claim: a name of 1 to 255 characters, and seconds above 0 and up to 1e9."""
+    checked = check_job_name("name", name), check_seconds("seconds", seconds)
+    if seconds > MAX_CLAIM:
+        raise InvalidRequestError("seconds", repr(seconds), f"at most {MAX_CLAIM:g}")
+    return checked
 
 
 def check_arguments(recorded: Mapping[str, Any], given: Mapping[str, Any]) -> None:

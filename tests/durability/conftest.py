@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from junkie_async import JunkieClient
+from tests.postgres_server import make_database
 
 from .clients import make_client
 from .job import ForkServer
@@ -51,6 +52,16 @@ async def client(service: Service) -> AsyncIterator[JunkieClient]:
     """Make a client of the service that gives up at once."""
     async with make_client(service) as client:
         yield client
+
+
+@pytest.fixture(params=["file", "database"])
+async def ledger(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[str]:
+    """Give the path of a file, or the DSN of an empty database."""
+    if request.param == "file":
+        yield str(tmp_path / "orders.db")
+        return
+    async with make_database(request.getfixturevalue("postgres_superuser")) as dsn:
+        yield dsn
 
 
 @pytest.fixture

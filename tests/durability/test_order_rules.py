@@ -7,7 +7,6 @@ import contextlib
 import sqlite3
 import statistics
 import time
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -26,24 +25,13 @@ from junkie_async import (
 from junkie_async._jobs.ledger import Ledger
 from junkie_async._jobs.sqlite_record import SqliteRecord
 from junkie_async.postgres import PostgresLedger
-from tests.postgres_server import make_database
 
 from . import server
 from .acts import FILE_ACTS
-from .clients import SOON, make_client
+from .clients import SOON, execute_sql, make_client
 from .server import PROVIDER, Exchange, Service
 
 _LONG = 1000.0  # seconds that no test waits
-
-
-@pytest.fixture(params=["file", "database"])
-async def ledger(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[str]:
-    """Give the path of a file, or the DSN of an empty database."""
-    if request.param == "file":
-        yield str(tmp_path / "orders.db")
-        return
-    async with make_database(request.getfixturevalue("postgres_superuser")) as dsn:
-        yield dsn
 
 
 async def _order(client: JunkieClient, ledger: str, **fields: Any) -> str:
@@ -52,22 +40,9 @@ async def _order(client: JunkieClient, ledger: str, **fields: Any) -> str:
         return (await client.keys.create(ledger=ledger, **given)).key_value
 
 
-async def _execute(ledger: str, for_file: str, for_database: str) -> None:
-    """Change a ledger behind its back."""
-    if ledger.startswith("postgresql"):
-        db = await asyncpg.connect(ledger)
-        try:
-            await db.execute(for_database)
-        finally:
-            await db.close()
-        return
-    with contextlib.closing(sqlite3.connect(ledger)) as file, file:
-        file.execute(for_file)
-
-
 async def _age_doubt(ledger: str) -> None:
     """Let what is in doubt be so since long ago; a doubt that nobody recorded stays as it is."""
-    await _execute(
+    await execute_sql(
         ledger,
         f"UPDATE attempt SET doubted = doubted - {_LONG}",
         f"UPDATE junkie_async.attempt SET doubted = doubted - interval '{_LONG} s'",
@@ -233,7 +208,7 @@ async def test_a_pruned_order_is_a_new_one(
     service.script.append("no response")
     with pytest.raises(OutcomeUnknownError):
         await _order(client, ledger, idempotency_key="b")
-    await _execute(
+    await execute_sql(
         ledger,
         "UPDATE job SET begun = begun - 100",
         "UPDATE junkie_async.job SET begun = begun - interval '100 s'",
@@ -387,12 +362,12 @@ async def test_a_database_that_takes_no_writes_for_a_moment(
     name = postgres_database.rpartition("/")[2].partition("?")[0]
     set_mode = f'ALTER DATABASE "{name}" SET default_transaction_read_only = '
     await _order(client, postgres_database, idempotency_key="first")
-    await _execute(postgres_database, "", f"{set_mode} on")
+    await execute_sql(postgres_database, "", f"{set_mode} on")
     async with make_client(service) as other:  # by new connections
         task = asyncio.create_task(_order(other, postgres_database))
         await asyncio.sleep(0.3)
         assert not task.done()
-        await _execute(postgres_database, "", f"SET transaction_read_only = off; {set_mode} off")
+        await execute_sql(postgres_database, "", f"SET transaction_read_only = off; {set_mode} off")
         await asyncio.sleep(0)
         with contextlib.suppress(ConfigurationError):  # its connections are those of before
             await task
@@ -453,7 +428,7 @@ async def test_a_doubt_of_the_future_counts_from_the_next_call(
     service.script.append("no response")
     with pytest.raises(OutcomeUnknownError):
         await _order(client, ledger)
-    await _execute(
+    await execute_sql(
         ledger,
         f"UPDATE attempt SET doubted = doubted + {10 * _LONG}",
         f"UPDATE junkie_async.attempt SET doubted = doubted + interval '{10 * _LONG} s'",

@@ -295,3 +295,23 @@ async def test_orders_are_kept_in_the_ledger(tmp_path: Path) -> None:
         await shop.call("key get")
     names = [order.name for order in statuses(tmp_path / "bot.db")]
     assert names == [f"discord:{PROVIDER}:7:{ALICE}:{after}" for after in (0, key.id)]
+
+
+# --- resets ---------------------------------------------------------------------------------------
+
+
+async def test_the_wait_between_two_resets_holds_over_all_shards(ledger: str) -> None:
+    """A reset that fails costs no wait."""
+    settings = {"ledger": ledger, "reset_cooldown": HOUR}
+    async with open_shards(settings, settings) as (one, other):
+        await one.call("key get")
+        await one.call("key get", by=BOB)
+        one.emulator.faults = Faults(error_rate=1.0, operations="resetKeyHwid")
+        await one.call("key reset")
+        one.emulator.faults = Faults()
+        await other.call("key reset")
+        for shard in (one, other):
+            assert says((await shard.call("key reset")).text, _answers.ON_COOLDOWN)
+        assert one.emulator.calls["resetKeyHwid"] == 1
+        await one.call("key reset", by=BOB)
+        assert one.emulator.calls["resetKeyHwid"] == 2

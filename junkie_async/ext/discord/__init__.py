@@ -73,8 +73,8 @@ class KeyCog(UserCommands, AdminCommands):
 
     With a ``ledger`` this holds over all shards and restarts, and so does ``cooldown``: it is
     counted from the creation of the user's latest key, by the clocks of the key service and of
-    Discord. Without one, run the commands in one process only. ``reset_cooldown`` is always kept in
-    the memory of each process.
+    Discord. ``reset_cooldown`` is kept in the ledger. Without one, run the commands in one process
+    only.
 
     Args:
         client: The client to use. The cog does not close it.

@@ -28,7 +28,10 @@ class Cooldowns:
 
     def check(self, user: discord.abc.User) -> None:
         """Raise a CommandOnCooldown if a user must still wait."""
-        left = self._ends.get(user.id, 0.0) - time.monotonic()
+        self.check_left(self._ends.get(user.id, 0.0) - time.monotonic())
+
+    def check_left(self, left: float) -> None:
+        """Raise a CommandOnCooldown if so many seconds are left."""
         if left > 0:
             raise _on_cooldown(self.seconds, left)
 

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from os import PathLike
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 
 from junkie_async import ConfigurationError, Filters, InvalidRequestError, Key, Keys
-from junkie_async.provisioning import JobStatus, is_dsn, status
+from junkie_async.provisioning import JobStatus, claim, is_dsn, release, status
 
 if TYPE_CHECKING:
     # Imported only for a ledger in PostgreSQL: it needs asyncpg.
     from junkie_async.postgres import PostgresLedger
 
 LedgerOption: TypeAlias = "str | PathLike[str] | PostgresLedger"
+
+_LONGEST_CLAIM: Final = 1e9  # seconds, 30 years; a timedelta can be longer
 
 # What a ledger records of an order besides the fields of its key.
 _NOT_FIELDS: Final = frozenset({"amount", "base_url", "call", "marker"})
@@ -64,12 +68,43 @@ async def fill_order(
         raise ConfigurationError(f"the ledger can't be used: {error}") from error
 
 
-async def _read_status(ledger: LedgerOption, name: str) -> JobStatus:
-    if is_dsn(ledger):
-        from junkie_async.postgres import PostgresLedger
+def name_reset(scope: Filters, user_id: int) -> str:
+    """Name what a user claims by the reset of a key."""
+    return f"discord:{scope.get('provider_id')}:{scope.get('service_id') or 0}:{user_id}:reset"
 
-        async with PostgresLedger(ledger) as opened:
-            return await opened.status(name)
-    if isinstance(ledger, str | PathLike):
+
+async def claim_name(ledger: LedgerOption, name: str, seconds: float) -> float:
+    """Claim a name, or return the seconds until it is free."""
+    seconds = min(seconds, _LONGEST_CLAIM)
+    if isinstance(ledger, str | PathLike) and not is_dsn(ledger):
+        return await asyncio.to_thread(claim, ledger, name, seconds)
+    async with _open_database(ledger) as opened:
+        return await opened.claim(name, seconds)
+
+
+async def release_name(ledger: LedgerOption, name: str) -> None:
+    """End a claim, so that nobody waits for it."""
+    if isinstance(ledger, str | PathLike) and not is_dsn(ledger):
+        await asyncio.to_thread(release, ledger, name)
+    else:
+        async with _open_database(ledger) as opened:
+            await opened.release(name)
+
+
+async def _read_status(ledger: LedgerOption, name: str) -> JobStatus:
+    if isinstance(ledger, str | PathLike) and not is_dsn(ledger):
         return await asyncio.to_thread(status, ledger, name)  # it reads the whole file
-    return await ledger.status(name)
+    async with _open_database(ledger) as opened:
+        return await opened.status(name)
+
+
+@asynccontextmanager
+async def _open_database(ledger: LedgerOption) -> AsyncGenerator[PostgresLedger, None]:
+    """Open the ledger of a DSN, or leave the caller's open."""
+    if not is_dsn(ledger):
+        yield cast("PostgresLedger", ledger)
+        return
+    from junkie_async.postgres import PostgresLedger
+
+    async with PostgresLedger(ledger) as opened:
+        yield opened

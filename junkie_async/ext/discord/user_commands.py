@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager, suppress
 from typing import Final, Unpack
 
 import discord
@@ -13,7 +14,14 @@ from junkie_async import Filters, JunkieError, Key, KeyStatus, Outcome
 from . import texts
 from .base import GUILD_INSTALLS, BaseCommands
 from .cooldowns import check_age
-from .orders import LedgerOption, fill_order, name_order
+from .orders import (
+    LedgerOption,
+    claim_name,
+    fill_order,
+    name_order,
+    name_reset,
+    release_name,
+)
 
 # A request that timed out here may still be queued at the service. No second key is created
 # until it is safe to say that the first one never appears.
@@ -62,11 +70,27 @@ class UserCommands(BaseCommands):
         user = interaction.user
         async with self.lock_for(user):
             found = await self._find_own_key(interaction, key)
-            self.resets.check(user)
-            await self.keys.reset_hwid(found)
-            self.resets.start(user)
+            async with self._start_reset(user):
+                await self.keys.reset_hwid(found)
         words = await self._find_words(interaction)
         await self.answer(interaction, words.own_key_reset.format(id=found.id))
+
+    @asynccontextmanager
+    async def _start_reset(self, user: discord.abc.User) -> AsyncGenerator[None, None]:
+        """Start a user's wait between two resets, in all shards. A failed one costs no wait."""
+        self.resets.check(user)
+        if self.ledger is None or not self.resets.seconds:
+            yield
+            self.resets.start(user)
+            return
+        name = name_reset(self.scope, user.id)
+        self.resets.check_left(await claim_name(self.ledger, name, self.resets.seconds))
+        try:
+            yield
+        except BaseException:
+            with suppress(JunkieError):
+                await release_name(self.ledger, name)
+            raise
 
     async def _get_new_key(self, interaction: discord.Interaction) -> Key:
         await self._check_gate(interaction)
