@@ -271,7 +271,8 @@ def take_claim(db: sqlite3.Connection, name: str, seconds: float) -> float:
     """Claim a name, or return the seconds for which it is claimed already."""
     if not _has_claims(db):
         db.execute(_CLAIMS)
-    given = {"name": name, "now": time.time(), "until": time.time() + seconds}
+    now = time.time()
+    given = {"name": name, "now": now, "until": now + seconds}
     # One that ends later is from before the clock was set back, or from a longer setting.
     db.execute("UPDATE claim SET until = :until WHERE name = :name AND until > :until", given)
     taken = db.execute(
@@ -282,7 +283,7 @@ def take_claim(db: sqlite3.Connection, name: str, seconds: float) -> float:
     if taken.rowcount:
         return 0.0
     (left,) = db.execute("SELECT until - :now FROM claim WHERE name = :name", given).fetchone()
-    return float(left)
+    return min(float(left), seconds)  # the sum was rounded
 
 
 def end_claim(db: sqlite3.Connection, name: str) -> None:
