@@ -20,6 +20,11 @@ from .document import Block, read_blocks
 
 PYTHON = read_blocks("python")
 USER = "123456789012345678"
+# discord.py's own: its import up to Python 3.12, and its calls of re.sub on 3.13.
+THEIR_WARNINGS = (
+    "-Wignore:'audioop' is deprecated:DeprecationWarning",
+    "-Wignore:'count' is passed as positional argument:DeprecationWarning:discord.utils",
+)
 
 
 def execute(block: Block, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -72,7 +77,7 @@ def test_tests_pass(tmp_path: Path) -> None:
     files = {f"test_{one.name.replace('-', '_')}": one.text for one in PYTHON if one.has_tests}
     assert files
     write(tmp_path, **files)
-    ended = run(tmp_path)
+    ended = run(tmp_path, *THEIR_WARNINGS)
     assert ended.code == 0, ended.out
     assert " passed in " in ended.out
 
