@@ -14,12 +14,13 @@ CHECKERS = (["mypy", "."], ["pyright"])
 
 
 def main() -> int:
-    """Check every block as a module of its own; return 1 if a checker fails."""
+    """Check every block as the file that it says it is, or one of its own; 1 if a checker fails."""
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "pyproject.toml").write_text(SETTINGS, "utf-8")
         for block in read_blocks("python"):
-            name = block.name.replace("-", "_")
-            (Path(folder) / f"{name}.py").write_text(block.text, "utf-8")
+            path = Path(folder) / (block.file_name or f"{block.name}.py")
+            with path.open("x", encoding="utf-8") as file:  # no two blocks have a name
+                file.write(block.text)
         # The two run side by side, each on a core.
         running = [
             subprocess.Popen([sys.executable, "-m", *command], cwd=folder) for command in CHECKERS

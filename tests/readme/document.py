@@ -55,8 +55,8 @@ class Block:
 
     @property
     def name(self) -> str:
-        """Where it is, as `many-processes_line_12`."""
-        return f"{Path(self.page).stem}_line_{self.line}"
+        """Where it is, such as `web_line_12`; a module's name."""
+        return f"{Path(self.page).stem}_line_{self.line}".replace("-", "_")
 
     @property
     def file_name(self) -> str | None:

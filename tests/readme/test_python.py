@@ -73,10 +73,14 @@ def test_blocks_print_what_the_page_says(
 
 @pytest.mark.slow
 def test_tests_pass(tmp_path: Path) -> None:
-    """Blocks with tests are files of one pytest run, in which warnings are errors."""
-    files = {f"test_{one.name.replace('-', '_')}": one.text for one in PYTHON if one.has_tests}
-    assert files
-    write(tmp_path, **files)
+    """Blocks with tests are files of one pytest run, in which warnings are errors.
+
+    They may import other blocks by the names of their files.
+    """
+    files = {one.file_name.removesuffix(".py"): one.text for one in PYTHON if one.file_name}
+    tests = {f"test_{one.name}": one.text for one in PYTHON if one.has_tests and not one.file_name}
+    assert tests
+    write(tmp_path, **files, **tests)
     ended = run(tmp_path, *THEIR_WARNINGS)
     assert ended.code == 0, ended.out
     assert " passed in " in ended.out
