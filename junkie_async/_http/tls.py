@@ -47,7 +47,9 @@ def _load_file(source: str, path: Any) -> ssl.SSLContext:
             " with load_verify_locations(cadata=...)"
         )
     try:
-        return _use_http1(ssl.create_default_context(cafile=path))
+        if path:  # without one, Python would take the system's CAs
+            return _use_http1(ssl.create_default_context(cafile=path))
+        reason = "the path is empty"
     except ssl.SSLError:
         reason = "it has no valid certificate in PEM format"
     except OSError as error:

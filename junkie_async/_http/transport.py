@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
+import socket
 import ssl
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from typing import Any, TypeAlias
+from weakref import WeakSet
 
 import aiohttp
 from aiohttp.http_exceptions import HttpProcessingError
@@ -83,12 +85,17 @@ class Transport:
         self._given = session
         self._proxy, self._tls_context = proxy, tls_context
         self._sessions: dict[float, aiohttp.ClientSession] = {}  # by seconds of keep-alive
+        self._sockets: WeakSet[socket.socket] = WeakSet()
         self._closer: AsyncGenerator[None, None] | None = None
 
     async def close(self) -> None:
         """Close the connections, but not a session that was passed in. May be called again."""
         for session in self._sessions.values():
             await session.close()  # not forgotten: a cancelled close is finished by the next
+        # aiohttp forgets connections that a proxy, or a TLS handshake, keeps waiting.
+        for each in self._sockets:
+            with contextlib.suppress(OSError):  # most are closed
+                each.shutdown(socket.SHUT_RDWR)
         if self._closer is not None:
             await self._closer.aclose()
 
@@ -230,11 +237,22 @@ class Transport:
         """Return the session that keeps idle connections so long, and open it for its first use."""
         session = self._sessions.get(keepalive)
         if session is None:
-            session = self._sessions[keepalive] = _open_session(keepalive, self._tls_context)
+            session = self._sessions[keepalive] = _open_session(
+                keepalive, self._tls_context, self._open_socket
+            )
         return session
 
+    def _open_socket(self, address: tuple[Any, ...]) -> socket.socket:
+        opened = socket.socket(*address[:3])
+        self._sockets.add(opened)
+        return opened
 
-def _open_session(keepalive: float, tls_context: ssl.SSLContext | None) -> aiohttp.ClientSession:
+
+def _open_session(
+    keepalive: float,
+    tls_context: ssl.SSLContext | None,
+    open_socket: Callable[[tuple[Any, ...]], socket.socket],
+) -> aiohttp.ClientSession:
     bytes(_BLOCK_TO_FREE)
     # The throttle limits the requests in flight. aiohttp's own limit can lose the wake-up of a
     # waiter that is cancelled, and its time-outs count the wait for a connection.
@@ -243,6 +261,7 @@ def _open_session(keepalive: float, tls_context: ssl.SSLContext | None) -> aioht
         keepalive_timeout=keepalive or None,
         force_close=not keepalive,
         ssl=tls_context or True,
+        socket_factory=open_socket,
     )
     session = aiohttp.ClientSession(
         connector=connector,

@@ -16,8 +16,15 @@ import junkie_async
 from junkie_async.emulator import Emulator
 
 COMMAND = [sys.executable, "-W", "default::ResourceWarning", "-m", "junkie_async"]
-OUR_VARIABLES = ("JUNKIE_", "NO_COLOR", "FORCE_COLOR", "TTY_", "COLUMNS", "LINES", "TERM")
-"""How the names begin of the variables that change what a command prints."""
+_TERMINAL = ("NO_COLOR", "FORCE_COLOR", "TTY_", "COLUMNS", "LINES", "TERM")
+_CONNECTIONS = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "SSL_CERT_")
+OUR_VARIABLES = (
+    "JUNKIE_",
+    *_TERMINAL,
+    *_CONNECTIONS,
+    *(name.lower() for name in _CONNECTIONS),
+)
+"""How the names begin of the variables that change what a command does or prints."""
 _ROOT = Path(junkie_async.__file__).parent.parent
 _SECONDS = 30
 

@@ -6,15 +6,16 @@ from collections.abc import Iterator
 
 import pytest
 
-from junkie_async import JunkieClient, RetryPolicy
+from junkie_async import RetryPolicy
 
 
 @pytest.fixture
 def quick_retries(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let commands retry without waiting in between."""
-    retry = RetryPolicy(attempts=3, wait_initial=0.001, wait_max=0.001, wait_jitter=0.0)
-    client = functools.partial(JunkieClient, retry=retry)
-    monkeypatch.setattr("junkie_async.cli._client.JunkieClient", client)
+    quick = functools.partial(
+        RetryPolicy, attempts=3, wait_initial=0.001, wait_max=0.001, wait_jitter=0.0
+    )
+    monkeypatch.setattr("junkie_async.cli._client.RetryPolicy", quick)
 
 
 @pytest.fixture

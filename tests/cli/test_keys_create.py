@@ -13,6 +13,7 @@ import msgspec
 import pytest
 
 from junkie_async import JunkieClient, Key
+from junkie_async.cli._client import Settings
 from junkie_async.cli._progress import LogLines
 from junkie_async.cli.keys.create import _quote_command_line
 from junkie_async.emulator import Emulator, Faults
@@ -290,6 +291,21 @@ def test_the_command_line_is_quoted_for_a_shell(
     program.touch(mode=0o700)
     monkeypatch.setattr(sys, "argv", [str(program), "keys", "--key-name=a b"])
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert _quote_command_line() == "junkie keys '--key-name=a b'"
+    assert _quote_command_line(Settings()) == "junkie keys '--key-name=a b'"
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
-    assert _quote_command_line() == f"{program} keys '--key-name=a b'"
+    assert _quote_command_line(Settings()) == f"{program} keys '--key-name=a b'"
+
+
+@pytest.mark.parametrize("user", ["shop:p@ss", "shop"])
+@pytest.mark.parametrize("scheme", ["http://", "https://", ""])
+def test_the_command_line_has_no_password(
+    user: str, scheme: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The proxy's user and password are left out: the line may be in a log."""
+    proxy = f"{scheme}{user}@proxy.example:3128"
+    for arguments in (["--proxy", proxy, "keys"], [f"--proxy={proxy}", "keys"]):
+        monkeypatch.setattr(sys, "argv", ["junkie", *arguments])
+        shown = _quote_command_line(Settings(proxy=proxy))
+        assert user not in shown
+        assert f"{scheme}***@proxy.example:3128" in shown
+    assert user not in repr(Settings(proxy=proxy))
