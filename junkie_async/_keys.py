@@ -808,7 +808,7 @@ class Keys(KeyCalls):
 
         return Reconciler(
             journal,
-            delay,
+            self._dispatcher.shorten_wait(delay),
             fetch=fetch,
             delete=delete,
             remember=self._dispatcher.created.remember,

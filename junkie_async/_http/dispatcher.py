@@ -36,7 +36,7 @@ from .created_keys import CreatedKeys
 from .local_rate import RateLimit
 from .outage import Outage, Outages
 from .reports import Reports
-from .retry import RetryBudget, RetryPolicy
+from .retry import RetryBudget, RetryPolicy, hurry, shorten_wait
 from .send_state import SendState
 from .shared_rate import RateStore, SharedRate, SharedThrottle
 from .throttle import Priority, Throttle
@@ -76,7 +76,7 @@ class Dispatcher:
         self.hooks = hooks
         self._transport = transport
         self._api_key = api_key
-        self._policy = retry
+        self._policy = policy = hurry(retry, self.base_url)
         self._timeout: float | None = None
         self._longest_pause = retry.retry_after_cap
         self._budget = RetryBudget()
@@ -86,7 +86,7 @@ class Dispatcher:
         if shared_throttle is not None:
             self._store = shared_throttle.open_store(api_key, self.base_url)
         self._make_throttle = partial(
-            _make_throttle, max_in_flight, rate_limit, retry, self._store, hooks
+            _make_throttle, max_in_flight, rate_limit, policy, self._store, hooks
         )
         self._state = _ClientState(self._make_throttle())
         self._reports = Reports(hooks, self.base_url)
@@ -100,7 +100,7 @@ class Dispatcher:
         """
         view = object.__new__(type(self))
         vars(view).update(vars(self))
-        view._policy = retry or self._policy
+        view._policy = self._policy if retry is None else hurry(retry, self.base_url)
         view._timeout = timeout or self._timeout
         return view
 
@@ -108,6 +108,10 @@ class Dispatcher:
     def options(self) -> tuple[RetryPolicy, float | None]:
         """What `with_options` may change: views with the same options do the same."""
         return self._policy, self._timeout
+
+    def shorten_wait(self, seconds: float) -> float:
+        """Return how long a wait of a job takes: less in tests with instant waits."""
+        return shorten_wait(self._policy, seconds)
 
     @property
     def closed(self) -> bool:
@@ -377,7 +381,8 @@ class Dispatcher:
             retry_after = failure.retry_after
             if retry_after is not None and retry_after > self._longest_pause:
                 return  # no pause: each call is to raise now, rather than to wait for an hour
-            seconds = self._state.throttle.record_refusal(now, retry_after, sent=begin)
+            wait = None if retry_after is None else shorten_wait(self._policy, retry_after)
+            seconds = self._state.throttle.record_refusal(now, wait, sent=begin)
         else:
             self._state.throttle.record_success(now, read_rate_limit(headers))
             return
@@ -421,7 +426,7 @@ def _make_throttle(
     return Throttle(
         max_in_flight,
         rate_limit,
-        max_reset=policy.retry_after_cap,
+        max_reset=shorten_wait(policy, policy.retry_after_cap),
         back_off=policy.back_off,
         shared_rate=shared_rate,
     )

@@ -12,6 +12,7 @@ import attrs
 from .._errors import APIError, JunkieError, ServerError, TransportError
 from .._hooks import Hooks, OutageEvent, notify_hooks
 from .call_state import CallState
+from .retry import shorten_wait
 
 _MIN_PROBE_WAIT: Final = 1.0
 """Seconds between two probes at least: a policy without waits must not send thousands."""
@@ -108,8 +109,12 @@ class Outages:
     ) -> bool:
         """Let the next probe wait, and say so. False if that is for longer than the call may."""
         wait = failure.retry_after if isinstance(failure, APIError) else None
+        policy = call.policy
         if wait is None:
-            wait = max(_MIN_PROBE_WAIT, call.policy.back_off(outage.failures))
+            least = shorten_wait(policy, _MIN_PROBE_WAIT)
+            wait = max(least, policy.back_off(outage.failures))
+        else:
+            wait = shorten_wait(policy, wait)
         if now + wait >= self.end_of_patience(call, now):
             return False
         outage.record_failure(now, wait)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import random
 from typing import Final
 
@@ -23,6 +24,9 @@ from .._validation import check_integer, check_seconds
 _BUDGET: Final = 500
 _RETRY_COST: Final = 5
 _TIMEOUT_COST: Final = 10
+
+_TEST_PACE: Final = 0.001
+_WAITS_OF_POLICY: Final = ("wait_initial", "wait_max", "wait_jitter", "outage")
 
 
 def _validate_seconds(_: object, field: attrs.Attribute[float], value: float) -> None:
@@ -66,6 +70,7 @@ class RetryPolicy:
     retry_after_cap: float = attrs.field(default=120.0, validator=_validate_seconds)
     deadline: float = attrs.field(default=180.0, validator=_validate_seconds)
     outage: float = attrs.field(default=600.0, validator=_validate_seconds)
+    _pace: float = attrs.field(default=1.0, init=False, repr=False, eq=False)
 
     def decide(
         self,
@@ -99,9 +104,9 @@ class RetryPolicy:
         longest = min(self.retry_after_cap, left)
         if isinstance(error, APIError) and (wait := error.retry_after) is not None:
             if isinstance(error, RateLimitError) or error.status == 503:
-                return wait if wait <= longest else False
+                return wait * self._pace if wait <= longest else False
             if not interactive and wait <= longest:
-                return wait
+                return wait * self._pace
         # With the full jitter, so that the decision does not depend on the dice.
         return self._back_off_with(self.wait_jitter, attempt - 1) <= left
 
@@ -120,7 +125,7 @@ class RetryPolicy:
         if not idempotent and error.outcome is not Outcome.NOT_EXECUTED:
             return False
         wait = error.retry_after if isinstance(error, APIError) else None
-        return seconds + (wait or 0.0) < self.outage
+        return seconds + (wait or 0.0) * self._pace < self.outage
 
     def back_off(self, failures: int) -> float:
         """Compute the seconds to wait before the next attempt.
@@ -133,6 +138,26 @@ class RetryPolicy:
     def _back_off_with(self, jitter: float, failures: int) -> float:
         # A float's exponent ends at 1024: 2.0 ** 1024 raises OverflowError. 60 is beyond any cap.
         return min(self.wait_initial * 2.0 ** min(failures, 60) + jitter, self.wait_max)
+
+
+def hurry(policy: RetryPolicy, base_url: str) -> RetryPolicy:
+    """Return the policy whose waits pass a thousand times faster, in tests that ask for it.
+
+    What is decided, and in which order things happen, stays the same. The variable has no effect
+    over TLS, and so none on a client of the real service.
+    """
+    if not os.environ.get("JUNKIE_TEST_INSTANT_WAITS") or not base_url.startswith("http://"):
+        return policy
+    hurried = attrs.evolve(
+        policy, **{name: getattr(policy, name) * _TEST_PACE for name in _WAITS_OF_POLICY}
+    )
+    object.__setattr__(hurried, "_pace", _TEST_PACE)  # frozen, so that no caller can
+    return hurried
+
+
+def shorten_wait(policy: RetryPolicy, seconds: float) -> float:
+    """Return how long a wait takes that somebody else has set, such as a ``Retry-After``."""
+    return seconds * policy._pace  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
 
 
 class RetryBudget:

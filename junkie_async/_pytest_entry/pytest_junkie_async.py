@@ -52,6 +52,16 @@ def junkie_faults(
 
 
 @pytest.fixture
+def junkie_instant_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the waits of clients pass a thousand times faster: back-offs, pauses and outages.
+
+    It sets $JUNKIE_TEST_INSTANT_WAITS during the test, so it works for clients that are made
+    meanwhile, in subprocesses too. They fail and retry as in production. It has no effect over TLS.
+    """
+    monkeypatch.setenv("JUNKIE_TEST_INSTANT_WAITS", "1")
+
+
+@pytest.fixture
 def junkie_factory(request: pytest.FixtureRequest) -> KeyFactory:
     """A factory of realistic keys and folders: `.key()`, `.keys(3, status="used")`, `.folder()`.
 

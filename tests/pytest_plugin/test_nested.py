@@ -24,21 +24,24 @@ pytest_plugins = ["pytester"]
 
 # Ours last: it imports pytest_asyncio, and pytest warns of plugins that are imported already.
 PLUGINS = ("pytest_asyncio.plugin", "anyio.pytest_plugin", "xdist.plugin", "pytest_junkie_async")
-FIXTURES = ("junkie_client", "junkie_emulator", "junkie_factory", "junkie_faults")
+FIXTURES = (
+    *("junkie_client", "junkie_emulator", "junkie_factory", "junkie_faults"),
+    "junkie_instant_waits",
+)
 
 BOT = """
     from junkie_async import JunkieClient, JunkieError, RetryPolicy
 
-    async def give_key(user):
+    async def give_key(user, attempts=1):
         try:
-            async with JunkieClient(retry=RetryPolicy(attempts=1)) as junkie:
+            async with JunkieClient(retry=RetryPolicy(attempts=attempts)) as junkie:
                 return (await junkie.keys.create(provider_id=42, discord_id=user)).key_value
         except JunkieError:
             return "Please try again later."
 """
 
 TESTS = """
-    import subprocess, sys
+    import subprocess, sys, time
     import bot
     import pytest
     from junkie_async import KeyStatus, NotFoundError, ServerError
@@ -74,6 +77,14 @@ TESTS = """
     async def test_each_test_has_an_emulator_of_its_own(junkie_client):
         with pytest.raises(NotFoundError):
             await junkie_client.keys.get(1)
+
+    @pytest.mark.asyncio
+    async def test_an_outage_takes_no_time(junkie_faults, junkie_instant_waits, junkie_emulator):
+        started = time.monotonic()
+        with junkie_faults(throttle_rate=1.0, retry_after=60):
+            assert await bot.give_key(USER, attempts=3) == "Please try again later."
+        assert junkie_emulator.requests == 3
+        assert time.monotonic() - started < 5
 
     def test_without_a_loop(junkie_emulator):
         program = f"import asyncio, bot; print(asyncio.run(bot.give_key({USER})))"
@@ -116,7 +127,7 @@ def test_pytest_finds_the_plugin() -> None:
 def test_in_strict_mode(nested: pytest.Pytester) -> None:
     """Each fixture works in pytest-asyncio's strict mode."""
     result = run_tests(nested, "--asyncio-mode=strict", bot=BOT, test_bot=TESTS)
-    result.assert_outcomes(passed=5)
+    result.assert_outcomes(passed=6)
 
 
 @pytest.mark.slow
@@ -125,7 +136,7 @@ def test_in_auto_mode_by_several_processes(tmp_path: Path) -> None:
     write(tmp_path, bot=BOT, test_bot=TESTS.replace("@pytest.mark.asyncio", ""))
     arguments = [*load(*PLUGINS), "--asyncio-mode=auto", "-n", "2"]
     ended = run(tmp_path, *arguments, PYTEST_DISABLE_PLUGIN_AUTOLOAD="1")
-    assert "5 passed in" in ended.out, ended.out
+    assert "6 passed in" in ended.out, ended.out
 
 
 def test_loops_of_other_scopes_and_plugins(nested: pytest.Pytester) -> None:
