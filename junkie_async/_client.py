@@ -16,6 +16,7 @@ from yarl import URL
 from ._errors import ConfigurationError, InvalidRequestError
 from ._hooks import Hooks, check_hooks
 from ._http import plain_http
+from ._http.api_key import APIKeySource
 from ._http.dispatcher import Dispatcher
 from ._http.local_rate import RateLimit
 from ._http.proxy import choose_proxy
@@ -51,7 +52,13 @@ class JunkieClient:
     sessions. To keep them off one that you pass, call ``session.trace_configs.clear()`` first.
 
     Args:
-        api_key: The API key. Default: ``$JUNKIE_API_KEY``. Keep it out of your source code.
+        api_key: The API key. Default: ``$JUNKIE_API_KEY``. Keep it out of your source code. For
+            keys that rotate, a function that returns it, or a coroutine function, of a vault for
+            instance. It is called before the first request, and again when the service has answered
+            401: then the call is sent once more, if there is another key. Calls at the same time
+            ask once. They wait for a coroutine function up to their ``timeout`` and deadline; a
+            plain function must not block. If it raises, the call raises `ConfigurationError`, whose
+            ``__cause__`` is that error. So it should retry on its own.
         base_url: The service's URL. Default: ``$JUNKIE_BASE_URL``, or the service's own address.
             Plain ``http://`` is refused except to loopback, and to an emulator in a private
             network: a name without a dot, such as ``http://junkie:8000``, or a private address.
@@ -89,7 +96,7 @@ class JunkieClient:
     @error_boundary
     def __init__(
         self,
-        api_key: str | None = None,
+        api_key: APIKeySource | None = None,
         *,
         base_url: str | None = None,
         timeout: float = 30.0,
@@ -106,13 +113,11 @@ class JunkieClient:
         given_key = api_key or os.environ.get("JUNKIE_API_KEY")
         given_url = base_url or os.environ.get("JUNKIE_BASE_URL") or BASE_URL
         self._base_url = _check_url(given_url, given_key)
-        checked = _check_key(given_key)
         from_env = check_boolean("trust_env", trust_env)
         if session is not None:
             _refuse_beside_session(proxy=proxy, ssl=ssl, trust_env=trust_env)
         transport = Transport(
             base_url=self._base_url,
-            api_key=checked,
             timeout=check_seconds("timeout", timeout),
             session=_check_type("session", session, aiohttp.ClientSession, NoneType),
             proxy=choose_proxy(self._base_url, proxy, trust_env=from_env),
@@ -120,7 +125,7 @@ class JunkieClient:
         )
         self._dispatcher = Dispatcher(
             transport,
-            api_key=checked,
+            api_key=given_key or "",
             retry=_check_type("retry", retry, RetryPolicy),
             max_in_flight=max_in_flight,
             rate_limit=_check_type("rate_limit", rate_limit, RateLimit, NoneType),
@@ -256,20 +261,6 @@ def _check_priority(value: Any) -> Priority | None:
             return priority
     limit = f"one of {', '.join(PRIORITIES)}, or None"
     raise InvalidRequestError("priority", safe_repr(value), limit)
-
-
-def _check_key(api_key: Any) -> str:
-    if not api_key:
-        raise ConfigurationError(
-            "no API key: pass api_key= to JunkieClient, or set $JUNKIE_API_KEY"
-        )
-    if not isinstance(api_key, str) or not api_key.isascii() or not api_key.isprintable():
-        raise ConfigurationError(
-            "the API key must be a string of printable ASCII: does it end with a newline?"
-        )
-    if " " in api_key:
-        raise ConfigurationError("the API key contains a space: was more than the key copied?")
-    return api_key
 
 
 def _check_url(written: str, api_key: object) -> str:

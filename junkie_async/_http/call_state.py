@@ -9,6 +9,7 @@ import attrs
 
 from .._errors import (
     APIError,
+    ConfigurationError,
     JunkieError,
     NotFoundError,
     Outcome,
@@ -19,6 +20,7 @@ from .._hooks import InFlightCallback
 from .._masking import clear_frames
 from .._protocol.redaction import find_secrets
 from .._protocol.requests import Request
+from .api_key import IssuedKey
 from .retry import RetryPolicy
 from .send_state import SendState
 from .throttle import Priority
@@ -47,6 +49,8 @@ class CallState(Generic[T]):
     before_send: Callable[[], None] | None = None
     attempts_before: int = 0
     """Those before an outage ended: the policy counts anew from there."""
+    refused_key: IssuedKey | None = None
+    """The API key that a 401 has answered. The call is sent once more with another one."""
     may_have_acted: bool = False
     """Whether an attempt before the latest one may have been carried out."""
 
@@ -97,7 +101,9 @@ class CallState(Generic[T]):
         """Make the error that the caller gets, from the latest attempt's."""
         if self.may_have_acted and failure.outcome is Outcome.NOT_EXECUTED:
             failure.outcome = Outcome.UNKNOWN
-        failure.__cause__ = failure.__context__ = None
+        failure.__context__ = None
+        if not isinstance(failure, ConfigurationError):  # that of an API key has a caller's error
+            failure.__cause__ = None
         self._name_call(failure)
         if self.request.idempotent or failure.outcome is Outcome.NOT_EXECUTED:
             return failure

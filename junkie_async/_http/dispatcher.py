@@ -11,12 +11,13 @@ import threading
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import attrs
 
 from .._errors import (
     APIError,
+    AuthenticationError,
     ClientClosedError,
     InvalidResponseError,
     JunkieError,
@@ -30,6 +31,7 @@ from .._hooks import Hooks, InFlightCallback, notify_hooks
 from .._protocol import responses
 from .._protocol.rate_limit_headers import read_date, read_rate_limit
 from .._protocol.requests import Request
+from .api_key import APIKey, APIKeySource
 from .call_state import CallState
 from .coroutines import running_loop
 from .created_keys import CreatedKeys
@@ -50,6 +52,9 @@ class _ClientState:
     """What changes while a client works, and is the same for all its views."""
 
     throttle: Throttle
+    store: RateStore | None = None
+    former_rates: set[asyncio.Task[None]] = attrs.field(factory=set["asyncio.Task[None]"])
+    """Shared rates of former API keys, that are being closed."""
     loop: asyncio.AbstractEventLoop | None = None
     answered_at: float = 0.0
     last_headers: Mapping[str, str] = {}
@@ -58,14 +63,15 @@ class _ClientState:
 class Dispatcher:
     """Sends calls over a transport, in one event loop after another.
 
-    No error shows the ``api_key``. The other arguments are those of `JunkieClient`.
+    No error shows the ``api_key``, or what it returns. The other arguments are those of
+    `JunkieClient`.
     """
 
     def __init__(
         self,
         transport: Transport,
         *,
-        api_key: str,
+        api_key: APIKeySource,
         retry: RetryPolicy,
         max_in_flight: int,
         rate_limit: RateLimit | None,
@@ -75,20 +81,15 @@ class Dispatcher:
         self.base_url: str = transport.base_url
         self.hooks = hooks
         self._transport = transport
-        self._api_key = api_key
-        self._policy = policy = hurry(retry, self.base_url)
+        self._policy = self._own_policy = hurry(retry, self.base_url)
         self._timeout: float | None = None
-        self._longest_pause = retry.retry_after_cap
         self._budget = RetryBudget()
         self._outages = Outages(hooks)
         self.created: CreatedKeys = CreatedKeys()
-        self._store: RateStore | None = None
-        if shared_throttle is not None:
-            self._store = shared_throttle.open_store(api_key, self.base_url)
-        self._make_throttle = partial(
-            _make_throttle, max_in_flight, rate_limit, policy, self._store, hooks
-        )
-        self._state = _ClientState(self._make_throttle())
+        self._max_in_flight, self._rate_limit = max_in_flight, rate_limit
+        self._shared_throttle = shared_throttle
+        self._state = _ClientState(self._make_throttle(None))
+        self._api_key = APIKey(api_key, self._use_key)
         self._reports = Reports(hooks, self.base_url)
         self._loop_lock = threading.Lock()
         self._closing = asyncio.Event()
@@ -140,6 +141,9 @@ class Dispatcher:
         self._state.throttle.close()
         if self._state.throttle.shared_rate is not None:
             await self._state.throttle.shared_rate.close()
+        await self._api_key.close()
+        for closing in tuple(self._state.former_rates):
+            await closing
         await self._transport.close()
 
     async def send(
@@ -217,7 +221,7 @@ class Dispatcher:
 
     def _read_response(self, call: CallState[T], response: Response) -> T:
         try:
-            value = responses.read_success(call.request, *response, self._api_key)
+            value = responses.read_success(call.request, *response, *self._api_key.known)
             self.created.check(call.request, value)
             return value
         except InvalidResponseError as error:
@@ -235,9 +239,20 @@ class Dispatcher:
         if loop is not self._state.loop and not self.closed:  # a closed client's throttle says that
             self._transport.check_loop(loop)
             await self._enter_loop(loop)
+        if (self._api_key.is_due or call.refused_key is not None) and not self.closed:
+            await self._obtain_key(call)
         if outage := self._outages.find(call):
             return await self._attempt_in_outage(call, outage)
         return await self._attempt_soon(call, back_off)
+
+    async def _obtain_key(self, call: CallState[Any]) -> None:
+        timeout = self._transport.max_seconds if self._timeout is None else self._timeout
+        if self._api_key.is_due:
+            await self._api_key.obtain(call.deadline, timeout)
+        refused = call.refused_key
+        if refused is not None and refused.value == self._api_key.current.value:
+            assert call.failure is not None
+            raise call.failure
 
     async def _attempt_in_outage(self, call: CallState[T], outage: Outage) -> Response:
         """Send the request as a probe, once no other call is one, or after the outage."""
@@ -274,7 +289,7 @@ class Dispatcher:
         response = await self._send_once(call, loop, begin)
         status, headers, body = response
         self._state.answered_at, self._state.last_headers = loop.time(), headers
-        failure = responses.read_failure(call.request, status, headers, body, self._api_key)
+        failure = responses.read_failure(call.request, status, headers, body, *self._api_key.known)
         if not isinstance(failure, ServerError):
             self._outages.record_response(call)
         if failure is None:
@@ -294,6 +309,7 @@ class Dispatcher:
             timeout=self._timeout,
         )
         result: int | str = "CancelledError"
+        state.api_key = self._api_key.current
         call.attempts += 1
         if call.on_in_flight is not None:
             call.on_in_flight(True)
@@ -338,12 +354,26 @@ class Dispatcher:
         self, call: CallState[T], failure: JunkieError, now: float
     ) -> float | None:
         """Decide whether the call goes on: the seconds to wait, or None to give up."""
+        if isinstance(failure, AuthenticationError):
+            return 0.0 if self._has_other_key(call, now) else None
         if self._outages.record_failure(call, failure):
             first, then = self._outages.wait_out, self._ask_policy  # no more attempts of each call
         else:
             first, then = self._ask_policy, self._outages.wait_out
         seconds = first(call, failure, now)
         return then(call, failure, now) if seconds is None else seconds
+
+    def _has_other_key(self, call: CallState[Any], now: float) -> bool:
+        """Whether a call that was answered 401 may be sent again with another key, which is once.
+
+        It was not executed, whatever it is. So this is no retry, and counts as none.
+        """
+        refused = call.send_state.api_key
+        if call.refused_key is not None or refused is None or now >= call.deadline:
+            return False
+        call.refused_key = refused
+        call.attempts_before += 1
+        return self._api_key.refuse(refused)
 
     def _ask_policy(self, call: CallState[T], failure: JunkieError, now: float) -> float | None:
         """Ask the policy and the budget: the seconds to wait, or None to give up."""
@@ -379,7 +409,7 @@ class Dispatcher:
             seconds = self._state.throttle.record_challenge(now, call.name_target(), sent=begin)
         elif isinstance(failure, RateLimitError):
             retry_after = failure.retry_after
-            if retry_after is not None and retry_after > self._longest_pause:
+            if retry_after is not None and retry_after > self._own_policy.retry_after_cap:
                 return  # no pause: each call is to raise now, rather than to wait for an hour
             wait = None if retry_after is None else shorten_wait(self._policy, retry_after)
             seconds = self._state.throttle.record_refusal(now, wait, sent=begin)
@@ -405,28 +435,40 @@ class Dispatcher:
                 self._start_anew(is_same_clock=before.time() <= loop.time() + 1.0)
         await self._transport.enter_loop()
 
+    def _make_throttle(self, store: RateStore | None) -> Throttle:
+        return Throttle(
+            self._max_in_flight,
+            self._rate_limit,
+            max_reset=shorten_wait(self._own_policy, self._own_policy.retry_after_cap),
+            back_off=self._own_policy.back_off,
+            shared_rate=None if store is None else self._share_rate(store),
+        )
+
+    def _share_rate(self, store: RateStore) -> SharedRate:
+        return SharedRate(store, partial(notify_hooks, self.hooks))
+
+    def _use_key(self, api_key: str) -> None:
+        """Send an API key from now on. A rate is shared by those who have the same."""
+        self._transport.authorize(api_key)
+        if self._shared_throttle is not None:
+            store = self._shared_throttle.open_store(api_key, self.base_url)
+            self._state.store = store
+            former = self._state.throttle.replace_shared_rate(self._share_rate(store))
+            if former is not None:
+                closing = asyncio.create_task(former.close())
+                self._state.former_rates.add(closing)
+                closing.add_done_callback(self._state.former_rates.discard)
+
     def _start_anew(self, *, is_same_clock: bool) -> None:
         # What was learned ends at moments of the clock. By an earlier clock it would hold for long.
         self._outages.forget()
+        self._api_key.forget_loop()
+        self._state.former_rates.clear()
         state = self._state
-        state.throttle = state.throttle.renew() if is_same_clock else self._make_throttle()
+        if is_same_clock:
+            state.throttle = state.throttle.renew()
+        else:
+            state.throttle = self._make_throttle(state.store)
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a client can't be pickled: it holds the API key and open connections")
-
-
-def _make_throttle(
-    max_in_flight: int,
-    rate_limit: RateLimit | None,
-    policy: RetryPolicy,
-    store: RateStore | None,
-    hooks: Sequence[Hooks],
-) -> Throttle:
-    shared_rate = None if store is None else SharedRate(store, partial(notify_hooks, hooks))
-    return Throttle(
-        max_in_flight,
-        rate_limit,
-        max_reset=shorten_wait(policy, policy.retry_after_cap),
-        back_off=policy.back_off,
-        shared_rate=shared_rate,
-    )

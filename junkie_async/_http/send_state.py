@@ -11,6 +11,7 @@ from aiohttp import hdrs
 from aiohttp.connector import Connection
 
 from .._errors import JunkieError
+from .api_key import IssuedKey
 
 
 class ConnectionLostError(Exception):
@@ -30,7 +31,7 @@ class SendState:
     raising. ``timeout`` is in place of the transport's own.
     """
 
-    __slots__ = ("_before_send", "_protocol", "fresh", "is_queued", "sent", "timeout")
+    __slots__ = ("_before_send", "_protocol", "api_key", "fresh", "is_queued", "sent", "timeout")
 
     def __init__(
         self,
@@ -41,6 +42,7 @@ class SendState:
     ) -> None:
         self.fresh: bool = fresh
         self.timeout: float | None = timeout
+        self.api_key: IssuedKey | None = None
         self._before_send = before_send
         self.is_queued: bool = False
         self.sent: bool = False

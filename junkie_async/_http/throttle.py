@@ -89,6 +89,15 @@ class Throttle:
         renewed._free_all_slots()  # noqa: SLF001
         return renewed
 
+    def replace_shared_rate(self, shared: SharedRate) -> SharedRate | None:
+        """Go on with the rate of another API key, and return the one before it."""
+        former = self.shared_rate
+        self._restrained = True
+        self._share_rate(shared)
+        if self._waits:
+            self._give_turns_soon()
+        return former
+
     def _share_rate(self, shared: SharedRate | None) -> None:
         self.shared_rate = shared
         if shared is not None:

@@ -64,7 +64,6 @@ class Transport:
         self,
         *,
         base_url: str,
-        api_key: str,
         timeout: float,
         session: aiohttp.ClientSession | None,
         proxy: Proxy | None = None,
@@ -72,21 +71,25 @@ class Transport:
     ) -> None:
         self.base_url = base_url
         self._headers = {
-            "Authorization": f"Bearer {api_key}",
             "Accept": "application/json",
             "Accept-Encoding": "gzip",
             "User-Agent": f"junkie_async/{__version__}",
         }
         if session is not None and "User-Agent" in session.headers:
             del self._headers["User-Agent"]  # the application's own name
-        self._body_headers = self._headers | {"Content-Type": "application/json"}
-        self._max_seconds = timeout
+        self._body_headers = self._headers
+        self.max_seconds = timeout
         self._timeout = _make_timeout(timeout)
         self._given = session
         self._proxy, self._tls_context = proxy, tls_context
         self._sessions: dict[float, aiohttp.ClientSession] = {}  # by seconds of keep-alive
         self._sockets: WeakSet[socket.socket] = WeakSet()
         self._closer: AsyncGenerator[None, None] | None = None
+
+    def authorize(self, api_key: str) -> None:
+        """Send this API key from now on."""
+        self._headers = self._headers | {"Authorization": f"Bearer {api_key}"}
+        self._body_headers = self._headers | {"Content-Type": "application/json"}
 
     async def close(self) -> None:
         """Close the connections, but not a session that was passed in. May be called again."""
@@ -136,7 +139,7 @@ class Transport:
         ``state`` says how far the request got, also when the attempt is cancelled. Any error but a
         TransportError means that the session that was passed in can't be used.
         """
-        longest = self._max_seconds if state.timeout is None else state.timeout
+        longest = self.max_seconds if state.timeout is None else state.timeout
         keepalive = _KEEPALIVE if request.idempotent else _KEEPALIVE_NON_IDEMPOTENT
         session = self._given or self._get_session(0.0 if state.fresh else keepalive)
         if session.closed:
@@ -145,7 +148,7 @@ class Transport:
             if self._given is not None:
                 return await self._exchange_over_given(self._given, request, state, left, longest)
             seconds = min(left, longest)
-            timeout = self._timeout if seconds == self._max_seconds else _make_timeout(seconds)
+            timeout = self._timeout if seconds == self.max_seconds else _make_timeout(seconds)
             return await self._exchange_bytes(session, request, timeout, state.middleware)
         except ConnectionLostError as lost:
             failure = self._translate(lost.error, state)

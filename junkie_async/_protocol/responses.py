@@ -35,7 +35,7 @@ def read_success(
     status: int,
     headers: Mapping[str, str],
     raw: bytes | None,
-    api_key: str = "",
+    *api_keys: str,
 ) -> T:
     """Turn a 2xx into the request's value, or raise `InvalidResponseError`.
 
@@ -54,7 +54,7 @@ def read_success(
         if error.transient and _is_html(headers, body):
             error.args = ("got an HTML page instead of JSON",)
         raise
-    redact = Redactor([api_key, *find_secrets(request)])
+    redact = Redactor([*api_keys, *find_secrets(request)])
     created = None if request.name_created is None else find_created(body)
     if created is not None:
         raise _make_partial(created, status, body, redact)
@@ -98,11 +98,11 @@ def read_failure(
     status: int,
     headers: Mapping[str, str],
     raw: bytes | None,
-    api_key: str,
+    *api_keys: str,
 ) -> JunkieError | None:
     """Return the error that a response stands for; None for a 2xx, whatever its body.
 
-    What the service says is in the error without the API key and the secrets of the request.
+    What the service says is in the error without the API keys and the secrets of the request.
     """
     if 200 <= status < 300:
         return None
@@ -112,7 +112,7 @@ def read_failure(
     body = b""
     with contextlib.suppress(InvalidResponseError):  # the status counts, readable body or not
         body = _decode_body(headers, raw)
-    return _make_error(status, headers, body, Redactor([api_key, *find_secrets(request)]))
+    return _make_error(status, headers, body, Redactor([*api_keys, *find_secrets(request)]))
 
 
 def _decode_body(headers: Mapping[str, str], raw: bytes | None) -> bytes:

@@ -76,7 +76,7 @@ class LyingService(Transport):
     def __init__(
         self, lie: Lie, rows: int = 0, lost: Iterable[int] = (), *, newest_first: bool = False
     ) -> None:
-        super().__init__(base_url="http://127.0.0.1", api_key="secret", timeout=30.0, session=None)
+        super().__init__(base_url="http://127.0.0.1", timeout=30.0, session=None)
         self.lie = lie
         self.rows: dict[int, Row] = {}
         self.lists = self.deletes = 0

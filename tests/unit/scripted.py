@@ -28,10 +28,11 @@ class Script(Transport):
     """
 
     def __init__(self, *steps: Step) -> None:
-        super().__init__(base_url="http://127.0.0.1", api_key="secret", timeout=30.0, session=None)
+        super().__init__(base_url="http://127.0.0.1", timeout=30.0, session=None)
         self.steps = list(steps)
         self.began: list[tuple[float, float]] = []
         self.timeouts: list[float | None] = []
+        self.api_keys: list[str] = []
 
     async def attempt(
         self, request: requests.Request[object], state: SendState, left: float
@@ -39,6 +40,8 @@ class Script(Transport):
         """Play the next step, and note when it began and how many seconds were left."""
         self.began.append((round(now(), 3), round(left, 3)))
         self.timeouts.append(state.timeout)
+        assert state.api_key is not None
+        self.api_keys.append(state.api_key.value)
         step = self.steps.pop(0) if self.steps else GOOD
         if isinstance(step, JunkieError):
             raise step
@@ -67,9 +70,9 @@ def make_dispatcher(
     )
 
 
-def make_client(transport: Transport, **options: Any) -> JunkieClient:
+def make_client(transport: Transport, api_key: Any = "secret", **options: Any) -> JunkieClient:
     """Make a client over a script."""
-    client = JunkieClient("secret", base_url="http://127.0.0.1", **options)
+    client = JunkieClient(api_key, base_url="http://127.0.0.1", **options)
     client._dispatcher._transport = transport
     return client
 

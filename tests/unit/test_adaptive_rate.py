@@ -440,9 +440,7 @@ def test_an_outage_does_not_multiply_the_load(seconds: float) -> None:
     """In a minute of 16 busy tasks, retries add at most half of the calls to the requests."""
 
     async def main() -> tuple[int, int]:
-        transport = Outage(
-            base_url="http://127.0.0.1", api_key="secret", timeout=30.0, session=None
-        )
+        transport = Outage(base_url="http://127.0.0.1", timeout=30.0, session=None)
         transport.seconds = seconds
         dispatcher = Dispatcher(
             transport, api_key="secret", retry=RetryPolicy(), max_in_flight=16, rate_limit=None
