@@ -62,6 +62,8 @@ class KeyCalls:
         self, value: str, ends_at: float | None, *, secrets: tuple[str, ...]
     ) -> Coroutine[Any, Any, Key | None]:
         """Find a key by its value as `_look_up_value` does, until then by the loop's clock."""
+        if ends_at == self._ends_at:
+            return self._look_up_value(value, secrets)
         calls = copy.copy(self)
         calls._ends_at = ends_at  # noqa: SLF001 - of this class
         return calls._look_up_value(value, secrets)  # noqa: SLF001

@@ -18,9 +18,11 @@ import pytest
 from junkie_async import (
     APIError,
     AuthenticationError,
+    ClientClosedError,
     ConnectError,
     InvalidRequestError,
     InvalidResponseError,
+    JunkieClient,
     JunkieError,
     Keys,
     NotFoundError,
@@ -494,6 +496,27 @@ def test_a_change_of_other_keys_during_a_look_up() -> None:
         shop.asked.clear()
         assert await keys.verify(VALUE, max_age=60)
         assert shop.asked == []
+
+    run(main())
+
+
+def test_a_closed_client_remembers_nothing() -> None:
+    """Its calls raise, and what was under way when it was closed is not remembered."""
+
+    async def main() -> None:
+        async with JunkieClient("any", base_url="http://127.0.0.1:1") as client:
+            shop = Shop(VALUE, OTHER)
+            vars(client.keys).update(_dispatcher=make_dispatcher(shop, ONCE))
+            await client.keys.verify(VALUE, max_age=60)
+            shop.seconds = 1.0
+            late = asyncio.create_task(client.keys.verify(OTHER, max_age=60))
+            await asyncio.sleep(0.5)
+        assert await late
+        assert len(client._look_ups._known._known) == 0
+        await client.keys._dispatcher.close()
+        for value in (VALUE, OTHER):
+            with pytest.raises(ClientClosedError):
+                await client.keys.verify(value, max_age=60, stale_if_error=60)
 
     run(main())
 
