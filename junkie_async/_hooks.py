@@ -108,7 +108,7 @@ class SharedThrottleEvent:
     Attributes:
         available: Whether the store is back. Until then each process keeps to its own share.
         store: The store's address, without credentials.
-        error: The name of the class of the error that was met, or None.
+        error: The name of the error's class, or None.
         rate: This process's share in requests a second while the store is lost, or None when it is
             not known or the store is back.
     """

@@ -122,8 +122,8 @@ class Keys(KeyCalls):
             strict: Repeat the walk until it finds no more keys, so that none is missed while
                 others are deleted. See `KeyPager`.
             skip_bad_rows: Skip rows that can't be read, instead of raising `InvalidResponseError`.
-                `KeyPage.unreadable` and `Drift.unreadable` tell of them, and the log has a warning
-                for each page.
+                `KeyPage.unreadable` lists them, `Drift.unreadable` counts them, and a warning is
+                logged for each page.
             **filters: See `Filters`. A key must match all of them. None is ignored.
 
         Returns:
@@ -347,7 +347,7 @@ class Keys(KeyCalls):
 
         Args:
             provider_id: The provider to issue the key under, 1 or more.
-            idempotency_key: What names the order, 1 to 255 characters. Needs a ledger.
+            idempotency_key: The order's name, 1 to 255 characters. Needs a ledger.
             ledger: What records the orders: the path of a file, the DSN of a PostgreSQL database,
                 or a `junkie_async.postgres.PostgresLedger`. It may hold millions.
             reconcile_after: Seconds after an unknown outcome until the next call looks for the key,
@@ -406,7 +406,7 @@ class Keys(KeyCalls):
         Raises:
             OutcomeUnknownError: The keys may have been created. Check before you call again. If the
                 response has fewer keys, or a refusal beside them, they are in
-                ``error.__cause__.rows``. So they are if it echoes another call's fields.
+                ``error.__cause__.rows``. The same holds if it echoes another call's fields.
         """
         given = {"provider_id": provider_id, "amount": amount, **fields}
         validated = validate_fields(CreateBatchBody, "create_batch", given)

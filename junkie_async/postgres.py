@@ -12,7 +12,7 @@ What it relies on, besides what `junkie_async.provisioning` names:
 - The clocks of the workers may differ. Leases end by the server's clock.
 
 The tables are made by the first use, in the schema ``junkie_async``. The role must be allowed to
-create it, or it must be there. A pooler such as PgBouncer may be between, in transaction mode.
+create it, or it must be there. A pooler such as PgBouncer may sit in between, in transaction mode.
 
 Needs asyncpg: ``pip install "junkie_async[postgres]"``.
 """
@@ -143,7 +143,7 @@ class PostgresLedger(LedgerStore):
 
     @error_boundary
     async def prune(self, older_than: timedelta | float) -> int:
-        """Delete the done jobs and orders that were begun so long ago, and count them.
+        """Delete finished jobs and orders that began longer ago than that; return how many.
 
         An order that comes again after that is a new one.
 
@@ -166,11 +166,11 @@ class PostgresLedger(LedgerStore):
 
     @error_boundary
     async def claim(self, name: str, seconds: float) -> float:
-        """Claim a name for some time, which one of all processes can have: for a cooldown, say.
+        """Claim a name for some time, for a cooldown for instance. Only one process can hold it.
 
         Args:
             name: What is claimed, 1 to 255 characters.
-            seconds: For how long, up to 1e9, by the server's clock. A claim of before that would
+            seconds: For how long, up to 1e9, by the server's clock. An earlier claim that would
                 last longer is shortened.
 
         Returns:

@@ -36,7 +36,7 @@ it creates one. It waits until ``reconcile_after`` seconds have passed since the
 
 The file holds key values in plain text, so it has mode 0600; one that is there already gets this
 mode. A second file, with ``.lock`` at the end of its name, keeps a second job out. Files and
-symbolic links that another user made are refused: in ``/tmp`` there may be such. A ledger with hard
+symbolic links that another user made are refused: ``/tmp`` may have such files. A ledger with hard
 links is refused, too. When a file is moved, replaced or deleted while the job runs, the job ends
 with a `BatchError`, and its report has all keys, also those that the ledger lacks. Without markers
 (``marker=None``) the job can't look for keys: after an unknown outcome it ends with a `BatchError`,
@@ -154,7 +154,7 @@ def statuses(path: str | os.PathLike[str]) -> Iterator[JobStatus]:
 
 @error_boundary
 def prune(path: str | os.PathLike[str], older_than: timedelta | float) -> int:
-    """Delete the done jobs and orders of a ledger that were begun so long ago.
+    """Delete finished jobs and orders of a ledger that began longer ago than ``older_than``.
 
     An order that comes again after that is a new one. The file keeps its size; later jobs use the
     space.
@@ -176,14 +176,14 @@ def prune(path: str | os.PathLike[str], older_than: timedelta | float) -> int:
 
 @error_boundary
 def claim(path: str | os.PathLike[str], name: str, seconds: float) -> float:
-    """Claim a name for some time, which one of all processes can have: for a cooldown, say.
+    """Claim a name for some time, for a cooldown for instance. Only one process can hold it.
 
     It blocks for some milliseconds; for 30 seconds while another program locks the file.
 
     Args:
         path: The ledger's file. It is made if there is none.
         name: What is claimed, 1 to 255 characters.
-        seconds: For how long, up to 1e9. A claim of before that would last longer is shortened.
+        seconds: For how long, up to 1e9. An earlier claim that would last longer is shortened.
 
     Returns:
         0.0 if the caller has it now. Otherwise the seconds until somebody else's claim ends.

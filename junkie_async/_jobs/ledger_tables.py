@@ -156,7 +156,9 @@ def _read_header(db: sqlite3.Connection, path: Path) -> int:
     (application,) = db.execute("PRAGMA application_id").fetchone()
     (version,) = db.execute("PRAGMA user_version").fetchone()
     if application == _APPLICATION_ID and version > _VERSION:  # before its tables are read
-        raise ConfigurationError(f"{path} is of a newer version of junkie_async: update this one")
+        raise ConfigurationError(
+            f"{path} was written by a newer version of junkie_async: upgrade this one"
+        )
     # ANALYZE, which some tools run unasked, makes the tables sqlite_stat1 and sqlite_stat4.
     rows = db.execute(
         "SELECT sql FROM sqlite_schema WHERE name NOT GLOB 'sqlite_*'"

@@ -45,7 +45,7 @@ class KeyOutcome(Model):
 
     Attributes:
         key: The key's ID (int) or its value (str), as it was given; for a `Key` its ID.
-        status: What became of it.
+        status: The key's outcome.
         error: Why it is not done; None if it is, or if the job was cancelled during its call.
         result: The service's confirmation: an `UpdateResult` for an update. None if not done.
     """

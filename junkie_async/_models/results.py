@@ -50,10 +50,7 @@ class KeyPage(Model, Sequence[Key]):
     """The page's position in the list."""
 
     unreadable: tuple[str, ...] = ()
-    """What is wrong with each row that ``list(skip_bad_rows=True)`` has skipped.
-
-    Such as ``keys[3].id is missing``.
-    """
+    """The faults of rows that ``list(skip_bad_rows=True)`` skipped: ``keys[3].id is missing``."""
 
     def __len__(self) -> int:
         return len(self.keys)

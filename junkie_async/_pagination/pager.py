@@ -75,8 +75,8 @@ class KeyPager(LazyCoroutine[KeyPage]):
       a total is below that of the page before, the pages that keys may have moved to are fetched
       again, and the order is then not that of the list.
     - With totals, while keys are both deleted and created between two pages, it may miss some: the
-      total does not show that. Without totals, so it may while keys are deleted, and in a list
-      that is ordered by the last change, while keys are changed.
+      total does not show that. Without totals, it may also miss some while keys are deleted, or,
+      in a list that is ordered by the last change, while keys are changed.
     - A ``strict`` walk makes up for all of these. It repeats the whole pass, giving what it missed,
       until a pass finds nothing more. Keys with a higher ID than all keys of the first pass count
       as new, not as missed.

@@ -54,7 +54,8 @@ def ignore_progress(done: int, total: int | None) -> None:
 def _make_bar() -> Progress:
     return Progress(
         TextColumn("{task.description}"),
-        BarColumn(),
+        # rich's own bar and rate are red, as if something were wrong.
+        BarColumn(complete_style="cyan", pulse_style="cyan"),
         _DoneColumn(),
         _RateColumn(),
         TimeRemainingColumn(compact=True),
@@ -72,7 +73,7 @@ class _DoneColumn(ProgressColumn):
 
 class _RateColumn(ProgressColumn):
     def render(self, task: Task) -> Text:
-        return Text(f"{task.speed:,.0f}/s" if task.speed else "", "progress.data.speed")
+        return Text(f"{task.speed:,.0f}/s" if task.speed else "", "dim")
 
 
 class LogLines:

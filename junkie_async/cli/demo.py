@@ -39,7 +39,7 @@ _DEVICE = "DEMO-PC"
 _PROBLEMS = (
     "{} keys expected, {} counted",
     "calls expected: {}; made: {}",
-    "{} keys held expected, {} counted",
+    "{} keys expected in the service, {} counted",
 )
 
 T = TypeVar("T")

@@ -22,7 +22,7 @@ def export(
     *,
     path: Annotated[
         str,
-        typer.Argument(metavar="PATH|-", help="File to write; only you may read it. - is stdout."),
+        typer.Argument(metavar="PATH|-", help="File to write, readable only by you; - is stdout."),
     ],
     file_format: Annotated[
         Format | None, typer.Option("--format", help="File format.  [default: by the suffix]")

@@ -167,7 +167,7 @@ class Service:
 
     @property
     def faults(self) -> Faults | None:
-        """What goes wrong on purpose; None is nothing.
+        """The faults that are injected, or None.
 
         Setting it, even to the same value, restarts its seed and its bursts.
         """

@@ -66,7 +66,7 @@ _OPERATIONS = _limit_to("operationIds of the contract", _are_operations)
 
 @attrs.frozen(kw_only=True)
 class Faults:
-    """What goes wrong, and how often; by default nothing.
+    """Faults to inject, and how often; none by default.
 
     The four rates are shares of the requests, from 0 to 1. A request has at most one of these
     faults, so the rates may add up to 1.
@@ -87,7 +87,7 @@ class Faults:
             know them: their names, such as ``folder_id``.
         operations: The operations that can fail, as one operationId such as ``createKeyBatch`` or
             several; None means every request, also for a path that does not exist.
-        seed: The same seed makes the same sequence of requests fail alike; None is random.
+        seed: The same seed makes the same sequence of requests fail alike; None for a random one.
 
     Raises:
         ValueError: A value is out of its range.

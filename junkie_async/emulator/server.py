@@ -74,7 +74,7 @@ class Emulator(Service):
             ``RateLimit-Limit`` (the burst), ``RateLimit-Remaining`` (how much of it is left) and
             ``RateLimit-Reset`` (whole seconds, rounded up, until all of it is available again if
             no request arrives meanwhile), all of the request's API key.
-        faults: What goes wrong on purpose, as in a proxy in front of the service; None is nothing.
+        faults: The faults to inject, as by a proxy in front of the service; None for none.
         newest_first: Whether listings start with the newest key, or with the oldest.
         api_keys: The accepted API keys; None accepts any non-empty one. A mapping gives each its
             own limit in requests per second, or None for `rate_limit`:
@@ -168,14 +168,14 @@ class Emulator(Service):
 
         Args:
             name: Its name.
-            folder_id: Its ID; None is the next one.
-            created_at: Its creation time, as an aware datetime; None is now.
+            folder_id: Its ID; None for the next free one.
+            created_at: Its creation time, as an aware datetime; None for now.
 
         Returns:
             Its ID.
 
         Raises:
-            ValueError: The moment is naive.
+            ValueError: The timestamp has no time zone.
             sqlite3.IntegrityError: Another folder has this ID.
         """
         return await self._run_in_store(Store.add_folder, name, folder_id, created_at)
@@ -186,7 +186,7 @@ class Emulator(Service):
         Args:
             amount: How many keys, >= 0.
             **columns: The fields of a key, under the contract's names: one value for all keys, or
-                a callable that gets the row's index (from 0). Moments (`expires_at`, `used_at`,
+                a callable that gets the row's index (from 0). Timestamps (`expires_at`, `used_at`,
                 `created_at`) are aware datetimes or None, `hwids` is a list of strings, or of
                 HWID objects as dicts. Nothing is derived: `validity_minutes` sets no
                 `expires_at`. `provider_id` defaults to 1, key values are generated.
@@ -196,7 +196,7 @@ class Emulator(Service):
 
         Raises:
             TypeError: There is no such column.
-            ValueError: The amount is negative, or a moment is naive.
+            ValueError: The amount is negative, or a timestamp has no time zone.
             sqlite3.IntegrityError: A key value exists already; nothing was inserted.
         """
         return await self._run_in_store(Store.seed, amount, columns)
@@ -208,11 +208,11 @@ class Emulator(Service):
 
         Args:
             key_id: An ID (number) or a key value (text).
-            at: The moment of use, as an aware datetime; None is now.
+            at: When it was used, as an aware datetime; None for now.
 
         Raises:
             LookupError: There is no such key.
-            ValueError: The moment is naive.
+            ValueError: The timestamp has no time zone.
         """
         if not await self._run_in_store(Store.mark_used, key_id, at):
             raise LookupError("there is no such key")

@@ -173,7 +173,7 @@ def test_a_purge_that_does_nothing_fails(monkeypatch: pytest.MonkeyPatch, tmp_pa
     monkeypatch.setattr(Keys, "purge", pretend)
     ended = _run_demo(tmp_path)
     assert ended.code == 1
-    assert "- purge, expired: 15 keys held expected, 30 counted\n" in ended.out
+    assert "- purge, expired: 15 keys expected in the service, 30 counted\n" in ended.out
     assert (
         "- purge, expired: calls expected: bulkDeleteKeys 1, listKeys 1; made: none\n" in ended.out
     )

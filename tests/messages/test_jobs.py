@@ -293,7 +293,7 @@ def test_a_ledger_that_does_not_exist(tmp_path: Path) -> None:
         ),
         (
             "PRAGMA user_version = 3",
-            "{path} is of a newer version of junkie_async: update this one",
+            "{path} was written by a newer version of junkie_async: upgrade this one",
         ),
     ],
     ids=["damaged", "newer"],

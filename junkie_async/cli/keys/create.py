@@ -62,7 +62,7 @@ def provision(
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option(help="File for the key values; only you may read it.  [default: stdout]"),
+        typer.Option(help="File for the key values, readable only by you.  [default: stdout]"),
     ] = None,
     fields: BatchFields,
     concurrency: Annotated[int, typer.Option(metavar="N", help="Requests in flight.")] = 8,

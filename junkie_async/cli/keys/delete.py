@@ -146,7 +146,7 @@ def _delete_keys(
             return await job
 
     def describe_stop() -> str:
-        deleted = job.report.deleted if job else 0
+        deleted = 0 if job is None else job.report.deleted
         return f"stopped: {deleted:,} of {format_key_count(len(keys))} deleted"
 
     report = run_with_client(context, run_job, describe_stop=describe_stop)

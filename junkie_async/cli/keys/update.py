@@ -157,7 +157,7 @@ class _JobRun:
     @property
     def done(self) -> int:
         """Keys done so far; after Ctrl-C also those of the calls that were in flight."""
-        return self._job.report.done if self._job else 0
+        return 0 if self._job is None else self._job.report.done
 
     async def process_keys(self, junkie: JunkieClient) -> None:
         """Run the job to its end, which may come before the last key."""
