@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import AsyncMock
 
+import discord
 import pytest
 from discord import app_commands
 from discord.ext import commands
 
 from junkie_async import ConfigurationError, InvalidRequestError, JunkieClient
 from junkie_async.emulator import Emulator
-from junkie_async.ext.discord import KeyCog
+from junkie_async.ext.discord import KeyCog, Texts
 from junkie_async.ext.discord.testing import FakeInteraction
 from junkie_async.provisioning import status
 
@@ -114,6 +115,15 @@ async def test_misconfigured_extension(variables: dict[str, str]) -> None:
         ({"admin_guild_id": 2**64}, "admin_guild_id"),
         ({"admin_guild_id": True}, "admin_guild_id"),
         ({"ledger": 42}, "ledger"),
+        ({"may_get_key": True}, "may_get_key"),
+        ({"fields_for": {"key_name": "x"}}, "fields_for"),
+        ({"shown": "status"}, "shown"),
+        ({"shown": ["key_value"]}, "shown"),
+        ({"shown": 5}, "shown"),
+        ({"texts": {"no_keys": "x"}}, "texts"),
+        ({"translations": Texts()}, "translations"),
+        ({"translations": {"de": Texts()}}, "translations"),
+        ({"translations": {discord.Locale.german: "x"}}, "translations"),
     ],
 )
 def test_settings(settings: dict[str, Any], field: str) -> None:

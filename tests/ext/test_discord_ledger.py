@@ -212,16 +212,18 @@ async def test_an_unknown_outcome_is_settled_by_the_next_call(
     ledger: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Until the service can't create the first key any more, no shard creates a second one."""
-    cog = {"ledger": ledger, "deadline": 0.3}
+    cog = {"ledger": ledger}
     async with open_shards(cog, cog) as (one, other):
         one.emulator.faults = LOST_REQUEST
         unknown = await one.call("key get")
         one.emulator.faults = None
+        one.cog.keys.deadline = other.cog.keys.deadline = 0.3  # the wait of the next calls
         again = [(await shard.call("key get")).answer.content for shard in (one, other)]
         assert await one.emulator.count() == 0
         assert unknown.answer.content == _answers.OUTCOME_UNKNOWN
         assert again == [_answers.UNAVAILABLE] * 2
         monkeypatch.setattr(user_commands, "_UNKNOWN_OUTCOME_WAIT", 0.0)
+        other.cog.keys.deadline = None
         settled = await other.call("key get")
         (key,) = await one.keys()
         assert key.key_value in settled.answer.content

@@ -47,7 +47,7 @@ from junkie_async import (
 )
 from junkie_async.emulator import Faults
 from junkie_async.ext import needs_extra
-from junkie_async.ext.discord import KeyCog, texts
+from junkie_async.ext.discord import KeyCog, Texts, texts
 from junkie_async.ext.fastapi import junkie_client
 from junkie_async.ext.logging import LoggingHooks
 from junkie_async.ext.problem_details import problem_details
@@ -307,6 +307,21 @@ async def test_discord_log(caplog: pytest.LogCaptureFixture) -> None:
             {"admin_guild_id": 0},
             f"admin_guild_id must be an integer from 1 to {2**64 - 1}, got 0",
         ),
+        (
+            {"may_get_key": True},
+            "may_get_key must be a function that takes the interaction, or None, got a bool",
+        ),
+        (
+            {"shown": ["key_value"]},
+            (
+                "shown must be a list of some of id, status, is_premium, expires_at, hwids, "
+                "key_name, got one with 'key_value'"
+            ),
+        ),
+        (
+            {"translations": {"de": Texts()}},
+            "translations must be a dict from discord.Locale to Texts, got a str",
+        ),
     ],
 )
 def test_discord_settings(settings: dict[str, Any], message: str) -> None:
@@ -314,6 +329,130 @@ def test_discord_settings(settings: dict[str, Any], message: str) -> None:
     defaults: dict[str, Any] = {"client": JunkieClient("any"), "provider_id": PROVIDER}
     with pytest.raises(InvalidRequestError) as caught:
         KeyCog(**defaults | settings)
+    assert str(caught.value) == message
+
+
+@pytest.mark.parametrize(
+    ("texts", "message"),
+    [
+        (
+            {"on_cooldown": "In {minutes}."},
+            "on_cooldown must be a text whose only fields are {when}, got 'In {minutes}.'",
+        ),
+        (
+            {"no_keys": "None, {name}."},
+            "no_keys must be a text without fields in braces, got 'None, {name}.'",
+        ),
+        (
+            {"no_keys": ""},
+            "no_keys must be a text of 1 to 1,000 characters, got one of 0 characters",
+        ),
+        (
+            {"cancel_button": "x" * 81},
+            (
+                "cancel_button must be a text of at most 80 characters, which is what a button "
+                "holds, got one of 81 characters"
+            ),
+        ),
+    ],
+)
+def test_discord_texts(texts: dict[str, Any], message: str) -> None:
+    """A text that can't be formatted or shown is named, with what it may contain."""
+    with pytest.raises(InvalidRequestError) as caught:
+        Texts(**texts)
+    assert str(caught.value) == message
+
+
+@pytest.mark.parametrize(
+    ("settings", "line"),
+    [
+        (
+            {"may_get_key": lambda _: None},
+            "may_get_key must return True, False, or the text of a refusal, got None",
+        ),
+        (
+            {"fields_for": lambda _: ["x"]},
+            "fields_for must return a dict of BatchFields, got a list",
+        ),
+        (
+            {"fields_for": lambda _: {"service_id": 7}},
+            (
+                "fields_for must return only expiry_on_first_use, folder_id, hwid, hwid_limit, "
+                "is_premium, key_name, no_hwid, one_time_use, validity_minutes, got 'service_id'"
+            ),
+        ),
+        (
+            {"fields_for": lambda _: {"hwid_limit": 101}},
+            (
+                "fields_for returned invalid fields: hwid_limit must be an integer from 0 to 100, "
+                "got 101"
+            ),
+        ),
+    ],
+)
+async def test_discord_callables(
+    settings: dict[str, Any], line: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What the operator reads about a callable that returns something else."""
+    async with open_shop(**settings) as shop:
+        await shop.call("key get")
+    records = [one for one in caplog.records if one.name == "junkie_async.ext.discord"]
+    assert [one.getMessage() for one in records] == [f"/key get: ConfigurationError: {line}"]
+
+
+async def test_fake_interactions() -> None:
+    """What a test of a cog reads when it or the cog made a mistake."""
+    async with open_shop() as shop:
+        call = shop.interaction()
+        with pytest.raises(AssertionError) as caught:
+            _ = call.answer
+        assert str(caught.value) == "the bot did not respond with a message"
+        await call.response.defer()
+        with pytest.raises(AssertionError) as caught:
+            _ = call.answer
+        assert str(caught.value) == "the response was deferred, but no answer followed"
+        await shop.call("key get")
+        done = shop.calls[-1]
+        with pytest.raises(AssertionError) as caught:
+            await done.press("Delete")
+        assert str(caught.value) == "no button 'Delete' to press; the answer has none"
+        with pytest.raises(RuntimeError) as misused:
+            await done.run(shop.cog, "key get")
+        message = "an interaction runs one command: create another FakeInteraction"
+        assert str(misused.value) == message
+
+
+@pytest.mark.parametrize(
+    ("command", "options", "message"),
+    [
+        ("key get", {"user": 1}, "/key get has no option 'user'; it has none"),
+        ("keys create", {}, "/keys create needs the option 'amount'"),
+        ("keys create", {"amount": "5"}, "option amount of /keys create must be int, got str"),
+        ("keys create", {"amount": 0}, "option amount of /keys create must be 1 to 1000, got 0"),
+        (
+            "keys purge",
+            {"status": "old"},
+            (
+                "option status of /keys purge must be one of 'active', 'used', 'expired', "
+                "'invalidated', got 'old'"
+            ),
+        ),
+        (
+            "key",
+            {},
+            (
+                "KeyCog has no command 'key'; it has keys create, keys find, keys revoke, keys "
+                "restore, keys delete, keys purge, keys export, keys stats, key get, key mine, key "
+                "info, key reset"
+            ),
+        ),
+    ],
+)
+async def test_fake_options(command: str, options: dict[str, Any], message: str) -> None:
+    """What Discord would not send is named."""
+    async with open_shop() as shop:
+        with pytest.raises((TypeError, ValueError, LookupError)) as caught:
+            await shop.call(command, **options)
     assert str(caught.value) == message
 
 

@@ -18,10 +18,16 @@ ephemeral and mentions nobody, and nothing in a key's name works as a link or as
 key value is logged. Only servers can install the commands: user installs are refused.
 
 Arguments and overridden methods make the cog your own: who gets a key, its fields, the texts, and
-what is shown. See `KeyCog`, and `junkie_async.ext.discord.testing` for tests of your cog. A shop
-whose customers get premium keys, in two languages:
+what is shown. See `KeyCog`. A shop for customers, in two languages:
+
+    import discord
+
+    from junkie_async import BatchFields, JunkieClient
+    from junkie_async.ext.discord import KeyCog, Texts
 
     CUSTOMER = 123456789012345678  # the ID of a role
+    GERMAN = Texts(your_key="Dein Schlüssel:", no_keys="Du hast keine Schlüssel.")
+
 
     def customers_only(interaction: discord.Interaction) -> bool | str:
         member = interaction.user  # without roles in direct messages
@@ -29,15 +35,21 @@ whose customers get premium keys, in two languages:
             return True
         return "Only customers get a key. Please open a ticket."
 
+
     class ShopCog(KeyCog):
         async def fields_for(self, interaction: discord.Interaction) -> BatchFields:
-            return {"key_name": interaction.user.name, "is_premium": True}
+            return {"key_name": interaction.user.name}
 
-    german = Texts(your_key="Dein Schlüssel:", no_keys="Du hast keine Schlüssel.")
-    translations = {discord.Locale.german: german}
-    cog = ShopCog(
-        client, provider_id=42, may_get_key=customers_only, translations=translations
-    )
+
+    def make_cog(client: JunkieClient) -> ShopCog:
+        return ShopCog(
+            client,
+            provider_id=42,
+            may_get_key=customers_only,
+            translations={discord.Locale.german: GERMAN},
+        )
+
+`junkie_async.ext.discord.testing` has the test for it.
 
 Each command is in `user_commands` or `admin_commands`. `base` has what commands share, `wording`
 the texts, `texts` how keys and errors are put into them, and `orders` what shards share.

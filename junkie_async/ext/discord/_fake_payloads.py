@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from enum import Enum
@@ -29,21 +30,38 @@ def describe_user(user_id: int, name: str) -> dict[str, Any]:
     }
 
 
-def describe_role(index: int, role: str | int) -> dict[str, Any]:
-    """Describe a role by its name, which gets the ID of its index, or by its ID."""
-    number = _FIRST_ROLE_ID + index if isinstance(role, str) else role
+def describe_role(role: str | int, position: int = 1) -> dict[str, Any]:
+    """Describe a role by its ID, or by its name, which always gets the same ID."""
+    number = _FIRST_ROLE_ID + zlib.crc32(role.encode()) if isinstance(role, str) else role
     return {
         "id": str(number),
         "name": role if isinstance(role, str) else f"role-{role}",
         "color": 0,
         "colors": {"primary_color": 0, "secondary_color": None, "tertiary_color": None},
         "hoist": False,
-        "position": index + 1,
+        "position": position,
         "permissions": "0",
         "managed": False,
         "mentionable": False,
         "flags": 0,
     }
+
+
+class FakeServers:
+    """The servers that a bot knows: all that its interactions told of them."""
+
+    def __init__(self) -> None:
+        self._servers: dict[str, dict[str, dict[str, Any]]] = {}
+
+    def merge(self, told: Mapping[str, Any]) -> dict[str, Any]:
+        """Return a server as an interaction tells of it, with what earlier ones told."""
+        known = self._servers.setdefault(told["id"], {})
+        for member in told["members"]:
+            known.get("presences", {}).pop(member["user"]["id"], None)
+        for part in ("roles", "channels", "members", "presences"):
+            items = known.setdefault(part, {})
+            items.update({item.get("user", item)["id"]: item for item in told[part]})
+        return {**told, **{part: list(items.values()) for part, items in known.items()}}
 
 
 @attrs.frozen
@@ -68,7 +86,7 @@ class FakeMember:
         if guild_id is None:
             return {"user": self.describe_user()}
         member = self._describe_member(guild_id)
-        everyone = {**describe_role(-1, guild_id), "name": "@everyone"}
+        everyone = {**describe_role(guild_id, 0), "name": "@everyone"}
         guild: dict[str, Any] = {
             "id": str(guild_id),
             "name": "server",
@@ -132,7 +150,7 @@ def describe_options(
         )
     for option, parameter in known.items():
         if option in options:
-            value = _check_option(f"/{name} {option}", parameter, options[option])
+            value = _check_option(f"option {option} of /{name}", parameter, options[option])
             _resolve(parameter.type, value, resolved, guild_id)
             yield {"name": option, "type": parameter.type.value, "value": value}
         elif parameter.required:
@@ -165,7 +183,7 @@ def _check_option(name: str, parameter: app_commands.Parameter, value: Any) -> A
     if isinstance(value, int) and kind is float and not isinstance(value, bool):
         value = float(value)
     if not isinstance(value, kind) or isinstance(value, bool) is not (kind is bool):
-        raise TypeError(f"{name} must be a {kind.__name__}, got a {type(value).__name__}")
+        raise TypeError(f"{name} must be {kind.__name__}, got {type(value).__name__}")
     _check_limits(name, parameter, value)
     return value
 
@@ -178,7 +196,7 @@ def _check_limits(name: str, parameter: app_commands.Parameter, value: Any) -> N
     low, high = parameter.min_value, parameter.max_value
     if (low is not None and size < low) or (high is not None and size > high):
         unit = " characters" if isinstance(value, str) else ""
-        raise ValueError(f"{name} must be from {low} to {high}{unit}, got {size}")
+        raise ValueError(f"{name} must be {low} to {high}{unit}, got {size}")
 
 
 def _resolve(
@@ -189,7 +207,7 @@ def _resolve(
 ) -> None:
     """Add what an ID stands for, as Discord does."""
     if kind is discord.AppCommandOptionType.role:
-        resolved.setdefault("roles", {})[value] = describe_role(0, int(value))
+        resolved.setdefault("roles", {})[value] = describe_role(int(value))
     elif kind is discord.AppCommandOptionType.channel:
         about = {"id": value, "type": 0, "name": f"channel-{value}", "permissions": "0"}
         resolved.setdefault("channels", {})[value] = about

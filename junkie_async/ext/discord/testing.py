@@ -1,13 +1,27 @@
 """A fake interaction, to test a cog without Discord.
 
+    import discord
+    import pytest
+
+    from junkie_async import JunkieClient
     from junkie_async.ext.discord.testing import FakeInteraction
 
-    async def test_customers_get_a_key(junkie_client):
-        cog = ShopCog(junkie_client, provider_id=42)
-        interaction = FakeInteraction(roles=["Customer"])
-        await interaction.run(cog, "key get")
-        assert interaction.answer.content.startswith("Your key:")
+
+    @pytest.mark.asyncio
+    async def test_customers_get_a_key(junkie_client: JunkieClient) -> None:
+        german = discord.Locale.german
+        interaction = FakeInteraction(user_name="ada", roles=[CUSTOMER], locale=german)
+        await interaction.run(make_cog(junkie_client), "key get")
+        assert interaction.answer.content.startswith("Dein Schlüssel:")
         assert interaction.answer.ephemeral
+
+
+    @pytest.mark.asyncio
+    async def test_others_get_none(junkie_client: JunkieClient) -> None:
+        interaction = FakeInteraction(roles=["Friend"])
+        await interaction.run(make_cog(junkie_client), "key get")
+        assert interaction.answer.content == "Only customers get a key. Please open a ticket."
+        assert await junkie_client.keys.list().count() == 0
 
 It works with any cog of discord.py that has application commands, not only with `KeyCog`.
 ``junkie_client`` is a fixture of `junkie_async.pytest_plugin`.
@@ -29,13 +43,21 @@ import itertools
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final, Literal, TypeAlias, cast
+from weakref import WeakKeyDictionary
 
 import attrs
 import discord
 from discord import app_commands
 from discord.ext import commands
 
-from ._fake_payloads import BOT_ID, FakeMember, describe_options, describe_role, describe_user
+from ._fake_payloads import (
+    BOT_ID,
+    FakeMember,
+    FakeServers,
+    describe_options,
+    describe_role,
+    describe_user,
+)
 from ._fake_service import EPHEMERAL, FakeMessage, FakeService, Sent
 
 __all__ = ["Answer", "FakeInteraction"]
@@ -50,6 +72,9 @@ _COMMAND, _COMPONENT = 2, 3  # types of interactions
 _GUILD_INSTALL, _USER_INSTALL = "0", "1"
 
 _Bot: TypeAlias = "commands.Bot | commands.AutoShardedBot"
+
+# What the interactions of a bot told it of servers.
+_servers: WeakKeyDictionary[_Bot, FakeServers] = WeakKeyDictionary()
 
 # Unique over all interactions of a process, as those of Discord are.
 _numbers = itertools.count()
@@ -136,7 +161,7 @@ class FakeInteraction(discord.Interaction[Any]):
         member = FakeMember(
             user_id,
             user_name,
-            tuple(describe_role(index, role) for index, role in enumerate(roles)),
+            tuple(describe_role(role, place) for place, role in enumerate(roles, 1)),
             permissions or discord.Permissions.none(),
             joined_at,
             premium_since,
@@ -180,7 +205,12 @@ class FakeInteraction(discord.Interaction[Any]):
             state.user = discord.ClientUser(
                 state=state, data=cast("Any", describe_user(BOT_ID, "bot"))
             )
+        if guild_id := payload.get("guild_id"):
+            payload = {**payload, "guild": _servers_of(client).merge(payload["guild"])}
+            state._guilds.pop(int(guild_id), None)  # noqa: SLF001
         super().__init__(data=cast("Any", payload), state=state)
+        if guild_id:
+            state._add_guild(cast("discord.Member", self.user).guild)  # noqa: SLF001
         self._payload = payload
         self._service = FakeService(
             self.id,
@@ -366,6 +396,10 @@ class FakeInteraction(discord.Interaction[Any]):
             raise cause
         for refusal in self._service.refusals:
             raise refusal
+
+
+def _servers_of(client: _Bot) -> FakeServers:
+    return _servers.setdefault(client, FakeServers())
 
 
 def _record_errors(original: Any) -> Any:
