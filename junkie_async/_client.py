@@ -34,6 +34,7 @@ from ._protocol.codec import prepare_codec
 from ._stores import load_sqlite, open_store
 from ._validation import check_boolean, check_seconds, safe_repr
 from ._verification.look_ups import LookUps
+from ._verification.service_health import PROBE_AFTER
 
 BASE_URL = "https://api.jnkie.com/api/v2"
 
@@ -133,7 +134,7 @@ class JunkieClient:
             hooks=check_hooks(hooks),
         )
         self._ledgers = Ledgers(open_store)
-        self._look_ups = LookUps()
+        self._look_ups = LookUps(probe_after=self._dispatcher.shorten_wait(PROBE_AFTER))
         self._keys = Keys(self._dispatcher, self._ledgers, self._look_ups)
         # Now, not in the middle of a call: an import may fail there, and stalls the event loop.
         prepare_codec()

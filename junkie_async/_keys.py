@@ -260,8 +260,9 @@ class Keys(KeyCalls):
         of devices. If two devices do this at once, or the service's own client binds one meanwhile,
         the later update unbinds the other device. Nothing reports that, and reading the key again
         may come too early to show it. A lock for each key prevents it among your own processes
-        only. Of a key for one device, the unbound one fails its next `verify`. The API has no call
-        that spends a key for one use.
+        only. Of a key for one device, the unbound one fails its next `verify`. Bind only after a
+        look-up, without ``max_age`` and a stale answer: an old list of devices would be written
+        back. The API has no call that spends a key for one use.
 
         An outage is never a verdict: this raises when the service can't be reached or fails, unless
         ``stale_if_error`` allows an earlier answer. The service's clock decides whether a key has
@@ -284,14 +285,14 @@ class Keys(KeyCalls):
             discord_id: The user's Discord ID, 17 to 19 digits, as int or str.
             service_id: The service that the key must be for.
             premium: Whether the key must be premium.
-            max_age: Seconds for which what a look-up found may be used again, from 0. It is checked
-                against all arguments and the time again. A key that others revoke stays valid for
-                so long.
+            max_age: Seconds for which what a look-up found may be used again, from 0, which is
+                never. It is checked against all arguments and the time again. A key that others
+                revoke or bind meanwhile is still taken for what it was.
             stale_if_error: Seconds for which it may be used while the service can't be reached,
-                times out, fails, limits the rate or sends what can't be read, from 0.
-                `Verdict.stale` says so. The service then has 3 s to answer. Once it is known to be
-                down, one call in 5 s asks it, and the others don't wait. A wrong API key still
-                raises.
+                times out, fails, limits the rate or sends what can't be read, from 0, which is
+                never. `Verdict.stale` says so. The service then has 3 s to answer. Once it is known
+                to be down, one call in 5 s asks it, and the others don't wait. A wrong API key
+                still raises.
 
         Raises:
             TooManyMatchesError: The value is a number or a word of the API's paths, and more than

@@ -12,7 +12,7 @@ from .._errors import JunkieError
 from .._http.coroutines import running_loop
 from .._models import Key, KeyRef
 from .known_keys import KnownKey, KnownKeys
-from .service_health import ServiceHealth, is_outage
+from .service_health import PROBE_AFTER, ServiceHealth, is_outage
 from .shared_calls import SharedCalls
 
 _PATIENCE: Final = 3.0
@@ -57,11 +57,13 @@ def _loop_time() -> float:
 class LookUps:
     """The look-ups of one client and all its views."""
 
-    def __init__(self, clock: Callable[[], float] = _loop_time) -> None:
+    def __init__(
+        self, clock: Callable[[], float] = _loop_time, probe_after: float = PROBE_AFTER
+    ) -> None:
         self._clock = clock
         self._known = KnownKeys(clock)
         self._shared: SharedCalls[Key | None] = SharedCalls()
-        self._health = ServiceHealth()
+        self._health = ServiceHealth(probe_after)
 
     def clear(self) -> None:
         """Forget all keys."""

@@ -17,7 +17,7 @@ from .._errors import (
 
 _log = logging.getLogger("junkie_async")
 
-_PROBE_AFTER: Final = 5.0
+PROBE_AFTER: Final = 5.0
 """Seconds from one look-up to the next while the service is down."""
 
 
@@ -32,14 +32,15 @@ def is_outage(error: JunkieError) -> bool:
 
 
 class ServiceHealth:
-    """Holds look-ups back while the service is down, all but one in five seconds.
+    """Holds look-ups back while the service is down, all but one in ``probe_after`` seconds.
 
     It is down after the failures of two different keys without an answer in between. The trouble
     of one key alone, whose owner may be after just that, does not keep the others' from being
     looked up. A connection that is refused, and a rate limit, have nothing to do with the key.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, probe_after: float = PROBE_AFTER) -> None:
+        self._probe_after = probe_after
         self._is_down = self._is_reported = False
         self._failed: bytes | None = None
         self._next_probe_at = 0.0
@@ -58,7 +59,7 @@ class ServiceHealth:
         self._failed = name or self._failed
         # Not by those of unknown keys, which anybody can type: they would put the probe off.
         if is_general or is_second or (self._is_down and name is not None):
-            self._is_down, self._next_probe_at = True, now + _PROBE_AFTER
+            self._is_down, self._next_probe_at = True, now + self._probe_after
 
     def report_stale(self, error: JunkieError) -> None:
         """Tell the operator, once an outage, that a stale answer is used because of this error."""
@@ -72,7 +73,7 @@ class ServiceHealth:
         if not self._is_down:
             return False
         # From 0: the clock of another event loop may be behind.
-        if 0 < self._next_probe_at - now <= _PROBE_AFTER:
+        if 0 < self._next_probe_at - now <= self._probe_after:
             return True
-        self._next_probe_at = now + _PROBE_AFTER
+        self._next_probe_at = now + self._probe_after
         return False

@@ -4,7 +4,8 @@ from aiohttp import web
 from junkie_async.ext.aiohttp import JUNKIE, junkie_context, junkie_errors
 
 async def check(request: web.Request) -> web.Response:
-    verdict = await request.app[JUNKIE].keys.verify(request.headers["X-Key"])
+    value = request.headers["X-Key"]
+    verdict = await request.app[JUNKIE].keys.verify(value, stale_if_error=3600)
     return web.json_response({"valid": verdict.valid})
 
 app = web.Application(middlewares=[junkie_errors])

@@ -688,6 +688,25 @@ def test_the_service_answers_again(caplog: pytest.LogCaptureFixture) -> None:
     assert VALUE not in caplog.text
 
 
+def test_instant_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A test of an app need not wait for 5 s until its keys are asked for again."""
+    monkeypatch.setenv("JUNKIE_TEST_INSTANT_WAITS", "1")
+    shop = Shop(VALUE)
+
+    async def main() -> None:
+        client = JunkieClient("any", base_url="http://127.0.0.1:1")
+        vars(client.keys).update(_dispatcher=make_dispatcher(shop, ONCE))
+        await client.keys.verify(VALUE, stale_if_error=3600)
+        shop.trouble = DOWN
+        assert (await client.keys.verify(VALUE, stale_if_error=3600)).stale
+        shop.trouble = None
+        assert (await client.keys.verify(VALUE, stale_if_error=3600)).stale
+        await asyncio.sleep(0.01)
+        assert not (await client.keys.verify(VALUE, stale_if_error=3600)).stale
+
+    run(main())
+
+
 def test_the_trouble_of_one_key_is_not_the_others() -> None:
     """Whoever can make the look-up of their own key fail keeps no revoked key alive."""
     shop = Shop(VALUE, OTHER)
