@@ -76,7 +76,7 @@ class JunkieClient:
             loop alone.
         proxy: The URL of an HTTP proxy (``http://`` or ``https://``) to reach the service through,
             or None. It may contain credentials, percent-encoded: ``http://user:p%40ss@host:3128``.
-            A service on loopback is called directly.
+            A service on loopback or over plain ``http://`` is called directly.
         ssl: The path of a file with the CAs to trust (PEM), or an `ssl.SSLContext`, for the service
             and an ``https://`` proxy. A file replaces the system's CAs. To add to them, pass
             `ssl.create_default_context()` after its ``load_verify_locations(path)``.

@@ -36,14 +36,14 @@ class Proxy:
 def choose_proxy(base_url: str, given: Any, *, trust_env: bool) -> Proxy | None:
     """Return the proxy for the service: the given one, or that of the environment.
 
-    A service on loopback has none: a proxy elsewhere can't reach it, and would see the API key,
-    which goes there over plain http.
+    A service on loopback, or over plain http, has none: it is an emulator. A proxy may not reach
+    it, and would see the API key.
     """
     if not isinstance(given, str | None):
         raise InvalidRequestError("proxy", safe_repr(given), "a URL as a string, or None")
     service = URL(base_url)
     proxy = None if given is None else _read_proxy("the proxy", given)
-    if is_loopback(service.host or ""):
+    if service.scheme == "http" or is_loopback(service.host or ""):
         return None
     return _find_proxy(service) if proxy is None and trust_env else proxy
 
@@ -66,7 +66,7 @@ def _find_proxy(service: URL) -> Proxy | None:
     if proxy_bypass(service.host or "") or proxy_bypass(service.authority):
         return None
     proxies = getproxies()
-    for name in (service.scheme, "all"):
+    for name in ("https", "all"):
         if written := proxies.get(name):
             return _read_proxy(f"the proxy in ${name.upper()}_PROXY", written)
     return None

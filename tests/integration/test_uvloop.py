@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Coroutine
+from pathlib import Path
 
 import pytest
 
 from junkie_async import ConnectError, JunkieClient, OutcomeUnknownError, RetryPolicy
 from junkie_async.emulator import Emulator, Faults
+
+from ..proxies import HANG, make_ca, open_shop, refuse
 
 uvloop = pytest.importorskip("uvloop")  # there is none for Windows
 NO_RETRY = RetryPolicy(attempts=1)
@@ -52,5 +55,25 @@ def test_errors_have_the_same_classes() -> None:
         ):
             with pytest.raises(OutcomeUnknownError):
                 await junkie.keys.create(provider_id=1)
+
+    run(main())
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_through_a_proxy(scheme: str, tmp_path: Path) -> None:
+    """A service with a private CA is reached, also over TLS within TLS; a refusal sends nothing."""
+
+    async def main() -> None:
+        async with open_shop(make_ca(tmp_path), scheme) as shop, shop.connect() as junkie:
+            key = await junkie.keys.create(provider_id=1)
+            assert (await junkie.keys.get(key.id)).key_value == key.key_value
+            await junkie.close()
+            for refusal in (refuse(407), HANG):
+                shop.proxy.refusal = refusal
+                async with shop.connect(retry=NO_RETRY, timeout=0.2) as refused:
+                    with pytest.raises(ConnectError):
+                        await refused.keys.create(provider_id=1)
+            await shop.proxy.wait_until_closed()
+            assert shop.emulator.requests == 2
 
     run(main())

@@ -241,6 +241,14 @@ async def test_credentials_of_a_given_session(
 
 REFUSED = ConnectionRefusedError(errno.ECONNREFUSED, "Connect call failed ('127.0.0.1', 443)")
 NO_NAME = socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+NOT_TLS = ssl.SSLError(1, "[SSL: WRONG_VERSION_NUMBER] wrong version number (_ssl.c:1006)")
+NOT_TLS.reason = "WRONG_VERSION_NUMBER"
+
+
+def _refuse_certificate(code: int, reason: str) -> ssl.SSLCertVerificationError:
+    error = ssl.SSLCertVerificationError(1, "[SSL: CERTIFICATE_VERIFY_FAILED]")
+    error.verify_code, error.verify_message = code, reason
+    return error
 
 
 @pytest.mark.parametrize(
@@ -275,6 +283,32 @@ NO_NAME = socket.gaierror(socket.EAI_NONAME, "Name or service not known")
             "the TLS handshake with h:443 failed: ServerFingerprintMismatch",
         ),
         (
+            aiohttp.ClientConnectorCertificateError(PEER, _refuse_certificate(20, "unknown CA")),
+            False,
+            (
+                "the TLS handshake with h:443 failed: certificate refused: unknown CA."
+                " To trust its CA, pass the CA's file as ssl= (or --ca-file)"
+            ),
+        ),
+        (
+            aiohttp.ClientConnectorCertificateError(PEER, _refuse_certificate(10, "has expired")),
+            False,
+            "the TLS handshake with h:443 failed: certificate refused: has expired",
+        ),
+        (
+            aiohttp.ClientConnectorSSLError(PEER, NOT_TLS),
+            False,
+            (
+                "the TLS handshake with h:443 failed: no TLS is spoken there:"
+                " should its URL begin with http://?"
+            ),
+        ),
+        (
+            aiohttp.ClientProxyConnectionError(PEER, REFUSED),
+            False,
+            "could not connect to the proxy h:443: connection refused",
+        ),
+        (
             aiohttp.ServerDisconnectedError(),
             False,
             "the connection was lost before the request was sent: ServerDisconnectedError",
@@ -297,6 +331,52 @@ NO_NAME = socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 def test_aiohttps_errors(error: Exception, sent: bool, text: str) -> None:
     """An error of aiohttp's becomes a text without the URL and the headers."""
     assert str(translate_error(error, sent=sent)) == text
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (
+            403,
+            "refused the connection with status 403: it does not allow connections to the service",
+        ),
+        (
+            407,
+            (
+                "refused the connection with status 407: give the right user and password in its"
+                " URL, http://user:password@host:port"
+            ),
+        ),
+        (502, "refused the connection with status 502: it could not connect to the service"),
+        (418, "refused the connection with status 418"),
+    ],
+)
+def test_a_proxys_refusal(error: int, text: str) -> None:
+    """It names the proxy, if that is the client's own, and says what to do."""
+    refusal = aiohttp.ClientHttpProxyError(REQUEST, (), status=error, message="secret")
+    for proxy, name in (("p.test:3128", "the proxy p.test:3128"), ("", "the proxy")):
+        assert str(translate_error(refusal, sent=False, proxy=proxy)) == f"{name} {text}"
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (
+            aiohttp.ConnectionTimeoutError("secret"),
+            "could not connect through the proxy p.test:3128: timed out",
+        ),
+        (
+            aiohttp.ServerDisconnectedError(),
+            (
+                "the connection through the proxy p.test:3128 was lost before the request was sent:"
+                " ServerDisconnectedError"
+            ),
+        ),
+    ],
+)
+def test_a_proxy_that_fails(error: Exception, text: str) -> None:
+    """The client's own is named."""
+    assert str(translate_error(error, sent=False, proxy="p.test:3128")) == text
 
 
 async def test_a_closed_session() -> None:
@@ -339,6 +419,52 @@ async def test_a_closed_session() -> None:
                 " an API key that begins with test-"
             ),
         ),
+        (
+            {"proxy": "ftp://user:secret@proxy.example"},
+            (
+                "the proxy must be an http:// or https:// URL, such as"
+                " http://user:password@proxy.example:3128"
+                " (in a password, write special characters percent-encoded)"
+            ),
+        ),
+        (
+            {"proxy": "socks5://proxy.example"},
+            (
+                "the proxy is a SOCKS proxy, which is not supported: use an http:// or https://"
+                " one, or pass an aiohttp session with a SOCKS connector as session="
+            ),
+        ),
+        (
+            {"proxy": "http://user:secret@proxy.example/proxy.pac"},
+            (
+                "the proxy must not have a path, query or fragment"
+                " (in a password, write '/', '?' and '#' percent-encoded)"
+            ),
+        ),
+        (
+            {"proxy": "http://a%3Ab:secret@proxy.example"},
+            "the proxy must not have a colon in its user name",
+        ),
+        (
+            {"ssl": "/nowhere/ca.pem"},
+            "can't load the CA file, '/nowhere/ca.pem': No such file or directory",
+        ),
+        ({"ssl": ""}, "can't load the CA file, '': the path is empty"),
+        (
+            {"ssl": __file__},
+            f"can't load the CA file, '{__file__}': it has no valid certificate in PEM format",
+        ),
+        (
+            {"ssl": "-----BEGIN CERTIFICATE-----"},
+            (
+                "the CA file is given as text: pass its path, or an ssl.SSLContext"
+                " with load_verify_locations(cadata=...)"
+            ),
+        ),
+        (
+            {"ssl": ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)},
+            "ssl= is a context for servers: make one with ssl.create_default_context()",
+        ),
     ],
 )
 def test_configuration(monkeypatch: pytest.MonkeyPatch, options: dict[str, Any], text: str) -> None:
@@ -350,8 +476,58 @@ def test_configuration(monkeypatch: pytest.MonkeyPatch, options: dict[str, Any],
 
 
 @pytest.mark.parametrize(
+    ("name", "value", "text"),
+    [
+        (
+            "SSL_CERT_FILE",
+            "/nowhere.pem",
+            "can't load $SSL_CERT_FILE, '/nowhere.pem': No such file or directory",
+        ),
+        (
+            "HTTPS_PROXY",
+            "http://",
+            (
+                "the proxy in $HTTPS_PROXY must be an http:// or https:// URL, such as"
+                " http://user:password@proxy.example:3128"
+                " (in a password, write special characters percent-encoded)"
+            ),
+        ),
+    ],
+)
+def test_configuration_of_the_environment(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, text: str
+) -> None:
+    """The variable is named."""
+    for other in ("NO_PROXY", "no_proxy", name.lower()):
+        monkeypatch.delenv(other, raising=False)
+    monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigurationError) as caught:
+        JunkieClient("x", base_url="https://keys.example", trust_env=True)
+    assert str(caught.value) == text
+
+
+async def test_arguments_beside_a_session() -> None:
+    """The session has its own."""
+    async with aiohttp.ClientSession() as session:
+        with pytest.raises(ConfigurationError) as caught:
+            JunkieClient("x", base_url=URL, session=session, trust_env=True)
+    assert str(caught.value) == (
+        "trust_env= can't be combined with session=: the session has its own proxy and TLS"
+        " settings, so set them where you create it"
+    )
+
+
+@pytest.mark.parametrize(
     ("make", "text"),
     [
+        (
+            lambda: JunkieClient("x", proxy=5),  # type: ignore[arg-type]
+            "proxy must be a URL as a string, or None, got 5",
+        ),
+        (
+            lambda: JunkieClient("x", ssl=False),  # type: ignore[arg-type]
+            "ssl must be an ssl.SSLContext, the path of a CA file, or None, got False",
+        ),
         (
             lambda: JunkieClient("x", hooks=5),  # type: ignore[arg-type]
             "hooks must be an instance of Hooks, or a list of them, got 5",

@@ -155,11 +155,16 @@ def test_no_proxy_with_a_port(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    "service", ["http://localhost:8777", "http://127.0.0.1", "http://[::1]:1", "https://127.1.2.3"]
+    "service",
+    [
+        "http://localhost:8777",
+        "http://127.0.0.1",
+        "http://[::1]:1",
+        "https://127.1.2.3",
+        "http://junkie:8777",  # `junkie serve` beside an app, in compose
+    ],
 )
-def test_a_service_on_loopback_is_called_directly(
-    service: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_emulator_is_called_directly(service: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """No proxy sees the requests to an emulator, however it was set; its URL is checked."""
     for name in PROXY_VARIABLES[:3]:
         monkeypatch.setenv(name, GIVEN)
