@@ -54,12 +54,8 @@ def ignore_progress(done: int, total: int | None) -> None:
 def _make_bar() -> Progress:
     return Progress(
         TextColumn("{task.description}"),
-<<<<<<< HEAD
         # rich's own bar and rate are red, as if something were wrong.
         BarColumn(complete_style="cyan", pulse_style="cyan"),
-=======
-        BarColumn(complete_style="green", finished_style="green"),  # rich's own colour is a red
->>>>>>> f227717 (No alarming red in the progress bar; the pages have API keys that rotate, and the Kubernetes Job again)
         _DoneColumn(),
         _RateColumn(),
         TimeRemainingColumn(compact=True),
@@ -77,11 +73,7 @@ class _DoneColumn(ProgressColumn):
 
 class _RateColumn(ProgressColumn):
     def render(self, task: Task) -> Text:
-<<<<<<< HEAD
         return Text(f"{task.speed:,.0f}/s" if task.speed else "", "dim")
-=======
-        return Text(f"{task.speed:,.0f}/s" if task.speed else "")
->>>>>>> f227717 (No alarming red in the progress bar; the pages have API keys that rotate, and the Kubernetes Job again)
 
 
 class LogLines:
