@@ -298,7 +298,7 @@ async def test_commands_are_translated_by_discord_py() -> None:
             context: app_commands.TranslationContextTypes,
         ) -> str | None:
             is_german = locale is discord.Locale.german and string.message == "List your keys"
-            return "Alle Schlüssel" if is_german else None
+            return "Schlüsselbund" if is_german else None
 
     bot = plain_bot()
     async with open_shop() as shop, bot:
@@ -309,7 +309,7 @@ async def test_commands_are_translated_by_discord_py() -> None:
         assert bot.tree.translator
         payload = await group.get_translated_payload(bot.tree, bot.tree.translator)
     described = {one["name"]: one.get("description_localizations") for one in payload["options"]}
-    assert described["mine"] == {"de": "Alle Schlüssel"}
+    assert described["mine"] == {"de": "Schlüsselbund"}
 
 
 # --- what is shown --------------------------------------------------------------------------------

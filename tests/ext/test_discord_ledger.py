@@ -313,7 +313,7 @@ async def test_the_wait_between_two_resets_holds_over_all_shards(ledger: str) ->
         one.emulator.faults = Faults()
         await other.call("key reset")
         for shard in (one, other):
-            assert says((await shard.call("key reset")).text, _answers.ON_COOLDOWN)
+            assert says((await shard.call("key reset")).answer.content, _answers.ON_COOLDOWN)
         assert one.emulator.calls["resetKeyHwid"] == 1
         await one.call("key reset", by=BOB)
         assert one.emulator.calls["resetKeyHwid"] == 2

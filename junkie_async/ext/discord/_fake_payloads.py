@@ -217,3 +217,55 @@ def _resolve(
         if guild_id is not None:
             place = user.describe_place(guild_id)
             resolved.setdefault("members", {})[value] = place["member"]
+
+
+# --- interactions ---------------------------------------------------------------------------------
+
+
+def describe_call(
+    number: int,
+    member: FakeMember,
+    *,
+    guild_id: int | None,
+    channel: dict[str, Any],
+    locale: discord.Locale,
+    is_user_install: bool,
+    filesize_limit: int,
+) -> dict[str, Any]:
+    """Describe an interaction by which a command is called, but not yet the command."""
+    if guild_id is None:
+        place = {**channel, "type": 1, "recipients": [member.describe_user()]}
+    else:
+        place = {**channel, "type": 0, "position": 0}
+    owner = {"1": str(member.user_id)} if is_user_install else {"0": str(guild_id or 0)}
+    return {
+        "id": str(number),
+        "application_id": str(BOT_ID),
+        "type": 2,
+        "token": f"token-{number}",
+        "version": 1,
+        "data": {"id": str(number), "name": "", "type": 1},
+        "channel": place,
+        "locale": locale.value,
+        "context": 0 if guild_id else 1,
+        "attachment_size_limit": filesize_limit,
+        "authorizing_integration_owners": owner,
+        **member.describe_place(guild_id, place),
+    }
+
+
+def describe_command(
+    number: int,
+    command: app_commands.Command[Any, ..., Any],
+    options: dict[str, Any],
+    guild_id: int | None,
+) -> dict[str, Any]:
+    """Describe a command and its options: the ``data`` of an interaction."""
+    resolved: dict[str, dict[str, Any]] = {}
+    described = [*describe_options(command, options, resolved, guild_id)]
+    data: dict[str, Any] = {"type": 1, "name": command.name, "options": described}
+    parent = command.parent
+    while parent is not None:
+        data = {"type": 2 if parent.parent else 1, "name": parent.name, "options": [data]}
+        parent = parent.parent
+    return {**data, "id": str(number), "type": 1, "resolved": resolved}

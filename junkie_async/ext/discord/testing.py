@@ -28,9 +28,8 @@ It works with any cog of discord.py that has application commands, not only with
 
 A `FakeInteraction` is a `discord.Interaction`, so its users, roles, channels and embeds are those
 of discord.py. Only the HTTP session below is fake: it has Discord's rules, and refuses with
-Discord's errors what Discord refuses. Among these are
-a second response, a follow-up or an edit before the first response, empty messages, and texts,
-embeds, labels and files above their limits.
+Discord's errors what Discord refuses. Among these are a second response, a follow-up or an edit
+before the first response, empty messages, and texts, embeds, labels and files above their limits.
 
 It simulates no other requests to Discord. Where a command adds a role or sends a direct message,
 replace that method, for example by ``monkeypatch.setattr(discord.Member, "add_roles", ...)``.
@@ -43,18 +42,18 @@ import itertools
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final, Literal, TypeAlias, cast
-from weakref import WeakKeyDictionary
 
 import attrs
 import discord
 from discord import app_commands
 from discord.ext import commands
 
+from ._fake_bot import ERROR, AnyBot, offline_bot, record_errors, servers_of
 from ._fake_payloads import (
     BOT_ID,
     FakeMember,
-    FakeServers,
-    describe_options,
+    describe_call,
+    describe_command,
     describe_role,
     describe_user,
 )
@@ -70,11 +69,6 @@ _CHANNEL_ID: Final = 300_000_000_000_000_001
 
 _COMMAND, _COMPONENT = 2, 3  # types of interactions
 _GUILD_INSTALL, _USER_INSTALL = "0", "1"
-
-_Bot: TypeAlias = "commands.Bot | commands.AutoShardedBot"
-
-# What the interactions of a bot told it of servers.
-_servers: WeakKeyDictionary[_Bot, FakeServers] = WeakKeyDictionary()
 
 # Unique over all interactions of a process, as those of Discord are.
 _numbers = itertools.count()
@@ -131,9 +125,6 @@ class FakeInteraction(discord.Interaction[Any]):
         filesize_limit: The bytes that Discord accepts in a message's files.
         client: The bot, which need not be logged in; by default, one with all intents.
 
-    Attributes:
-        answers: All that the bot sent, oldest first.
-        error: The exception that ended the command, also if an error handler took it; or None.
     """
 
     def __init__(
@@ -156,7 +147,7 @@ class FakeInteraction(discord.Interaction[Any]):
         user_install: bool = False,
         expired: bool = False,
         filesize_limit: int = 10 * 1024 * 1024,
-        client: _Bot | None = None,
+        client: AnyBot | None = None,
     ) -> None:
         member = FakeMember(
             user_id,
@@ -168,37 +159,20 @@ class FakeInteraction(discord.Interaction[Any]):
             custom_status,
             server_tag,
         )
-        number = discord.utils.time_snowflake(created_at or datetime.now(UTC)) + next(_numbers)
-        owner = (
-            {_USER_INSTALL: str(user_id)} if user_install else {_GUILD_INSTALL: str(guild_id or 0)}
+        payload = describe_call(
+            _make_number(created_at),
+            member,
+            guild_id=guild_id,
+            channel={"id": str(channel_id), "name": channel_name},
+            locale=locale,
+            is_user_install=user_install,
+            filesize_limit=filesize_limit,
         )
-        channel: dict[str, Any] = {
-            "id": str(channel_id),
-            "name": channel_name,
-            "type": 0,
-            "position": 0,
-        }
-        if guild_id is None:
-            channel |= {"type": 1, "recipients": [member.describe_user()]}
-        payload: dict[str, Any] = {
-            "id": str(number),
-            "application_id": str(BOT_ID),
-            "type": _COMMAND,
-            "token": f"token-{number}",
-            "version": 1,
-            "data": {"id": str(number), "name": "", "type": 1},
-            "channel": channel,
-            "locale": locale.value,
-            "context": 0 if guild_id else 1,
-            "attachment_size_limit": filesize_limit,
-            "authorizing_integration_owners": owner,
-            **member.describe_place(guild_id, channel),
-        }
-        bot = client or _offline_bot(user_id if is_owner else BOT_ID)
+        bot = client or offline_bot(user_id if is_owner else BOT_ID)
         self._set_up(payload, bot, None)
         self._service.is_expired = expired
 
-    def _set_up(self, payload: dict[str, Any], client: _Bot, source: FakeMessage | None) -> None:
+    def _set_up(self, payload: dict[str, Any], client: AnyBot, source: FakeMessage | None) -> None:
         # `discord.Interaction` and its state have no public constructor.
         state: Any = client._connection  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
         if state.user is None:  # not logged in
@@ -206,7 +180,7 @@ class FakeInteraction(discord.Interaction[Any]):
                 state=state, data=cast("Any", describe_user(BOT_ID, "bot"))
             )
         if guild_id := payload.get("guild_id"):
-            payload = {**payload, "guild": _servers_of(client).merge(payload["guild"])}
+            payload = {**payload, "guild": servers_of(client).merge(payload["guild"])}
             state._guilds.pop(int(guild_id), None)  # noqa: SLF001
         super().__init__(data=cast("Any", payload), state=state)
         if guild_id:
@@ -222,7 +196,6 @@ class FakeInteraction(discord.Interaction[Any]):
         self._session = cast("Any", self._service)
         self.followup.session = self._session
         self._is_running: bool | None = None
-        self.error: Exception | None = None
 
     # --- what the bot did -------------------------------------------------------------------------
 
@@ -264,6 +237,11 @@ class FakeInteraction(discord.Interaction[Any]):
         """Whether the first response was a deferral, which gives the bot 15 minutes."""
         return [answer.kind for answer in self.answers[:1]] == ["defer"]
 
+    @property
+    def error(self) -> Exception | None:
+        """The exception that ended the command, also if an error handler took it; or None."""
+        return cast("Exception | None", self.extras.get(ERROR))
+
     # --- what the user does -----------------------------------------------------------------------
 
     async def run(self, cog: commands.Cog, command: str, /, **options: Any) -> None:
@@ -289,7 +267,7 @@ class FakeInteraction(discord.Interaction[Any]):
         if self._is_running is not None:
             raise RuntimeError("an interaction runs one command: create another FakeInteraction")
         found = _find_command(cog, command)
-        self.data = cast("Any", self._describe_command(found, options))
+        self.data = cast("Any", describe_command(self.id, found, options, self.guild_id))
         tree = self._tree_with(found)
         self._is_running = True
         try:
@@ -323,7 +301,7 @@ class FakeInteraction(discord.Interaction[Any]):
         """
         await asyncio.sleep(0)  # lets a task begin that was created for `run`
         message, button = await self._find_button(label)
-        number = discord.utils.time_snowflake(datetime.now(UTC)) + next(_numbers)
+        number = _make_number()
         author = describe_user(BOT_ID, "bot")
         payload = {
             **self._payload,
@@ -354,28 +332,13 @@ class FakeInteraction(discord.Interaction[Any]):
             self._service.changed.clear()
             await self._service.changed.wait()
 
-    async def _dispatch(self, client: _Bot) -> None:
+    async def _dispatch(self, client: AnyBot) -> None:
         before = asyncio.all_tasks()
         state: Any = client._connection  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
         data: Any = self.data
         state._view_store.dispatch_view(data["component_type"], data["custom_id"], self)  # noqa: SLF001
         await asyncio.gather(*(asyncio.all_tasks() - before), return_exceptions=True)
         self._raise_refusals()
-
-    def _describe_command(
-        self, command: app_commands.Command[Any, ..., Any], options: dict[str, Any]
-    ) -> dict[str, Any]:
-        resolved: dict[str, dict[str, Any]] = {}
-        data: dict[str, Any] = {
-            "type": 1,
-            "name": command.name,
-            "options": [*describe_options(command, options, resolved, self.guild_id)],
-        }
-        parent = command.parent
-        while parent is not None:
-            data = {"type": 2 if parent.parent else 1, "name": parent.name, "options": [data]}
-            parent = parent.parent
-        return {**data, "id": str(self.id), "type": 1, "resolved": resolved}
 
     def _tree_with(
         self, command: app_commands.Command[Any, ..., Any]
@@ -384,8 +347,7 @@ class FakeInteraction(discord.Interaction[Any]):
         root = command.root_parent or command
         if tree.get_command(root.name) is not root:
             tree.add_command(root, guild=None, override=True)
-        if not getattr(tree.on_error, "records_fakes", False):
-            tree.error(_record_errors(tree.on_error))
+        record_errors(tree)
         return tree
 
     def _raise_refusals(self) -> None:
@@ -398,22 +360,9 @@ class FakeInteraction(discord.Interaction[Any]):
             raise refusal
 
 
-def _servers_of(client: _Bot) -> FakeServers:
-    return _servers.setdefault(client, FakeServers())
-
-
-def _record_errors(original: Any) -> Any:
-    """Wrap a tree's error handler, so that a fake interaction knows the error."""
-
-    async def record(
-        interaction: discord.Interaction[Any], error: app_commands.AppCommandError
-    ) -> None:
-        if isinstance(interaction, FakeInteraction):
-            interaction.error = error
-        await original(interaction, error)
-
-    record.records_fakes = True  # type: ignore[attr-defined]
-    return record
+def _make_number(created_at: datetime | None = None) -> int:
+    moment = created_at or datetime.now(UTC)
+    return discord.utils.time_snowflake(moment) + next(_numbers)
 
 
 def _to_answer(sent: Sent) -> Answer:
@@ -427,18 +376,6 @@ def _to_answer(sent: Sent) -> Answer:
         buttons=tuple(str(button.get("label") or "") for button in message.buttons()),
         allowed_mentions=message.allowed_mentions,
     )
-
-
-def _offline_bot(owner_id: int) -> commands.Bot:
-    # All intents, so that the bot keeps members and their presences.
-    bot = commands.Bot(commands.when_mentioned, intents=discord.Intents.all(), owner_id=owner_id)
-    vars(bot.http)["request"] = _refuse_request
-    return bot
-
-
-async def _refuse_request(route: Any, **_: Any) -> Any:
-    message = f"FakeInteraction does not simulate {route.method} {route.path}: replace its caller"
-    raise NotImplementedError(message)
 
 
 def _find_command(cog: commands.Cog, name: str) -> app_commands.Command[Any, ..., Any]:
