@@ -1,9 +1,10 @@
 """The `junkie` command: thin, over the public API. It needs ``pip install "junkie_async[cli]"``."""
 
 import os
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from .. import __version__
 from . import demo, export, folders, jobs, keys, serve, whoami
@@ -14,8 +15,17 @@ from ._stdout import set_encoding
 
 __all__ = ["app"]
 
+
+class _KeysFirst(TyperGroup):
+    """Lists what is used most at first; typer lists groups after all commands."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return sorted(super().list_commands(ctx), key=lambda name: name != "keys")
+
+
 app: typer.Typer = typer.Typer(
     name="junkie",
+    cls=_KeysFirst,
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
     rich_markup_mode=None,  # plain help: it reads the same in a terminal, a log and the README

@@ -6,6 +6,7 @@ The options for filters and for a key's fields are made of the SDK's own declara
 
 import functools
 import inspect
+import os
 import types
 from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime
@@ -95,6 +96,13 @@ def _name_switch(name: str) -> tuple[str, ...]:
     return () if negative == option else (f"--{option}/--use-{negative}",)  # not `--no-no-hwid`
 
 
+def _name_value(name: str, kind: type) -> str:
+    """Name an option's value in the help."""
+    if name.endswith("_id"):
+        return "ID"
+    return "TEXT" if kind is str else "N"
+
+
 def _make_option(name: str, kinds: frozenset[Any], text: str) -> tuple[Any, Any]:
     """Choose the one type that the command line reads, of those that the SDK accepts."""
     # An enum gives the help its choices and the shell its completion.
@@ -108,7 +116,7 @@ def _make_option(name: str, kinds: frozenset[Any], text: str) -> tuple[Any, Any]
         return bool, typer.Option(*_name_switch(name), help=text)
     for kind in (str, int):
         if kind in kinds:
-            return kind, typer.Option(help=text)
+            return kind, typer.Option(metavar=_name_value(name, kind), help=text)
     return list[str], typer.Option(metavar="HWID", help=f"{text} May be given several times.")
 
 
@@ -132,11 +140,15 @@ def parse_time(text: str) -> datetime:
 
 def _parse_date(text: str) -> datetime:
     midnight = datetime.combine(date.fromisoformat(text), datetime.min.time(), UTC)
-    typer.echo(f"Note: {text} is taken as midnight UTC, {midnight:%Y-%m-%dT%H:%M:%SZ}", err=True)
+    if "_JUNKIE_COMPLETE" not in os.environ:  # a shell that completes a command parses it, too
+        shown = f"{midnight:%Y-%m-%dT%H:%M:%SZ}"
+        typer.echo(f"Note: {text} is taken as midnight UTC, {shown}", err=True)
     return midnight
 
 
-Provider: TypeAlias = Annotated[int, typer.Option(help="Provider to issue the keys under.")]
+Provider: TypeAlias = Annotated[
+    int, typer.Option(metavar="ID", help="Provider to issue the keys under.")
+]
 
 
 @attrs.frozen(kw_only=True)

@@ -48,12 +48,14 @@ T = TypeVar("T")
 def demo(
     context: typer.Context,
     keys: Annotated[
-        int, typer.Option(min=10, max=1_000_000, help="How many keys to create.")
+        int, typer.Option(min=10, max=1_000_000, metavar="N", help="How many keys to create.")
     ] = 5000,
     csv: Annotated[
         Path | None,
         typer.Option(
-            dir_okay=False, help="Keep the CSV export as this file.  [default: a temporary file]"
+            dir_okay=False,
+            metavar="PATH",
+            help="Keep the CSV export as this file.  [default: a temporary file]",
         ),
     ] = None,
     live: Annotated[

@@ -64,11 +64,12 @@ class _Check:
 
 @spread_options
 def whoami(context: typer.Context, *, output: JSONOption) -> None:
-    """Check the address, the API key and its scope with one request, which changes nothing.
+    """Check the address, the API key and its scope with one request.
 
-    Shows which address and API key are used, where they come from, and how many keys the API key
-    can read. If something is wrong, it says what, and what to do; the exit code is then 2 for the
-    configuration, 3 for a refusal by the service, and 4 for a service that can't be reached.
+    The request changes nothing. Shows which address and API key are used, where they come from,
+    and how many keys the API key can read. If something is wrong, it says what, and what to do;
+    the exit code is then 2 for the configuration, 3 for a refusal by the service, and 4 for a
+    service that can't be reached.
     """
     settings: Settings = context.obj
     api_key, api_key_from = settings.find_api_key()

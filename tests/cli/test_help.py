@@ -73,6 +73,14 @@ def test_each_command_has_its_help(command: list[str]) -> None:
     assert ("--api-key" in ended.out) == (command == ["serve"])  # where it is a made-up one
 
 
+def test_every_command_has_a_line_uncut() -> None:
+    """What a command does is said in a line of 80 columns; `keys` comes first."""
+    listed = invoke("--help", env={"COLUMNS": "80"}).out.partition("Commands:\n")[2]
+    lines = listed.partition("\n\n")[0].splitlines()
+    assert lines[0].split()[0] == "keys"
+    assert all(line.endswith(".") and not line.endswith("..") for line in lines)
+
+
 def test_an_unknown_command_is_bad_usage() -> None:
     """A command that does not exist gives exit code 2."""
     assert invoke("demos").code == 2

@@ -62,7 +62,9 @@ def provision(
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option(help="File for the key values, readable only by you.  [default: stdout]"),
+        typer.Option(
+            metavar="PATH", help="File for the key values, readable only by you.  [default: stdout]"
+        ),
     ] = None,
     fields: BatchFields,
     concurrency: Annotated[int, typer.Option(metavar="N", help="Requests in flight.")] = 8,

@@ -50,10 +50,12 @@ def verify(
     context: typer.Context,
     *,
     key: KeyValue,
-    hwid: Annotated[str | None, typer.Option(help="Device that the key is used on.")] = None,
-    discord_id: Annotated[str | None, typer.Option(help="User's Discord ID.")] = None,
+    hwid: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="Device that the key is used on.")
+    ] = None,
+    discord_id: Annotated[str | None, typer.Option(metavar="ID", help="User's Discord ID.")] = None,
     service_id: Annotated[
-        int | None, typer.Option(help="Service that the key must unlock.")
+        int | None, typer.Option(metavar="ID", help="Service that the key must unlock.")
     ] = None,
     premium: Annotated[bool, typer.Option("--premium", help="Require a premium key.")] = False,
     output: JSONOption,
