@@ -611,6 +611,12 @@ OPERATIONS: dict[str, Operation] = {
         }
         | FILTERS,
     ),
+    "stats": Operation(
+        method("stats"),
+        AWAITING,
+        {"days": required(numbers(1, 366)), "strict": required(booleans), "on_progress": callbacks}
+        | FILTERS,
+    ),
     "get": Operation(method("get"), AWAITING, KEY),
     "find": Operation(method("find"), AWAITING, {"key_value": required(pasted_values)}),
     "verify": Operation(
@@ -831,6 +837,7 @@ def test_every_argument_is_in_the_table() -> None:
     """Whatever the operations and constructors take has its kind in the table."""
     variable = {
         "list": Filters,
+        "stats": Filters,
         "purge": Filters,
         "create": CreateFields,
         "create_batch": BatchFields,
