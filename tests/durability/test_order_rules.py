@@ -439,3 +439,25 @@ async def test_a_doubt_of_the_future_counts_from_the_next_call(
     client.keys.deadline = None
     await _age_doubt(ledger)
     assert [await _order(client, ledger)] == service.values()
+
+
+async def test_a_response_about_another_order_is_refused(
+    client: JunkieClient,
+    service: Service,
+    ledger: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A gateway gave it to the wrong call, which has never seen that key. The next call settles."""
+
+    async def swap(exchange: Exchange) -> None:
+        exchange.make()
+        await exchange.respond(service.values()[:1])
+
+    monkeypatch.setitem(server.FAULTS, "another order's", swap)
+    async with make_client(service) as other:
+        first = await _order(other, ledger)
+    service.script.append("another order's")
+    with pytest.raises(OutcomeUnknownError):
+        await _order(client, ledger, idempotency_key="b")
+    second = await _order(client, ledger, idempotency_key="b", reconcile_after=0.0)
+    assert [first, second] == service.values()
