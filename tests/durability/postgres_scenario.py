@@ -47,6 +47,7 @@ class WorkersScenario:
         outages: What happens to the server, and the seconds before it.
         lie: How the list's pages lie at first, one of `LIES`; or None.
         amount: Keys requested; a random number when None.
+        concurrency: Calls in flight at once; a random number when None.
         script: How the service treats the first calls; `SCRIPT` in random order when None.
         trouble: The probability that a later call meets a fault.
         without: A guard that is removed.
@@ -58,6 +59,7 @@ class WorkersScenario:
     outages: tuple[tuple[float, str], ...] = ()
     lie: str | None = None
     amount: int | None = None
+    concurrency: int | None = None
     script: tuple[str, ...] | None = None
     trouble: float = 0.25
     without: str | None = None
@@ -106,7 +108,7 @@ async def run_workers(
             url=service.url,
             folder=str(folder),
             amount=amount,
-            concurrency=dice.randint(1, 6),
+            concurrency=scenario.concurrency or dice.randint(1, 6),
             reconcile_after=RECONCILE_AFTER,
             without=scenario.without,
             dsn=dsn,
