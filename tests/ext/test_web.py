@@ -48,7 +48,7 @@ from ._web import (
     serve_uvicorn,
 )
 
-README = Path(junkie_async.__file__).parents[1] / "README.md"
+PAGE = Path(junkie_async.__file__).parents[1] / ".docs" / "web.md"
 REQUESTS = 200
 
 MakeClient = Callable[[], JunkieClient]
@@ -109,8 +109,8 @@ def created(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[Any]]:
         found["clients"].append(self)
         original_init(self, *args, **options)
 
-    def opened(keepalive: float) -> aiohttp.ClientSession:
-        found["sessions"].append(session := original_open(keepalive))
+    def opened(*arguments: Any) -> aiohttp.ClientSession:
+        found["sessions"].append(session := original_open(*arguments))
         return session
 
     monkeypatch.setattr(JunkieClient, "__init__", init)
@@ -284,23 +284,23 @@ def test_a_wrong_deadline(deadline: Any) -> None:
         assert caught.value.field == "deadline"
 
 
-# --- the README's apps, under load ----------------------------------------------------------------
+# --- the apps of the page about them, under load --------------------------------------------------
 
 
 def blocks() -> list[str]:
-    """Return the programs in the README's section on web apps."""
-    section = re.search(r"(?ms)^### In a web app$(.*?)^##", README.read_text("utf-8"))
-    assert section
-    return re.findall(r"(?ms)^```python\n(.*?)^```$", section[1])
+    """Return the first programs of the page's sections on each framework."""
+    sections = re.findall(r"(?ms)^## (?:FastAPI|aiohttp)$(.*?)(?=^## )", PAGE.read_text("utf-8"))
+    found = [re.search(r"(?ms)^```python\n(.*?)^```$", section) for section in sections]
+    return [block[1] for block in found if block]
 
 
 @contextlib.contextmanager
 def program(code: str) -> Iterator[Any]:
-    """Run a program of the README as a module; yields its app."""
-    module = ModuleType("app_of_the_readme")
+    """Run a program of the page as a module; yields its app."""
+    module = ModuleType("app_of_the_page")
     sys.modules[module.__name__] = module  # pydantic looks annotations up there
     try:
-        exec(compile(code, "README.md", "exec"), vars(module))
+        exec(compile(code, "web.md", "exec"), vars(module))
         yield module.app
     finally:
         del sys.modules[module.__name__]

@@ -628,6 +628,8 @@ OPERATIONS: dict[str, Operation] = {
             "discord_id": discord_id,
             "service_id": numbers(),
             "premium": booleans,
+            "max_age": required(seconds(zero=True)),
+            "stale_if_error": required(seconds(zero=True)),
         },
         {"key_value": "k"},
     ),
