@@ -127,6 +127,7 @@ class JunkieClient:
         self._dispatcher = Dispatcher(
             transport,
             api_key=given_key or "",
+            key_source="api_key=" if api_key else "$JUNKIE_API_KEY",
             retry=_check_type("retry", retry, RetryPolicy),
             max_in_flight=max_in_flight,
             rate_limit=_check_type("rate_limit", rate_limit, RateLimit, NoneType),

@@ -51,6 +51,9 @@ class JunkieError(Exception):
         path: The path template of the call, such as ``/keys/{keyId}``. It contains no key value.
         attempts: Number of requests sent for the call.
         page: The page of a list walk that failed, or None.
+        advice: Which of the client's settings to look at, or None: where a refused API key came
+            from, a base URL without its path, a cap on waits. It is for operators, not for users of
+            an app: it has the first four characters of an API key, and the base URL.
         transient: Whether the same call may succeed a little later.
     """
 
@@ -62,6 +65,7 @@ class JunkieError(Exception):
     path: str | None = None
     attempts: int = 0
     page: int | None = None
+    advice: str | None = None
 
     def __init__(
         self, message: str = "", *, outcome: Outcome | None = None, transient: bool | None = None
@@ -79,9 +83,10 @@ class JunkieError(Exception):
 
     def __str__(self) -> str:
         where = f"{self.method} {self.path}: " if self.method else ""
+        advice = f"; {self.advice}" if self.advice else ""
         page = f" (page {self.page})" if self.page is not None else ""
         tries = f" (after {self.attempts} attempts)" if self.attempts > 1 else ""
-        return f"{where}{self.message}{page}{tries}"
+        return f"{where}{self.message}{advice}{page}{tries}"
 
 
 class InvalidRequestError(JunkieError, ValueError):

@@ -10,6 +10,7 @@ from typing import Any, Final, TypeAlias
 import attrs
 
 from .._errors import ConfigurationError, JunkieError, Outcome, RequestTimeoutError
+from .._validation import safe_repr
 from .waiter import make_closed_error
 
 APIKeySource: TypeAlias = str | Callable[[], str | Awaitable[str]]
@@ -164,12 +165,16 @@ def check_api_key(given: Any) -> str:
         raise ConfigurationError(
             "no API key: pass api_key= to JunkieClient, or set $JUNKIE_API_KEY"
         )
-    if not isinstance(given, str) or not given.isascii() or not given.isprintable():
-        raise ConfigurationError(
-            "the API key must be a string of printable ASCII: does it end with a newline?"
-        )
+    if not isinstance(given, str):
+        raise ConfigurationError(f"the API key must be a string, got {safe_repr(given)}")
+    if given.strip() != given:  # as read from a file
+        where = "begins" if given[0].isspace() else "ends"
+        what = "a newline" if "\n" in (given[0], given[-1]) else "a blank"
+        raise ConfigurationError(f"the API key {where} with {what}: strip() it")
     if " " in given:
         raise ConfigurationError("the API key contains a space: was more than the key copied?")
+    if not given.isascii() or not given.isprintable():
+        raise ConfigurationError("the API key must have printable ASCII characters only")
     return str.__str__(given)
 
 

@@ -71,12 +71,6 @@ class LazyCoroutine(Coroutine[Any, Any, T_co]):
     def __await__(self) -> Generator[Any, Any, T_co]:
         """Start it."""
 
-    def __bool__(self) -> None:  # not NoReturn: mypy would skip all that follows a condition
-        # Any object is true by default. `if keys.verify(...)` would let everybody in.
-        self.close()
-        name = self.__qualname__
-        raise TypeError(f"{name}() is not awaited, so it is neither true nor false: use `await`")
-
     def send(self, value: Any, /) -> Any:
         """Run it up to its next pause, as a task does."""
         driven = self._start_driven()
@@ -119,11 +113,21 @@ class LazyCoroutine(Coroutine[Any, Any, T_co]):
             _warn(text, RuntimeWarning, stacklevel=2, source=self)
 
 
-class PendingCall(LazyCoroutine[T_co]):
-    """A call that is made when it is awaited. In a condition it raises TypeError until then.
+class UnansweredCoroutine(LazyCoroutine[T_co]):
+    """A coroutine whose result people use as a condition. As one itself, it raises TypeError.
 
-    A coroutine would be true there, whatever the service is going to say.
+    Any object is true by default: `if keys.verify(...)` would let everybody in. A job is true,
+    since what may be a job or None is a condition with a meaning.
     """
+
+    def __bool__(self) -> None:  # not NoReturn: mypy would skip all that follows a condition
+        self.close()
+        name = self.__qualname__
+        raise TypeError(f"{name}() is not awaited, so it is neither true nor false: use `await`")
+
+
+class PendingCall(UnansweredCoroutine[T_co]):
+    """A call that is made when it is awaited."""
 
     def __init__(self, start: Callable[[], Coroutine[Any, Any, T_co]], name: str) -> None:
         self._start = start

@@ -31,6 +31,7 @@ from .._hooks import Hooks, InFlightCallback, notify_hooks
 from .._protocol import responses
 from .._protocol.rate_limit_headers import read_date, read_rate_limit
 from .._protocol.requests import Request
+from .advice import advise
 from .api_key import APIKey, APIKeySource
 from .call_state import CallState
 from .coroutines import running_loop
@@ -63,8 +64,8 @@ class _ClientState:
 class Dispatcher:
     """Sends calls over a transport, in one event loop after another.
 
-    No error shows the ``api_key``, or what it returns. The other arguments are those of
-    `JunkieClient`.
+    No error shows the ``api_key``, or what it returns, but for the beginning of a refused one.
+    ``key_source`` says where it came from. The other arguments are those of `JunkieClient`.
     """
 
     def __init__(
@@ -72,6 +73,7 @@ class Dispatcher:
         transport: Transport,
         *,
         api_key: APIKeySource,
+        key_source: str = "api_key=",
         retry: RetryPolicy,
         max_in_flight: int,
         rate_limit: RateLimit | None,
@@ -90,6 +92,7 @@ class Dispatcher:
         self._shared_throttle = shared_throttle
         self._state = _ClientState(self._make_throttle(None))
         self._api_key = APIKey(api_key, self._use_key)
+        self._key_source = "the function passed as api_key=" if callable(api_key) else key_source
         self._reports = Reports(hooks, self.base_url)
         self._loop_lock = threading.Lock()
         self._closing = asyncio.Event()
@@ -348,7 +351,18 @@ class Dispatcher:
             call.record_failure(failure, loop.time())
         if call.is_already_deleted(failure):
             return call.request.read(b"")
-        raise call.make_final_error(failure)
+        raise self._add_advice(call.make_final_error(failure))
+
+    def _add_advice(self, error: JunkieError) -> JunkieError:
+        if isinstance(error, APIError):
+            error.advice = advise(
+                error,
+                base_url=self.base_url,
+                api_key=self._api_key.current.value,
+                source=self._key_source,
+                longest_pause=self._own_policy.retry_after_cap,
+            )
+        return error
 
     def _seconds_to_retry(
         self, call: CallState[T], failure: JunkieError, now: float

@@ -185,5 +185,6 @@ def _batch_error(failure: Exception, report: object) -> BatchError:
         return BatchError(f"the job ended early: {type(failure).__name__} was raised", report)
     status = f" [{failure.status}]" if isinstance(failure, APIError) else ""
     error = BatchError(f"the job ended early: {failure.message}{status}", report)
+    error.advice = failure.advice
     error.method, error.path, error.attempts = failure.method, failure.path, failure.attempts
     return error

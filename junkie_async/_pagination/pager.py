@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 import attrs
 
 from .._errors import DriftError
-from .._http.coroutines import LazyCoroutine, uses
+from .._http.coroutines import UnansweredCoroutine, uses
 from .._masking import error_boundary
 from .._models import Key, KeyPage, Model
 from .._validation import check_boolean, check_integer
@@ -57,7 +57,7 @@ class Drift(Model):
         return any(attrs.astuple(self))
 
 
-class KeyPager(LazyCoroutine[KeyPage]):
+class KeyPager(UnansweredCoroutine[KeyPage]):
     """A list of keys that is fetched while it is read.
 
     ``async for key in pager`` walks over every key. ``await pager`` fetches only the first

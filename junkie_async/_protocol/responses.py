@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import re
 from collections.abc import Mapping
 from typing import TypeVar
@@ -136,6 +137,12 @@ _ERROR_CLASSES: dict[int, type[APIError]] = {
 # did not reach: refused, unreachable, no TLS, an invalid certificate, no address.
 _NOT_EXECUTED = (501, 521, 523, 525, 526, 530)
 
+_REASONS: dict[type[APIError], str] = {
+    errors.AuthenticationError: "the API key was refused",
+    errors.RateLimitError: "rate limited",
+}
+"""What happened, where the service does not say it."""
+
 _RATE_LIMIT = re.compile(r"\brate[ _-]?limit|\btoo many requests\b", re.IGNORECASE)
 _CLOUDFLARE_RATE_LIMIT = 1015
 
@@ -157,8 +164,13 @@ def _make_error(status: int, headers: Mapping[str, str], body: bytes, redact: Re
         cls = errors.RateLimitError if says_so else cls
     if details.cloudflare_code == _CLOUDFLARE_RATE_LIMIT:
         cls = errors.RateLimitError
+    message = _make_message(
+        status, words, html=html, challenge=challenge, default=_REASONS.get(cls)
+    )
+    if cls is errors.RateLimitError and wait is not None:
+        message = f"{message}: retry in {math.ceil(wait)} s"
     return cls(
-        _make_message(status, words, html=html, challenge=challenge),
+        message,
         outcome=Outcome.NOT_EXECUTED if turned_away or challenge else Outcome.UNKNOWN,
         # A challenge is for browsers: a retry would meet it again.
         transient=False if challenge or status == 501 else None,
@@ -180,11 +192,13 @@ def _is_challenge(
     return refused or headers.get("cf-mitigated", "").strip().lower() == "challenge"
 
 
-def _make_message(status: int, words: str, *, html: bool, challenge: bool) -> str:
+def _make_message(
+    status: int, words: str, *, html: bool, challenge: bool, default: str | None = None
+) -> str:
     if html:
         sender = "the CDN in front of the service" if status in (403, 429) else "a gateway"
         return f"{sender} answered with an HTML page"
-    message = " ".join(words.split())[:_MAX_MESSAGE] or "the service gave no reason"
+    message = " ".join(words.split())[:_MAX_MESSAGE] or default or "the service gave no reason"
     return f"the CDN in front of the service refused: {message}" if challenge else message
 
 

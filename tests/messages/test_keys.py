@@ -104,7 +104,6 @@ def test_no_event_loop(junkie: JunkieClient) -> None:
         (lambda keys: keys.verify("x"), "verify"),
         (lambda keys: keys.find("x"), "find"),
         (lambda keys: keys.list(), "list"),
-        (lambda keys: keys.create_many(1, provider_id=1), "create_many"),
     ],
 )
 def test_forgotten_await(junkie: JunkieClient, call: Callable[[Any], Any], name: str) -> None:

@@ -388,3 +388,10 @@ async def test_a_pending_call_is_a_coroutine(name: str) -> None:
         with pytest.raises(asyncio.CancelledError):
             await task
         assert emulator.requests == before
+
+
+def test_an_optional_job_is_a_condition() -> None:
+    """What is a job or None can be asked which."""
+    job = JunkieClient("any", base_url="http://127.0.0.1:9").keys.delete_many([])
+    assert job
+    job.close()
