@@ -13,7 +13,7 @@ from typing import Annotated, Any, TypeVar
 import attrs
 import typer
 
-from .. import Hooks, JunkieClient, RetryPolicy
+from .. import Hooks, JunkieClient, JunkieError, RetryPolicy
 from ._exit_codes import ExitCode, exit_on_error, fail
 from ._progress import OutageLines
 from ._stdout import discard_stdout
@@ -147,6 +147,11 @@ def run_with_client(
     with exit_on_error():
         try:
             return asyncio.run(connect_and_act())
+        except JunkieError as error:
+            if settings.api_key_file is not None and error.advice:
+                option = f"--api-key-file {settings.api_key_file}"
+                error.advice = error.advice.replace("api_key=", option)
+            raise
         except BrokenPipeError:  # the reader has all it wanted, as with `| head`
             discard_stdout()
             raise typer.Exit from None

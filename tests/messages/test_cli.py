@@ -98,6 +98,17 @@ def test_no_api_key(command: str, tmp_path: Path) -> None:
     assert ended.err == "Error: no API key: set $JUNKIE_API_KEY or pass --api-key-file\n"
 
 
+async def test_refused_api_key(tmp_path: Path) -> None:
+    """The error names the file, and the beginning of the key tells which one it is."""
+    (tmp_path / "api-key").write_text("0f1e2d3c-0000-4000-8000-000000000000\n")
+    (tmp_path / "api-key").chmod(0o600)
+    async with Emulator(api_keys=["right"]) as emulator:
+        ended = await junkie(emulator, "--api-key-file=api-key", "folders", cwd=tmp_path)
+    assert ended.err.splitlines()[-1].endswith(
+        "; check --api-key-file api-key, which begins with '0f1e' [401]"
+    )
+
+
 def test_api_key_file_that_others_can_read(tmp_path: Path) -> None:
     """The warning says what to do."""
     path = tmp_path / "api-key"

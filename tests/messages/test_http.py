@@ -35,7 +35,7 @@ from junkie_async._http.transport import Response
 from junkie_async._protocol import requests
 
 from ..unit.clock import run
-from ..unit.scripted import CREATE, FOLDERS, Script, delayed, hang, make_dispatcher
+from ..unit.scripted import CREATE, FOLDERS, Script, delayed, hang, make_client, make_dispatcher
 from ..unit.test_transport import PEER, REQUEST
 
 URL = "http://127.0.0.1:9"
@@ -122,7 +122,10 @@ CALLS: list[tuple[Callable[[], Awaitable[None]], str]] = [
     ),
     (
         lambda: send_to(FOLDERS, (404, {}, b"no \x1b[31mfolders\x1b[0m\xe2\x80\xae\r\nhere")),
-        "GET /keys/folders: no [31mfolders[0m here [404]",
+        (
+            "GET /keys/folders: no [31mfolders[0m here; http://127.0.0.1 has no path: is the base "
+            "URL http://127.0.0.1/api/v2? [404]"
+        ),
     ),
     (
         lambda: send_to(CREATE, LATE),
@@ -160,6 +163,67 @@ def test_failed_calls(call: Callable[[], Awaitable[None]], text: str) -> None:
         with pytest.raises(JunkieError) as caught:
             await call()
         assert str(caught.value) == text
+
+    run(main())
+
+
+BEGINNING = "0f1e2d3c-0000-4000-8000-000000000000"
+
+
+@pytest.mark.parametrize(
+    ("client", "response", "text"),
+    [
+        (
+            {"api_key": BEGINNING},
+            (401, {}, b""),
+            "the API key was refused; check api_key=, which begins with '0f1e' [401]",
+        ),
+        (
+            {"api_key": "short"},
+            (401, {}, b'{"error": "Invalid API key"}'),
+            "Invalid API key; check api_key= [401]",
+        ),
+        ({}, (401, {}, b""), "the API key was refused; check $JUNKIE_API_KEY [401]"),
+        (
+            {"api_key": lambda: BEGINNING},
+            (401, {}, b""),
+            (
+                "the API key was refused; check the function passed as api_key=, which begins with "
+                "'0f1e' [401]"
+            ),
+        ),
+        (
+            {"api_key": "short"},
+            (429, {"Retry-After": "3600"}, b""),
+            (
+                "rate limited: retry in 3600 s; the client waits for up to 120 s "
+                "(RetryPolicy.retry_after_cap) [429]"
+            ),
+        ),
+        (
+            {"api_key": "short", "retry": RetryPolicy(attempts=1)},
+            (429, {"Retry-After": "0.5"}, b'{"message": "slow down"}'),
+            "slow down: retry in 1 s [429]",
+        ),
+        (
+            {"api_key": "short"},
+            (404, {}, b""),
+            "the service gave no reason; is the base URL http://127.0.0.1/api/v1 right? [404]",
+        ),
+    ],
+)
+def test_advice(
+    monkeypatch: pytest.MonkeyPatch, client: dict[str, Any], response: Response, text: str
+) -> None:
+    """A refusal says which setting of the client to look at."""
+    monkeypatch.setenv("JUNKIE_API_KEY", "short")
+
+    async def main() -> None:
+        junkie = make_client(Script(*[response] * 5), **{"api_key": None, **client})
+        junkie._dispatcher.base_url = "http://127.0.0.1/api/v1"
+        with pytest.raises(JunkieError) as caught:
+            await junkie.keys.folders()
+        assert str(caught.value) == f"GET /keys/folders: {text}"
 
     run(main())
 
@@ -394,8 +458,11 @@ async def test_a_closed_session() -> None:
         ({"api_key": ""}, "no API key: pass api_key= to JunkieClient, or set $JUNKIE_API_KEY"),
         (
             {"api_key": "key\n"},
-            "the API key must be a string of printable ASCII: does it end with a newline?",
+            "the API key ends with a newline: strip() it",
         ),
+        ({"api_key": " key"}, "the API key begins with a blank: strip() it"),
+        ({"api_key": "kéy"}, "the API key must have printable ASCII characters only"),
+        ({"api_key": 5}, "the API key must be a string, got 5"),
         (
             {"api_key": "two words"},
             "the API key contains a space: was more than the key copied?",
