@@ -78,6 +78,13 @@ async def test_extension(tmp_path: Path) -> None:
     assert status(tmp_path / "bot.db", f"discord:{PROVIDER}:7:{ALICE}:0").done
 
 
+def test_from_the_environment_with_arguments() -> None:
+    """They replace what the environment says."""
+    with environment(JUNKIE_API_KEY="any", JUNKIE_PROVIDER_ID="5", JUNKIE_ADMIN_GUILD_ID="6"):
+        cog = KeyCog.from_environment(admin_guild_id=7, shown=["status"])
+    assert (cog.provider_id, cog.admin_guild_id, cog.shown) == (5, 7, ("status",))
+
+
 @pytest.mark.parametrize(
     "variables",
     [

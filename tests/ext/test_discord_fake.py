@@ -238,7 +238,16 @@ class LongLabel(ui.View):
         self.add_item(ui.Button(label="x" * 81))
 
 
-LATE: list[tuple[Callable[[], Step], int]] = [
+class TwoOfAKind(ui.View):
+    """Two buttons that Discord can't tell apart."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        for _ in range(2):
+            self.add_item(ui.Button(label="x", custom_id="same"))
+
+
+REFUSED: list[tuple[Callable[[], Step], int]] = [
     (lambda: send("x" * 2001), 50035),
     (lambda: send(embed=discord.Embed(title="x" * 257)), 50035),
     (lambda: send(embed=discord.Embed(description="x" * 4097)), 50035),
@@ -252,6 +261,11 @@ LATE: list[tuple[Callable[[], Step], int]] = [
     (lambda: send("C", view=LongLabel()), 50035),
     (lambda: send("C", files=files(1, 1001)), 40005),
     (lambda: send(""), 50006),
+    (lambda: send(" \n"), 50006),
+    (lambda: send(embed=discord.Embed(colour=5)), 50035),
+    (lambda: send(embed=discord.Embed(title="T").set_image(url="a.png")), 50035),
+    (lambda: send(embed=discord.Embed(title="T").set_author(name="A", icon_url="x")), 50035),
+    (lambda: send("C", view=TwoOfAKind()), 50035),
     (lambda: edit(content="too early"), 10015),
     (lambda: follow_up("too early"), 10015),
     (lambda: lambda one: one.original_response(), 10015),
@@ -259,7 +273,7 @@ LATE: list[tuple[Callable[[], Step], int]] = [
 
 
 @pytest.mark.parametrize("cog", [StepsCog, HandlingCog])
-@pytest.mark.parametrize(("step", "code"), LATE)
+@pytest.mark.parametrize(("step", "code"), REFUSED)
 async def test_refusals(cog: type[StepsCog], step: Callable[[], Step], code: int) -> None:
     """With Discord's codes, and even if an error handler takes them."""
     interaction = FakeInteraction(filesize_limit=1000)

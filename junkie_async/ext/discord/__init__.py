@@ -58,7 +58,7 @@ the texts, `texts` how keys and errors are put into them, and `orders` what shar
 from __future__ import annotations
 
 import os
-from typing import Self
+from typing import Any, Self
 
 from junkie_async import ConfigurationError, JunkieClient
 from junkie_async.ext import needs_extra
@@ -69,11 +69,21 @@ with needs_extra("discord"):
 
     from .admin_commands import AdminCommands
     from .base import KeyFields, KeyGate
-    from .texts import Refusal
+    from .texts import Refusal, describe_key, escape_markup, list_keys
     from .user_commands import UserCommands
     from .wording import Texts
 
-__all__ = ["KeyCog", "KeyFields", "KeyGate", "Refusal", "Texts", "setup"]
+__all__ = [
+    "KeyCog",
+    "KeyFields",
+    "KeyGate",
+    "Refusal",
+    "Texts",
+    "describe_key",
+    "escape_markup",
+    "list_keys",
+    "setup",
+]
 
 
 class KeyCog(UserCommands, AdminCommands):
@@ -129,26 +139,29 @@ class KeyCog(UserCommands, AdminCommands):
     _own_client: JunkieClient | None = None
 
     @classmethod
-    def from_environment(cls) -> Self:
+    def from_environment(cls, **settings: Any) -> Self:
         """Create a cog from environment variables, with a client that is closed with the cog.
+
+        Args:
+            **settings: Further arguments of the cog, which replace those of the environment.
 
         Raises:
             ConfigurationError: A variable is missing or is not an integer.
-            InvalidRequestError: An integer is outside its limits.
+            InvalidRequestError: An argument is outside its limits.
         """
         provider_id = _read_integer("JUNKIE_PROVIDER_ID")
         if provider_id is None:
             raise ConfigurationError("no provider ID: set $JUNKIE_PROVIDER_ID")
+        found: dict[str, Any] = {
+            "provider_id": provider_id,
+            "service_id": _read_integer("JUNKIE_SERVICE_ID"),
+            "validity_minutes": _read_integer("JUNKIE_VALIDITY_MINUTES"),
+            "hwid_limit": _read_integer("JUNKIE_HWID_LIMIT", 1),
+            "admin_guild_id": _read_integer("JUNKIE_ADMIN_GUILD_ID"),
+            "ledger": os.environ.get("JUNKIE_LEDGER") or None,
+        }
         client = JunkieClient()
-        cog = cls(
-            client,
-            provider_id=provider_id,
-            service_id=_read_integer("JUNKIE_SERVICE_ID"),
-            validity_minutes=_read_integer("JUNKIE_VALIDITY_MINUTES"),
-            hwid_limit=_read_integer("JUNKIE_HWID_LIMIT", 1),
-            admin_guild_id=_read_integer("JUNKIE_ADMIN_GUILD_ID"),
-            ledger=os.environ.get("JUNKIE_LEDGER") or None,
-        )
+        cog = cls(client, **found | settings)
         cog._own_client = client
         return cog
 

@@ -33,6 +33,10 @@ _KINDS: Final = {
 _CALLBACK: Final = re.compile(r"/interactions/\d+/[^/]+/callback$")
 _WEBHOOK: Final = re.compile(r"/webhooks/\d+/[^/]+(?:/messages/(@original|\d+))?$")
 
+_URL_SCHEMES: Final = ("http:", "https:", "attachment:")
+_EMBED_PARTS: Final = {
+    *("title", "description", "fields", "image", "thumbnail", "footer", "author", "video"),
+}
 _EMBED_LIMITS: Final = {"title": 256, "description": 4096}
 _MAX_EMBEDS, _MAX_FILES, _MAX_FIELDS, _MAX_EMBED_TOTAL = 10, 10, 25, 6000
 
@@ -79,7 +83,7 @@ class FakeMessage:
 
     def check_not_empty(self) -> None:
         """Raise if nothing would be shown."""
-        if not (self.content or self.embeds or self.components or self.files):
+        if not (self.content.strip() or self.embeds or self.components or self.files):
             raise Refused(400, 50006, "Cannot send an empty message")
 
     def buttons(self) -> Iterator[dict[str, Any]]:
@@ -306,11 +310,21 @@ def _check_message(payload: Mapping[str, Any]) -> None:
         raise Refused(
             400, 50035, f"Embed size exceeds maximum size of {_MAX_EMBED_TOTAL}", "embeds"
         )
-    for button in _walk_buttons(payload.get("components") or []):
+    buttons = [*_walk_buttons(payload.get("components") or [])]
+    for button in buttons:
         _check_length("components.label", button.get("label") or "", 80)
+    names = [button["custom_id"] for button in buttons if "custom_id" in button]
+    if len(set(names)) < len(names):
+        message = "Component custom id cannot be duplicated"
+        raise Refused(400, 50035, message, "components.custom_id")
 
 
 def _check_embed(where: str, embed: Mapping[str, Any]) -> None:
+    if not embed.keys() & _EMBED_PARTS:
+        raise Refused(400, 50035, "This field is required", f"{where}.description")
+    for name in ("image", "thumbnail", "footer", "author"):
+        _check_urls(f"{where}.{name}", embed.get(name, {}))
+    _check_urls(where, embed)
     for name, limit in _EMBED_LIMITS.items():
         _check_length(f"{where}.{name}", embed.get(name) or "", limit)
     _check_length(f"{where}.footer.text", embed.get("footer", {}).get("text", ""), 2048)
@@ -321,6 +335,12 @@ def _check_embed(where: str, embed: Mapping[str, Any]) -> None:
     for index, field in enumerate(fields):
         for name, limit in (("name", 256), ("value", 1024)):
             _check_length(f"{where}.fields.{index}.{name}", field[name], limit, least=1)
+
+
+def _check_urls(where: str, part: Mapping[str, Any]) -> None:
+    for name in ("url", "icon_url"):
+        if not str(part.get(name) or "https:").startswith(_URL_SCHEMES):
+            raise Refused(400, 50035, "Not a well formed URL.", f"{where}.{name}")
 
 
 def _count_characters(embed: Mapping[str, Any]) -> int:

@@ -46,10 +46,10 @@ GUILD_INSTALLS = app_commands.AppInstallationType(guild=True, user=False)
 _USER_FIELDS: Final = BatchFields.__optional_keys__ - {"service_id", "discord_id"}
 
 KeyGate: TypeAlias = "Callable[[discord.Interaction[Any]], bool | str | Awaitable[bool | str]]"
-"""Decides whether a user gets a new key: see `BaseCommands.may_get_key`."""
+"""Decides whether a user gets a new key: see `KeyCog.may_get_key`."""
 
 KeyFields: TypeAlias = "Callable[[discord.Interaction[Any]], BatchFields | Awaitable[BatchFields]]"
-"""Returns fields of a user's new key: see `BaseCommands.fields_for`."""
+"""Returns fields of a user's new key: see `KeyCog.fields_for`."""
 
 
 class BaseCommands(commands.Cog):

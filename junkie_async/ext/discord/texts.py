@@ -1,7 +1,4 @@
-"""How errors, keys and reports are put into words, those of `Texts`. No I/O.
-
-They also serve commands of your own: `list_keys`, `describe_key`, `quote` and `escape_markup`.
-"""
+"""How errors, keys and reports are put into words, those of `Texts`. No I/O."""
 
 from __future__ import annotations
 
@@ -104,7 +101,10 @@ def quote(text: str) -> str:
 
 
 def escape_markup(text: str) -> str:
-    """Fold a text into one line without control characters, and escape Discord's markup in it."""
+    """Fold a text into one line without control characters, and escape Discord's markup in it.
+
+    A key's name can be any text: without this, it could be a link or mention everybody.
+    """
     line = "".join(filter(str.isprintable, " ".join(text.split())))
     return _MARKUP.sub(r"\\\g<0>", line)
 
@@ -123,7 +123,13 @@ def describe_status(status: KeyStatus, words: Texts = ENGLISH) -> str:
 
 
 def describe_key(key: Key, words: Texts = ENGLISH, facts: Collection[str] = FACTS) -> str:
-    """Describe a key in one line: its value, and these facts of it in their order."""
+    """Describe a key in one line: its value, and these facts of it in their order.
+
+    Args:
+        key: The key.
+        words: The texts.
+        facts: As ``shown`` of `KeyCog`.
+    """
     value = quote(key.key_value)
     parts = [f"{value} (#{key.id})" if "id" in facts else value]
     parts += [_describe_fact(key, fact, words) for fact in facts if fact != "id"]
@@ -158,7 +164,14 @@ def list_keys(
     words: Texts = ENGLISH,
     facts: Collection[str] = FACTS,
 ) -> str:
-    """List as many keys as fit into a message, working ones first, and count the rest."""
+    """List as many keys as fit into a message, working ones first, and count the rest.
+
+    Args:
+        heading: The first line; ``""`` for none.
+        keys: The keys.
+        words: The texts.
+        facts: As ``shown`` of `KeyCog`.
+    """
     text = heading
     room = MAX_MESSAGE - 1 - len(words.more_keys.format(count=len(keys)))
     order = sorted(keys, key=lambda key: (key.status not in ("active", "used"), -key.id))
