@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from ssl import SSLContext
 from types import NoneType
@@ -29,8 +29,9 @@ from ._jobs.ledgers import Ledgers
 from ._key_calls import copy_calls
 from ._keys import Keys
 from ._masking import error_boundary
-from ._models import UNSET, Unset
+from ._models import UNSET, APIResponse, Unset
 from ._protocol.codec import prepare_codec
+from ._protocol.raw_requests import Params, make_raw_request
 from ._stores import load_sqlite, open_store
 from ._validation import check_boolean, check_seconds, safe_repr
 from ._verification.look_ups import LookUps
@@ -190,6 +191,58 @@ class JunkieClient:
         view = copy.copy(self)
         vars(view).update(_is_view=True, _dispatcher=dispatcher, _keys=keys)
         return view
+
+    @error_boundary
+    async def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Params | None = None,
+        json: Any = None,
+        idempotent: bool | None = None,
+        secret: str | Iterable[str] = (),
+    ) -> APIResponse:
+        """Make a request that this package does not model, with all that other calls have.
+
+        These are the API key, the throttle, retries, deadlines, redaction and hooks.
+        ``await client.request("GET", "/services")`` returns the services;
+        ``(await client.request("GET", f"/keys/{key.id}")).data`` has fields that `Key` lacks.
+
+        Errors, hooks and logs name the path with its values left out, as in
+        ``/services/{id}/providers``. They show no value of a field that is secret in other calls,
+        such as ``key`` and ``hwids``. Name other secrets in ``secret``.
+
+        Args:
+            method: GET, POST, PUT, PATCH or DELETE, in any case.
+            path: The path below the base URL, such as ``/services``, of up to 4096 characters. It
+                may have a query if there are no ``params``. Quote values that you put into it with
+                ``urllib.parse.quote(value, safe="")``.
+            params: The query: strings, numbers, bools, datetimes, or lists of them. None is left
+                out.
+            json: The body: what JSON can hold. None for no body.
+            idempotent: Whether the request may be sent again when its outcome is unknown. None is
+                by method: GET, PUT and DELETE are idempotent, POST and PATCH are not.
+            secret: What errors and logs must not show: the names of fields of ``params`` or
+                ``json``, at any depth, or the values themselves.
+
+        Returns:
+            The response's status, headers and JSON.
+
+        Raises:
+            OutcomeUnknownError: A request that is not idempotent may have been carried out.
+            InvalidResponseError: A 2xx has a body that is not JSON.
+            APIError: The service refused it, as for other calls; also a 2xx that says so, by
+                ``"success": false`` or an ``"error"``.
+        """
+        request = make_raw_request(
+            method, path, params=params, json=json, idempotent=idempotent, secret=secret
+        )
+        return await self._dispatcher.send(
+            request,
+            priority=self._keys.priority or "interactive",
+            max_seconds=self._keys.deadline,
+        )
 
     @property
     def keys(self) -> Keys:

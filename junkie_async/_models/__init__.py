@@ -10,6 +10,7 @@ a string below it, which editors show.
 # annotations at run time, and the classes appear as `junkie_async.…`, where strings could not be
 # resolved.
 
+from .api_response import APIResponse
 from .base import Model
 from .key import (
     HWID,
@@ -38,6 +39,7 @@ from .results import (
 __all__ = [
     "HWID",
     "UNSET",
+    "APIResponse",
     "ActionResult",
     "BulkDeleteResult",
     "CreateReport",

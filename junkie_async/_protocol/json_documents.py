@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -21,7 +20,7 @@ _MAX_OBJECTS = 12_000
 NOT_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
-def encode_json(body: Mapping[str, Any] | Sequence[str] | str) -> bytes:
+def encode_json(body: Any) -> bytes:
     """Write plain data as JSON."""
     return _ENCODER.encode(body)
 

@@ -18,7 +18,7 @@ from urllib.parse import parse_qs, unquote
 
 from .fields import secret_fields
 from .json_documents import decode_json
-from .lenient import is_list
+from .lenient import is_list, is_object
 from .requests import KEY, Request
 
 _Span: TypeAlias = tuple[int, int]
@@ -59,7 +59,8 @@ def find_secrets(request: Request[Any]) -> Iterator[str]:
     path, _, query = request.target.partition("?")
     if request.path.startswith(KEY) and not (key := path.split("/")[2]).isdigit():  # not an ID
         yield unquote(key)
-    fields: dict[str, Any] = decode_json(request.body) if request.body else {}
+    body: Any = decode_json(request.body) if request.body else None
+    fields = body if is_object(body) else dict[str, Any]()
     for name, value in (*parse_qs(query).items(), *fields.items()):
         if name in secret_fields():
             values: list[Any] = value if is_list(value) else [value]

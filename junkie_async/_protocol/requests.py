@@ -43,6 +43,10 @@ class Request(Generic[T_co]):
     """What the service may name though it was not sent, such as the device of a `verify`."""
     name_created: Callable[[T_co], str] | None = attrs.field(default=None, repr=False)
     """Returns the value of a key that the request has created, "" if there is none."""
+    read_whole: Callable[[int, Mapping[str, str], bytes], T_co] | None = attrs.field(
+        default=None, repr=False
+    )
+    """In place of ``read``, for a value that has the response's status and headers."""
 
 
 def filter_query(filters: Mapping[str, Any]) -> str:
@@ -139,9 +143,14 @@ _NUMBER = re.compile(
 _RESERVED = frozenset({"folders", "batch", "bulk-delete"})
 
 
+def is_reserved(key_value: str) -> bool:
+    """Whether a path of the API's own begins as the path of a key with this value."""
+    return key_value in _RESERVED
+
+
 def is_ambiguous(key_value: str) -> bool:
     """Whether a path with this key value would mean something else."""
-    return key_value in _RESERVED or _NUMBER.fullmatch(key_value) is not None
+    return is_reserved(key_value) or _NUMBER.fullmatch(key_value) is not None
 
 
 def segment(key: int | str) -> str:

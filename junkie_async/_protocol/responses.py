@@ -47,6 +47,8 @@ def read_success(
     body = b""
     try:
         body = _decode_body(headers, raw)
+        if request.read_whole is not None:
+            return request.read_whole(status, headers, body)
         return request.read(body)
     except RefusedError as error:
         refused = error

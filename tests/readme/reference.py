@@ -42,7 +42,11 @@ class Page:
 
 
 PAGES = (
-    Page("client", "Client", names=("JunkieClient", "RetryPolicy", "RateLimit", "__version__")),
+    Page(
+        "client",
+        "Client",
+        names=("JunkieClient", "RetryPolicy", "RateLimit", "APIResponse", "__version__"),
+    ),
     Page(
         "keys",
         "Operations",

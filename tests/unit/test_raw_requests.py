@@ -1,0 +1,259 @@
+"""`JunkieClient.request`: what is sent, what comes back, and what no error shows."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import attrs
+import msgspec
+import pytest
+
+from junkie_async import (
+    APIError,
+    APIResponse,
+    BadRequestError,
+    InvalidRequestError,
+    InvalidResponseError,
+    JunkieClient,
+    JunkieError,
+    KeyStatus,
+    OutcomeUnknownError,
+    RequestTimeoutError,
+    TransportError,
+)
+from junkie_async._http.transport import Response
+from junkie_async._protocol.raw_requests import make_raw_request
+from junkie_async.emulator import Emulator
+
+from .clock import run
+from .scripted import STEADY, Script, make_client
+
+LOST = TransportError("lost")
+GOOD: Response = (200, {"ETag": "7"}, b'{"services": [{"id": 1, "new": true}]}')
+
+
+def call(script: Script, *args: Any, **kwargs: Any) -> APIResponse:
+    """Make a request over a script."""
+    client = make_client(script, retry=STEADY)
+
+    async def main() -> APIResponse:
+        return await client.request(*args, **kwargs)
+
+    return run(main())
+
+
+def test_an_answer() -> None:
+    """It has the status, the headers in any case, and all that the JSON has."""
+    answer = call(Script(GOOD), "get", "/services")
+    assert (answer.status, answer.headers["etag"], answer.headers["ETAG"]) == (200, "7", "7")
+    assert answer.data == {"services": [{"id": 1, "new": True}]}
+    for twin in (pickle.loads(pickle.dumps(answer)), copy.deepcopy(answer)):
+        assert twin == answer
+        assert twin.headers["etag"] == "7"
+
+
+def test_an_answer_is_read_only_and_shows_nothing() -> None:
+    """Headers can't be changed; the repr has neither headers nor data."""
+    answer = call(Script(GOOD), "GET", "/services")
+    with pytest.raises(TypeError):
+        answer.headers["etag"] = "8"  # type: ignore[index]
+    with pytest.raises(attrs.exceptions.FrozenInstanceError):
+        answer.status = 1  # type: ignore[misc]
+    assert isinstance(answer.headers, Mapping)
+    assert repr(answer) == "APIResponse(status=200)"
+
+
+@pytest.mark.parametrize("body", [b"", b" \n"])
+@pytest.mark.parametrize("method", ["GET", "POST", "DELETE"])
+def test_an_empty_body(method: str, body: bytes) -> None:
+    """It is no data."""
+    answer = call(Script((204, {}, body)), method, "/services/5")
+    assert (answer.status, answer.data) == (204, None)
+
+
+@pytest.mark.parametrize(
+    ("method", "idempotent", "repeats"),
+    [
+        ("GET", None, True),
+        ("PUT", None, True),
+        ("DELETE", None, True),
+        ("POST", None, False),
+        ("PATCH", None, False),
+        ("POST", True, True),
+        ("DELETE", False, False),
+    ],
+)
+def test_repetitions(method: str, idempotent: bool | None, repeats: bool) -> None:
+    """By its method, or as the caller says, a request whose outcome is unknown is sent again."""
+    script = Script(LOST, GOOD)
+    if repeats:
+        assert call(script, method, "/services", idempotent=idempotent).data
+    else:
+        with pytest.raises(OutcomeUnknownError):
+            call(script, method, "/services", idempotent=idempotent)
+    assert len(script.began) == 1 + repeats
+
+
+def test_a_delete_that_was_carried_out() -> None:
+    """The 404 of its second attempt means that the first one did it."""
+    assert call(Script(LOST, (404, {}, b"")), "DELETE", "/services/5") == APIResponse(status=404)
+
+
+@pytest.mark.parametrize(
+    ("response", "error"),
+    [
+        ((422, {}, b'{"error": "no such field"}'), BadRequestError),
+        ((200, {}, b'{"success": false, "error": "not yours"}'), APIError),
+        ((200, {}, b"OK"), InvalidResponseError),
+        ((200, {"Content-Type": "text/html"}, b"<html>"), InvalidResponseError),
+        ((302, {"Location": "https://elsewhere"}, b""), InvalidResponseError),
+    ],
+)
+def test_errors(response: Response, error: type[JunkieError]) -> None:
+    """They are those of other calls, and name the call."""
+    with pytest.raises(error) as caught:
+        call(Script(response, response), "GET", "/services/5/providers")
+    assert (caught.value.method, caught.value.path) == ("GET", "/services/{id}/providers")
+
+
+def test_options() -> None:
+    """The deadline of a view, or of an integration, counts."""
+    script = Script(GOOD, RequestTimeoutError("late"))
+    client = make_client(script)
+    client.keys.deadline = 10.0
+
+    async def main() -> None:
+        await client.request("GET", "/services")
+        with pytest.raises(OutcomeUnknownError):
+            await client.with_options(deadline=3, timeout=2).request("POST", "/services")
+
+    run(main())
+    assert [left for _, left in script.began] == [10.0, 3.0]
+
+
+@pytest.mark.parametrize(
+    ("path", "params", "target"),
+    [
+        ("/services", None, "/services"),
+        ("/services/", {}, "/services/"),
+        ("/a b/ä", None, "/a%20b/%C3%A4"),
+        ("/a%20b/100%", None, "/a%20b/100%25"),
+        ("/a?x=1&y=%20", None, "/a?x=1&y=%20"),
+        ("/a", {"x": 1, "y": " ", "z": None}, "/a?x=1&y=%20"),
+        ("/a", {"x": [1, "b"], "y": True, "z": 1.5}, "/a?x=1&x=b&y=true&z=1.5"),
+        ("/a", {"x": KeyStatus.ACTIVE}, "/a?x=active"),
+        ("/a", {"x": datetime(2026, 1, 2, tzinfo=UTC)}, "/a?x=2026-01-02T00%3A00%3A00Z"),
+    ],
+)
+def test_targets(path: str, params: Any, target: str) -> None:
+    """Paths are quoted where they are not, and queries written as filters are."""
+    assert make_raw_request("GET", path, params=params).target == target
+
+
+@pytest.mark.parametrize(
+    ("path", "template"),
+    [
+        ("/services", "/services"),
+        ("/v2/scriptVersions/by-name", "/v2/scriptVersions/by-name"),
+        ("/services/42/providers/", "/services/{id}/providers/"),
+        ("/keys/batch", "/keys/batch"),
+        ("/keys/secretword/log", "/keys/{keyId}/log"),
+        ("/users/JNK-1/x%20y", "/users/{value}/{value}"),
+        ("/users/swordfish", "/users/{value}"),
+        ("/users/a.swordfish.b", "/users/{value}"),
+    ],
+)
+def test_templates(path: str, template: str) -> None:
+    """What logs show has no value of a path."""
+    assert make_raw_request("GET", path, secret=["swordfish"]).path == template
+
+
+BODY = {"name": "a", "users": [{"pin": {"code": 4711, "ok": True}}], "hwids": ["PC-1234567"]}
+
+
+def test_secrets_are_masked() -> None:
+    """Declared fields and values, the fields of other calls, and values of the path."""
+    said = {"error": "4711 PC-1234567 JNK-0001-abcd sesame-street 77-token, not public-word"}
+    script = Script((400, {"X-Said": "77-token"}, msgspec.json.encode(said)))
+    with pytest.raises(BadRequestError) as caught:
+        call(
+            script,
+            "POST",
+            "/users/JNK-0001-abcd",
+            params={"auth": "77-token", "word": "public-word"},
+            json=BODY,
+            secret=("pin", "auth", "sesame-street"),
+        )
+    error = caught.value
+    assert error.message == "*** *** *** *** ***, not public-word"
+    assert error.headers == {"x-said": "***"}
+    assert error.path == "/users/{value}"
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "field"),
+    [
+        ({"method": "HEAD"}, "method"),
+        ({"method": None}, "method"),
+        ({"path": "services"}, "path"),
+        ({"path": ""}, "path"),
+        ({"path": "https://elsewhere/services"}, "path"),
+        ({"path": "//elsewhere/services"}, "path"),
+        ({"path": "/a//b"}, "path"),
+        ({"path": "/../admin"}, "path"),
+        ({"path": "/a/%2e%2E/b"}, "path"),
+        ({"path": "/a/..%2fb"}, "path"),
+        ({"path": "/a/..\\b"}, "path"),
+        ({"path": "/a/./b"}, "path"),
+        ({"path": "/a#b"}, "path"),
+        ({"path": "/a?"}, "path"),
+        ({"path": "/a\r\nX: y"}, "path"),
+        ({"path": "/" + "a" * 4096}, "path"),
+        ({"path": b"/a"}, "path"),
+        ({"path": "/a?x=1", "params": {"y": 1}}, "params"),
+        ({"params": [("a", 1)]}, "params"),
+        ({"params": {"a": float("nan")}}, "params['a']"),
+        ({"params": {"a": {}}}, "params['a']"),
+        ({"params": {"a": "x\n"}}, "params['a']"),
+        ({"params": {"a": datetime(2026, 1, 1)}}, "params['a']"),  # noqa: DTZ001 - refused
+        ({"params": {1: "x"}}, "a name in params"),
+        ({"json": {"a": 1}}, "json"),
+        ({"method": "POST", "json": {"a": object()}}, "json"),
+        ({"secret": [1]}, "secret[0]"),
+        ({"secret": 5}, "secret"),
+        ({"idempotent": 1}, "idempotent"),
+    ],
+)
+def test_bad_arguments(kwargs: dict[str, Any], field: str) -> None:
+    """They are refused before anything is sent, by the name of the argument."""
+    script = Script()
+    with pytest.raises(InvalidRequestError) as caught:
+        call(script, **{"method": "GET", "path": "/a"} | kwargs)
+    assert caught.value.field == field
+    assert not script.began
+
+
+def test_a_loop_is_refused() -> None:
+    """A list that contains itself is no JSON."""
+    loop: list[Any] = []
+    loop.append(loop)
+    with pytest.raises(InvalidRequestError):
+        make_raw_request("POST", "/a", json=loop)
+
+
+async def test_over_a_connection() -> None:
+    """A key is created, read with all its fields, and deleted."""
+    async with Emulator() as emulator, JunkieClient("any", base_url=emulator.url) as client:
+        made = await client.request("POST", "/keys", json={"provider_id": 1, "key_name": "ä"})
+        key = made.data["key"]
+        assert made.headers["content-type"].startswith("application/json")
+        got = await client.request("GET", f"/keys/{key['id']}")
+        assert got.data["key"]["key_name"] == "ä"
+        page = await client.request("GET", "/keys", params={"key": key["key_value"], "limit": 5})
+        assert [one["id"] for one in page.data["keys"]] == [key["id"]]
+        await client.request("DELETE", f"/keys/{key['key_value']}")
+        assert await client.keys.list().count() == 0
