@@ -89,6 +89,7 @@ class KnownKeys:
         self._known.pop(hashed, None)
         if key is None or not self._keep or self._is_changed((key.id, hashed), changes):
             return
+        self._known.pop(self._hashes.pop(key.id, hashed), None)
         if key.one_time_use and key.used_at is None:
             return
         stripped = attrs.evolve(key, key_value="…")

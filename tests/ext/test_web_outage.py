@@ -30,7 +30,6 @@ from ._web import API_KEY, serve_aiohttp, serve_uvicorn
 
 KNOWN = 100
 REQUESTS = 1000
-CONCURRENT = 50
 EXPIRED = datetime.now(UTC) - timedelta(days=1)
 # Where keys come from that are not valid: every tenth is revoked, and so on.
 REASONS = {3: "invalidated", 5: "expired", 7: "hwid_mismatch"}
@@ -99,9 +98,9 @@ async def fastapi_app(make: MakeClient) -> AsyncIterator[int]:
 class Visitors:
     """Ask an app about keys, some at a time."""
 
-    def __init__(self, url: str, session: aiohttp.ClientSession) -> None:
+    def __init__(self, url: str, session: aiohttp.ClientSession, at_once: int) -> None:
         self._url, self._session = url, session
-        self._slots = asyncio.Semaphore(CONCURRENT)
+        self._slots = asyncio.Semaphore(at_once)
         self.slowest = 0.0
 
     async def ask(self, index: int) -> tuple[int, str | None, Any]:
@@ -127,15 +126,17 @@ class Visitors:
 
 
 @contextlib.asynccontextmanager
-async def visitors(url: str) -> AsyncIterator[Visitors]:
+async def visitors(url: str, at_once: int = 50) -> AsyncIterator[Visitors]:
     """Open connections to an app."""
-    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(30)) as session:
-        yield Visitors(url, session)
+    connector = aiohttp.TCPConnector(limit=0)
+    timeout = aiohttp.ClientTimeout(30)
+    async with aiohttp.ClientSession(connector=connector, timeout=timeout) as session:
+        yield Visitors(url, session, at_once)
 
 
 @pytest.mark.parametrize("serve", [aiohttp_app, fastapi_app], ids=["aiohttp", "fastapi"])
 async def test_known_keys_survive_an_outage(serve: Serve) -> None:
-    """1,000 requests of known keys get the right verdicts, and all unknown keys a 503."""
+    """Requests of known keys get the right verdicts, and all unknown keys a 503."""
     emulator = Emulator()
     async with contextlib.AsyncExitStack() as stack:
         address = await stack.enter_async_context(emulator)
@@ -149,9 +150,30 @@ async def test_known_keys_survive_an_outage(serve: Serve) -> None:
             await asking.ask_known(KNOWN, stale=False)
             assert emulator.calls["getKey"] == KNOWN
             await stack.aclose()
-            await asking.ask_known(REQUESTS, stale=True)
+            await asking.ask_known(2 * KNOWN, stale=True)
             await asking.ask_unknown(20)
-            await asking.ask_known(KNOWN, stale=True)
+            await asking.ask_known(10, stale=True)
+
+
+async def test_visitors_of_one_key_share_a_request() -> None:
+    """200 at once make one request to the service."""
+    everybody = asyncio.Barrier(200)
+    async with Emulator() as emulator:
+        await seed(emulator)
+        app = FastAPI(
+            lifespan=junkie_lifespan(make=lambda: JunkieClient(API_KEY, base_url=emulator.url))
+        )
+        junkie_errors(app)
+
+        @app.post("/verify")
+        async def check(claim: dict[str, str], junkie: JunkieDep) -> bool:
+            await everybody.wait()
+            return bool(await junkie.keys.verify(claim["key"], hwid=claim["hwid"]))
+
+        async with serve_uvicorn(app) as port, visitors(f"http://127.0.0.1:{port}", 200) as asking:
+            answers = await asyncio.gather(*(asking.ask(1) for _ in range(200)))
+        assert answers == [(200, None, True)] * 200
+        assert emulator.calls == {"getKey": 1}
 
 
 APP = """
@@ -192,7 +214,7 @@ def process(*command: str, text: str = "", **variables: str) -> Iterator[Any]:
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="no SIGKILL")
 async def test_the_service_is_killed(tmp_path: Path) -> None:
-    """An app as it is deployed: uvicorn in a process of its own, and a client's own settings."""
+    """1,000 requests of known keys, to an app as it is deployed: uvicorn in its own process."""
     keys = str(tmp_path / "keys.db")
     async with Emulator(keys) as emulator:
         await seed(emulator)

@@ -141,7 +141,10 @@ async def single(keys: Keys, ref: KeyRef, at: datetime) -> None:
     assert_type(await keys.get(ref), KeyDetailed)
     found = await keys.find("JNK")
     assert_type(found, Key | None)
-    assert_type(await keys.verify("JNK", hwid="PC"), Verdict)
+    verdict = await keys.verify("JNK", hwid="PC", max_age=30, stale_if_error=3600.0)
+    assert_type(verdict, Verdict)
+    assert_type(verdict.stale, bool)
+    assert_type(verdict.age, float)
     assert_type(await asyncio.create_task(keys.verify("JNK")), Verdict)
     keys.verify(5)  # type: ignore[arg-type]
     if keys.verify("JNK"):  # nobody gets in without an `await`
