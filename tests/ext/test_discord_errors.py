@@ -117,6 +117,7 @@ def test_errors_of_discord() -> None:
     """Refusals, cooldowns, checks and unexpected errors have texts too."""
     cooldown = app_commands.CommandOnCooldown(app_commands.Cooldown(1, 60.0), 30.0)
     assert texts.describe_error(texts.Refusal("Not today.")) == "Not today."
+    assert texts.describe_error(texts.Refusal()) == _answers.NOT_ALLOWED
     assert says(texts.describe_error(cooldown), _answers.ON_COOLDOWN)
     assert texts.describe_error(app_commands.MissingPermissions(["x"])) == _answers.NOT_ALLOWED
     assert texts.describe_error(ZeroDivisionError("JNK-secret")) == _answers.UNEXPECTED

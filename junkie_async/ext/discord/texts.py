@@ -39,7 +39,7 @@ def describe_error(error: BaseException | None, words: Texts = ENGLISH) -> str:
     """Explain an error to a user who did not cause it and can't fix it."""
     match error:
         case Refusal():
-            return str(error)
+            return str(error) or words.not_allowed
         case app_commands.CommandOnCooldown(retry_after=seconds):
             return words.on_cooldown.format(when=_relative_time(seconds))
         case app_commands.CheckFailure():
