@@ -7,7 +7,9 @@ import contextlib
 import math
 import socket
 import ssl
+import weakref
 from collections.abc import AsyncGenerator, Callable, Mapping
+from functools import partial
 from typing import Any, TypeAlias
 from weakref import WeakSet
 
@@ -29,6 +31,7 @@ from .._version import __version__
 from .aiohttp_errors import translate_error
 from .proxy import Proxy
 from .send_state import ConnectionLostError, SendState
+from .unclosed import warn_unclosed
 
 Response: TypeAlias = tuple[int, Mapping[str, str], bytes | None]
 """Status, headers (names in any case), and the undecoded body; None if that is too large."""
@@ -85,6 +88,8 @@ class Transport:
         self._sessions: dict[float, aiohttp.ClientSession] = {}  # by seconds of keep-alive
         self._sockets: WeakSet[socket.socket] = WeakSet()
         self._closer: AsyncGenerator[None, None] | None = None
+        # What the sessions and the closer refer to is not this object: it ends before they do.
+        weakref.finalize(self, warn_unclosed, base_url, self._sessions)
 
     def authorize(self, api_key: str) -> None:
         """Send this API key from now on."""
@@ -93,7 +98,7 @@ class Transport:
 
     async def close(self) -> None:
         """Close the connections, but not a session that was passed in. May be called again."""
-        for session in self._sessions.values():
+        for session in [*self._sessions.values()]:
             await session.close()  # not forgotten: a cancelled close is finished by the next
         # aiohttp forgets connections that a proxy, or a TLS handshake, keeps waiting.
         for each in self._sockets:
@@ -113,25 +118,13 @@ class Transport:
 
     async def enter_loop(self) -> None:
         """Begin in the running event loop. The one before it is closed."""
-        dead, self._sessions = self._sessions, {}
-        self._closer = self._close_with_loop()
+        dead = [*self._sessions.values()]
+        self._sessions.clear()
+        self._closer = _close_with_loop(self._sessions)
         await anext(self._closer)
-        for session in dead.values():  # open only if their loop ended without its async generators
+        for session in dead:  # open only if their loop ended without its async generators
             with contextlib.suppress(RuntimeError):  # "Event loop is closed"
                 await session.close()
-
-    async def _close_with_loop(self) -> AsyncGenerator[None, None]:
-        """Close the sessions when the event loop ends.
-
-        `asyncio.run` finishes all async generators that were begun in its loop before it closes it.
-        Nothing else that asyncio offers runs at that moment.
-        """
-        try:
-            yield
-        finally:
-            for session in self._sessions.values():
-                await session.close()
-            self._sessions = {}
 
     async def attempt(self, request: Request[object], state: SendState, left: float) -> Response:
         """Send one request and read its undecoded response, with ``left`` seconds to the deadline.
@@ -241,14 +234,31 @@ class Transport:
         session = self._sessions.get(keepalive)
         if session is None:
             session = self._sessions[keepalive] = _open_session(
-                keepalive, self._tls_context, self._open_socket
+                keepalive, self._tls_context, partial(_open_socket, self._sockets)
             )
         return session
 
-    def _open_socket(self, address: tuple[Any, ...]) -> socket.socket:
-        opened = socket.socket(*address[:3])
-        self._sockets.add(opened)
-        return opened
+
+async def _close_with_loop(
+    sessions: dict[float, aiohttp.ClientSession],
+) -> AsyncGenerator[None, None]:
+    """Close the sessions when the event loop ends.
+
+    `asyncio.run` finishes all async generators that were begun in its loop before it closes it.
+    Nothing else that asyncio offers runs at that moment.
+    """
+    try:
+        yield
+    finally:
+        for session in [*sessions.values()]:
+            await session.close()
+        sessions.clear()
+
+
+def _open_socket(sockets: WeakSet[socket.socket], address: tuple[Any, ...]) -> socket.socket:
+    opened = socket.socket(*address[:3])
+    sockets.add(opened)
+    return opened
 
 
 def _open_session(

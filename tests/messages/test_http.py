@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import gc
 import logging
 import pickle
 import re
@@ -33,6 +34,7 @@ from junkie_async._http.aiohttp_errors import translate_error
 from junkie_async._http.dispatcher import Dispatcher
 from junkie_async._http.transport import Response
 from junkie_async._protocol import requests
+from junkie_async.emulator import Emulator
 
 from ..unit.clock import run
 from ..unit.scripted import CREATE, FOLDERS, Script, delayed, hang, make_client, make_dispatcher
@@ -441,6 +443,25 @@ def test_a_proxys_refusal(error: int, text: str) -> None:
 def test_a_proxy_that_fails(error: Exception, text: str) -> None:
     """The client's own is named."""
     assert str(translate_error(error, sent=False, proxy="p.test:3128")) == text
+
+
+def _forget(clients: list[JunkieClient]) -> None:
+    clients.clear()
+    gc.collect()
+
+
+async def test_a_client_that_is_not_closed() -> None:
+    """The warning names the client and says how to close it."""
+    asyncio.get_running_loop().set_exception_handler(lambda loop, context: None)
+    async with Emulator() as emulator:
+        clients = [JunkieClient("x", base_url=emulator.url)]
+        await clients[0].keys.folders()
+        text = (
+            f"unclosed JunkieClient of {emulator.url}: use `async with JunkieClient() as junkie`, "
+            "or `await junkie.close()` at the end"
+        )
+        with pytest.warns(ResourceWarning, match=f"^{re.escape(text)}$"):
+            _forget(clients)
 
 
 async def test_a_closed_session() -> None:
