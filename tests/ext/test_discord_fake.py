@@ -145,6 +145,12 @@ async def test_a_message() -> None:
     assert interaction.error is None
 
 
+async def test_a_layout() -> None:
+    """Buttons are found wherever they are."""
+    interaction = await do(send(view=Layout()))
+    assert interaction.answer.buttons == ("beside",)
+
+
 async def test_an_edit_keeps_what_it_does_not_name() -> None:
     """As Discord does: only given fields change, and files that are not listed go."""
     file = discord.File(io.BytesIO(b"content"), "a.txt")
@@ -238,6 +244,14 @@ class LongLabel(ui.View):
         self.add_item(ui.Button(label="x" * 81))
 
 
+class Layout(ui.LayoutView):
+    """Text and a button as components, beside which a message has no content."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.add_item(ui.Section("text", accessory=ui.Button(label="beside")))
+
+
 class TwoOfAKind(ui.View):
     """Two buttons that Discord can't tell apart."""
 
@@ -260,6 +274,8 @@ REFUSED: list[tuple[Callable[[], Step], int]] = [
     (lambda: send(embeds=[discord.Embed(description="x" * 3001)] * 2), 50035),
     (lambda: send("C", view=LongLabel()), 50035),
     (lambda: send("C", files=files(1, 1001)), 40005),
+    (lambda: send("C", files=files(11)), 50035),
+    (lambda: send("C", view=Layout()), 50035),
     (lambda: send(""), 50006),
     (lambda: send(" \n"), 50006),
     (lambda: send(embed=discord.Embed(colour=5)), 50035),
@@ -524,6 +540,18 @@ async def test_options_that_discord_would_not_send(
     with pytest.raises(error):
         await interaction.run(StepsCog(), "group inner take", **options)
     assert interaction.answers == []
+
+
+async def test_options_that_are_not_simulated() -> None:
+    """Files are not."""
+
+    class Upload(commands.Cog):
+        @app_commands.command(description="Takes a file")
+        async def upload(self, interaction: discord.Interaction, file: discord.Attachment) -> None:
+            """Take it."""
+
+    with pytest.raises(NotImplementedError):
+        await FakeInteraction().run(Upload(), "upload", file=5)
 
 
 async def test_one_command() -> None:

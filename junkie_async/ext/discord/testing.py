@@ -67,8 +67,7 @@ _USER_ID: Final = 100_000_000_000_000_003
 _GUILD_ID: Final = 200_000_000_000_000_001
 _CHANNEL_ID: Final = 300_000_000_000_000_001
 
-_COMMAND, _COMPONENT = 2, 3  # types of interactions
-_GUILD_INSTALL, _USER_INSTALL = "0", "1"
+_COMPONENT: Final = 3  # a type of interaction
 
 # Unique over all interactions of a process, as those of Discord are.
 _numbers = itertools.count()
