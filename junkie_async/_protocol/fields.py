@@ -131,7 +131,7 @@ class _SharedFields(TypedDict, total=False):
     discord_id: Annotated[
         int | str | Unset | None, _check_discord_id, "Owner's Discord ID, 17 to 19 digits.", PUBLIC
     ]
-    """Owner's Discord ID, 17 to 19 digits, as int or str; or None."""
+    """Owner's Discord ID, 17 to 19 digits, as int or str. None for no owner."""
 
     is_premium: Annotated[bool | Unset, check_boolean, "Make the key premium."]
     """Whether the key is premium."""
@@ -212,19 +212,19 @@ class Filters(TypedDict, total=False):
     """Owner's Discord ID, exactly: 17 to 19 digits, as int or str."""
 
     key: Annotated[str | Unset | None, _part, "Part of the value.", SECRET]
-    """Part of the key value."""
+    """Part of the key value, 1 to 1024 characters. `find` takes a whole one."""
 
     hwid: Annotated[str | Unset | None, _part, "Part of a bound device's identifier.", SECRET]
-    """Part of a bound device's identifier."""
+    """Part of a bound device's identifier, 1 to 1024 characters."""
 
     service_id: Annotated[int | Unset | None, check_identifier, "Service ID."]
-    """Service ID, exactly."""
+    """ID of the service that the keys unlock, exactly."""
 
     provider_id: Annotated[int | Unset | None, check_identifier, "Provider ID."]
-    """Provider ID, exactly."""
+    """ID of the provider that the keys were issued under, exactly."""
 
     folder_id: Annotated[int | Unset | None, check_identifier, "Folder ID."]
-    """Folder ID, exactly."""
+    """ID of the folder that the keys are filed in, exactly."""
 
     status: Annotated[
         KeyStatus | Literal["active", "used", "expired", "invalidated"] | Unset | None,
@@ -232,7 +232,7 @@ class Filters(TypedDict, total=False):
         "Only keys with this status.",
         PUBLIC,
     ]
-    """Status, as a `KeyStatus` or its value."""
+    """Status, as a `KeyStatus` or its value: active, used, expired or invalidated."""
 
     expires_before: Annotated[
         datetime | Unset | None, _check_timestamp, "Only keys that expire before then."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -74,6 +75,21 @@ def undocumented(node: ast.AST, where: str) -> Iterator[str]:
                 yield f"{where}{child.name}"
             if isinstance(child, ast.ClassDef):
                 yield from undocumented(child, f"{where}{child.name}.")
+
+
+@pytest.mark.parametrize("name", ["_models/key.py", "_models/results.py", "_protocol/fields.py"])
+def test_fields_have_docs_that_editors_show(name: str) -> None:
+    """A string below each field is what editors show for it."""
+    classes = [node for node in parse(name).body if isinstance(node, ast.ClassDef)]
+    public = [one for one in classes if not one.name.endswith(("Body", "Claims"))]
+    bare = [
+        f"{one.name}.{ast.unparse(field.target)}"
+        for one in public
+        for field, below in pairwise([*one.body, ast.Pass()])
+        if isinstance(field, ast.AnnAssign) and "ClassVar" not in ast.unparse(field.annotation)
+        if not (isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant))
+    ]
+    assert (bool(public), bare) == (True, [])
 
 
 @pytest.mark.parametrize("name", FILES)

@@ -285,3 +285,16 @@ async def test_a_walk_while_keys_are_created(newest_first: bool) -> None:
                 await emulator.seed(7, provider_id=1)
         assert len(got) == len(set(got))
         assert ids <= set(got)
+
+
+async def test_a_page_is_an_argument(emulator: Emulator, junkie: JunkieClient) -> None:
+    """Whatever takes keys takes a page of them, and acts on that page alone."""
+    await emulator.seed(9)
+    page = await junkie.keys.list(limit=3)
+    assert len(page) == 3
+    assert (await junkie.keys.update_many(page, is_premium=True)).done == 3
+    assert (await junkie.keys.reset_hwid_many(page)).done == 3
+    assert (await junkie.keys.bulk_delete(page[:1])).deleted == 1
+    assert (await junkie.keys.bulk_delete(page)).deleted == 2
+    assert (await junkie.keys.delete_many(await junkie.keys.list(limit=4))).deleted == 4
+    assert await emulator.count() == 2

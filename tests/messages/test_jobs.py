@@ -340,6 +340,19 @@ async def test_a_ledger_of_other_arguments(make_job: Callable[..., CreateJob]) -
     )
 
 
+async def test_a_ledger_of_another_base_url(
+    make_job: Callable[..., CreateJob], tmp_path: Path, service: Service
+) -> None:
+    """Both addresses are whole: cut short, they might read the same."""
+    await make_job()
+    other = service.url.replace("127.0.0.1", "localhost")
+    async with JunkieClient("jk_test", base_url=other) as client:
+        job = client.keys.create_many(1, provider_id=7, ledger=tmp_path / "a.db")
+        assert (
+            await _fail(job) == f"base_url must be '{service.url}', as in the ledger, got '{other}'"
+        )
+
+
 async def test_a_disk_that_is_full(
     make_job: Callable[..., CreateJob], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
