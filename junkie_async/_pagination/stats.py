@@ -6,7 +6,7 @@
 from collections import Counter
 from collections.abc import Iterable
 from datetime import UTC, date, datetime, timedelta
-from typing import TypeAlias
+from typing import ClassVar, TypeAlias
 
 import attrs
 
@@ -56,6 +56,8 @@ class KeyStats(Model):
         drift: How the list changed during the walk; falsy when no change was seen. A list that
             changes may have keys that no count has: see `KeyPager`.
     """
+
+    _computed: ClassVar = ("expired",)
 
     as_of: datetime
     total: int = 0

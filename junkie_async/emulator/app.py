@@ -75,6 +75,8 @@ class Service:
         api_keys: Collection[str] | Mapping[str, float | None] | None,
         rate_limit_headers: bool,
     ) -> None:
+        if isinstance(api_keys, str):  # a collection, of its letters
+            raise TypeError("api_keys must be a collection of strings, not one string")
         self._api_keys = None if api_keys is None else frozenset(api_keys)
         rates = cast("dict[str, float | None]", api_keys if isinstance(api_keys, Mapping) else {})
         self._own_rates: dict[str, float] = {

@@ -81,6 +81,7 @@ class Emulator(Service):
             ``{"bot": 100, "shop": None}``.
 
     Raises:
+        TypeError: `api_keys` is a string.
         ValueError: A number is out of its range, or the host is not loopback and has no API key
             for tests.
     """

@@ -81,6 +81,7 @@ async def test_json_has_everything() -> None:
     assert stats["by_status"] == {"active": 6, "used": 0, "expired": 0, "invalidated": 2}
     assert [group["id"] for group in stats["by_service"]] == [7, 1, 2]
     assert len(stats["expiring"]) == 30
+    assert stats["expired"] == 0
 
 
 async def test_an_empty_list() -> None:

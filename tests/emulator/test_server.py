@@ -21,6 +21,12 @@ def test_a_network_needs_test_keys(host: str, api_keys: Any) -> None:
         Emulator(host=host, api_keys=api_keys)
 
 
+def test_one_api_key_is_still_a_collection() -> None:
+    """A string would be the collection of its letters."""
+    with pytest.raises(TypeError):
+        Emulator(api_keys="test-a")
+
+
 @pytest.mark.parametrize("host", ["", "example.com", "junkie"])
 def test_a_host_is_an_address(host: str) -> None:
     """A name could stand for several."""

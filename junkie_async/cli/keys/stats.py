@@ -59,7 +59,7 @@ def stats(
 
     counted = run_with_client(context, count)
     if output.json:
-        print_json(counted)
+        print_json(counted.to_dict())
     elif is_terminal():
         _draw(make_console(), counted)
     else:
