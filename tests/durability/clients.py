@@ -31,4 +31,4 @@ async def execute_sql(ledger: str, for_file: str, for_database: str) -> None:
             await db.close()
         return
     with contextlib.closing(sqlite3.connect(ledger)) as file, file:
-        file.execute(for_file)
+        file.executescript(for_file)

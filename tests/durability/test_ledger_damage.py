@@ -22,6 +22,7 @@ from junkie_async import (
     JunkieClient,
     provisioning,
 )
+from junkie_async._jobs.ledger_tables import limit_time
 from tests.other_user import posix
 
 from .server import PROVIDER, Service
@@ -241,6 +242,15 @@ for path in sys.argv[1:]:
     except ConfigurationError:
         print("refused")
 """
+
+
+def test_a_query_of_an_order_ends_in_time() -> None:
+    """Orders don't check the whole file, so that damage could make a query of theirs endless."""
+    numbers = "WITH RECURSIVE new(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM new LIMIT {})"
+    with closing(sqlite3.connect(":memory:")) as db:
+        with limit_time(db, 0.05), pytest.raises(sqlite3.OperationalError, match="interrupted"):
+            db.execute(f"{numbers} SELECT max(n) FROM new".format(30_000_000)).fetchone()
+        assert db.execute(f"{numbers} SELECT max(n) FROM new".format(9)).fetchone() == (9,)
 
 
 def test_any_damaged_bytes(path: Path) -> None:

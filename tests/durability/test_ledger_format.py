@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import sqlite3
-from contextlib import closing
+from contextlib import closing, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
 
 import pytest
 
-from junkie_async import JunkieClient, provisioning
+from junkie_async import ConfigurationError, JunkieClient, RequestTimeoutError, provisioning
+from junkie_async._jobs.file_lock import hold_lock
+from tests.other_user import posix
 
 from .server import PROVIDER, RECONCILE_AFTER, Row, Service
 
@@ -108,3 +110,26 @@ async def test_the_format_of_a_new_ledger(tmp_path: Path) -> None:
         ]
     assert "".join(f"{sql};" for sql in written) == _SCHEMA.strip().replace(";\n", ";")
     assert pragmas == [1785621297, 2, "wal"]
+
+
+@posix
+async def test_no_order_changes_the_tables_under_a_job_of_version_1(tmp_path: Path) -> None:
+    """Version 0.1 locks the whole file while its job runs."""
+    path, lock = tmp_path / "launch.db", tmp_path / "launch.db.lock"
+    with closing(sqlite3.connect(path)) as db:
+        db.executescript(LEDGER_1)
+    lock.touch(0o600)
+
+    async def order() -> int:
+        with suppress(ConfigurationError, RequestTimeoutError):
+            await client.keys.create(provider_id=PROVIDER, idempotency_key="a", ledger=path)
+        with closing(sqlite3.connect(path)) as db:
+            (version,) = db.execute("PRAGMA user_version").fetchone()
+        return int(version)
+
+    async with Service() as service, JunkieClient("jk_test", base_url=service.url) as client:
+        client.keys.deadline = 2.0  # an order that has changed the tables would wait for the job
+        with hold_lock(lock):
+            assert (await order(), len(service.values())) == (1, 0)
+        client.keys.deadline = None
+        assert (await order(), len(service.values())) == (2, 1)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sqlite3
-import statistics
 import time
 from pathlib import Path
 from typing import Any
@@ -242,42 +241,6 @@ def _add_gate(monkeypatch: pytest.MonkeyPatch) -> _Gate:
     gate = _Gate()
     monkeypatch.setitem(server.FAULTS, "gated", gate)
     return gate
-
-
-@pytest.mark.parametrize("rows", [100_000, pytest.param(1_000_000, marks=pytest.mark.slow)])
-async def test_an_order_takes_no_longer_in_a_large_ledger(
-    rows: int, client: JunkieClient, service: Service, tmp_path: Path
-) -> None:
-    """Measured by turns with an empty ledger: a scan of the rows would take 5 to 50 ms."""
-    large, small = str(tmp_path / "large.db"), str(tmp_path / "small.db")
-    for ledger in (large, small):
-        await _order(client, ledger)
-    _add_orders(large, rows)
-    seconds: dict[str, list[float]] = {large: [], small: []}
-    for number in range(25):
-        for ledger, taken in seconds.items():
-            begin = time.perf_counter()
-            await _order(client, ledger, idempotency_key=f"new-{number}")
-            await _order(client, ledger, idempotency_key=f"new-{number}")
-            taken.append(time.perf_counter() - begin)
-    medians = {ledger: statistics.median(taken) for ledger, taken in seconds.items()}
-    assert medians[large] < 2 * medians[small], medians
-    assert await _order(client, large, idempotency_key="order-7") == "JNK-7"
-
-
-def _add_orders(ledger: str, rows: int) -> None:
-    """Copy the only order of a file so often, as ``order-1`` and so on."""
-    numbers = f"WITH RECURSIVE new(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM new LIMIT {rows})"
-    with contextlib.closing(sqlite3.connect(ledger)) as db, db:
-        (found,) = db.execute("SELECT id FROM job").fetchone()
-        (value,) = db.execute("SELECT value FROM key").fetchone()
-        db.execute(
-            f"{numbers} INSERT INTO job SELECT n, 'order-' || n, 'm' || n, arguments, begun,"
-            f" CAST(replace(CAST(result AS TEXT), '{value}', 'JNK-' || n) AS BLOB)"
-            f" FROM new, job WHERE id = {found}"
-        )
-        db.execute(f"{numbers} INSERT INTO attempt SELECT n, 0, 1, 0, NULL FROM new")
-        db.execute(f"{numbers} INSERT INTO key SELECT n, 0, 'JNK-' || n FROM new")
 
 
 # --- what an attack found -------------------------------------------------------------------------
