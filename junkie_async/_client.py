@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
+import re
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from ssl import SSLContext
@@ -36,6 +37,8 @@ from ._stores import load_sqlite, open_store
 from ._validation import check_boolean, check_seconds, safe_repr
 from ._verification.look_ups import LookUps
 from ._verification.service_health import PROBE_AFTER
+
+_APP = re.compile(r"[\w.~-]+(/[\w.~-]+)?", re.ASCII)
 
 BASE_URL = "https://api.jnkie.com/api/v2"
 
@@ -84,6 +87,9 @@ class JunkieClient:
         trust_env: Whether the proxy comes from the environment: ``$HTTPS_PROXY`` or ``$ALL_PROXY``,
             unless ``$NO_PROXY`` names the service's host. ``$SSL_CERT_FILE`` is checked, too. The
             environment is read now. ``proxy=`` and ``ssl=`` come first. ``.netrc`` is not read.
+        app: Your program's name and version for the User-Agent, as in ``shop-bot/1.2``: up to 100
+            letters, digits and ``-._~``. The service's operators see whose requests these are. It
+            also replaces the User-Agent of a session that you pass.
         hooks: Receives each attempt, retry, pause and step of a job, and the loss of the shared
             throttle's store: an instance of `Hooks`, or a list of them.
 
@@ -110,6 +116,7 @@ class JunkieClient:
         proxy: str | None = None,
         ssl: SSLContext | str | os.PathLike[str] | None = None,
         trust_env: bool = False,
+        app: str | None = None,
         hooks: Hooks | Sequence[Hooks] = (),
     ) -> None:
         given_key = api_key or os.environ.get("JUNKIE_API_KEY")
@@ -124,6 +131,7 @@ class JunkieClient:
             session=_check_type("session", session, aiohttp.ClientSession, NoneType),
             proxy=choose_proxy(self._base_url, proxy, trust_env=from_env),
             tls_context=make_context(self._base_url, ssl, trust_env=from_env),
+            app=_check_app(app),
         )
         self._dispatcher = Dispatcher(
             transport,
@@ -308,6 +316,13 @@ def _refuse_beside_session(**given: Any) -> None:
                 f"{name}= can't be combined with session=: the session has its own proxy and TLS"
                 " settings, so set them where you create it"
             )
+
+
+def _check_app(value: Any) -> str | None:
+    if value is None or (isinstance(value, str) and len(value) <= 100 and _APP.fullmatch(value)):
+        return value
+    limit = "a name, or name/version, of up to 100 letters, digits and -._~, such as shop-bot/1.2"
+    raise InvalidRequestError("app", safe_repr(value), limit)
 
 
 def _check_priority(value: Any) -> Priority | None:

@@ -54,6 +54,8 @@ class JunkieError(Exception):
         advice: Which of the client's settings to look at, or None: where a refused API key came
             from, a base URL without its path, a cap on waits. It is for operators, not for users of
             an app: it has the first four characters of an API key, and the base URL.
+        request_id: The ID that the last response gave the request, for questions to the service's
+            support: its ``X-Request-Id``, or Cloudflare's ``CF-Ray``. None without one.
         transient: Whether the same call may succeed a little later.
     """
 
@@ -66,6 +68,7 @@ class JunkieError(Exception):
     attempts: int = 0
     page: int | None = None
     advice: str | None = None
+    request_id: str | None = None
 
     def __init__(
         self, message: str = "", *, outcome: Outcome | None = None, transient: bool | None = None
@@ -86,7 +89,11 @@ class JunkieError(Exception):
         advice = f"; {self.advice}" if self.advice else ""
         page = f" (page {self.page})" if self.page is not None else ""
         tries = f" (after {self.attempts} attempts)" if self.attempts > 1 else ""
-        return f"{where}{self.message}{advice}{page}{tries}"
+        request = f" (request ID {self.request_id})" if self.request_id else ""
+        return f"{where}{self.message}{advice}{page}{tries}{self._show_status()}{request}"
+
+    def _show_status(self) -> str:
+        return ""
 
 
 class InvalidRequestError(JunkieError, ValueError):
@@ -223,8 +230,8 @@ class APIError(JunkieError):
         self.challenge = challenge
         self.retry_after = retry_after
 
-    def __str__(self) -> str:
-        return super().__str__() + (f" [{self.status}]" if self.status else "")
+    def _show_status(self) -> str:
+        return f" [{self.status}]" if self.status else ""
 
 
 class BadRequestError(APIError):

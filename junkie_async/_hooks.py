@@ -33,6 +33,7 @@ class AttemptEvent:
         status: The response's HTTP status, or None without a response. A 2xx that turns out to be
             unreadable is reported by on_retry or by the raised error.
         error: The name of the error's class if there was no response, or None.
+        request_id: The response's ``X-Request-Id`` or ``CF-Ray``, or None.
     """
 
     method: str
@@ -42,6 +43,7 @@ class AttemptEvent:
     seconds: float
     status: int | None = None
     error: str | None = None
+    request_id: str | None = None
 
 
 @attrs.frozen(kw_only=True)

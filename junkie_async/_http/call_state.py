@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Generic, TypeVar
 
 import attrs
@@ -42,6 +42,8 @@ class CallState(Generic[T]):
     attempts: int = 0
     send_state: SendState = attrs.field(factory=SendState)
     """That of the latest attempt."""
+    headers: Mapping[str, str] = attrs.field(factory=dict[str, str])
+    """Those of the latest attempt's response; empty without one."""
     failure: JunkieError | None = None
     """The error of the latest attempt, once one has failed."""
     failed_at: float = 0.0
@@ -109,6 +111,7 @@ class CallState(Generic[T]):
             return failure
         unknown = OutcomeUnknownError(_describe_unknown(failure), outcome=failure.outcome)
         self._name_call(unknown)
+        unknown.request_id = failure.request_id
         unknown.__cause__ = failure
         return unknown
 

@@ -30,6 +30,7 @@ from .._errors import (
 from .._hooks import Hooks, InFlightCallback, notify_hooks
 from .._protocol import responses
 from .._protocol.rate_limit_headers import read_date, read_rate_limit
+from .._protocol.request_ids import read_request_id
 from .._protocol.requests import Request
 from .advice import advise
 from .api_key import APIKey, APIKeySource
@@ -312,13 +313,14 @@ class Dispatcher:
             timeout=self._timeout,
         )
         result: int | str = "CancelledError"
+        call.headers = {}
         state.api_key = self._api_key.current
         call.attempts += 1
         if call.on_in_flight is not None:
             call.on_in_flight(True)
         try:
             response = await self._transport.attempt(call.request, state, call.deadline - begin)
-            result = response[0]
+            result, call.headers, _ = response
             return response
         except JunkieError as error:
             result = type(error).__name__
@@ -331,14 +333,15 @@ class Dispatcher:
                 call.on_in_flight(False)
             raise
         finally:
-            self._reports.report_attempt(call, result, loop.time() - begin)
+            seconds, known = loop.time() - begin, self._api_key.known
+            self._reports.report_attempt(call, result, seconds, known)
 
     async def _recover(self, call: CallState[T], failure: JunkieError) -> T:
         """Retry a call that has failed, while the policy and the budget allow it."""
         # Callers are outside of their except blocks, and so is what follows the loop: otherwise
         # each error would hang on the one before it as its `__context__`.
         loop = asyncio.get_running_loop()
-        call.record_failure(failure, loop.time())
+        self._record_failure(call, failure, loop.time())
         call.deadline = min(call.deadline, call.failed_at + self._policy.deadline)
         while (seconds := self._seconds_to_retry(call, failure, loop.time())) is not None:
             try:
@@ -348,17 +351,22 @@ class Dispatcher:
             else:
                 self._budget.earn(retried=True)
                 return value
-            call.record_failure(failure, loop.time())
+            self._record_failure(call, failure, loop.time())
         if call.is_already_deleted(failure):
             return call.request.read(b"")
-        raise self._add_advice(call.make_final_error(failure))
+        raise self._add_advice(call, call.make_final_error(failure))
 
-    def _add_advice(self, error: JunkieError) -> JunkieError:
+    def _record_failure(self, call: CallState[Any], failure: JunkieError, now: float) -> None:
+        failure.request_id = read_request_id(call.request, call.headers, *self._api_key.known)
+        call.record_failure(failure, now)
+
+    def _add_advice(self, call: CallState[Any], error: JunkieError) -> JunkieError:
         if isinstance(error, APIError):
+            sent = call.send_state.api_key or self._api_key.current
             error.advice = advise(
                 error,
                 base_url=self.base_url,
-                api_key=self._api_key.current.value,
+                api_key=sent.value,
                 source=self._key_source,
                 longest_pause=self._own_policy.retry_after_cap,
             )

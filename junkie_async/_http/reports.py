@@ -8,6 +8,7 @@ from typing import Any
 
 from .._errors import JunkieError
 from .._hooks import AttemptEvent, Hooks, PauseEvent, RetryEvent, notify_hooks
+from .._protocol.request_ids import read_request_id
 from .call_state import CallState
 from .log_output import configure_log
 
@@ -22,13 +23,21 @@ class Reports:
         self._base_url = base_url
         self._line_level = configure_log()
 
-    def report_attempt(self, call: CallState[Any], result: int | str, seconds: float) -> None:
+    def report_attempt(
+        self,
+        call: CallState[Any],
+        result: int | str,
+        seconds: float,
+        api_keys: Sequence[str],
+    ) -> None:
         """Report an attempt that has ended with an HTTP status, or with an error's class name."""
         if not self._hooks and not _log.isEnabledFor(self._line_level):
             return
         method, path = call.request.method, call.request.path
-        line = "%s %s: %s, attempt %d, %.1f ms"
-        _log.log(self._line_level, line, method, path, result, call.attempts, seconds * 1e3)
+        request_id = read_request_id(call.request, call.headers, *api_keys)
+        shown = f", request ID {request_id}" if request_id else ""
+        line = "%s %s: %s, attempt %d, %.1f ms%s"
+        _log.log(self._line_level, line, method, path, result, call.attempts, seconds * 1e3, shown)
         event = AttemptEvent(
             method=method,
             path=path,
@@ -37,6 +46,7 @@ class Reports:
             seconds=seconds,
             status=result if isinstance(result, int) else None,
             error=result if isinstance(result, str) else None,
+            request_id=request_id,
         )
         notify_hooks(self._hooks, event)
 

@@ -45,6 +45,8 @@ _KEEPALIVE_NON_IDEMPOTENT = 0.5
 
 _CONNECT_TIMEOUT = 10.0
 
+_USER_AGENT = f"junkie_async/{__version__}"
+
 _SESSION_CLOSED = "the aiohttp session passed as session= is closed"
 
 _MAX_HEADER_BYTES = 2**16
@@ -71,14 +73,16 @@ class Transport:
         session: aiohttp.ClientSession | None,
         proxy: Proxy | None = None,
         tls_context: ssl.SSLContext | None = None,
+        app: str | None = None,
     ) -> None:
         self.base_url = base_url
         self._headers = {
             "Accept": "application/json",
             "Accept-Encoding": "gzip",
-            "User-Agent": f"junkie_async/{__version__}",
+            # RFC 9110, section 10.1.5: the most significant product comes first.
+            "User-Agent": f"{app} {_USER_AGENT}" if app else _USER_AGENT,
         }
-        if session is not None and "User-Agent" in session.headers:
+        if session is not None and not app and "User-Agent" in session.headers:
             del self._headers["User-Agent"]  # the application's own name
         self._body_headers = self._headers
         self.max_seconds = timeout

@@ -48,7 +48,8 @@ class OpenTelemetryHooks(Hooks):
     Each attempt is a span of kind CLIENT with a name such as ``GET /keys/{keyId}``. It covers the
     time from the attempt's request slot to the end of the response body. The span is recorded when
     the attempt ends, as a child of the current span in the task that made the call; the trace
-    context is not sent to the service. ``error.type`` is the status, or the name of the error's
+    context is not sent to the service. ``junkie.request.id`` is the response's request ID.
+    ``error.type`` is the status, or the name of the error's
     class if no response arrived. A redirect is an error: the client follows none.
 
     ``url.full`` has the path's template and no query, because both can contain a key value and the
@@ -112,6 +113,8 @@ class OpenTelemetryHooks(Hooks):
         of_span: Attributes = {"url.full": event.url}
         if event.attempt > 1:
             of_span["http.request.resend_count"] = event.attempt - 1
+        if event.request_id is not None:
+            of_span["junkie.request.id"] = event.request_id
         span = self._tracer.start_span(
             f"{event.method} {event.path}",
             kind=trace.SpanKind.CLIENT,

@@ -31,7 +31,8 @@ class StructlogHooks(Hooks):
     """Logs each event of a client with its attributes as key-value pairs.
 
     No entry contains a key value. Attempts and retries are logged in the task that makes the call,
-    so its context variables (``structlog.contextvars``) are added to the entries.
+    so its context variables (``structlog.contextvars``) are added to the entries. The response's
+    request ID is ``service_request_id`` there.
 
     Args:
         logger: The logger; ``structlog.get_logger("junkie_async")`` by default. Attempts and job
@@ -44,7 +45,10 @@ class StructlogHooks(Hooks):
 
     def on_attempt(self, event: AttemptEvent) -> None:
         """Log the result of a request as ``junkie.attempt``."""
-        self._logger.info("junkie.attempt", **event_fields(event))
+        fields = event_fields(event)
+        # Web apps bind a `request_id` of their own, which this must not replace.
+        fields["service_request_id"] = fields.pop("request_id")
+        self._logger.info("junkie.attempt", **fields)
 
     def on_retry(self, event: RetryEvent) -> None:
         """Log a retry as ``junkie.retry``."""

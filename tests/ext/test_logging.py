@@ -16,7 +16,7 @@ from ._traffic import EVENTS, KEY_VALUE, cause_all_events, traffic
 
 WARNINGS = {"retry", "pause"}
 FIELDS = {
-    "attempt": {"method", "path", "url", "attempt", "seconds", "status", "error"},
+    "attempt": {"method", "path", "url", "attempt", "seconds", "status", "error", "request_id"},
     "retry": {"method", "path", "attempt", "seconds", "error"},
     "pause": {"seconds", "from_server", "ceiling"},
     "job": {"job", "keys", "done", "total", "waiting"},
@@ -74,7 +74,9 @@ async def test_structlog() -> None:
     assert [entry.pop("event") for entry in entries] == [f"junkie.{name}" for name in EVENTS]
     levels = ["warning" if name in WARNINGS else "info" for name in EVENTS]
     assert [entry.pop("log_level") for entry in entries] == levels
-    assert [entry.keys() for entry in entries] == [FIELDS[name] for name in EVENTS]
+    renamed = {"request_id": "service_request_id"}  # web apps bind one of their own
+    expected = [{renamed.get(field, field) for field in FIELDS[name]} for name in EVENTS]
+    assert [entry.keys() for entry in entries] == expected
     assert entries[0]["status"] == 503
     assert entries[1]["error"] == "ServerError"
     assert entries[5]["error"] == "RateLimitError"

@@ -160,6 +160,7 @@ def test_client() -> None:
         "proxy": None,
         "ssl": None,
         "trust_env": False,
+        "app": None,
         "hooks": (),
     }
     first, *others = parameters
