@@ -42,7 +42,10 @@ from junkie_async import (
     OutcomeUnknownError,
 )
 
+__all__ = ["MEDIA_TYPE", "ProblemDetails", "is_missing_key", "problem_details"]
+
 MEDIA_TYPE: Final = "application/problem+json"
+"""The content type of problem details."""
 
 _log = logging.getLogger("junkie_async.ext")
 
