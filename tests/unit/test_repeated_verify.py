@@ -727,6 +727,9 @@ def test_a_service_that_hangs() -> None:
             await asyncio.sleep(0.5)
         assert sum(took) == 3  # the probe
         assert len(shop.asked) == 1
+        await asyncio.sleep(5.0)
+        later = await asyncio.gather(*(seconds(keys, value) for value in (VALUE, OTHER)))
+        assert sorted(later) == [0, 3]  # one of them is the probe
 
     run(main())
 
