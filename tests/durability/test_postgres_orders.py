@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from junkie_async import JunkieClient, OutcomeUnknownError, RequestTimeoutError
+from junkie_async._jobs import postgres_record
 from junkie_async._jobs.postgres_record import PostgresRecord
 from junkie_async.postgres import PostgresLedger
 from tests.postgres_server import PostgresServer
@@ -170,3 +171,24 @@ async def test_a_deadline_bounds_an_order_while_the_server_hangs(
         assert await _order(client, ledger, reconcile_after=0.0) in service.values()
         await ledger.close()
     assert len(service.values()) == 2
+
+
+async def test_nothing_is_sent_when_the_lease_may_have_ended(
+    client: JunkieClient,
+    service: Service,
+    postgres_database: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The process was stopped just before the send. The order is filled under another lease."""
+    check_writer, now = PostgresRecord.check_writer, postgres_record._now
+
+    def stop_before(record: PostgresRecord) -> None:
+        monkeypatch.setattr(PostgresRecord, "check_writer", check_writer)
+        monkeypatch.setattr(postgres_record, "_now", lambda: now() + 100.0)
+        record.check_writer()
+
+    monkeypatch.setattr(PostgresRecord, "check_writer", stop_before)
+    assert [await _order(client, postgres_database)] == service.values()
+    (name,) = [row.name for row in service.rows.values() if not row.foreign]
+    assert name.endswith(".1")
+    assert service.requests["POST /keys"] == 1

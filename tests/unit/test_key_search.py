@@ -19,26 +19,24 @@ def _make_key(number: int, name: str = "theirs") -> Key:
 
 
 class _ChangingList:
-    """A list with the newest keys first, whose later pages are served before an earlier one.
+    """A list with the newest keys first, which others change while it is read."""
 
-    In between, somebody creates a key and somebody deletes the oldest one: the total stays the
-    same, and the last key of the earlier page moves to the next one.
-    """
-
-    def __init__(self, amount: int, *, ours: Collection[int], slow_page: int) -> None:
+    def __init__(self, amount: int, *, ours: Collection[int]) -> None:
         names = ["ours" if at in ours else "theirs" for at in range(amount)]
         self.keys = [_make_key(amount - at, name) for at, name in enumerate(names)]
-        self._slow_page = slow_page
-        self.requested: set[int] = set()
         self.served: list[int] = []
 
+    async def change(self, page: int) -> None:
+        """Change the list just before a page is served."""
+        raise NotImplementedError
+
+    def create(self) -> None:
+        """Let somebody create a key."""
+        self.keys.insert(0, _make_key(self.keys[0].id + 1))
+
     async def fetch(self, page: int, limit: int) -> PendingPage:
-        """Serve a page, the slow one after all pages that are requested beside it."""
-        self.requested.add(page)
-        if page == self._slow_page and page not in self.served:
-            for _ in range(20):  # of the event loop's turns, in which others request and serve
-                await asyncio.sleep(0)
-            self.keys = [_make_key(self.keys[0].id + 1), *self.keys[:-1]]
+        """Serve a page."""
+        await self.change(page)
         self.served.append(page)
         keys = tuple(self.keys[(page - 1) * limit : page * limit])
         stated = Pagination(page=page, limit=limit, total=len(self.keys))
@@ -48,15 +46,52 @@ class _ChangingList:
 
         return decode
 
+    async def find(self) -> int:
+        """Search it for our keys, up to some moment before its end; return how many were found."""
+        search = KeySearch(
+            fetch=self.fetch,
+            is_wanted=lambda key: key.key_name == "ours",
+            since=_BEGIN + timedelta(seconds=250),
+            is_plausible=bool,
+        )
+        return len(await search.find())
+
+
+class _UnorderedList(_ChangingList):
+    """Its third page is served after all those that are requested beside it.
+
+    In between, somebody creates a key and somebody deletes the oldest one: the total stays the
+    same, and the last key of the third page moves to the next one.
+    """
+
+    async def change(self, page: int) -> None:
+        """Let others go first."""
+        if page == 3 and page not in self.served:
+            for _ in range(20):  # of the event loop's turns, in which others request and serve
+                await asyncio.sleep(0)
+            self.create()
+            del self.keys[-1]
+
+
+class _TornList(_ChangingList):
+    """A key moves to the second page when that was read, and back when it is looked at again."""
+
+    async def change(self, page: int) -> None:
+        """Delete a key before the third page, and create one before the second one comes again."""
+        if page == 3 and page not in self.served:
+            del self.keys[50]
+        if page == 2 and 3 in self.served and 2 not in self.served[self.served.index(3) :]:
+            self.create()
+
 
 async def test_a_key_that_moves_to_the_next_page_is_not_missed() -> None:
     """Since no page is served before the one before it: the totals would not show the change."""
-    pages = _ChangingList(900, ours=(0, 299), slow_page=3)  # its last key moves
-    search = KeySearch(
-        fetch=pages.fetch,
-        is_wanted=lambda key: key.key_name == "ours",
-        since=_BEGIN + timedelta(seconds=250),  # so the walk ends before the end of the list
-        is_plausible=bool,
-    )
-    assert len(await search.find()) == 2
+    pages = _UnorderedList(900, ours=(0, 299))
+    assert await pages.find() == 2
     assert pages.served == sorted(pages.served)
+
+
+async def test_a_key_that_moves_back_and_forth_is_not_missed() -> None:
+    """Since the list is read again from its beginning, as the totals show that change."""
+    pages = _TornList(900, ours=(0, 200))
+    assert await pages.find() == 2
