@@ -130,7 +130,7 @@ class UnansweredCoroutine(LazyCoroutine[T_co]):
 
         def __bool__(self) -> bool:
             # From Python 3.12 on, the repr of a task asks this of its coroutine.
-            caller = sys._getframe(1).f_globals.get("__name__")  # noqa: SLF001 - its documented name
+            caller = sys._getframe(1).f_globals.get("__name__")  # noqa: SLF001 - it is documented
             if caller == "asyncio.base_tasks":
                 return True
             self.close()

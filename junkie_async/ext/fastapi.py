@@ -10,6 +10,10 @@
     async def owner(junkie: JunkieDep, key_id: int) -> str | None:
         return (await junkie.keys.get(key_id)).discord_id
 
+An endpoint may return a `Key`, and other models: ``-> Key`` or ``-> list[Key]`` also puts them into
+the OpenAPI document. As a body, a key is ``Annotated[Key, Body()]``. Responses have key values in
+full.
+
 It needs the extra ``fastapi``.
 """
 
