@@ -22,6 +22,7 @@ from junkie_async import (
     JunkieError,
     KeyBatch,
     Outcome,
+    RequestTimeoutError,
     RetryPolicy,
     ServerError,
     UpdateJob,
@@ -402,4 +403,48 @@ async def test_an_outcome_that_stays_unknown(
     assert await _fail(make_job(marker=None)) == (
         "the job ended early: outcome unknown: an earlier run sent calls without markers, so the"
         " job can't find their keys. Look for them before you start a new job"
+    )
+
+
+@pytest.mark.parametrize(
+    ("first", "second"), [("create_many", "create"), ("create", "create_many")]
+)
+async def test_an_idempotency_key_of_another_kind_of_order(
+    first: str, second: str, service: Service, tmp_path: Path
+) -> None:
+    """The error names what the caller has passed, and the call that has used it."""
+    order: dict[str, Any] = {"provider_id": 7, "idempotency_key": "a", "ledger": tmp_path / "o.db"}
+    async with JunkieClient("jk_test", base_url=service.url) as client:
+        calls: dict[str, Callable[[], Any]] = {
+            "create": lambda: client.keys.create(**order),
+            "create_many": lambda: client.keys.create_many(1, **order),
+        }
+        await calls[first]()
+        with pytest.raises(InvalidRequestError) as caught:
+            await calls[second]()
+    assert str(caught.value) == (
+        f"idempotency_key must be one that {first}() has not used, got that of another order"
+    )
+
+
+def test_a_claim_that_is_too_long(tmp_path: Path) -> None:
+    """The limit is 30 years."""
+    with pytest.raises(InvalidRequestError) as caught:
+        provisioning.claim(tmp_path / "o.db", "a", 2e9)
+    assert str(caught.value) == "seconds must be at most 1e+09, got 2000000000.0"
+
+
+async def test_an_order_that_times_out(service: Service, tmp_path: Path) -> None:
+    """The client can't know which of the reasons it is."""
+    path = tmp_path / "o.db"
+    async with JunkieClient("jk_test", base_url=service.url) as client:
+        await client.keys.create(provider_id=7, idempotency_key="a", ledger=path)
+        client.keys.deadline = 0.2
+        with closing(sqlite3.connect(path, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            with pytest.raises(RequestTimeoutError) as caught:
+                await client.keys.create(provider_id=7, idempotency_key="b", ledger=path)
+    assert str(caught.value) == (
+        "timed out after 0.2 s: another call fills this order, an earlier one is not settled yet,"
+        " or the ledger or the service does not respond. Call again"
     )
