@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from .redaction import Redactor, find_secrets
@@ -26,6 +26,16 @@ def read_request_id(
     for name in _HEADERS:
         value = headers.get(name, "").strip()[:_MAX_LENGTH]
         if _ID.fullmatch(value):
-            redact = Redactor([*api_keys, *find_secrets(request)])
-            return value if redact(value, _MAX_LENGTH) == value else None
+            return None if _repeats_secret(value, [*api_keys, *find_secrets(request)]) else value
     return None
+
+
+def _repeats_secret(value: str, secrets: Sequence[str]) -> bool:
+    # A bulk delete has 1,000 secrets. To prepare the search for all of them takes 3 ms.
+    letters = "".join(filter(str.isalnum, value)).lower()
+    near = [one for one in secrets if not _is_plain(one[:3]) or one[:3].lower() in letters]
+    return bool(near) and Redactor(near)(value, _MAX_LENGTH) != value
+
+
+def _is_plain(text: str) -> bool:
+    return text.isascii() and text.isalnum()

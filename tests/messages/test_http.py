@@ -689,3 +689,73 @@ def test_log_switch(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFi
     monkeypatch.setenv("JUNKIE_LOG", "loud")
     make_dispatcher(Script())
     assert caplog.messages == ["$JUNKIE_LOG must be debug or info: it is ignored"]
+
+
+def _raise() -> str:
+    raise KeyError("secret")
+
+
+async def _hang() -> str:
+    await asyncio.Event().wait()
+    return ""
+
+
+@pytest.mark.parametrize(
+    ("function", "text"),
+    [
+        (_raise, "not sent: the function passed as api_key= raised KeyError"),
+        (_hang, "not sent: timed out waiting for the function passed as api_key="),
+        (lambda: None, "no API key: the function passed as api_key= returned none"),
+        (
+            lambda: "key\n",
+            (
+                "the API key ends with a newline: strip() it"
+                " (the function passed as api_key= returned it)"
+            ),
+        ),
+    ],
+)
+async def test_a_function_for_the_api_key(function: Any, text: str) -> None:
+    """The error says what the function did."""
+    async with JunkieClient(function, base_url="http://127.0.0.1:9", timeout=0.01) as client:
+        with pytest.raises(JunkieError) as caught:
+            await client.keys.folders()
+    assert str(caught.value) == f"GET /keys/folders: {text}"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (
+            ("HEAD", "/a"),
+            "method must be one of GET, PUT, DELETE, POST, PATCH, got 'HEAD'",
+        ),
+        (
+            ("GET", "keys"),
+            (
+                "path must be a path below the base URL that begins with one slash, such as"
+                " '/services', got 'keys'"
+            ),
+        ),
+    ],
+)
+async def test_requests_that_are_refused(arguments: tuple[str, str], text: str) -> None:
+    """The error names the argument, its value and what is accepted."""
+    async with JunkieClient("any") as client:
+        with pytest.raises(InvalidRequestError) as caught:
+            await client.request(*arguments)
+    assert str(caught.value) == text
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "text"),
+    [
+        ("priority", "high", "priority must be one of interactive, walk, job, or None, got 'high'"),
+        ("deadline", 0, "deadline must be a finite number of seconds > 0, got 0"),
+    ],
+)
+def test_options_that_are_refused(option: str, value: Any, text: str) -> None:
+    """The error of `with_options` names the option."""
+    with pytest.raises(InvalidRequestError) as caught:
+        JunkieClient("any").with_options(**{option: value})
+    assert str(caught.value) == text
