@@ -287,6 +287,24 @@ def test_a_longer_deadline_among_others() -> None:
     assert len(shop.asked) == 2
 
 
+def test_views_with_other_options_do_not_share() -> None:
+    """One with other retries, or another time-out, would have failed or succeeded otherwise."""
+    shop = Shop(VALUE, seconds=1.0)
+
+    async def main() -> None:
+        client = JunkieClient("any", base_url="http://127.0.0.1:1")
+        dispatcher = make_dispatcher(shop, ONCE)
+        vars(client).update(_dispatcher=dispatcher)
+        vars(client.keys).update(_dispatcher=dispatcher)
+        others = [client.with_options(timeout=5), client.with_options(retry=RetryPolicy())]
+        same = [client.with_options(deadline=60), client.with_options(retry=ONCE)]
+        views = [client, *others, *same]
+        await asyncio.gather(*(view.keys.verify(VALUE) for view in views))
+
+    run(main())
+    assert len(shop.asked) == 3
+
+
 def test_a_loop_that_was_closed(caplog: pytest.LogCaptureFixture) -> None:
     """What was under way in it is not joined, and frees what it has."""
     shop = Shop(VALUE, seconds=1.0)

@@ -196,6 +196,7 @@ def test_what_can_be_no_value_is_not_found(value: str) -> None:
     """Anybody may type in anything; it is not sent."""
     verdict, requests = verified(value)
     assert (verdict.reason, requests) == (VerdictReason.NOT_FOUND, 0)
+    assert verdict.looked_for == value
 
 
 def test_digits_are_a_value() -> None:
