@@ -706,6 +706,7 @@ OPERATIONS: dict[str, Operation] = {
             "rate_limit": instances(null=True),
             "session": instances(null=True),
             "throttle": instances(null=True),
+            "trust_env": booleans,
             "hooks": no_hooks,
         },
     ),
@@ -856,6 +857,7 @@ def test_every_argument_is_in_the_table() -> None:
         names = set(inspect.signature(target).parameters) - {
             *("self", "fields", "filters", "changes"),
             *("api_key", "base_url"),  # ConfigurationError
+            *("app", "proxy", "ssl"),  # test_user_agent.py, test_proxy.py, test_tls.py
             # tested with the ledger
             *("ledger", "reconcile_after", "marker", "job", "idempotency_key"),
         }
