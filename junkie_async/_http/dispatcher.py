@@ -9,11 +9,8 @@ import asyncio
 import math
 import threading
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
-from functools import partial
+from datetime import datetime
 from typing import Any, NoReturn, TypeVar
-
-import attrs
 
 from .._errors import (
     APIError,
@@ -27,14 +24,15 @@ from .._errors import (
     ServerError,
     TransportError,
 )
-from .._hooks import Hooks, InFlightCallback, notify_hooks
+from .._hooks import Hooks, InFlightCallback
 from .._protocol import responses
-from .._protocol.rate_limit_headers import read_date, read_rate_limit
+from .._protocol.rate_limit_headers import read_rate_limit
 from .._protocol.request_ids import read_request_id
 from .._protocol.requests import Request
 from .advice import advise
 from .api_key import APIKey, APIKeySource
 from .call_state import CallState
+from .client_state import ClientState
 from .coroutines import running_loop
 from .created_keys import CreatedKeys
 from .local_rate import RateLimit
@@ -42,24 +40,11 @@ from .outage import Outage, Outages
 from .reports import Reports
 from .retry import RetryBudget, RetryPolicy, hurry, shorten_wait
 from .send_state import SendState
-from .shared_rate import RateStore, SharedRate, SharedThrottle
-from .throttle import Priority, Throttle
+from .shared_rate import SharedThrottle
+from .throttle import Priority
 from .transport import Response, Transport
 
 T = TypeVar("T")
-
-
-@attrs.define(eq=False)
-class _ClientState:
-    """What changes while a client works, and is the same for all its views."""
-
-    throttle: Throttle
-    store: RateStore | None = None
-    former_rates: set[asyncio.Task[None]] = attrs.field(factory=set["asyncio.Task[None]"])
-    """Shared rates of former API keys, that are being closed."""
-    loop: asyncio.AbstractEventLoop | None = None
-    answered_at: float = 0.0
-    last_headers: Mapping[str, str] = {}
 
 
 class Dispatcher:
@@ -84,14 +69,13 @@ class Dispatcher:
         self.base_url: str = transport.base_url
         self.hooks = hooks
         self._transport = transport
-        self._policy = self._own_policy = hurry(retry, self.base_url)
+        self._policy = policy = hurry(retry, self.base_url)
         self._timeout: float | None = None
         self._budget = RetryBudget()
         self._outages = Outages(hooks)
         self.created: CreatedKeys = CreatedKeys()
-        self._max_in_flight, self._rate_limit = max_in_flight, rate_limit
+        self._state = ClientState(max_in_flight, rate_limit, policy, hooks)
         self._shared_throttle = shared_throttle
-        self._state = _ClientState(self._make_throttle(None))
         self._api_key = APIKey(api_key, self._use_key)
         self._key_source = "the function passed as api_key=" if callable(api_key) else key_source
         self._reports = Reports(hooks, self.base_url)
@@ -124,15 +108,8 @@ class Dispatcher:
         return self._closing.is_set()
 
     def service_time(self) -> datetime:
-        """Return the time by the service's clock, as its latest response states it.
-
-        Without a response it is that of the local clock, which may be wrong.
-        """
-        stated = read_date(self._state.last_headers)
-        if stated is None:
-            return datetime.now(UTC)
-        age = asyncio.get_running_loop().time() - self._state.answered_at
-        return stated + timedelta(seconds=age)
+        """Return the time by the service's clock, as far as it is known."""
+        return self._state.service_time()
 
     async def close(self) -> None:
         """End all waiting calls with ClientClosedError, and close the connections.
@@ -142,12 +119,8 @@ class Dispatcher:
         if self._state.loop is not None and not self.closed:
             await self._enter_loop(asyncio.get_running_loop())
         self._closing.set()
-        self._state.throttle.close()
-        if self._state.throttle.shared_rate is not None:
-            await self._state.throttle.shared_rate.close()
+        await self._state.close()
         await self._api_key.close()
-        for closing in tuple(self._state.former_rates):
-            await closing
         await self._transport.close()
 
     async def send(
@@ -367,7 +340,7 @@ class Dispatcher:
                 base_url=self.base_url,
                 api_key=sent.value,
                 source=self._key_source,
-                longest_pause=self._own_policy.retry_after_cap,
+                longest_pause=self._state.policy.retry_after_cap,
             )
         return error
 
@@ -430,7 +403,7 @@ class Dispatcher:
             seconds = self._state.throttle.record_challenge(now, call.name_target(), sent=begin)
         elif isinstance(failure, RateLimitError):
             retry_after = failure.retry_after
-            if retry_after is not None and retry_after > self._own_policy.retry_after_cap:
+            if retry_after is not None and retry_after > self._state.policy.retry_after_cap:
                 return  # no pause: each call is to raise now, rather than to wait for an hour
             wait = None if retry_after is None else shorten_wait(self._policy, retry_after)
             seconds = self._state.throttle.record_refusal(now, wait, sent=begin)
@@ -453,43 +426,16 @@ class Dispatcher:
                 )
             self._state.loop = loop
             if before is not None:
-                self._start_anew(is_same_clock=before.time() <= loop.time() + 1.0)
+                self._outages.forget()
+                self._api_key.forget_loop()
+                self._state.start_anew(is_same_clock=before.time() <= loop.time() + 1.0)
         await self._transport.enter_loop()
-
-    def _make_throttle(self, store: RateStore | None) -> Throttle:
-        return Throttle(
-            self._max_in_flight,
-            self._rate_limit,
-            max_reset=shorten_wait(self._own_policy, self._own_policy.retry_after_cap),
-            back_off=self._own_policy.back_off,
-            shared_rate=None if store is None else self._share_rate(store),
-        )
-
-    def _share_rate(self, store: RateStore) -> SharedRate:
-        return SharedRate(store, partial(notify_hooks, self.hooks))
 
     def _use_key(self, api_key: str) -> None:
         """Send an API key from now on. A rate is shared by those who have the same."""
         self._transport.authorize(api_key)
         if self._shared_throttle is not None:
-            store = self._shared_throttle.open_store(api_key, self.base_url)
-            self._state.store = store
-            former = self._state.throttle.replace_shared_rate(self._share_rate(store))
-            if former is not None:
-                closing = asyncio.create_task(former.close())
-                self._state.former_rates.add(closing)
-                closing.add_done_callback(self._state.former_rates.discard)
-
-    def _start_anew(self, *, is_same_clock: bool) -> None:
-        # What was learned ends at moments of the clock. By an earlier clock it would hold for long.
-        self._outages.forget()
-        self._api_key.forget_loop()
-        self._state.former_rates.clear()
-        state = self._state
-        if is_same_clock:
-            state.throttle = state.throttle.renew()
-        else:
-            state.throttle = self._make_throttle(state.store)
+            self._state.use_store(self._shared_throttle.open_store(api_key, self.base_url))
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a client can't be pickled: it holds the API key and open connections")

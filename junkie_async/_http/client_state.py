@@ -1,0 +1,85 @@
+"""What changes while a client works, and is the same for all its views."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from functools import partial
+
+from .._hooks import Hooks, notify_hooks
+from .._protocol.rate_limit_headers import read_date
+from .local_rate import RateLimit
+from .retry import RetryPolicy, shorten_wait
+from .shared_rate import RateStore, SharedRate
+from .throttle import Throttle
+
+
+class ClientState:
+    """A client's throttle, its event loop, and its latest response.
+
+    ``policy`` is that of the client itself: it says how long all its calls pause.
+    """
+
+    def __init__(
+        self,
+        max_in_flight: int,
+        rate_limit: RateLimit | None,
+        policy: RetryPolicy,
+        hooks: Sequence[Hooks],
+    ) -> None:
+        self.policy = policy
+        self.loop: asyncio.AbstractEventLoop | None = None
+        self.answered_at: float = 0.0
+        self.last_headers: Mapping[str, str] = {}
+        self._max_in_flight, self._rate_limit = max_in_flight, rate_limit
+        self._hooks = hooks
+        self._store: RateStore | None = None
+        self._closing_rates: set[asyncio.Task[None]] = set()  # those of former API keys
+        self.throttle: Throttle = self._make_throttle()
+
+    def service_time(self) -> datetime:
+        """Return the time by the service's clock, as its latest response states it.
+
+        Without a response it is that of the local clock, which may be wrong.
+        """
+        stated = read_date(self.last_headers)
+        if stated is None:
+            return datetime.now(UTC)
+        age = asyncio.get_running_loop().time() - self.answered_at
+        return stated + timedelta(seconds=age)
+
+    def use_store(self, store: RateStore) -> None:
+        """Share the rate of a store from now on: that of another API key."""
+        self._store = store
+        former = self.throttle.replace_shared_rate(self._share_rate(store))
+        if former is not None:
+            closing = asyncio.create_task(former.close())
+            self._closing_rates.add(closing)
+            closing.add_done_callback(self._closing_rates.discard)
+
+    def start_anew(self, *, is_same_clock: bool) -> None:
+        """Begin in another event loop; the one before it is closed."""
+        # What was learned ends at moments of the clock. By an earlier clock it would hold for long.
+        self._closing_rates.clear()
+        self.throttle = self.throttle.renew() if is_same_clock else self._make_throttle()
+
+    async def close(self) -> None:
+        """End all waits for a slot, and close the stores."""
+        self.throttle.close()
+        if self.throttle.shared_rate is not None:
+            await self.throttle.shared_rate.close()
+        for closing in tuple(self._closing_rates):
+            await closing
+
+    def _make_throttle(self) -> Throttle:
+        return Throttle(
+            self._max_in_flight,
+            self._rate_limit,
+            max_reset=shorten_wait(self.policy, self.policy.retry_after_cap),
+            back_off=self.policy.back_off,
+            shared_rate=None if self._store is None else self._share_rate(self._store),
+        )
+
+    def _share_rate(self, store: RateStore) -> SharedRate:
+        return SharedRate(store, partial(notify_hooks, self._hooks))
