@@ -66,6 +66,7 @@ class KeySearch:
     # Whether keys were created just while a walk looked again at earlier pages: they may have
     # pushed a key onto a page that it has left.
     _is_torn: bool = attrs.field(default=False, init=False)
+    _was_incomplete: bool = attrs.field(default=False, init=False)  # the walk before
     _latest: tuple[int, int] = attrs.field(default=(0, 0), init=False)  # page and total
 
     async def find(self) -> list[Key]:
@@ -102,7 +103,7 @@ class KeySearch:
             complete=True,
         )
         order, number, states_totals, is_enough = _Order(), 0, True, False
-        is_contradictory = self._is_torn = False
+        is_incomplete = self._is_torn = False
         self._latest = highest, total = 0, 0
         async with aclosing(walk.pages()) as pages:
             async for page in pages:
@@ -118,12 +119,15 @@ class KeySearch:
                     break
                 del page  # or it would stay in memory until the next one has come
             else:
-                is_contradictory = walk.end.is_incomplete()
-        if walk.end.contradictions or is_contradictory:
+                is_incomplete = walk.end.is_incomplete()
+        if walk.end.contradictions or (is_incomplete and self._was_incomplete):
             raise invalid_response(
                 f"{walk.end.describe_contradiction()}: keys of the job may be missing"
             )
-        return number <= 1 or is_enough
+        # A key that was created and another that was deleted in one moment look like that, too.
+        self._was_incomplete = is_incomplete
+        self._is_torn |= is_incomplete
+        return (number <= 1 or is_enough) and not is_incomplete
 
     async def _read_backwards(self) -> bool:
         """Read the list backwards if its newest keys come last, and return whether it was read."""

@@ -6,7 +6,9 @@ import asyncio
 from collections.abc import Collection
 from datetime import UTC, datetime, timedelta
 
-from junkie_async import Key, KeyPage, Pagination
+import pytest
+
+from junkie_async import InvalidResponseError, Key, KeyPage, Pagination
 from junkie_async._jobs.key_search import KeySearch
 from junkie_async._pagination.list_pass import PendingPage
 
@@ -46,12 +48,12 @@ class _ChangingList:
 
         return decode
 
-    async def find(self) -> int:
-        """Search it for our keys, up to some moment before its end; return how many were found."""
+    async def find(self, since: datetime | None = _BEGIN + timedelta(seconds=250)) -> int:
+        """Search it for our keys that were created since then; return how many were found."""
         search = KeySearch(
             fetch=self.fetch,
             is_wanted=lambda key: key.key_name == "ours",
-            since=_BEGIN + timedelta(seconds=250),
+            since=since,
             is_plausible=bool,
         )
         return len(await search.find())
@@ -84,6 +86,14 @@ class _TornList(_ChangingList):
             self.create()
 
 
+class _ShortList(_ChangingList):
+    """It has one key twice, and so one less than it states."""
+
+    async def change(self, page: int) -> None:
+        """Repeat a key."""
+        self.keys[400] = self.keys[399]
+
+
 async def test_a_key_that_moves_to_the_next_page_is_not_missed() -> None:
     """Since no page is served before the one before it: the totals would not show the change."""
     pages = _UnorderedList(900, ours=(0, 299))
@@ -95,3 +105,17 @@ async def test_a_key_that_moves_back_and_forth_is_not_missed() -> None:
     """Since the list is read again from its beginning, as the totals show that change."""
     pages = _TornList(900, ours=(0, 200))
     assert await pages.find() == 2
+
+
+async def test_a_list_that_changes_without_a_change_of_its_total_is_read_again() -> None:
+    """It has fewer keys than it states, since the walk has not seen the one that was created."""
+    pages = _UnorderedList(700, ours=(0, 299))
+    assert await pages.find(since=None) == 2
+
+
+async def test_a_list_that_lacks_keys_is_refused() -> None:
+    """Each walk over it finds fewer keys than it states."""
+    pages = _ShortList(700, ours=(0, 299))
+    with pytest.raises(InvalidResponseError):
+        await pages.find(since=None)
+    assert pages.served.count(5) == 2
