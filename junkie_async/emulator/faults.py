@@ -71,7 +71,7 @@ class Faults:
     The four rates are shares of the requests, from 0 to 1. A request has at most one of these
     faults, so the rates may add up to 1.
 
-    Args:
+    Attributes:
         error_rate: The share that gets an error response and is not carried out.
         error_status: The status of these responses, from 400 to 599, or several, of which each
             response gets one at random.

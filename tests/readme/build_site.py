@@ -15,13 +15,21 @@ from mkdocstrings import Inventory
 from .document import ROOT
 from .reference import public_names
 
-COMMAND = ("mkdocs", "build", "--strict", "--quiet", "--config-file", str(ROOT / ".mkdocs.yml"))
+# Not with `--quiet`: what mkdocs does not log, it does not count either.
+COMMAND = ("mkdocs", "build", "--strict", "--config-file", str(ROOT / ".mkdocs.yml"))
 
 
 def main(folder: str) -> int:
     """Build into a folder; return 1 after a warning, or if a public name is missing."""
-    built = subprocess.run([sys.executable, "-m", *COMMAND, "--site-dir", folder], check=False)
+    built = subprocess.run(
+        [sys.executable, "-m", *COMMAND, "--site-dir", folder],
+        check=False,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        encoding="utf-8",
+    )
     if built.returncode:
+        print(built.stdout)
         return built.returncode
     with (Path(folder) / "objects.inv").open("rb") as file:
         missing = public_names() - Inventory.parse_sphinx(file).keys()
