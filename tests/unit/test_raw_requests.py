@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 import pickle
+import time
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
@@ -172,6 +174,13 @@ def test_templates(path: str, template: str) -> None:
     assert make_raw_request("GET", path, secret=["swordfish"]).path == template
 
 
+def test_a_long_value_of_letters() -> None:
+    """What a user typed does not stop the event loop: matching takes linear time."""
+    begin = time.process_time()
+    make_raw_request("GET", f"/users/{'a' * 39}1")
+    assert time.process_time() - begin < 1.0
+
+
 BODY = {"name": "a", "users": [{"pin": {"code": 4711, "ok": True}}], "hwids": ["PC-1234567"]}
 
 
@@ -243,6 +252,18 @@ def test_a_loop_is_refused() -> None:
     loop.append(loop)
     with pytest.raises(InvalidRequestError):
         make_raw_request("POST", "/a", json=loop)
+
+
+@pytest.mark.parametrize("depth", [990, 1010, 5000, 100_000])
+def test_a_deep_body(depth: int) -> None:
+    """It is written or refused: how deep a body may be depends on Python's version."""
+    body: list[Any] = []
+    for _ in range(depth):
+        body = [body]
+    with suppress(InvalidRequestError):
+        make_raw_request("POST", "/a", json=body)
+    while body:  # else freeing it is deep, too
+        body = body.pop()
 
 
 async def test_over_a_connection() -> None:
