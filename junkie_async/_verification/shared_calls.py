@@ -61,7 +61,7 @@ class SharedCalls(Generic[T]):
         finally:
             self._leave(name, call)
         if isinstance(ended, JunkieError):
-            raise copy.copy(ended)
+            raise copy.copy(ended) from ended.__cause__  # which a copy lacks
         return ended
 
     def _find(self, name: Hashable, ends_at: float | None) -> _SharedCall[T] | None:
