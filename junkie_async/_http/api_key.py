@@ -38,11 +38,15 @@ class _Question:
 class APIKey:
     """The key that requests carry now, and the function that is asked for the next one.
 
-    ``on_issue`` is called with each new key.
+    ``on_issue`` is called with each new key. An async function may take ``patience`` seconds, or
+    longer if the call that asks waits longer: others may join it.
     """
 
-    def __init__(self, source: APIKeySource, on_issue: Callable[[str], None]) -> None:
+    def __init__(
+        self, source: APIKeySource, on_issue: Callable[[str], None], *, patience: float
+    ) -> None:
         self._on_issue = on_issue
+        self._patience = patience
         self.current: IssuedKey = IssuedKey("", 0)
         self.is_due: bool = callable(source)
         """Whether the function is to be asked before the next request."""
@@ -72,7 +76,7 @@ class APIKey:
             RequestTimeoutError: It took too long.
             ClientClosedError: The client was closed meanwhile.
         """
-        question = self._question or self._ask(timeout)
+        question = self._question or self._ask(max(timeout, self._patience))
         if question.task is not None:
             seconds = min(timeout, deadline - asyncio.get_running_loop().time())
             await asyncio.wait([question.task], timeout=max(0.0, seconds))
@@ -94,7 +98,7 @@ class APIKey:
         """Forget a question that was asked in an event loop that is closed."""
         self._question = None
 
-    def _ask(self, timeout: float) -> _Question:
+    def _ask(self, seconds: float) -> _Question:
         assert self._source is not None
         question = _Question()
         try:
@@ -104,7 +108,7 @@ class APIKey:
             return question
         if inspect.isawaitable(answer):
             question.failure = _make_cancelled_error  # unless it comes to an end
-            work = self._await_answer(question, answer, timeout)
+            work = self._await_answer(question, answer, seconds)
             question.task = asyncio.get_running_loop().create_task(work)
             question.task.add_done_callback(lambda _: self._end_question(question, answer))
             self._question = question
@@ -113,13 +117,10 @@ class APIKey:
         return question
 
     async def _await_answer(
-        self,
-        question: _Question,
-        answer: Awaitable[object],
-        timeout: float,  # noqa: ASYNC109 - it must not end with the call that has asked
+        self, question: _Question, answer: Awaitable[object], seconds: float
     ) -> None:
         # It returns nothing: the repr of a task that has ended shows its result.
-        limit = asyncio.timeout(timeout)
+        limit = asyncio.timeout(seconds)
         try:
             async with limit:
                 given = await answer

@@ -76,7 +76,7 @@ class Dispatcher:
         self.created: CreatedKeys = CreatedKeys()
         self._state = ClientState(max_in_flight, rate_limit, policy, hooks)
         self._shared_throttle = shared_throttle
-        self._api_key = APIKey(api_key, self._use_key)
+        self._api_key = APIKey(api_key, self._use_key, patience=transport.max_seconds)
         self._key_source = "the function passed as api_key=" if callable(api_key) else key_source
         self._reports = Reports(hooks, self.base_url)
         self._loop_lock = threading.Lock()

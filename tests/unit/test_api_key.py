@@ -211,6 +211,37 @@ def test_the_next_call_has_the_answer() -> None:
     assert vault.asked == 1
 
 
+def test_a_hasty_call_does_not_end_the_question() -> None:
+    """A view with a short time-out asks first, and others go on to wait for the answer."""
+    script, vault = Script(), Vault(OLD, seconds=3)
+    client = make_client(script, vault)
+    hasty = client.with_options(timeout=1)
+
+    async def main() -> None:
+        first, second = (asyncio.create_task(one.keys.folders()) for one in (hasty, client))
+        with pytest.raises(RequestTimeoutError):
+            await first
+        assert now() == pytest.approx(1001.0)
+        assert await second == []
+
+    run(main())
+    assert vault.asked == 1
+
+
+def test_the_cause_of_a_shared_look_up() -> None:
+    """Each `verify` that has waited for the same look-up names what the function raised."""
+    error = KeyError("token-of-the-vault")
+    client = make_client(Script(), Vault(error, seconds=1))
+
+    async def main() -> list[Any]:
+        calls = (client.keys.verify("JNK-0123456789") for _ in range(2))
+        return await asyncio.gather(*calls, return_exceptions=True)
+
+    first, second = run(main())
+    assert first is not second
+    assert first.__cause__ is second.__cause__ is error
+
+
 def test_a_cancelled_call() -> None:
     """The one that has asked may be cancelled; the others get their answer."""
     script, vault = Script(), Vault(OLD, seconds=1)
