@@ -246,7 +246,7 @@ class JunkieClient:
         request = make_raw_request(
             method, path, params=params, json=json, idempotent=idempotent, secret=secret
         )
-        with self._look_ups.changing_any(request.method, request.path):
+        with self._look_ups.changing_any(request.method, request.target):
             return await self._dispatcher.send(
                 request,
                 priority=self._keys.priority or "interactive",

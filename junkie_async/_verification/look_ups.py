@@ -79,9 +79,9 @@ class LookUps:
             self._known.forget(keys)
 
     @contextmanager
-    def changing_any(self, method: str, path: str) -> Generator[None]:
+    def changing_any(self, method: str, target: str) -> Generator[None]:
         """Forget all keys while a request that is not modelled may change any of them."""
-        changes_keys = method != "GET" and "keys" in path.split("/")
+        changes_keys = method != "GET" and "keys" in target.partition("?")[0].split("/")
         if changes_keys:
             self.clear()
         try:
