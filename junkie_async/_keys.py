@@ -8,10 +8,7 @@ from functools import lru_cache, partial
 from typing import Any, TypeAlias, TypeVar, Unpack, cast
 
 from . import _validation as validation
-from ._errors import (
-    BatchError,
-    InvalidRequestError,
-)
+from ._errors import BatchError, InvalidRequestError
 from ._hooks import InFlightCallback
 from ._http.coroutines import pending
 from ._http.dispatcher import Dispatcher
@@ -793,10 +790,9 @@ class Keys(KeyCalls):
         delay: float,
         log: Callable[[Intent, Sequence[Key]], bool] | None = None,
     ) -> Reconciler:
-        # Not of `self`, which may have a deadline: a job's walk waits out an outage.
-        patient = Keys(self._dispatcher, self._ledgers, self._look_ups)
         query = wire.filter_query({"provider_id": provider_id})
-        fetch = patient._make_fetch(query, "job", bad_rows="reduce")
+        # Without a deadline of `self`: a job's walk waits out an outage.
+        fetch = self._make_fetch(query, "job", last_timed_page=0, bad_rows="reduce")
         check = journal.check_writer if journal.can_lose_writer else None
 
         async def delete(surplus: list[int | str]) -> None:

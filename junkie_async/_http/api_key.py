@@ -19,12 +19,11 @@ _MOST_KNOWN: Final = 4
 """Keys that errors must not show: the current one and those before it, which others may repeat."""
 
 
-@attrs.frozen
+@attrs.frozen(eq=False)
 class IssuedKey:
-    """An API key, and how many came before it."""
+    """An API key as it was given: the same value that is given again is another one."""
 
     value: str = attrs.field(repr=False)
-    number: int
 
 
 @attrs.define(eq=False)
@@ -47,7 +46,7 @@ class APIKey:
     ) -> None:
         self._on_issue = on_issue
         self._patience = patience
-        self.current: IssuedKey = IssuedKey("", 0)
+        self.current: IssuedKey = IssuedKey("")
         self.is_due: bool = callable(source)
         """Whether the function is to be asked before the next request."""
         self.known: tuple[str, ...] = ()
@@ -64,7 +63,7 @@ class APIKey:
         """
         if self._source is None:
             return False
-        self.is_due |= key.number == self.current.number
+        self.is_due |= key is self.current
         return True
 
     async def obtain(self, deadline: float, timeout: float) -> None:  # noqa: ASYNC109 - of others, too
@@ -147,8 +146,7 @@ class APIKey:
 
     def _issue(self, given: object) -> None:
         value = check_api_key(given)
-        before = self.current
-        self.current = IssuedKey(value, before.number + 1)
+        before, self.current = self.current, IssuedKey(value)
         self.is_due = False
         if value != before.value:
             others = [one for one in self.known if one != value]

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
+from .._errors import ClientClosedError
 from .._hooks import Hooks, notify_hooks
 from .._protocol.rate_limit_headers import read_date
 from .local_rate import RateLimit
@@ -30,10 +32,12 @@ class ClientState:
     ) -> None:
         self.policy = policy
         self.loop: asyncio.AbstractEventLoop | None = None
+        self.is_closed: bool = False
         self.answered_at: float = 0.0
         self.last_headers: Mapping[str, str] = {}
         self._max_in_flight, self._rate_limit = max_in_flight, rate_limit
         self._hooks = hooks
+        self._loop_lock = threading.Lock()
         self._store: RateStore | None = None
         self._closing_rates: set[asyncio.Task[None]] = set()  # those of former API keys
         self.throttle: Throttle = self._make_throttle()
@@ -58,14 +62,34 @@ class ClientState:
             self._closing_rates.add(closing)
             closing.add_done_callback(self._closing_rates.discard)
 
-    def start_anew(self, *, is_same_clock: bool) -> None:
-        """Begin in another event loop; the one before it is closed."""
+    def enter_loop(self, loop: asyncio.AbstractEventLoop) -> bool:
+        """Go on in an event loop, if the one before it is closed. False if it is the same.
+
+        Raises:
+            ClientClosedError: The one before it is not closed.
+        """
+        with self._loop_lock:  # two threads may make their first calls at once
+            before = self.loop
+            if before is loop:
+                return False
+            if before is not None and not before.is_closed():
+                raise ClientClosedError(
+                    "the client belongs to another event loop, which is not closed:"
+                    " create one client per event loop"
+                )
+            self.loop = loop
+            if before is not None:
+                self._start_anew(is_same_clock=before.time() <= loop.time() + 1.0)
+        return True
+
+    def _start_anew(self, *, is_same_clock: bool) -> None:
         # What was learned ends at moments of the clock. By an earlier clock it would hold for long.
         self._closing_rates.clear()
         self.throttle = self.throttle.renew() if is_same_clock else self._make_throttle()
 
     async def close(self) -> None:
-        """End all waits for a slot, and close the stores."""
+        """End all waits for a slot, now and later, and close the stores."""
+        self.is_closed = True
         self.throttle.close()
         if self.throttle.shared_rate is not None:
             await self.throttle.shared_rate.close()

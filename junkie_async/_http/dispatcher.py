@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import math
-import threading
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NoReturn, TypeVar
@@ -15,7 +14,6 @@ from typing import Any, NoReturn, TypeVar
 from .._errors import (
     APIError,
     AuthenticationError,
-    ClientClosedError,
     InvalidResponseError,
     JunkieError,
     Outcome,
@@ -79,8 +77,6 @@ class Dispatcher:
         self._api_key = APIKey(api_key, self._use_key, patience=transport.max_seconds)
         self._key_source = "the function passed as api_key=" if callable(api_key) else key_source
         self._reports = Reports(hooks, self.base_url)
-        self._loop_lock = threading.Lock()
-        self._closing = asyncio.Event()
 
     def with_options(self, *, retry: RetryPolicy | None, timeout: float | None) -> Dispatcher:
         """Make one whose calls have another policy, or another ``timeout`` for each attempt.
@@ -105,7 +101,7 @@ class Dispatcher:
     @property
     def closed(self) -> bool:
         """Whether `close` was called."""
-        return self._closing.is_set()
+        return self._state.is_closed
 
     def service_time(self) -> datetime:
         """Return the time by the service's clock, as far as it is known."""
@@ -118,7 +114,6 @@ class Dispatcher:
         """
         if self._state.loop is not None and not self.closed:
             await self._enter_loop(asyncio.get_running_loop())
-        self._closing.set()
         await self._state.close()
         await self._api_key.close()
         await self._transport.close()
@@ -415,21 +410,10 @@ class Dispatcher:
 
     async def _enter_loop(self, loop: asyncio.AbstractEventLoop) -> None:
         """Bind the client to the running event loop, if the one before it is closed."""
-        with self._loop_lock:  # two threads may make their first calls at once
-            before = self._state.loop
-            if before is loop:
-                return
-            if before is not None and not before.is_closed():
-                raise ClientClosedError(
-                    "the client belongs to another event loop, which is not closed:"
-                    " create one client per event loop"
-                )
-            self._state.loop = loop
-            if before is not None:
-                self._outages.forget()
-                self._api_key.forget_loop()
-                self._state.start_anew(is_same_clock=before.time() <= loop.time() + 1.0)
-        await self._transport.enter_loop()
+        if self._state.enter_loop(loop):
+            self._outages.forget()
+            self._api_key.forget_loop()
+            await self._transport.enter_loop()
 
     def _use_key(self, api_key: str) -> None:
         """Send an API key from now on. A rate is shared by those who have the same."""

@@ -9,10 +9,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Final, Literal, Self, TypeAlias, get_args
 
-from .._errors import (
-    ClientClosedError,
-    RateLimitError,
-)
+from .._errors import ClientClosedError, RateLimitError
 from .._protocol.rate_limit_headers import RateLimitState
 from .._validation import check_integer
 from .adaptive_rate import AdaptiveRate
