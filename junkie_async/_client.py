@@ -219,7 +219,7 @@ class JunkieClient:
 
         Errors, hooks and logs name the path with its values left out, as in
         ``/services/{id}/providers``. They show no value of a field that is secret in other calls,
-        such as ``key`` and ``hwids``. Name other secrets in ``secret``.
+        such as ``key``, ``key_value`` and ``hwids``. Name other secrets in ``secret``.
 
         Args:
             method: GET, POST, PUT, PATCH or DELETE, in any case.

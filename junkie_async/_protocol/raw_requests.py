@@ -27,6 +27,9 @@ _IS_IDEMPOTENT: Final = {"GET": True, "PUT": True, "DELETE": True, "POST": False
 
 _MAX_PATH: Final = 4096
 
+_SECRET_IN_RESPONSES: Final = frozenset({"key_value", "keys_hwid"})
+"""What a caller may send back as the service names it in its responses."""
+
 # What a service calls its resources. Anything else in a path is a value, which no log should show:
 # a key value in the worst case, and a name for each value in the metrics otherwise.
 # No two parts of the pattern match the same letter: otherwise 40 of them would take 8 s.
@@ -57,7 +60,7 @@ def make_raw_request(
     document = None if body is None else decode_json(body)
     names = {*_find_names(document), *(name for name, _ in pairs)}
     hidden = {one for one in declared if one not in names}
-    names &= secret_fields() | declared
+    names &= secret_fields() | _SECRET_IN_RESPONSES | declared
     hidden |= {text for name, text in pairs if name in names}
     hidden |= set(_find_values(document, names))
     template = [_name_segment(segments, index, hidden) for index in range(len(segments))]
@@ -144,7 +147,8 @@ def _write_param(field: str, value: Any) -> str:
     if isinstance(value, datetime):
         return format_timestamp(check_datetime(field, value))
     if isinstance(value, int) or (isinstance(value, float) and math.isfinite(value)):
-        return str(value)
+        with suppress(ValueError):  # Python writes no integer of more than 4,300 digits
+            return str(value)
     limit = "a string, a finite number, a bool, a datetime, a list of these, or None"
     raise InvalidRequestError(field, safe_repr(value), limit)
 

@@ -22,6 +22,7 @@ from junkie_async import (
     InvalidResponseError,
     JunkieClient,
     JunkieError,
+    Key,
     KeyStatus,
     OutcomeUnknownError,
     RequestTimeoutError,
@@ -203,6 +204,15 @@ def test_secrets_are_masked() -> None:
     assert error.path == "/users/{value}"
 
 
+def test_a_key_that_is_sent_back() -> None:
+    """The fields of responses are as secret as those of requests."""
+    key = Key(id=1, key_value="JNK-0001-abcd", keys_hwid=("PC-1234567",))
+    said = {"error": "JNK-0001-abcd of PC-1234567"}
+    with pytest.raises(BadRequestError) as caught:
+        call(Script((400, {}, msgspec.json.encode(said))), "PUT", "/a", json=key)
+    assert caught.value.message == "*** of ***"
+
+
 @pytest.mark.parametrize(
     ("kwargs", "field"),
     [
@@ -230,6 +240,7 @@ def test_secrets_are_masked() -> None:
         ({"params": {"a": "x\n"}}, "params['a']"),
         ({"params": {"a": datetime(2026, 1, 1)}}, "params['a']"),  # noqa: DTZ001 - refused
         ({"params": {1: "x"}}, "a name in params"),
+        ({"params": {"a": 10**5000}}, "params['a']"),
         ({"json": {"a": 1}}, "json"),
         ({"method": "POST", "json": {"a": object()}}, "json"),
         ({"secret": [1]}, "secret[0]"),
