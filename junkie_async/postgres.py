@@ -70,6 +70,8 @@ _ORDER_PATIENCE: Final = 5.0  # somebody waits for an order
 _POOL_SIZE: Final = 4
 _CONNECTING: Final = 10.0
 _CLOSING: Final = 2.0  # seconds, while the server is down
+# The options of a DSN whose names are in the server's errors about other things, too.
+_CONNECTION_OPTIONS: Final = frozenset({"host", "port", "user", "password", "database", "dbname"})
 
 T = TypeVar("T")
 
@@ -264,7 +266,7 @@ def _find_option(dsn: str | None, error: BaseException) -> str | None:
     """Find the option of a DSN that an error of its first connection names."""
     if not isinstance(error, asyncpg.PostgresError | asyncpg.ClientConfigurationError):
         return None
-    named = {*re.findall(r"[A-Za-z_][\w.]*", str(error))}
+    named = {*re.findall(r"[A-Za-z_][\w.]*", str(error))} - _CONNECTION_OPTIONS
     return next((name for name in parse_qs(urlsplit(dsn or "").query) if name in named), None)
 
 

@@ -1,20 +1,23 @@
-"""Tasks that nobody waits for."""
+"""Tasks that may outlive whoever started them."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
-from typing import Any, Final
+from typing import Any, Final, TypeVar
+
+T = TypeVar("T")
 
 # The event loop itself has only weak references to tasks.
 _TASKS: Final = set[asyncio.Task[Any]]()
 
 
-def finish_in_background(act: Coroutine[Any, Any, object] | asyncio.Task[Any]) -> None:
-    """Let something go on to its end, or to that of the event loop, whatever comes of it."""
-    task = act if isinstance(act, asyncio.Task) else asyncio.create_task(act)
+def run_in_background(act: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+    """Run something to its end, or to that of the event loop, even if nobody waits for it."""
+    task = asyncio.create_task(act)
     _TASKS.add(task)
     task.add_done_callback(_forget)
+    return task
 
 
 def _forget(task: asyncio.Task[Any]) -> None:

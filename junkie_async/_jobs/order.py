@@ -16,7 +16,7 @@ from .._errors import (
 )
 from .._models import Key
 from .._protocol.codec import decode_key, encode_key
-from .background import finish_in_background
+from .background import run_in_background
 from .journal import Intent
 from .ledger import Ledger
 from .markers import read_marker
@@ -44,7 +44,8 @@ async def fill_order(
     Raises:
         OutcomeUnknownError: The key may have been created. The next call settles that.
     """
-    filling = asyncio.create_task(_fill_in_turn(ledger, reconciler, create, lock))
+    # What it has to log when it is cancelled may wait for a ledger that hangs.
+    filling = run_in_background(_fill_in_turn(ledger, reconciler, create, lock))
     ends_at = None if max_seconds is None else asyncio.get_running_loop().time() + max_seconds
     try:
         if await _has_ended(filling, ends_at):
@@ -57,7 +58,6 @@ async def fill_order(
     finally:
         if not filling.done():
             filling.cancel()
-            finish_in_background(filling)  # what it has to log may wait for a ledger that hangs
             await _has_ended(filling, ends_at)
 
 

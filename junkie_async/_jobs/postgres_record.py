@@ -20,7 +20,7 @@ import attrs
 from .._errors import ConfigurationError
 from .._protocol.fields import MAX_BATCH
 from .._protocol.json_documents import encode_json
-from .background import finish_in_background
+from .background import run_in_background
 from .markers import new_job_id
 from .postgres_transactions import (
     FIRST_POLL,
@@ -241,7 +241,7 @@ class PostgresRecord:
             return await asyncio.shield(taking)
         except asyncio.CancelledError:
             # It may be committed by now. Then nobody else would have the job before the lease ends.
-            finish_in_background(self._return_lease(taking))
+            run_in_background(self._return_lease(taking))
             raise
 
     async def _become_writer(self) -> Mapping[str, Any] | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import sqlite3
 import time
 from pathlib import Path
@@ -423,3 +424,23 @@ async def test_a_response_about_another_order_is_refused(
         await _order(client, ledger, idempotency_key="b")
     second = await _order(client, ledger, idempotency_key="b", reconcile_after=0.0)
     assert [first, second] == service.values()
+
+
+async def test_a_failure_at_the_moment_of_a_cancellation_is_not_logged(
+    client: JunkieClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The caller hears of the cancellation only, and asyncio of nothing that was never awaited."""
+    unawaited: list[dict[str, Any]] = []
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _, context: unawaited.append(context))
+
+    async def fail(_: Ledger) -> None:
+        loop.call_soon(calling.cancel)
+        raise ConfigurationError("no")
+
+    monkeypatch.setattr(Ledger, "open", fail)
+    calling = asyncio.create_task(_order(client, str(tmp_path / "orders.db")))
+    with pytest.raises(asyncio.CancelledError):
+        await calling
+    gc.collect()
+    assert unawaited == []

@@ -163,6 +163,10 @@ def _add_password(dsn: str) -> str:
     [
         (lambda dsn: dsn.replace("postgres@", "locked:s3cret@"), "InvalidPasswordError"),
         (lambda dsn: dsn.replace("postgres@", "nobody:s3cret@"), "InvalidAuthorization"),
+        (
+            lambda dsn: dsn.replace("postgres@", "") + "?user=locked&password=s3cret",
+            "InvalidPasswordError",
+        ),
         (lambda dsn: _add_password(dsn) + "x", "InvalidCatalogName"),
         (lambda dsn: "postgresql://u:s3cret@127.0.0.1:port/x", "ValueError"),
         (lambda dsn: "postgresql://u:s3cret@127.0.0.1/x?sslmode=none", "option 'sslmode'"),
