@@ -97,22 +97,22 @@ async def _read_page(settings: Settings, api_key: str, check: _Check) -> None:
         check.base_url, started = junkie.base_url, time.perf_counter()
         page = await junkie.keys.list(limit=1)
         check.milliseconds = round((time.perf_counter() - started) * 1000)
-    check.keys = len(page.keys) if page.pagination.total is None else page.pagination.total
+    check.keys = page.pagination.total
 
 
 def _show(check: _Check, *, as_json: bool) -> None:
     if as_json:
         print_json({"ok": check.error is None, **attrs.asdict(check)})
         return
-    access = f"{format_key_count(check.keys or 0)}, {check.milliseconds} ms"
+    keys = "" if check.keys is None else f"{format_key_count(check.keys)}, "
     rows = (
         ("Address", f"{check.base_url or '-'} ({check.base_url_from})"),
         ("API key", f"{check.api_key} ({check.api_key_from})"),
-        ("Access", f"ok: {access}" if check.error is None else "failed"),
+        ("Access", "failed" if check.error else f"ok: {keys}{check.milliseconds} ms"),
     )
-    gap = "  " if is_terminal() else "\t"
     for name, text in rows:
-        print_line(f"{name}{gap}{to_one_line(text)}")
+        start = f"{name:7}  " if is_terminal() else f"{name}\t"
+        print_line(f"{start}{to_one_line(text)}")
     if check.error is not None:
         typer.echo(f"Error: {to_one_line(check.error)}", err=True)
     if check.advice is not None:
