@@ -26,7 +26,7 @@ import hashlib
 import importlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from ._errors import ConfigurationError, InvalidRequestError
 from ._http.local_rate import RateLimit
@@ -201,14 +201,8 @@ def _connect(library: Any, url: str) -> Any:
 def _check_url(library: Any, url: str) -> None:
     """Refuse a URL that redis-py does not take. Its own errors quote the password."""
     try:
-        _connect(
-            library, url
-        ).connection_pool.make_connection()  # without I/O, but with all options
-        parts = urlsplit(url)
-        is_cut = parts.scheme != "unix" and (
-            (parts.netloc and not parts.hostname) or "@" in parts.path
-        )
-        if not is_cut:
+        _connect(library, url).connection_pool.make_connection()  # no I/O; it reads all options
+        if not _is_cut(urlsplit(url)):
             return
     except (ValueError, TypeError, library.RedisError):
         pass
@@ -216,6 +210,12 @@ def _check_url(library: Any, url: str) -> None:
         "the Redis URL must be one that redis-py takes, with its options: redis://host:6379/0."
         " Percent-encode the password: a slash is %2F"
     )
+
+
+def _is_cut(parts: SplitResult) -> bool:
+    """Whether a slash, of a password that is not percent-encoded, ends the host too early."""
+    has_rest = "@" in parts.path or bool(parts.netloc and not parts.hostname)
+    return has_rest and parts.scheme != "unix"
 
 
 def _describe_url(url: str) -> str:

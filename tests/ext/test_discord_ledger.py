@@ -15,6 +15,7 @@ import pytest
 from junkie_async import JunkieClient, Key
 from junkie_async.emulator import Emulator, Faults
 from junkie_async.ext.discord import user_commands
+from junkie_async.ext.discord.orders import fill_order
 from junkie_async.postgres import PostgresLedger
 from junkie_async.provisioning import statuses
 
@@ -188,6 +189,26 @@ async def test_a_wait_is_never_longer_than_the_cooldown(tmp_path: Path) -> None:
 
 async def test_a_key_that_is_not_listed_is_not_followed_by_another(tmp_path: Path) -> None:
     """Without a cooldown, too: the list may be late."""
+    async with open_shards({"ledger": tmp_path / "bot.db"}) as (shop,):
+        await shop.call("key get")
+        await shop.junkie.keys.purge(discord_id=ALICE)  # as if it was not listed yet
+        shop.clock.now += timedelta(minutes=1)
+        assert says((await shop.call("key get")).answer.content, _answers.ON_COOLDOWN)
+        assert shop.emulator.calls["createKey"] == 1
+
+
+async def test_a_key_of_unknown_age_is_not_followed_by_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A service that leaves the time of creation out, and lists late, does not get a call more."""
+    filled: list[Key] = []
+
+    async def fill_without_time(*args: Any, **fields: Any) -> Key:
+        assert len(filled) < 3
+        filled.append(attrs.evolve(await fill_order(*args, **fields), created_at=None))
+        return filled[-1]
+
+    monkeypatch.setattr(user_commands, "fill_order", fill_without_time)
     async with open_shards({"ledger": tmp_path / "bot.db"}) as (shop,):
         await shop.call("key get")
         await shop.junkie.keys.purge(discord_id=ALICE)  # as if it was not listed yet

@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
 from typing import Final, Unpack
 
+import attrs
 import discord
 from discord import app_commands
 
@@ -133,7 +134,10 @@ class UserCommands(BaseCommands):
             await self._refuse_if_revoked(interaction)
             if previous is not None:
                 check_age(interaction, previous, wait)
-            previous = await self._fill_order(interaction, previous, ledger)
+            filled = await self._fill_order(interaction, previous, ledger)
+            # Of unknown age, it counts as new. Otherwise this could create keys without end.
+            created_at = filled.created_at or interaction.created_at
+            previous = attrs.evolve(filled, created_at=created_at)
             # What is not listed may only be late, and must not be followed by another at once.
             wait = max(wait, _UNKNOWN_OUTCOME_WAIT)
         return found
