@@ -1,8 +1,10 @@
 """`junkie keys stats`: charts in a terminal, lines in a pipe, one object with ``--json``."""
 
 import json
+import os
 import re
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,7 +13,7 @@ from junkie_async.cli.keys.stats import _make_bar, _make_column
 from junkie_async.emulator import Emulator
 
 from ._invoke import junkie, junkie_in_terminal
-from ._process import terminal
+from ._process import emulator_environment, posix, start_process, terminal, wait_for_end
 
 
 async def fill(emulator: Emulator) -> None:
@@ -110,3 +112,16 @@ def test_bars(share: float, bar: str, plain: str) -> None:
 def test_columns(count: int, most: int, column: str) -> None:
     """The highest fills its column, and one that is not nothing is seen."""
     assert _make_column(count, most) == column
+
+
+@posix
+async def test_a_reader_that_has_left_is_no_error(tmp_path: Path) -> None:
+    """`junkie keys stats | head -1` ends as `junkie keys list` does, even before the first line."""
+    ours, theirs = os.pipe()
+    os.close(ours)
+    async with Emulator() as emulator:
+        env = emulator_environment(emulator)
+        process = await start_process("keys", "stats", cwd=tmp_path, env=env, stdout=theirs)
+        os.close(theirs)
+        ended = await wait_for_end(process)
+    assert (ended.code, ended.err) == (0, "")

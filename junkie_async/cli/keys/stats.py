@@ -19,7 +19,7 @@ from .._stdout import (
     is_terminal,
     make_console,
     print_json,
-    print_lines,
+    print_line,
     to_one_line,
 )
 
@@ -63,7 +63,8 @@ def stats(
     elif is_terminal():
         _draw(make_console(), counted)
     else:
-        print_lines("\t".join(map(to_one_line, cells)) for cells in _list_counts(counted))
+        rows = ("\t".join(map(to_one_line, cells)) for cells in _list_counts(counted))
+        print_line("\n".join(rows))
     if counted.drift:
         typer.echo(f"Note: {_describe_drift(counted.drift)}", err=True)
 
