@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from datetime import timedelta
 from ssl import SSLContext
 from types import NoneType
 from typing import Any, Self
@@ -23,7 +24,7 @@ from ._http.local_rate import RateLimit
 from ._http.proxy import choose_proxy
 from ._http.retry import RetryPolicy
 from ._http.shared_rate import SharedThrottle
-from ._http.throttle import PRIORITIES, Priority
+from ._http.throttle import Priority
 from ._http.tls import make_context
 from ._http.transport import Transport
 from ._jobs.ledgers import Ledgers
@@ -157,7 +158,7 @@ class JunkieClient:
         *,
         timeout: float | Unset = UNSET,
         retry: RetryPolicy | Unset = UNSET,
-        deadline: float | Unset | None = UNSET,
+        deadline: float | timedelta | Unset | None = UNSET,
         priority: Priority | Unset | None = UNSET,
     ) -> Self:
         """Make a view of the client whose calls have other options.
@@ -175,10 +176,10 @@ class JunkieClient:
             timeout: Seconds for one attempt.
             retry: How often and how long failed calls are retried. Pauses of the whole client, and
                 their cap, remain those of its own policy.
-            deadline: Seconds for each call with all its requests, waits and retries, or None: see
-                `Keys.deadline`. A walk over a list has it for its first page, and jobs have none;
-                ``retry.outage`` limits how long these wait for a service that is down. To end
-                them after some time, use `asyncio.timeout`.
+            deadline: Seconds, or a `timedelta`, for each call with all its requests, waits and
+                retries, or None: see `Keys.deadline`. A walk over a list has it for its first page,
+                and jobs have none; ``retry.outage`` limits how long these wait for a service that
+                is down. To end them after some time, use `asyncio.timeout`.
             priority: Whose turn comes first while the rate is limited: "interactive", "walk" or
                 "job". With "job", calls and walks let all others go first, and calls wait for
                 their turn without a limit, unless they have a deadline. None is "interactive" for
@@ -193,9 +194,9 @@ class JunkieClient:
         )
         keys = copy_calls(self._keys, dispatcher)
         if deadline is not UNSET:
-            keys.deadline = None if deadline is None else check_seconds("deadline", deadline)
+            keys.deadline = deadline
         if priority is not UNSET:
-            keys.priority = _check_priority(priority)
+            keys.priority = priority
         view = copy.copy(self)
         vars(view).update(_is_view=True, _dispatcher=dispatcher, _keys=keys)
         return view
@@ -324,14 +325,6 @@ def _check_app(value: Any) -> str | None:
         return value
     limit = "a name, or name/version, of up to 100 letters, digits and -._~, such as shop-bot/1.2"
     raise InvalidRequestError("app", safe_repr(value), limit)
-
-
-def _check_priority(value: Any) -> Priority | None:
-    for priority in (None, *PRIORITIES):
-        if value == priority:
-            return priority
-    limit = f"one of {', '.join(PRIORITIES)}, or None"
-    raise InvalidRequestError("priority", safe_repr(value), limit)
 
 
 def _check_url(written: str, api_key: object) -> str:

@@ -6,19 +6,21 @@ import copy
 import math
 from collections.abc import Coroutine, Iterable
 from contextlib import aclosing, suppress
+from datetime import timedelta
 from typing import Any, Self, TypeVar
 
 import attrs
 
 from . import _validation as validation
-from ._errors import NotFoundError, TooManyMatchesError
+from ._errors import InvalidRequestError, NotFoundError, TooManyMatchesError
 from ._http.coroutines import running_loop
 from ._http.dispatcher import Dispatcher
-from ._http.throttle import Priority
+from ._http.throttle import PRIORITIES, Priority
 from ._models import Key, KeyRef
 from ._pagination.list_pass import FetchPage, ListPass, PendingPage
 from ._pagination.seen_ids import SeenIDs
 from ._protocol import requests as wire
+from ._validation import check_seconds, safe_repr
 
 T = TypeVar("T")
 CallsT = TypeVar("CallsT", bound="KeyCalls")
@@ -33,9 +35,49 @@ class KeyCalls:
 
     def __init__(self, dispatcher: Dispatcher) -> None:
         self._dispatcher = dispatcher
-        self.deadline: float | None = None
-        self.priority: Priority | None = None
+        self._deadline: float | None = None
+        self._priority: Priority | None = None
         self._ends_at: float | None = None
+
+    @property
+    def deadline(self) -> float | None:
+        """Seconds that one call may take, with all its requests, waits and retries; or None.
+
+        `RetryPolicy.deadline` counts as well. Set it, also to a `timedelta`, where somebody waits
+        for an answer, as the integrations for web apps and Discord do. A call that a rate limit or
+        a pause would hold for longer raises `RateLimitError` immediately, with ``retry_after``, and
+        is not sent. asyncio does not tell a client about a caller's own `asyncio.timeout`, so this
+        can't be done for that: the call ends with it. A walk over a list has the deadline for its
+        first page only, and jobs have none: they may have to wait out a pause.
+        `JunkieClient.with_options` gives some calls another one.
+
+        Raises:
+            InvalidRequestError: It is set to something else.
+        """
+        return self._deadline
+
+    @deadline.setter
+    def deadline(self, value: float | timedelta | None) -> None:
+        seconds = value.total_seconds() if isinstance(value, timedelta) else value
+        self._deadline = None if seconds is None else check_seconds("deadline", seconds)
+
+    @property
+    def priority(self) -> Priority | None:
+        """Whose turn comes first while the rate is limited: "interactive", "walk" or "job".
+
+        None is "interactive" for single calls and "walk" for walks. Jobs are always "job".
+
+        Raises:
+            InvalidRequestError: It is set to something else.
+        """
+        return self._priority
+
+    @priority.setter
+    def priority(self, value: Priority | None) -> None:
+        if value not in (None, *PRIORITIES):
+            limit = f"one of {', '.join(PRIORITIES)}, or None"
+            raise InvalidRequestError("priority", safe_repr(value), limit)
+        self._priority = value
 
     def _begin(self) -> Self:
         """Return what makes the requests of one operation, which share its deadline.

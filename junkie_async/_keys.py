@@ -74,18 +74,6 @@ class Keys(KeyCalls):
     itself. They raise `InvalidRequestError` before anything is sent when an argument is invalid.
     After that they may raise any other `JunkieError`; "Raises" lists those that callers usually
     handle.
-
-    Attributes:
-        deadline: Seconds that one call may take, with all its requests, waits and retries;
-            `RetryPolicy.deadline` counts as well. None by default. Set it where somebody waits for
-            an answer, as the integrations for web apps and Discord do. A call that a rate limit or
-            a pause would hold for longer raises `RateLimitError` immediately, with
-            ``retry_after``, and is not sent. asyncio does not tell a client about a caller's own
-            `asyncio.timeout`, so this can't be done for that: the call ends with it. A walk over a
-            list has the deadline for its first page only, and jobs have none: they may have to
-            wait out a pause. `JunkieClient.with_options` gives some calls another one.
-        priority: Whose turn comes first while the rate is limited: "interactive", "walk" or "job".
-            None is "interactive" for single calls and "walk" for walks. Jobs are always "job".
     """
 
     def __init__(

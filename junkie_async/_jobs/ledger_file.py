@@ -39,7 +39,7 @@ from .ledger_tables import (
     show_as_current,
     update_tables,
 )
-from .record import DamagedError
+from .record import DamagedError, names_database
 
 T = TypeVar("T")
 
@@ -47,7 +47,7 @@ T = TypeVar("T")
 _BUSY_TIMEOUT: Final = 30.0
 _BUSY_POLL: Final = 0.002
 _MAX_SECONDS: Final = 10.0  # for a claim
-_LOOKS_LIKE_DSN: Final = re.compile(r"\s*postgres\w*(\+\w+)?:", re.IGNORECASE)
+_LOOKS_LIKE_DSN: Final = re.compile(r"\s*(postgres\w*(\+\w+)?:|[a-z][\w+.-]+:/)", re.IGNORECASE)
 # The codes of errors that do not come from the content. SQLite has a fixed text for each.
 _CODES_FROM_OUTSIDE: Final = (
     sqlite3.SQLITE_CANTOPEN,
@@ -73,6 +73,9 @@ def check_path(path: str | os.PathLike[str]) -> Path:
     checked = Path()
     with contextlib.suppress(TypeError, UnicodeEncodeError):  # not a path, or one of bytes
         checked = Path(os.fsdecode(os.fsencode(Path(path))))
+    if names_database(path):
+        limit = "the path of a file: for PostgreSQL, use junkie_async.postgres.PostgresLedger"
+        raise InvalidRequestError("ledger", "a DSN", limit)
     # A DSN of another spelling may have a password, which would be in the name of a file.
     if _LOOKS_LIKE_DSN.match(str(checked)):
         limit = "the path of a file, or a DSN that begins with postgresql://"

@@ -20,7 +20,9 @@ class Model:
     __slots__ = ()
 
     # The responses of a web app have all fields, so its OpenAPI document must not say "optional".
-    __pydantic_config__: ClassVar = {"json_schema_serialization_defaults_required": True}
+    __pydantic_config__: ClassVar[dict[str, bool]] = {
+        "json_schema_serialization_defaults_required": True
+    }
 
     # Properties that JSON has beside the fields.
     _computed: ClassVar[tuple[str, ...]] = ()

@@ -309,3 +309,15 @@ def test_the_command_line_has_no_password(
         assert user not in shown
         assert f"{scheme}***@proxy.example:3128" in shown
     assert user not in repr(Settings(proxy=proxy))
+
+
+async def test_a_new_job_replaces_no_keys_of_another(tmp_path: Path) -> None:
+    """The file may be the only list of what was sold. A job that is run again replaces its own."""
+    provision = ("keys", "provision", "5", "--provider-id=9", "--out=keys.txt")
+    async with Emulator() as emulator:
+        codes = [
+            (await junkie(emulator, *provision, f"--ledger={ledger}", cwd=tmp_path)).code
+            for ledger in ("a.db", "b.db", "a.db")
+        ]
+        assert sorted((tmp_path / "keys.txt").read_text().split()) == await _values(emulator)
+    assert codes == [0, 2, 0]

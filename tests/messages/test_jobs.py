@@ -276,6 +276,32 @@ async def test_a_file_that_is_not_a_ledger(
     assert str(caught.value) == message
 
 
+@pytest.mark.parametrize(
+    ("dsn", "message"),
+    [
+        (
+            "postgresql://shop:s3cret@db/shop",
+            (
+                "ledger must be the path of a file: for PostgreSQL, use"
+                " junkie_async.postgres.PostgresLedger, got a DSN"
+            ),
+        ),
+        (
+            "mysql://shop:s3cret@db/shop",
+            (
+                "ledger must be the path of a file, or a DSN that begins with postgresql://,"
+                " got another DSN"
+            ),
+        ),
+    ],
+)
+def test_a_dsn_in_place_of_a_path(dsn: str, message: str) -> None:
+    """The text does not have the password."""
+    with pytest.raises(InvalidRequestError) as caught:
+        provisioning.claim(dsn, "launch", 1)
+    assert str(caught.value) == message
+
+
 def test_a_ledger_that_does_not_exist(tmp_path: Path) -> None:
     """The text has SQLite's reason."""
     with pytest.raises(ConfigurationError) as caught:

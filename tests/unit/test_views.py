@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -43,7 +44,7 @@ def test_options_are_those_of_the_view() -> None:
 def test_the_deadline_that_was_assigned() -> None:
     """A view has the deadline that an integration has given its client; then each has its own."""
     client = make_client(Script())
-    client.keys.deadline = 10.0
+    client.keys.deadline = timedelta(seconds=10)
     view = client.with_options(timeout=1)
     client.keys.deadline = 20.0
     assert (view.keys.deadline, client.keys.deadline) == (10.0, 20.0)
@@ -133,6 +134,7 @@ async def test_closing_a_view() -> None:
         ("timeout", None),
         ("deadline", -1),
         ("deadline", math.inf),
+        ("deadline", "5"),
         ("retry", None),
         ("retry", 3),
         ("priority", "high"),
@@ -145,6 +147,9 @@ def test_bad_options(option: str, value: Any) -> None:
     with pytest.raises(InvalidRequestError) as caught:
         client.with_options(**{option: value})
     assert caught.value.field == option
+    if option in ("deadline", "priority"):
+        with pytest.raises(InvalidRequestError):
+            setattr(client.keys, option, value)
 
 
 def test_a_short_call_beside_patient_jobs() -> None:

@@ -79,13 +79,16 @@ def provision(
 
     The key values are printed in full, one per line. If the job is stopped or fails, run the same
     command again: it resumes from the ledger and ends with exactly AMOUNT keys. The --out file is
-    written at the end and has every key once; on stdout, a resumed job prints the earlier keys
-    again first. The ledger contains the key values: delete it once the job is done.
+    written at the end and has every key once; a new job replaces no file. On stdout, a resumed job
+    prints the earlier keys again first. The ledger contains the key values: delete it once the job
+    is done.
     """
     check_no_password(ledger)
     # Not `Path.resolve`, which raises for links that go round in a circle.
     if out is not None and os.path.realpath(out) == os.path.realpath(ledger):
         fail("--out and --ledger must be different files")
+    if out is not None and _has_content(out) and not _has_begun(ledger, job):
+        fail(f"--out {out} has content, and this job is a new one: choose another file")
     name = "stdout" if out is None else str(out)
 
     async def create_and_write(junkie: JunkieClient) -> int:
@@ -118,6 +121,18 @@ def provision(
             typer.echo(f"To resume: {_quote_command_line(context.obj)}", err=True)
         raise
     typer.echo(f"{written:,} keys, without duplicates, written to {name}", err=True)
+
+
+def _has_content(path: Path) -> bool:
+    return path.is_file() and path.stat().st_size > 0
+
+
+def _has_begun(ledger: str, job: str | None) -> bool:
+    """Whether an earlier run has begun the job, and so may have written its file."""
+    try:
+        return any(read_statuses(ledger, job or DEFAULT_JOB))
+    except JunkieError:  # there is no ledger yet
+        return False
 
 
 def _describe_stop(ledger: str, job: str | None, amount: int) -> str:

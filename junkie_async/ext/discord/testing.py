@@ -266,7 +266,8 @@ class FakeInteraction(discord.Interaction[Any]):
         if self._is_running is not None:
             raise RuntimeError("an interaction runs one command: create another FakeInteraction")
         found = _find_command(cog, command)
-        self.data = cast("Any", describe_command(self.id, found, options, self.guild_id))
+        interaction: Any = self  # discord.py's types name each field of each kind of data
+        interaction.data = describe_command(self.id, found, options, self.guild_id)
         tree = self._tree_with(found)
         self._is_running = True
         try:
