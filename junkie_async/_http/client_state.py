@@ -7,10 +7,12 @@ import threading
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from typing import Any
 
-from .._errors import ClientClosedError
-from .._hooks import Hooks, notify_hooks
-from .._protocol.rate_limit_headers import read_date
+from .._errors import APIError, ClientClosedError, JunkieError, RateLimitError
+from .._hooks import Hooks, PauseEvent, notify_hooks
+from .._protocol.rate_limit_headers import read_date, read_rate_limit
+from .call_state import CallState
 from .local_rate import RateLimit
 from .retry import RetryPolicy, shorten_wait
 from .shared_rate import RateStore, SharedRate
@@ -33,8 +35,8 @@ class ClientState:
         self.policy = policy
         self.loop: asyncio.AbstractEventLoop | None = None
         self.is_closed: bool = False
-        self.answered_at: float = 0.0
-        self.last_headers: Mapping[str, str] = {}
+        self._answered_at: float = 0.0
+        self._last_headers: Mapping[str, str] = {}
         self._max_in_flight, self._rate_limit = max_in_flight, rate_limit
         self._hooks = hooks
         self._loop_lock = threading.Lock()
@@ -47,11 +49,48 @@ class ClientState:
 
         Without a response it is that of the local clock, which may be wrong.
         """
-        stated = read_date(self.last_headers)
+        stated = read_date(self._last_headers)
         if stated is None:
             return datetime.now(UTC)
-        age = asyncio.get_running_loop().time() - self.answered_at
+        age = asyncio.get_running_loop().time() - self._answered_at
         return stated + timedelta(seconds=age)
+
+    def record_response(
+        self,
+        call: CallState[Any],
+        headers: Mapping[str, str],
+        failure: JunkieError | None,
+        *,
+        sent: float,
+        now: float,
+    ) -> None:
+        """Learn from a response, and slow the whole client down if it asks for that.
+
+        ``sent`` is when its request got its slot.
+        """
+        self._answered_at, self._last_headers = now, headers
+        if isinstance(failure, APIError) and failure.challenge and failure.status != 429:
+            seconds = self.throttle.record_challenge(now, call.name_target(), sent=sent)
+            self._report_pause(seconds)
+        elif isinstance(failure, RateLimitError):
+            self._record_refusal(failure, sent, now)
+        else:
+            self.throttle.record_success(now, read_rate_limit(headers))
+
+    def _record_refusal(self, refusal: RateLimitError, sent: float, now: float) -> None:
+        wait = refusal.retry_after
+        if wait is not None and wait > self.policy.retry_after_cap:
+            return  # no pause: each call is to raise now, rather than to wait for an hour
+        if wait is not None:
+            wait = shorten_wait(self.policy, wait)
+        seconds = self.throttle.record_refusal(now, wait, sent=sent)
+        self._report_pause(seconds, from_server=wait is not None)
+
+    def _report_pause(self, seconds: float | None, *, from_server: bool = False) -> None:
+        if seconds is not None:
+            ceiling = self.throttle.ceiling
+            event = PauseEvent(seconds=seconds, from_server=from_server, ceiling=ceiling)
+            notify_hooks(self._hooks, event)
 
     def use_store(self, store: RateStore) -> None:
         """Share the rate of a store from now on: that of another API key."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 from typing import Any, NoReturn, TypeVar
 
@@ -24,7 +24,6 @@ from .._errors import (
 )
 from .._hooks import Hooks, InFlightCallback
 from .._protocol import responses
-from .._protocol.rate_limit_headers import read_rate_limit
 from .._protocol.request_ids import read_request_id
 from .._protocol.requests import Request
 from .advice import advise
@@ -259,15 +258,12 @@ class Dispatcher:
         if call.failure is not None:
             self._reports.report_retry(call, call.failure, begin - call.failed_at)
         response = await self._send_once(call, loop, begin)
-        status, headers, body = response
-        self._state.answered_at, self._state.last_headers = loop.time(), headers
-        failure = responses.read_failure(call.request, status, headers, body, *self._api_key.known)
+        failure = responses.read_failure(call.request, *response, *self._api_key.known)
         if not isinstance(failure, ServerError):
             self._outages.record_response(call)
+        self._state.record_response(call, call.headers, failure, sent=begin, now=loop.time())
         if failure is None:
-            self._state.throttle.record_success(loop.time(), read_rate_limit(headers))
             return response
-        self._adapt_throttle(call, failure, headers, begin, loop.time())
         call.report_not_executed(failure)
         raise failure
 
@@ -383,30 +379,6 @@ class Dispatcher:
         if decision is True and call.has_met_dead_connection(failure):
             return 0.0  # the next attempt takes a new one
         return self._policy.back_off(max(0, attempt - 1)) if decision is True else decision
-
-    def _adapt_throttle(
-        self,
-        call: CallState[T],
-        failure: JunkieError,
-        headers: Mapping[str, str],
-        begin: float,
-        now: float,
-    ) -> None:
-        """Slow the whole client down if a response asks for it."""
-        retry_after: float | None = None
-        if isinstance(failure, APIError) and failure.challenge and failure.status != 429:
-            seconds = self._state.throttle.record_challenge(now, call.name_target(), sent=begin)
-        elif isinstance(failure, RateLimitError):
-            retry_after = failure.retry_after
-            if retry_after is not None and retry_after > self._state.policy.retry_after_cap:
-                return  # no pause: each call is to raise now, rather than to wait for an hour
-            wait = None if retry_after is None else shorten_wait(self._policy, retry_after)
-            seconds = self._state.throttle.record_refusal(now, wait, sent=begin)
-        else:
-            self._state.throttle.record_success(now, read_rate_limit(headers))
-            return
-        if seconds is not None:
-            self._reports.report_pause(seconds, retry_after, self._state.throttle.ceiling)
 
     async def _enter_loop(self, loop: asyncio.AbstractEventLoop) -> None:
         """Bind the client to the running event loop, if the one before it is closed."""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from .._errors import JunkieError
-from .._hooks import AttemptEvent, Hooks, PauseEvent, RetryEvent, notify_hooks
+from .._hooks import AttemptEvent, Hooks, RetryEvent, notify_hooks
 from .._protocol.request_ids import read_request_id
 from .api_key import APIKey
 from .call_state import CallState
@@ -60,9 +60,4 @@ class Reports:
             seconds=seconds,
             error=failure,
         )
-        notify_hooks(self._hooks, event)
-
-    def report_pause(self, seconds: float, retry_after: float | None, ceiling: int) -> None:
-        """Report that the client pauses, because of a ``retry_after`` or of its own accord."""
-        event = PauseEvent(seconds=seconds, from_server=retry_after is not None, ceiling=ceiling)
         notify_hooks(self._hooks, event)
