@@ -2,7 +2,7 @@
 
 import enum
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Final, Literal, TypeAlias
+from typing import Annotated, ClassVar, Final, Literal, TypeAlias
 
 import attrs
 import msgspec
@@ -104,6 +104,8 @@ class Key(Model):
 
     The service declares no field as required. What it leaves out has the default.
     """
+
+    _computed: ClassVar = ("status",)
 
     id: Annotated[int, _EXACT]
     """The key's ID. Calls take it as an int: a str is a key value."""

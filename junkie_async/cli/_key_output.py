@@ -63,7 +63,7 @@ def print_key(key: Key, view: ViewOptions) -> None:
     """Print one key with all its fields."""
     masked = mask_key(key, view)
     if view.json:
-        print_json(masked)
+        print_json(masked.to_dict())
         return
     # Devices and redemptions stay objects, which are written as JSON in their cells.
     fields = attrs.asdict(masked, recurse=False)

@@ -35,7 +35,7 @@ def create(
         context, lambda junkie: junkie.keys.create(provider_id=provider_id, **fields)
     )
     if output.json:
-        print_json(key)
+        print_json(key.to_dict())
     else:
         print_line(remove_controls(key.key_value) if is_terminal() else key.key_value)
     typer.echo(f"1 key created, with the ID {key.id}", err=True)

@@ -78,7 +78,9 @@ def verify(
     )
     if output.json:
         masked = verdict.key and mask_key(verdict.key, ViewOptions())
-        print_json({"valid": verdict.valid, "reason": verdict.reason, "key": masked})
+        print_json(
+            {"valid": verdict.valid, "reason": verdict.reason, "key": masked and masked.to_dict()}
+        )
     else:
         print_line("valid" if verdict else f"not valid: {verdict.reason}")
     if not verdict:
