@@ -36,7 +36,7 @@ def advise(
 def _show_beginning(api_key: str) -> str:
     # 4 of the 32 hexadecimal digits of a real one tell which of several keys it is, and leave
     # 2**106 possibilities. Of a short one nothing is shown, as `mask_key_value` does.
-    return f", which begins with {api_key[:_SHOWN]!r}" if len(api_key) >= _MIN_LENGTH else ""
+    return f" (the key begins with {api_key[:_SHOWN]!r})" if len(api_key) >= _MIN_LENGTH else ""
 
 
 def _advise_on_url(error: NotFoundError, base_url: str) -> str | None:

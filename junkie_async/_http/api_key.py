@@ -27,7 +27,7 @@ class IssuedKey:
 
 
 @attrs.define(eq=False)
-class _Question:
+class _Refresh:
     """One call of an async function for the key, on which any number of calls wait."""
 
     task: asyncio.Task[None] | None = None
@@ -51,7 +51,7 @@ class APIKey:
         """Whether the function is to be asked before the next request."""
         self.known: tuple[str, ...] = ()
         self._source = source if callable(source) else None
-        self._question: _Question | None = None
+        self._refresh: _Refresh | None = None
         self._is_closed = False
         if not callable(source):
             self._issue(source)
@@ -75,74 +75,74 @@ class APIKey:
             RequestTimeoutError: It took too long.
             ClientClosedError: The client was closed meanwhile.
         """
-        question = self._question or self._ask(max(timeout, self._patience))
-        if question.task is not None:
+        refresh = self._refresh or self._start_refresh(max(timeout, self._patience))
+        if refresh.task is not None:
             seconds = min(timeout, deadline - asyncio.get_running_loop().time())
-            await asyncio.wait([question.task], timeout=max(0.0, seconds))
-            if not question.task.done():
+            await asyncio.wait([refresh.task], timeout=max(0.0, seconds))
+            if not refresh.task.done():
                 raise _make_late_error()
         if self._is_closed:
             raise make_closed_error()
-        if question.failure is not None:
-            raise question.failure()
+        if refresh.failure is not None:
+            raise refresh.failure()
 
     async def close(self) -> None:
-        """End a question that has no answer yet."""
+        """End a refresh that is under way."""
         self._is_closed = True
-        if (question := self._question) is not None and question.task is not None:
-            question.task.cancel()
-            await asyncio.wait([question.task])
+        if (refresh := self._refresh) is not None and refresh.task is not None:
+            refresh.task.cancel()
+            await asyncio.wait([refresh.task])
 
     def forget_loop(self) -> None:
-        """Forget a question that was asked in an event loop that is closed."""
-        self._question = None
+        """Forget a refresh that began in an event loop that is closed."""
+        self._refresh = None
 
-    def _ask(self, seconds: float) -> _Question:
+    def _start_refresh(self, seconds: float) -> _Refresh:
         assert self._source is not None
-        question = _Question()
+        refresh = _Refresh()
         try:
-            answer: Any = self._source()
+            returned: Any = self._source()
         except Exception as error:  # the caller's code may raise anything
-            question.failure = _blame(error)
-            return question
-        if inspect.isawaitable(answer):
-            question.failure = _make_cancelled_error  # unless it comes to an end
-            work = self._await_answer(question, answer, seconds)
-            question.task = asyncio.get_running_loop().create_task(work)
-            question.task.add_done_callback(lambda _: self._end_question(question, answer))
-            self._question = question
+            refresh.failure = _blame(error)
+            return refresh
+        if inspect.isawaitable(returned):
+            refresh.failure = _make_cancelled_error  # unless it comes to an end
+            work = self._await_key(refresh, returned, seconds)
+            refresh.task = asyncio.get_running_loop().create_task(work)
+            refresh.task.add_done_callback(lambda _: self._end_refresh(refresh, returned))
+            self._refresh = refresh
         else:
-            self._take_answer(question, answer)
-        return question
+            self._accept_key(refresh, returned)
+        return refresh
 
-    async def _await_answer(
-        self, question: _Question, answer: Awaitable[object], seconds: float
+    async def _await_key(
+        self, refresh: _Refresh, returned: Awaitable[object], seconds: float
     ) -> None:
         # It returns nothing: the repr of a task that has ended shows its result.
         limit = asyncio.timeout(seconds)
         try:
             async with limit:
-                given = await answer
+                given = await returned
         except Exception as error:  # the caller's code may raise anything
-            question.failure = _make_late_error if limit.expired() else _blame(error)
+            refresh.failure = _make_late_error if limit.expired() else _blame(error)
         else:
-            self._take_answer(question, given)
+            self._accept_key(refresh, given)
 
-    def _end_question(self, question: _Question, answer: Awaitable[object]) -> None:
-        if self._question is question:
-            self._question = None
-        if inspect.iscoroutine(answer):
-            answer.close()  # it warns if the task was cancelled before it began
+    def _end_refresh(self, refresh: _Refresh, returned: Awaitable[object]) -> None:
+        if self._refresh is refresh:
+            self._refresh = None
+        if inspect.iscoroutine(returned):
+            returned.close()  # it warns if the task was cancelled before it began
 
-    def _take_answer(self, question: _Question, given: object) -> None:
-        question.failure = None
+    def _accept_key(self, refresh: _Refresh, given: object) -> None:
+        refresh.failure = None
         try:
             self._issue(given)
         except ConfigurationError as error:
             message = f"{error.message} (the function passed as api_key= returned it)"
             if not given:
                 message = "no API key: the function passed as api_key= returned none"
-            question.failure = lambda: ConfigurationError(message)
+            refresh.failure = lambda: ConfigurationError(message)
 
     def _issue(self, given: object) -> None:
         value = check_api_key(given)

@@ -105,7 +105,7 @@ async def test_refused_api_key(tmp_path: Path) -> None:
     async with Emulator(api_keys=["right"]) as emulator:
         ended = await junkie(emulator, "--api-key-file=api-key", "folders", cwd=tmp_path)
     assert ended.err.splitlines()[-1].endswith(
-        "; check --api-key-file api-key, which begins with '0f1e' [401]"
+        "; check --api-key-file api-key (the key begins with '0f1e') [401]"
     )
 
 

@@ -178,7 +178,7 @@ BEGINNING = "0f1e2d3c-0000-4000-8000-000000000000"
         (
             {"api_key": BEGINNING},
             (401, {}, b""),
-            "the API key was refused; check api_key=, which begins with '0f1e' [401]",
+            "the API key was refused; check api_key= (the key begins with '0f1e') [401]",
         ),
         (
             {"api_key": "short"},
@@ -190,8 +190,8 @@ BEGINNING = "0f1e2d3c-0000-4000-8000-000000000000"
             {"api_key": lambda: BEGINNING},
             (401, {}, b""),
             (
-                "the API key was refused; check the function passed as api_key=, which begins with "
-                "'0f1e' [401]"
+                "the API key was refused; check the function passed as api_key= "
+                "(the key begins with '0f1e') [401]"
             ),
         ),
         (

@@ -211,7 +211,7 @@ def test_the_next_call_has_the_answer() -> None:
     assert vault.asked == 1
 
 
-def test_a_hasty_call_does_not_end_the_question() -> None:
+def test_a_hasty_call_does_not_end_the_refresh() -> None:
     """A view with a short time-out asks first, and others go on to wait for the answer."""
     script, vault = Script(), Vault(OLD, seconds=3)
     client = make_client(script, vault)
