@@ -1,6 +1,7 @@
 """The `junkie` command: thin, over the public API. It needs ``pip install "junkie_async[cli]"``."""
 
 import os
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
@@ -21,6 +22,29 @@ class _KeysFirst(TyperGroup):
 
     def list_commands(self, ctx: Any) -> list[str]:
         return sorted(super().list_commands(ctx), key=lambda name: name != "keys")
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run a command; if it refuses an option of `junkie` itself, say where that belongs."""
+        try:
+            return super().invoke(ctx)
+        except Exception as error:
+            # By its attribute, which `NoSuchOption` alone has: typer may use its own copy of click.
+            if hasattr(error, "possibilities"):
+                _add_place(error, self.params, ctx.command_path)
+            raise
+
+
+def _add_place(error: Any, own_options: Sequence[Any], program: str) -> None:
+    """Add to an error about an unknown option that it goes before the command."""
+    option = next((each for each in own_options if error.option_name in each.opts), None)
+    if option is None:
+        return
+    value = "" if option.is_flag else f" {option.metavar}"
+    command = error.ctx.command_path.removeprefix(f"{program} ")
+    error.possibilities = None
+    error.message += (
+        f". It goes before the command: `{program} {error.option_name}{value} {command}`"
+    )
 
 
 app: typer.Typer = typer.Typer(

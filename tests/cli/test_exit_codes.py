@@ -1,6 +1,7 @@
 """The exit codes, and which error gives which."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import typer
@@ -89,3 +90,29 @@ def test_a_service_that_can_not_be_reached_is_exit_code_4(closed_url: str) -> No
     ended = invoke(f"--base-url={closed_url}", "keys", "count", env={"JUNKIE_API_KEY": "any"})
     assert (ended.code, ended.out) == (4, "")
     assert ended.err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["get"],
+        ["find"],
+        ["verify"],
+        ["update", "--is-premium"],
+        ["invalidate"],
+        ["revalidate"],
+        ["reset-hwid"],
+        ["delete", "--yes"],
+    ],
+    ids=lambda command: command[0],
+)
+async def test_a_missing_key_is_exit_code_1(command: list[str], tmp_path: Path) -> None:
+    """A script needs one rule for all commands, by value and by ID."""
+    named = [["JNK-AAAA-BBBB-CCCC"]]
+    if command[0] not in ("find", "verify"):
+        named.append(["--id=7"])
+    async with Emulator() as emulator:
+        codes = [
+            (await junkie(emulator, "keys", *command, *name, cwd=tmp_path)).code for name in named
+        ]
+    assert set(codes) == {1}

@@ -86,6 +86,31 @@ def test_an_unknown_command_is_bad_usage() -> None:
     assert invoke("demos").code == 2
 
 
+@pytest.mark.parametrize(
+    ("arguments", "usage"),
+    [
+        (["whoami", "--api-key-file", "k.txt"], "`junkie --api-key-file PATH whoami`"),
+        (["keys", "--base-url=http://a", "list"], "`junkie --base-url URL keys`"),
+        (["keys", "list", "--proxy", "http://a"], "`junkie --proxy URL keys list`"),
+        (["folders", "--ca-file=a"], "`junkie --ca-file PATH folders`"),
+        (["keys", "count", "--outage=1"], "`junkie --outage SECONDS keys count`"),
+        (["jobs", "a.db", "--verbose"], "`junkie --verbose jobs`"),
+        (["keys", "--version"], "`junkie --version keys`"),
+    ],
+)
+def test_a_global_option_after_the_command(arguments: list[str], usage: str) -> None:
+    """The error says that it goes before the command, and how that is written."""
+    ended = invoke(*arguments)
+    assert ended.code == 2
+    assert usage in ended.err
+
+
+def test_an_unknown_option_has_no_such_hint() -> None:
+    """Options that no command has are not said to go elsewhere."""
+    ended = invoke("whoami", "--api-key-fil", "k.txt")
+    assert (ended.code, "junkie --" in ended.err) == (2, False)
+
+
 def test_a_shell_completes_commands(tmp_path: Path) -> None:
     """Bash gets the commands that begin with what was typed."""
     code = "import sys; sys.argv = ['junkie']; import junkie_async.__main__ as m; m.main()"

@@ -112,7 +112,7 @@ async def test_devices_are_unbound(tmp_path: Path) -> None:
 
 
 async def test_a_missing_key_does_not_stop_the_others(tmp_path: Path) -> None:
-    """It is named, masked, and the exit code is 5, or 3 if it is the only key."""
+    """It is named, masked, and the exit code is 5, or 1 if it is the only key."""
     async with Emulator() as emulator:
         await emulator.seed(2)
         ended = await junkie(
@@ -124,7 +124,7 @@ async def test_a_missing_key_does_not_stop_the_others(tmp_path: Path) -> None:
     assert error.startswith("Error: key JNK-…CCCC: PUT /keys/{keyId}: ")
     assert error.endswith("[404]")
     assert summary == "2 of 3 keys invalidated"
-    assert alone.code == 3
+    assert alone.code == 1
     assert alone.err.count("\n") == 1
     outcome = msgspec.json.decode(alone.out)
     assert (outcome["key_value"], outcome["success"]) == ("JNK-…CCCC", False)

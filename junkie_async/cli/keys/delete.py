@@ -40,7 +40,7 @@ def delete(
     """Delete keys by their values or IDs.
 
     Asks first; --yes skips the question, and --dry-run only shows and counts the keys. The exit
-    code is 3 when none of the keys existed, and 5 when some did not.
+    code is 1 when none of the keys existed, and 5 when some did not.
     """
     references = keys.read_references()
     if confirm.dry_run:
@@ -53,7 +53,7 @@ def delete(
     report = _delete_keys(context, references, view)
     if report.missing:
         _suggest_ids(references)
-        raise typer.Exit(ExitCode.PARTLY if report.deleted else ExitCode.REFUSED)
+        raise typer.Exit(ExitCode.PARTLY if report.deleted else ExitCode.NEGATIVE)
 
 
 @spread_options

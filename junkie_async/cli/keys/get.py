@@ -6,7 +6,7 @@ import typer
 
 from ... import JunkieClient, KeyDetailed, NotFoundError
 from .._client import run_with_client
-from .._exit_codes import ExitCode, describe_error, fail, get_exit_code
+from .._exit_codes import ExitCode, describe_error, fail
 from .._key_arguments import KeyValue, OneKey, suggest_id
 from .._key_output import mask_key, print_key
 from .._options import JSONOption, ViewOptions, spread_options
@@ -18,6 +18,7 @@ def get(context: typer.Context, *, key: OneKey, view: ViewOptions) -> None:
     """Show one key with all its fields.
 
     These include its redemption on Discord. The value is masked unless --show-values is given.
+    The exit code is 1 when there is no such key.
     """
     reference = key.read_reference()
 
@@ -25,7 +26,7 @@ def get(context: typer.Context, *, key: OneKey, view: ViewOptions) -> None:
         try:
             return await junkie.keys.get(reference)
         except NotFoundError as error:
-            fail(suggest_id(reference) or describe_error(error), get_exit_code(error))
+            fail(suggest_id(reference) or describe_error(error), ExitCode.NEGATIVE)
 
     print_key(run_with_client(context, fetch), view)
 

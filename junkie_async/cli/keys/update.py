@@ -176,8 +176,9 @@ class _JobRun:
             record |= attrs.asdict(outcome.result or ActionResult())
         else:
             # The first failure is the cause; the later ones may follow from it.
-            self.exit_code = self.exit_code or get_exit_code(outcome.error)
             is_missing = isinstance(outcome.error, NotFoundError)
+            code = ExitCode.NEGATIVE if is_missing else get_exit_code(outcome.error)
+            self.exit_code = self.exit_code or code
             reason = (is_missing and suggest_id(outcome.key)) or describe_error(outcome.error)
             typer.echo(f"Error: key {name}: {to_one_line(reason)}", err=True)
             record |= {"success": False, "message": reason}
