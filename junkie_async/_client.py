@@ -229,7 +229,9 @@ class JunkieClient:
                 ``urllib.parse.quote(value, safe="")``.
             params: The query: strings, numbers, bools, datetimes, or lists of them. None is left
                 out.
-            json: The body: what JSON can hold. None for no body.
+            json: The body: dicts with string keys, lists, tuples, strings, finite numbers, bools,
+                None, datetimes with a UTC offset, which are written in ISO 8601, and models such as
+                `Key`. None for no body.
             idempotent: Whether the request may be sent again when its outcome is unknown. None is
                 by method: GET, PUT and DELETE are idempotent, POST and PATCH are not.
             secret: What errors and logs must not show: the names of fields of ``params`` or

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 import re
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
-from typing import Any, Final, TypeAlias, TypeGuard
+from typing import Any, Final, TypeAlias, TypeGuard, cast
 from urllib.parse import parse_qsl, quote, unquote, urlencode
 
 from .._errors import InvalidRequestError
-from .._models import APIResponse
+from .._models import APIResponse, Model
 from .._validation import check_boolean, check_datetime, check_iterable, check_text, safe_repr
 from .bodies import check_refusal
 from .fields import format_timestamp, secret_fields
@@ -26,6 +27,12 @@ _IS_IDEMPOTENT: Final = {"GET": True, "PUT": True, "DELETE": True, "POST": False
 """RFC 9110, section 9.2.2, and RFC 5789."""
 
 _MAX_PATH: Final = 4096
+
+_JSON_VALUES: Final = (
+    "what JSON can hold: dicts with string keys, lists, strings, finite numbers, bools, None,"
+    " datetimes with an offset, or this package's models"
+)
+_SHOWN_DEPTH: Final = 8
 
 _SECRET_IN_RESPONSES: Final = frozenset({"key_value", "keys_hwid"})
 """What a caller may send back as the service names it in its responses."""
@@ -158,10 +165,61 @@ def _encode_body(method: str, json: Any) -> bytes | None:
         return None
     if method == "GET":
         raise InvalidRequestError("json", f"a {type(json).__name__}", "None for GET: use params=")
-    with suppress(Exception):  # msgspec's, a loop of lists, or a property of the caller's
+    _check_document(json)
+    with suppress(Exception):  # msgspec's: a loop of lists, or an integer of more than 64 bits
         return encode_json(json)
-    limit = "what JSON can hold: dicts with string keys, lists, strings, numbers, bools and None"
-    raise InvalidRequestError("json", f"a {type(json).__name__}", limit)
+    raise InvalidRequestError("json", f"a {type(json).__name__}", _JSON_VALUES)
+
+
+# A list of the places of its members would be quadratic: each has its parent's place and its name.
+_Place: TypeAlias = "tuple[_Place, str | int] | None"
+
+
+def _check_document(json: Any) -> None:
+    """Refuse what JSON can't hold, of which msgspec would write something else: null for nan."""
+    left: deque[tuple[Any, _Place]] = deque([(json, None)])
+    seen: dict[int, Any] = {}  # with the containers, whose IDs are theirs as long as they live
+    while left:
+        member, place = left.popleft()
+        if not _has_members(member):
+            _check_value(member, place)
+        elif id(member) not in seen:
+            seen[id(member)] = member
+            left += ((one, (place, name)) for name, one in _iterate_members(member, place))
+
+
+def _has_members(value: Any) -> bool:
+    return isinstance(value, dict | list | tuple)
+
+
+def _iterate_members(member: Any, place: _Place) -> Iterator[tuple[str | int, Any]]:
+    if not isinstance(member, dict):
+        yield from enumerate(member)
+        return
+    for name, one in cast("dict[Any, Any]", member).items():
+        if not isinstance(name, str):
+            limit = "strings as the names of a JSON object"
+            raise InvalidRequestError(_name_place(place), f"{safe_repr(name)} as a name", limit)
+        yield name, one
+
+
+def _check_value(value: Any, place: _Place) -> None:
+    if value is None or isinstance(value, str | int | Model):
+        return
+    if isinstance(value, datetime):
+        check_datetime(_name_place(place), value)
+    elif not isinstance(value, float) or not math.isfinite(value):
+        shown = float.__repr__(value) if isinstance(value, float) else f"a {type(value).__name__}"
+        raise InvalidRequestError(_name_place(place), shown, _JSON_VALUES)
+
+
+def _name_place(place: _Place) -> str:
+    """Return a place as Python writes it, such as ``json['limits'][0]``; of a deep one its end."""
+    names: list[str] = []
+    while place is not None and len(names) < _SHOWN_DEPTH:
+        place, name = place
+        names.append(f"[{name if isinstance(name, int) else safe_repr(name)}]")
+    return f"json{'…' if place else ''}{''.join(reversed(names))}"
 
 
 # Not by recursion: msgspec writes what is nested deeper than Python's own limit.

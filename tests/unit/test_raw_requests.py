@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import copy
+import math
 import pickle
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
 from typing import Any
+from uuid import UUID
 
 import attrs
 import msgspec
@@ -242,7 +245,7 @@ def test_a_key_that_is_sent_back() -> None:
         ({"params": {1: "x"}}, "a name in params"),
         ({"params": {"a": 10**5000}}, "params['a']"),
         ({"json": {"a": 1}}, "json"),
-        ({"method": "POST", "json": {"a": object()}}, "json"),
+        ({"method": "POST", "json": {"a": object()}}, "json['a']"),
         ({"secret": [1]}, "secret[0]"),
         ({"secret": 5}, "secret"),
         ({"idempotent": 1}, "idempotent"),
@@ -263,6 +266,55 @@ def test_a_loop_is_refused() -> None:
     loop.append(loop)
     with pytest.raises(InvalidRequestError):
         make_raw_request("POST", "/a", json=loop)
+
+
+@pytest.mark.parametrize(
+    ("body", "field", "shown"),
+    [
+        ({"a": math.nan}, "json['a']", "nan"),
+        ([1.5, [math.inf]], "json[1][0]", "inf"),
+        ({"a": {"b": {1}}}, "json['a']['b']", "set"),
+        ((b"x",), "json[0]", "bytes"),
+        ({"a": timedelta(days=1)}, "json['a']", "timedelta"),
+        ({"a": date(2026, 1, 31)}, "json['a']", "date"),
+        ({"a": datetime(2026, 1, 31)}, "json['a']", "2026"),  # noqa: DTZ001  # naive on purpose
+        ({"a": Decimal(1)}, "json['a']", "Decimal"),
+        ({"a": UUID(int=1)}, "json['a']", "UUID"),
+        ({"a": {1: 2}}, "json['a']", "1"),
+        ({1, 2}, "json", "set"),
+    ],
+)
+def test_what_json_can_not_hold(body: Any, field: str, shown: str) -> None:
+    """It is refused by its place, where msgspec would send something else."""
+    with pytest.raises(InvalidRequestError) as caught:
+        make_raw_request("POST", "/a", json=body)
+    assert caught.value.field == field
+    assert shown in str(caught.value)
+
+
+def test_what_json_can_hold() -> None:
+    """It is sent as it is."""
+    noon = datetime(2026, 1, 31, 12, tzinfo=UTC)
+    body: dict[str, Any] = {"a": [1, 2.5, True, None, "ä"], "b": (KeyStatus.ACTIVE, noon), "": {}}
+    assert msgspec.json.decode(make_raw_request("POST", "/a", json=body).body or b"") == {
+        "a": [1, 2.5, True, None, "ä"],
+        "b": ["active", "2026-01-31T12:00:00Z"],
+        "": {},
+    }
+
+
+def test_a_fault_far_down() -> None:
+    """Neither its depth nor what is shared on the way costs much, and its place stays short."""
+    body: Any = [math.nan]
+    for _ in range(50_000):
+        body = [body, body]
+    with pytest.raises(InvalidRequestError) as caught:
+        make_raw_request("POST", "/a", json=body)
+    assert caught.value.field.startswith("json…[")
+    assert len(caught.value.field) < 50
+    del caught
+    while len(body) == 2:  # else freeing it is deep, too
+        body = body.pop()
 
 
 @pytest.mark.parametrize("depth", [990, 1010, 5000, 100_000])
