@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Coroutine, Iterable
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 from datetime import timedelta
 from typing import Any, Self, TypeVar
 
@@ -16,6 +16,7 @@ from ._errors import InvalidRequestError, NotFoundError, TooManyMatchesError
 from ._http.coroutines import running_loop
 from ._http.dispatcher import Dispatcher
 from ._http.throttle import PRIORITIES, Priority
+from ._masking import clear_frames
 from ._models import Key, KeyRef
 from ._pagination.list_pass import FetchPage, ListPass, PendingPage
 from ._pagination.seen_ids import SeenIDs
@@ -117,9 +118,11 @@ class KeyCalls:
         """
         if wire.is_ambiguous(value):
             return await self._search(value, "GET", wire.KEY, "search list(key=...)", secrets)
-        with suppress(NotFoundError):
-            request = attrs.evolve(wire.get_key(wire.segment(value)), unsent_secrets=secrets)
+        request = attrs.evolve(wire.get_key(wire.segment(value)), unsent_secrets=secrets)
+        try:
             return _find_exact(value, [await self._send(request)])
+        except NotFoundError as error:
+            clear_frames(error)  # they refer to it: a reference cycle
         # A gateway's 404 looks the same. A list can only come from the service: it settles it.
         read = await self._make_fetch(
             wire.filter_query({"key": value}), self._urgency, secrets=secrets

@@ -21,6 +21,7 @@ from junkie_async import (
     JunkieClient,
     JunkieError,
     Keys,
+    NotFoundError,
     RequestTimeoutError,
     RetryPolicy,
     TransportError,
@@ -131,6 +132,23 @@ async def test_an_error_is_in_no_cycle(name: str, failure: str) -> None:
         errors = await watch_errors(CALLS[name], keys)
         await asyncio.sleep(0)  # the loop lets go of the task that has ended
         assert [error() for error in errors if error() is not None] == []
+
+
+@pytest.mark.parametrize(
+    "call",
+    [lambda keys: keys.verify("JNK-1"), lambda keys: keys.update_many([1], key_name="x")],
+    ids=["verify", "update_many"],
+)
+async def test_a_404_that_is_an_answer_is_in_no_cycle(
+    call: Callable[[Keys], Awaitable[object]],
+) -> None:
+    """Anybody can type a key that does not exist, any number of times."""
+    gc.collect()
+    gone: Step = (404, {}, b"x" * LARGE)
+    nothing: Step = (200, {}, b'{"keys": []}')
+    await call(Keys(make_dispatcher(Script(gone, nothing))))
+    await asyncio.sleep(0)
+    assert not [one for one in gc.get_objects() if type(one) is NotFoundError]
 
 
 async def test_failures_that_a_job_does_not_raise_are_in_no_cycle() -> None:
