@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from datetime import datetime
 from typing import Any, NoReturn, TypeVar
 
@@ -24,6 +24,7 @@ from .._errors import (
 )
 from .._hooks import Hooks, InFlightCallback
 from .._protocol import responses
+from .._protocol.redaction import Redactor
 from .._protocol.request_ids import read_request_id
 from .._protocol.requests import Request
 from .advice import advise
@@ -96,6 +97,10 @@ class Dispatcher:
     def shorten_wait(self, seconds: float) -> float:
         """Return how long a wait of a job takes: less in tests with instant waits."""
         return shorten_wait(self._policy, seconds)
+
+    def redact(self, text: str, secrets: Iterable[str], longest: int) -> str:
+        """Mask the API keys and other secrets in a text, on one line of so many characters."""
+        return Redactor([*self._api_key.known, *secrets])(text, longest)
 
     @property
     def closed(self) -> bool:

@@ -9,22 +9,32 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import attrs
 import discord
 import pytest
 from discord import app_commands
 
 import junkie_async.ext.discord
 import junkie_async.ext.discord.testing
-from junkie_async import BatchFields, InvalidRequestError, Key, KeyStatus
-from junkie_async.emulator import Faults
+from junkie_async import (
+    BatchFields,
+    ConfigurationError,
+    InvalidRequestError,
+    JunkieClient,
+    Key,
+    KeyStatus,
+    mask_key_value,
+)
+from junkie_async.emulator import Emulator, Faults
 from junkie_async.ext.discord import KeyCog, Refusal, Texts, user_commands
+from junkie_async.ext.discord.testing import FakeInteraction
 from junkie_async.ext.discord.wording import ENGLISH
 
 from ..pytest_plugin.nested import run, write
 from . import _answers
-from ._shop import ALICE, BOB, ELSEWHERE, Shop, open_shop, plain_bot, says
+from ._shop import ALICE, BOB, ELSEWHERE, Shop, make_cog, open_shop, plain_bot, says
 
-SECRET = "JNK-secret"
+LOG_CHANNEL = 333333333333333333
 GERMAN = Texts(
     your_key="Dein Schlüssel:",
     no_keys="Keine Schlüssel.",
@@ -60,8 +70,8 @@ def refuse(_: object) -> bool:
 
 
 def fail(_: object) -> bool:
-    """Fail with a message that must not be logged."""
-    raise ValueError(SECRET)
+    """Fail with a message for the operator."""
+    raise ValueError("role table\nis empty")
 
 
 @pytest.mark.parametrize(
@@ -88,7 +98,8 @@ async def test_gate(
     is_logged = template in (_answers.UNEXPECTED, _answers.MISCONFIGURED)
     loggers = [record.name for record in caplog.records]
     assert ("junkie_async.ext.discord" in loggers) is is_logged
-    assert SECRET not in caplog.text
+    is_failure = template == _answers.UNEXPECTED
+    assert ("/key get: ValueError: role table is empty\n" in caplog.text) is is_failure
 
 
 async def test_a_gate_is_about_new_keys() -> None:
@@ -226,7 +237,7 @@ async def test_translations() -> None:
         assert await get_key(shop, locale=german) == "Bitte später noch einmal."
 
 
-@pytest.mark.parametrize("texts", [None, ValueError(SECRET)])
+@pytest.mark.parametrize("texts", [None, ValueError("no database")])
 async def test_texts_that_fail(texts: Any, caplog: pytest.LogCaptureFixture) -> None:
     """The answer is in the cog's own texts, and the operator reads why."""
 
@@ -240,9 +251,12 @@ async def test_texts_that_fail(texts: Any, caplog: pytest.LogCaptureFixture) -> 
         assert (await get_key(shop)).startswith("Dein Schlüssel:\n")
         shop.emulator.faults = Faults(error_rate=1.0)
         assert await get_key(shop) == "Bitte später noch einmal."
-    error = "ValueError" if texts else "ConfigurationError: texts_for must return a Texts, got None"
+    error = (
+        "ValueError: no database"
+        if texts
+        else "ConfigurationError: texts_for must return a Texts, got None"
+    )
     assert f"/key get: {error}" in caplog.text
-    assert SECRET not in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -356,16 +370,128 @@ async def test_embeds() -> None:
         assert (await shop.call("key reset")).answer.embeds == ()
 
 
-async def test_show_keys_that_fails() -> None:
-    """The key exists; the user reads that something went wrong, and sees it with the next call."""
+async def test_show_keys_that_fails(caplog: pytest.LogCaptureFixture) -> None:
+    """The key exists; the user reads that something went wrong, and sees it with the next call.
+
+    The log has the text of the exception, but neither key values and HWIDs nor the API key.
+    """
+    secrets = ["the-api-key", "hwid-of-alice"]
+
+    class Broken(KeyCog):
+        async def show_keys(self, *_: object) -> None:
+            raise ValueError(" ".join(["no embed \x1b[31mfor", *secrets]))
+
+    async with Emulator() as emulator, JunkieClient(secrets[0], base_url=emulator.url) as client:
+        shop = Shop(make_cog(client, Broken), emulator, client)
+        key = await shop.stock(hwid=secrets[1])
+        secrets.append(key.key_value)
+        assert await get_key(shop) == _answers.UNEXPECTED
+    assert "/key get: ValueError: no embed [31mfor *** *** ***\n" in caplog.text
+    assert not [secret for secret in secrets if secret in caplog.text]
+
+
+async def test_errors_of_discord_are_logged(caplog: pytest.LogCaptureFixture) -> None:
+    """What Discord says of a refused answer is in the log."""
+
+    class Long(KeyCog):
+        async def show_keys(self, interaction: discord.Interaction[Any], *_: object) -> None:
+            await interaction.followup.send("x" * 2001)
+
+    async with open_shop(Long) as shop:
+        with pytest.raises(discord.HTTPException):
+            await shop.call("key mine")
+    assert "/key mine: HTTPException: 400 Bad Request" in caplog.text
+    assert "Must be 2000 or fewer" in caplog.text
+
+
+# --- new keys -------------------------------------------------------------------------------------
+
+
+class LoggingCog(KeyCog):
+    """Reports new keys to a channel."""
+
+    async def on_new_key(self, interaction: discord.Interaction[Any], key: Key) -> None:
+        """Report a key once the user has the answer."""
+        assert isinstance(interaction, FakeInteraction)
+        assert key.key_value in interaction.answer.content
+        log = interaction.client.get_partial_messageable(LOG_CHANNEL)
+        value = mask_key_value(key.key_value)
+        await log.send(f"{interaction.user} got key #{key.id} ({value}).")
+
+
+@pytest.mark.parametrize("has_ledger", [False, True])
+async def test_new_keys_are_reported_once(tmp_path: Path, has_ledger: bool) -> None:
+    """A key that the user had, or that an administrator created, is not new."""
+    ledger = tmp_path / "bot.db" if has_ledger else None
+    async with open_shop(LoggingCog, ledger=ledger) as shop:
+        await shop.stock(discord_id=BOB)
+        for command, by in (("get", ALICE), ("get", ALICE), ("mine", ALICE), ("get", BOB)):
+            await shop.call(f"key {command}", by)
+        (key,) = await shop.keys(discord_id=ALICE)
+    sent = [[answer.content for answer in call.sent_to(LOG_CHANNEL)] for call in shop.calls]
+    assert sent == [[f"user got key #{key.id} ({mask_key_value(key.key_value)})."], [], [], []]
+    assert key.key_value not in sent[0][0]
+
+
+async def test_shards_report_a_new_key_once(tmp_path: Path) -> None:
+    """However many of them give the user the key at the same time."""
+    reported: list[int] = []
+
+    class Counting(KeyCog):
+        async def on_new_key(self, interaction: discord.Interaction[Any], key: Key) -> None:
+            reported.append(key.id)
+
+    async with open_shop() as shop:
+        shop.emulator.latency = 0.05
+        shards = [
+            attrs.evolve(shop, cog=make_cog(client, Counting, ledger=tmp_path / "bot.db"))
+            for client in [shop.junkie] * 3
+        ]
+        await asyncio.gather(*(shard.call("key get") for shard in shards))
+        assert reported == [key.id for key in await shop.keys()]
+
+
+async def test_a_new_key_after_a_lost_response() -> None:
+    """A key that was found by a look-up is new as well."""
+    async with open_shop(LoggingCog) as shop:
+        shop.emulator.faults = Faults(drop_after_rate=1.0, operations="createKey")
+        call = await shop.call("key get")
+        assert len(call.sent_to(LOG_CHANNEL)) == 1
+
+
+@pytest.mark.parametrize("error", [ValueError, Refusal, ConfigurationError])
+async def test_on_new_key_that_fails(
+    error: type[Exception], caplog: pytest.LogCaptureFixture
+) -> None:
+    """The answer stays, and the log has the text, without the key value."""
+
+    class Broken(KeyCog):
+        async def on_new_key(self, interaction: discord.Interaction[Any], key: Key) -> None:
+            raise error(f"no channel for {key.key_value if error is ValueError else 'keys'}")
+
+    async with open_shop(Broken) as shop:
+        call = await shop.call("key get")
+        (key,) = await shop.keys()
+    assert key.key_value in call.answer.content
+    assert call.error is None
+    assert f"/key get: on_new_key: {error.__name__}: no channel for " in caplog.text
+    assert key.key_value not in caplog.text
+
+
+async def test_a_new_key_that_can_not_be_shown() -> None:
+    """It is reported all the same: the user has it."""
+    reported: list[int] = []
 
     class Broken(KeyCog):
         async def show_keys(self, *_: object) -> None:
             raise ValueError
 
+        async def on_new_key(self, interaction: discord.Interaction[Any], key: Key) -> None:
+            reported.append(key.id)
+
     async with open_shop(Broken) as shop:
-        assert await get_key(shop) == _answers.UNEXPECTED
-        assert await shop.emulator.count() == 1
+        assert [await get_key(shop) for _ in range(2)] == [_answers.UNEXPECTED] * 2
+        assert reported == [key.id for key in await shop.keys()]
 
 
 # --- overridden methods and own commands ----------------------------------------------------------

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import io
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from enum import Enum
 from typing import Any
+from unittest.mock import AsyncMock
 
 import discord
 import pytest
@@ -363,6 +365,45 @@ async def test_other_requests() -> None:
     for cog in (StepsCog(add), HandlingCog(add)):
         with pytest.raises((NotImplementedError, app_commands.CommandInvokeError), match="roles"):
             await FakeInteraction().run(cog, "do")
+
+
+async def test_messages_to_channels() -> None:
+    """They are kept by channel, with Discord's rules, also if the command takes the error."""
+
+    async def report(interaction: discord.Interaction[Any]) -> None:
+        channel = interaction.client.get_partial_messageable(5)
+        sent = await channel.send("hi", file=discord.File(io.BytesIO(b"x"), "a.txt"))
+        assert sent.channel.id == 5
+        assert isinstance(interaction.channel, discord.TextChannel)
+        await interaction.channel.send(embed=discord.Embed(title="here"))
+
+    interaction = await do(send("done"), report)
+    (message,) = interaction.sent_to(5)
+    assert (message.content, message.files, message.ephemeral) == ("hi", {"a.txt": b"x"}, False)
+    assert [one.embeds[0].title for one in interaction.sent_to(300_000_000_000_000_001)] == ["here"]
+    assert [answer.content for answer in interaction.answers] == ["done"]
+
+    async def fail(interaction: discord.Interaction[Any]) -> None:
+        with contextlib.suppress(discord.HTTPException, NotImplementedError):
+            await interaction.client.get_partial_messageable(5).send("x" * 2001)
+        with contextlib.suppress(NotImplementedError):
+            await interaction.user.send("hi")
+
+    with pytest.raises(discord.HTTPException, match="2000"):
+        await do(send("done"), fail)
+
+
+async def test_messages_of_a_bot_of_ones_own() -> None:
+    """A bot that is not logged in sends nothing to Discord; what a test replaced stays."""
+    async with plain_bot() as bot:
+        first = await do(
+            send("done"), lambda i: i.client.get_partial_messageable(5).send("hi"), client=bot
+        )
+        assert [one.content for one in first.sent_to(5)] == ["hi"]
+    async with plain_bot() as bot:
+        vars(bot.http)["request"] = replaced = AsyncMock()
+        await do(send("done"), client=bot)
+        assert bot.http.request is replaced
 
 
 # --- who calls, and from where --------------------------------------------------------------------

@@ -286,7 +286,12 @@ async def test_discord_log(caplog: pytest.LogCaptureFixture) -> None:
     records = [one for one in caplog.records if one.name == "junkie_async.ext.discord"]
     lines = [record.getMessage() for record in records]
     assert lines[0].startswith("/key mine: AuthenticationError: GET /keys: ")
-    assert lines[1:] == ["/key mine: could not send the answer: NotFound"]
+    assert lines[1:] == [
+        (
+            "/key mine: could not send the answer: NotFound: 404 Not Found (error code: 10015): "
+            "Unknown Webhook"
+        ),
+    ]
 
 
 @pytest.mark.parametrize(

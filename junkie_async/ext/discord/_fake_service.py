@@ -69,6 +69,17 @@ class FakeMessage:
     files: dict[str, bytes] = attrs.Factory(dict[str, bytes])
     allowed_mentions: Mapping[str, Any] | None = None
 
+    @classmethod
+    def create(
+        cls, number: int, payload: Mapping[str, Any], files: Mapping[str, bytes]
+    ) -> FakeMessage:
+        """Create a message from a request, or raise `Refused`."""
+        _check_message(payload)
+        message = cls(number, payload.get("flags", 0))
+        message.change(payload, files)
+        message.check_not_empty()
+        return message
+
     def change(self, payload: Mapping[str, Any], files: Mapping[str, bytes]) -> None:
         """Take over the fields that a request has."""
         self.content = payload.get("content", self.content) or ""
@@ -155,13 +166,13 @@ class FakeService:
     @asynccontextmanager
     async def request(
         self, method: str, url: str, *, data: Any = None, **_: Any
-    ) -> AsyncGenerator[_Response]:
+    ) -> AsyncGenerator[Response]:
         """Answer a request as `aiohttp.ClientSession.request` does."""
         await asyncio.sleep(0)  # as a real request does, so that other tasks can run
         try:
-            response = _Response(200, self._handle(method, url, data))
+            response = Response(200, self._handle(method, url, data))
         except Refused as refused:
-            response = _Response(refused.status, refused.body)
+            response = Response(refused.status, refused.body)
             error = discord.NotFound if refused.status == 404 else discord.HTTPException
             self.refusals.append(error(cast("Any", response), refused.body))
         yield response
@@ -219,10 +230,8 @@ class FakeService:
         if self.original is not None and self.original.is_loading:
             # It replaces the deferred message, which stays as ephemeral as the deferral said.
             return self._change("PATCH", self.original, payload, files, "followup")
-        _check_message(payload)
-        message = FakeMessage(self._interaction_id + len(self.sent), payload.get("flags", 0))
-        message.change(payload, files)
-        message.check_not_empty()
+        number = self._interaction_id + len(self.sent)
+        message = FakeMessage.create(number, payload, files)
         self._messages[str(message.id)] = message
         self._record("followup", message)
         return self._describe(message)
@@ -267,7 +276,7 @@ class FakeService:
             raise Refused(413, 40005, "Request entity too large")
 
 
-class _Response:
+class Response:
     """The part of `aiohttp.ClientResponse` that discord.py reads."""
 
     def __init__(self, status: int, body: Mapping[str, Any]) -> None:
@@ -277,7 +286,21 @@ class _Response:
         self._body = body
 
     async def text(self, encoding: str | None = None) -> str:  # noqa: ARG002 - aiohttp's signature
+        """Return the body."""
         return json.dumps(self._body)
+
+
+def read_parts(body: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, bytes]]:
+    """Read a message and its files as they are passed to `discord.http.HTTPClient.request`."""
+    payload: dict[str, Any] = body.get("json") or {}
+    files: dict[str, bytes] = {}
+    parts: list[dict[str, Any]] = body.get("form") or []
+    for part in parts:
+        if part["name"] == "payload_json":
+            payload = json.loads(part["value"])
+        else:
+            files[part["filename"]] = part["value"].read()
+    return payload, files
 
 
 def _read_body(data: Any) -> tuple[dict[str, Any], dict[str, bytes]]:

@@ -6,7 +6,8 @@ import asyncio
 import copy
 import logging
 import traceback
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Generator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any, Final, TypeAlias
 from weakref import WeakValueDictionary
@@ -37,6 +38,11 @@ from .wording import ENGLISH, Texts
 _log = logging.getLogger("junkie_async.ext.discord")
 
 _SNOWFLAKES = range(1, 2**64)
+
+_MAX_LOGGED: Final = 1000  # characters of an exception's text
+
+_FAILURE: Final = "junkie_async.failure"
+"""Where the extras of an interaction have the exception of the program, and its masked text."""
 
 # A user install brings the commands to servers that never installed the bot, and there Discord
 # does not check the permissions that they require.
@@ -164,6 +170,28 @@ class BaseCommands(commands.Cog):
         words = await self._find_words(interaction)
         await self.answer(interaction, texts.list_keys(heading, keys, words, self.shown))
 
+    async def on_new_key(self, interaction: discord.Interaction[Any], key: Key) -> None:
+        """Do something after a user got a new key: override this to report it to a channel.
+
+            async def on_new_key(self, interaction: discord.Interaction, key: Key) -> None:
+                log = interaction.client.get_partial_messageable(LOG_CHANNEL)
+                value = mask_key_value(key.key_value)
+                await log.send(f"{interaction.user} got key #{key.id} ({value}).")
+
+        ``/key get`` calls this after the user has the answer, if the user had no key that works
+        when the command began. It is not called for a key that the user had already, or that an
+        administrator created. An exception is logged, and the answer stays.
+
+        Without a ledger, it is called once for each new key, also if the answer could not be sent.
+        With one, it is called at most once for a key over all shards, though not always by the
+        shard that sent the request. A key that is created by a command that fails, or by a process
+        that ends before this call, is not reported: the next ``/key get`` finds it.
+
+        Args:
+            interaction: The call, with its answer.
+            key: The new key.
+        """
+
     async def is_admin(self, interaction: discord.Interaction[Any]) -> bool:
         """Decide who may call ``/keys``: override this to let others in.
 
@@ -241,19 +269,25 @@ class BaseCommands(commands.Cog):
     ) -> None:
         """Tell the caller what went wrong, and log it for the operator."""
         cause = error.original if isinstance(error, app_commands.CommandInvokeError) else error
+        if isinstance(cause, discord.HTTPException):
+            self._keep_text(interaction, cause)
         log_error(interaction, cause)
         try:
             words = await self._find_words(interaction)
             await self.answer(interaction, texts.describe_error(cause, words))
         except Exception as lost:  # no other handler would report it
             name = _command_name(interaction)
-            _log.warning("/%s: could not send the answer: %s", name, type(lost).__name__)
+            reason = type(lost).__name__
+            if isinstance(lost, discord.HTTPException):
+                reason = f"{reason}: {self._mask(interaction, lost)}"
+            _log.warning("/%s: could not send the answer: %s", name, reason)
 
     # --- the results of callables -----------------------------------------------------------------
 
     async def _find_words(self, interaction: discord.Interaction[Any]) -> Texts:
         try:
-            words = await self.texts_for(interaction)
+            with self._own_code(interaction):
+                words = await self.texts_for(interaction)
             _check_result("texts_for", words, "a Texts", Texts)
         except Exception as error:  # texts_for is the program's, and may ask a database
             log_error(interaction, error)
@@ -261,7 +295,8 @@ class BaseCommands(commands.Cog):
         return words
 
     async def _check_gate(self, interaction: discord.Interaction[Any]) -> None:
-        decision = await self.may_get_key(interaction)
+        with self._own_code(interaction):
+            decision = await self.may_get_key(interaction)
         # A forgotten return is None, which must let nobody in.
         _check_result("may_get_key", decision, "True, False, or the text of a refusal", bool, str)
         if isinstance(decision, str) and decision.strip():
@@ -271,7 +306,8 @@ class BaseCommands(commands.Cog):
 
     async def _collect_fields(self, interaction: discord.Interaction[Any]) -> BatchFields:
         """Return all fields of a user's new key."""
-        fields = await self.fields_for(interaction)
+        with self._own_code(interaction):
+            fields = await self.fields_for(interaction)
         _check_result("fields_for", fields, "a dict of BatchFields", dict)
         if unknown := fields.keys() - _USER_FIELDS:
             limit = f"only {', '.join(sorted(_USER_FIELDS))}"
@@ -285,19 +321,74 @@ class BaseCommands(commands.Cog):
             raise ConfigurationError(f"fields_for returned invalid fields: {error}") from None
         return merged
 
+    async def _show(
+        self, interaction: discord.Interaction[Any], heading: str, keys: list[Key]
+    ) -> None:
+        with self._own_code(interaction, keys, overridden=self._overrides("show_keys")):
+            await self.show_keys(interaction, heading, keys)
+
+    async def _report_new_key(self, interaction: discord.Interaction[Any], key: Key) -> None:
+        """Call `on_new_key`, which can't change the answer."""
+        try:
+            with self._own_code(interaction, [key]):
+                await self.on_new_key(interaction, key)
+        except Exception as error:
+            log_error(interaction, error, "on_new_key: ")
+
+    def _overrides(self, method: str) -> bool:
+        return getattr(type(self), method) is not getattr(BaseCommands, method)
+
+    @contextmanager
+    def _own_code(
+        self,
+        interaction: discord.Interaction[Any],
+        keys: Sequence[Key] = (),
+        *,
+        overridden: bool = True,
+    ) -> Generator[None]:
+        """Keep the text of an exception of the program, or of Discord, for the log."""
+        try:
+            yield
+        except Exception as error:
+            if overridden or isinstance(error, discord.HTTPException):
+                self._keep_text(interaction, error, keys)
+            raise
+
+    def _keep_text(
+        self, interaction: discord.Interaction[Any], error: Exception, keys: Sequence[Key] = ()
+    ) -> None:
+        # Masked where the secrets are known that it may contain.
+        if interaction.extras.get(_FAILURE, (None,))[0] is not error:
+            interaction.extras[_FAILURE] = (error, self._mask(interaction, error, keys))
+
+    def _mask(
+        self, interaction: discord.Interaction[Any], error: Exception, keys: Sequence[Key] = ()
+    ) -> str:
+        secrets = [value for _, value in interaction.namespace if isinstance(value, str)]
+        for key in keys:
+            secrets += key.key_value, *key.keys_hwid, *(device.hwid for device in key.hwids)
+        try:
+            text = str(error)
+        except Exception:  # it is the program's, too
+            return ""
+        return self.keys._dispatcher.redact(text, secrets, _MAX_LOGGED)  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
+
     def _check_fields(self, fields: BatchFields) -> None:
         # The job checks its arguments when it is created, and sends nothing until it is awaited.
         self.keys.create_many(1, provider_id=self.provider_id, ledger=self.ledger, **fields).close()
 
 
-def log_error(interaction: discord.Interaction[Any], error: Exception) -> None:
+def log_error(interaction: discord.Interaction[Any], error: Exception, where: str = "") -> None:
     """Log an error of the SDK with its message, and an unexpected one with its traceback."""
+    name = f"{where}{type(error).__name__}"
     if isinstance(error, JunkieError):
-        _log.warning("/%s: %s: %s", _command_name(interaction), type(error).__name__, error)
-    elif not isinstance(error, texts.Refusal | app_commands.CheckFailure):
-        # Without the message: that of an unexpected error may contain a key value.
+        _log.warning("/%s: %s: %s", _command_name(interaction), name, error)
+    elif where or not isinstance(error, texts.Refusal | app_commands.CheckFailure):
         frames = "".join(traceback.format_tb(error.__traceback__))
-        _log.error("/%s: %s\n%s", _command_name(interaction), type(error).__name__, frames)
+        # Of a mistake of our own without the message: it may contain any key value.
+        failure, text = interaction.extras.pop(_FAILURE, (None, ""))
+        reason = f"{name}: {text}" if failure is error and text else name
+        _log.error("/%s: %s\n%s", _command_name(interaction), reason, frames)
 
 
 def _check_result(hook: str, value: object, limit: str, *kinds: type) -> None:

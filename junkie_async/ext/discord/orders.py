@@ -73,6 +73,12 @@ def name_reset(scope: Filters, user_id: int) -> str:
     return f"discord:{scope.get('provider_id')}:{scope.get('service_id') or 0}:{user_id}:reset"
 
 
+def name_announcement(scope: Filters, user_id: int, key: Key) -> str:
+    """Name what the one shard claims that reports a user's new key."""
+    shop = f"{scope.get('provider_id')}:{scope.get('service_id') or 0}"
+    return f"discord:{shop}:{user_id}:new:{key.id}"
+
+
 async def claim_name(ledger: LedgerOption, name: str, seconds: float) -> float:
     """Claim a name, or return the seconds until it is free."""
     seconds = min(seconds, _LONGEST_CLAIM)

@@ -31,7 +31,8 @@ of discord.py. Only the HTTP session below is fake: it has Discord's rules, and 
 Discord's errors what Discord refuses. Among these are a second response, a follow-up or an edit
 before the first response, empty messages, and texts, embeds, labels and files above their limits.
 
-It simulates no other requests to Discord. Where a command adds a role or sends a direct message,
+A bot without a connection can also send messages to channels: see `FakeInteraction.sent_to`. No
+other requests to Discord are simulated. Where a command adds a role or sends a direct message,
 replace that method, for example by ``monkeypatch.setattr(discord.Member, "add_roles", ...)``.
 """
 
@@ -48,7 +49,15 @@ import discord
 from discord import app_commands
 from discord.ext import commands
 
-from ._fake_bot import ERROR, AnyBot, offline_bot, record_errors, servers_of
+from ._fake_bot import (
+    ERROR,
+    AnyBot,
+    channels_of,
+    go_offline,
+    offline_bot,
+    record_errors,
+    servers_of,
+)
 from ._fake_payloads import (
     BOT_ID,
     FakeMember,
@@ -178,6 +187,7 @@ class FakeInteraction(discord.Interaction[Any]):
             state.user = discord.ClientUser(
                 state=state, data=cast("Any", describe_user(BOT_ID, "bot"))
             )
+            go_offline(client)
         if guild_id := payload.get("guild_id"):
             payload = {**payload, "guild": servers_of(client).merge(payload["guild"])}
             state._guilds.pop(int(guild_id), None)  # noqa: SLF001
@@ -230,6 +240,14 @@ class FakeInteraction(discord.Interaction[Any]):
             for sent in self._service.sent
             if sent.kind == "followup" and (original is None or sent.message.id != original.id)
         ]
+
+    def sent_to(self, channel_id: int) -> list[Answer]:
+        """Return the messages that the bot sent to a channel, oldest first.
+
+        Get a channel that the bot does not know by `discord.Client.get_partial_messageable`. With
+        a `client` of your own, these are the messages of all its interactions.
+        """
+        return [_to_answer(sent) for sent in channels_of(self.client).sent.get(channel_id, [])]
 
     @property
     def deferred(self) -> bool:
@@ -351,12 +369,13 @@ class FakeInteraction(discord.Interaction[Any]):
         return tree
 
     def _raise_refusals(self) -> None:
+        failures = channels_of(self.client).take_failures()  # of this interaction alone
         cause = self.error
         if isinstance(cause, app_commands.CommandInvokeError):
             cause = cause.original
         if isinstance(cause, discord.InteractionResponded | NotImplementedError):
             raise cause
-        for refusal in self._service.refusals:
+        for refusal in (*self._service.refusals, *failures):
             raise refusal
 
 

@@ -13,12 +13,13 @@ from discord import app_commands
 from junkie_async import Filters, JunkieError, Key, KeyStatus, Outcome
 
 from . import texts
-from .base import GUILD_INSTALLS, BaseCommands
+from .base import GUILD_INSTALLS, BaseCommands, log_error
 from .cooldowns import check_age
 from .orders import (
     LedgerOption,
     claim_name,
     fill_order,
+    name_announcement,
     name_order,
     name_reset,
     release_name,
@@ -27,6 +28,9 @@ from .orders import (
 # A request that timed out here may still be queued at the service. No second key is created
 # until it is safe to say that the first one never appears.
 _UNKNOWN_OUTCOME_WAIT: Final = 120.0  # seconds; the default of `create_many(reconcile_after=)`
+
+# Longer than any command of another shard that may find the same key: Discord ends them.
+_ANNOUNCED_FOR: Final = 3600.0  # seconds
 
 _KEY_OPTION: Final = "The whole key; leave it out for the one that works now"
 
@@ -46,23 +50,30 @@ class UserCommands(BaseCommands):
         """Answer with the caller's working key, or a new one."""
         # Without the lock, two quick calls would both find no key and both create one.
         async with self.lock_for(interaction.user):
-            key = await self._find_working_key(interaction.user)
-            key = key or await self._get_new_key(interaction)
+            known = await self._find_working_key(interaction.user)
+            key = known or await self._get_new_key(interaction)
         words = await self._find_words(interaction)
-        await self.show_keys(interaction, words.your_key, [key])
+        try:
+            await self._show(interaction, words.your_key, [key])
+        except Exception:  # the user has the key all the same
+            if known is None:
+                await self._announce(interaction, key)
+            raise
+        if known is None:
+            await self._announce(interaction, key)
 
     @key.command(description="List your keys")
     async def mine(self, interaction: discord.Interaction) -> None:
         """Answer with all keys of the caller."""
         keys = await self._list_keys_of(interaction.user)
         words = await self._find_words(interaction)
-        await self.show_keys(interaction, words.your_keys if keys else words.no_keys, keys)
+        await self._show(interaction, words.your_keys if keys else words.no_keys, keys)
 
     @key.command(description="Show one of your keys")
     @app_commands.describe(key=_KEY_OPTION)
     async def info(self, interaction: discord.Interaction, key: str | None = None) -> None:
         """Answer with one key of the caller."""
-        await self.show_keys(interaction, "", [await self._find_own_key(interaction, key)])
+        await self._show(interaction, "", [await self._find_own_key(interaction, key)])
 
     @key.command(description="Unbind your key from its devices, so that you can use another one")
     @app_commands.describe(key=_KEY_OPTION)
@@ -92,6 +103,20 @@ class UserCommands(BaseCommands):
             with suppress(JunkieError):
                 await release_name(self.ledger, name)
             raise
+
+    async def _announce(self, interaction: discord.Interaction, key: Key) -> None:
+        """Call `on_new_key`, by one of the shards that gave the user this key."""
+        if not self._overrides("on_new_key"):
+            return
+        if self.ledger is not None:
+            name = name_announcement(self.scope, interaction.user.id, key)
+            try:
+                if await claim_name(self.ledger, name, _ANNOUNCED_FOR):
+                    return
+            except JunkieError as error:
+                log_error(interaction, error, "on_new_key: ")
+                return
+        await self._report_new_key(interaction, key)
 
     async def _get_new_key(self, interaction: discord.Interaction) -> Key:
         await self._check_gate(interaction)
