@@ -130,7 +130,7 @@ def serve(
 
     The emulator implements the published API. It accepts any API key unless you name some, and
     listens on this machine only. The first lines it prints include `export` commands for your
-    shell. As a service of Compose or CI it listens on all addresses:
+    shell. For Compose or CI, let it listen on all addresses:
     `junkie serve --host 0.0.0.0 --port 8000 --api-key test-ci`. Clients then use
     JUNKIE_BASE_URL=http://<service>:8000/api/v2 and JUNKIE_API_KEY=test-ci.
     """

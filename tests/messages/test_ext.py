@@ -435,6 +435,11 @@ async def test_fake_interactions() -> None:
         ("keys create", {"amount": "5"}, "option amount of /keys create must be int, got str"),
         ("keys create", {"amount": 0}, "option amount of /keys create must be 1 to 1000, got 0"),
         (
+            "keys create",
+            {"amount": 1, "minutes": 0},
+            "option minutes of /keys create must be at least 1, got 0",
+        ),
+        (
             "keys purge",
             {"status": "old"},
             (

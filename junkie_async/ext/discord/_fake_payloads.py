@@ -196,7 +196,13 @@ def _check_limits(name: str, parameter: app_commands.Parameter, value: Any) -> N
     low, high = parameter.min_value, parameter.max_value
     if (low is not None and size < low) or (high is not None and size > high):
         unit = " characters" if isinstance(value, str) else ""
-        raise ValueError(f"{name} must be {low} to {high}{unit}, got {size}")
+        raise ValueError(f"{name} must be {_describe_range(low, high)}{unit}, got {size}")
+
+
+def _describe_range(low: float | None, high: float | None) -> str:
+    if low is None or high is None:
+        return f"at least {low}" if high is None else f"at most {high}"
+    return f"{low} to {high}"
 
 
 def _resolve(
