@@ -6,7 +6,7 @@ import os
 import signal
 import stat
 import sys
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -75,14 +75,20 @@ class Settings:
         secret = credentials.rpartition("://")[2]
         return argument.replace(f"{secret}@", "***@") if at else argument
 
-    def find_api_key(self) -> tuple[str, str]:
-        """Return the API key and where it comes from."""
+    def find_api_key(self) -> str:
+        """Return the API key."""
         if self.api_key_file is not None:
-            return _read_api_key(self.api_key_file), f"--api-key-file {self.api_key_file}"
+            return _read_api_key(self.api_key_file)
         api_key = os.environ.get("JUNKIE_API_KEY")
         if not api_key:
             fail("no API key: set $JUNKIE_API_KEY or pass --api-key-file")
-        return api_key, "$JUNKIE_API_KEY"
+        return api_key
+
+    @property
+    def api_key_source(self) -> str:
+        """Where the API key comes from."""
+        path = self.api_key_file
+        return "$JUNKIE_API_KEY" if path is None else f"--api-key-file {path}"
 
     @property
     def base_url_source(self) -> str:
@@ -91,13 +97,14 @@ class Settings:
             return "--base-url"
         return "$JUNKIE_BASE_URL" if os.environ.get("JUNKIE_BASE_URL") else "the public service"
 
-    def connect(
+    @contextlib.asynccontextmanager
+    async def connect(
         self, *, api_key: str | None = None, hooks: Sequence[Hooks] = (), **options: Any
-    ) -> JunkieClient:
-        """Make a client, with further arguments of `JunkieClient`."""
+    ) -> AsyncGenerator[JunkieClient, None]:
+        """Open a client, with further arguments of `JunkieClient`."""
         retry = options.pop("retry", RetryPolicy(outage=self.outage))
         junkie = JunkieClient(
-            api_key or self.find_api_key()[0],
+            api_key or self.find_api_key(),
             base_url=self.base_url,
             retry=retry,
             hooks=[OutageLines(), *hooks],
@@ -107,7 +114,13 @@ class Settings:
             **options,
         )
         junkie.keys.priority = "job"  # nobody else waits for this client
-        return junkie
+        try:
+            async with junkie:
+                yield junkie
+        except JunkieError as error:
+            if error.advice:
+                error.advice = error.advice.replace("api_key=", self.api_key_source)
+            raise
 
 
 def _read_api_key(path: Path) -> str:
@@ -147,11 +160,6 @@ def run_with_client(
     with exit_on_error():
         try:
             return asyncio.run(connect_and_act())
-        except JunkieError as error:
-            if settings.api_key_file is not None and error.advice:
-                option = f"--api-key-file {settings.api_key_file}"
-                error.advice = error.advice.replace("api_key=", option)
-            raise
         except BrokenPipeError:  # the reader has all it wanted, as with `| head`
             discard_stdout()
             raise typer.Exit from None

@@ -72,12 +72,12 @@ def whoami(context: typer.Context, *, output: JSONOption) -> None:
     service that can't be reached.
     """
     settings: Settings = context.obj
-    api_key, api_key_from = settings.find_api_key()
+    api_key = settings.find_api_key()
     check = _Check(
         base_url_from=settings.base_url_source,
         # The first characters tell keys apart. Of a short key they would be most of it.
         api_key=f"{api_key[:4]}…" if len(api_key) >= _MIN_SHOWN_KEY else "…",
-        api_key_from=api_key_from,
+        api_key_from=settings.api_key_source,
     )
     exit_code = 0
     try:

@@ -34,12 +34,14 @@ def test_a_line_every_ten_seconds(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize("seconds", [0.0, 600.0])
-def test_a_command_waits_as_a_job_does(seconds: float, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_command_waits_as_a_job_does(
+    seconds: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Its single calls, too: nobody else waits for its client."""
     monkeypatch.setenv("JUNKIE_API_KEY", "any")
-    junkie = Settings(base_url="http://127.0.0.1:9", outage=seconds).connect()
-    assert junkie.keys.priority == "job"
-    assert junkie._dispatcher._policy.outage == seconds
+    async with Settings(base_url="http://127.0.0.1:9", outage=seconds).connect() as junkie:
+        assert junkie.keys.priority == "job"
+        assert junkie._dispatcher._policy.outage == seconds
 
 
 def test_a_line_stands_above_the_progress_bar(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -98,15 +98,19 @@ def test_no_api_key(command: str, tmp_path: Path) -> None:
     assert ended.err == "Error: no API key: set $JUNKIE_API_KEY or pass --api-key-file\n"
 
 
-async def test_refused_api_key(tmp_path: Path) -> None:
-    """The error names the file, and the beginning of the key tells which one it is."""
+@pytest.mark.parametrize("command", ["folders", "demo --live", "whoami"])
+async def test_refused_api_key(command: str, tmp_path: Path) -> None:
+    """The error names where the key comes from, and its beginning tells which one it is."""
     (tmp_path / "api-key").write_text("0f1e2d3c-0000-4000-8000-000000000000\n")
     (tmp_path / "api-key").chmod(0o600)
     async with Emulator(api_keys=["right"]) as emulator:
-        ended = await junkie(emulator, "--api-key-file=api-key", "folders", cwd=tmp_path)
-    assert ended.err.splitlines()[-1].endswith(
-        "; check --api-key-file api-key (the key begins with '0f1e') [401]"
-    )
+        for options, source in (
+            (["--api-key-file=api-key"], "--api-key-file api-key (the key begins with '0f1e')"),
+            ([], "$JUNKIE_API_KEY"),
+        ):
+            ended = await junkie(emulator, *options, *command.split(), cwd=tmp_path)
+            error = next(line for line in ended.err.splitlines() if line.startswith("Error: "))
+            assert error.endswith(f"; check {source} [401]")
 
 
 def test_api_key_file_that_others_can_read(tmp_path: Path) -> None:
