@@ -26,7 +26,10 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pydantic_core import CoreSchema
 
 
 class Outcome(enum.Enum):
@@ -78,6 +81,19 @@ class JunkieError(Exception):
             self.outcome = outcome
         if transient is not None:
             self.transient = transient
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: object, handler: object) -> CoreSchema:
+        """Describe an error to pydantic, as models have them: a string, as `to_dict` writes it."""
+        from pydantic_core import core_schema
+
+        return core_schema.json_or_python_schema(
+            json_schema=core_schema.no_info_after_validator_function(cls, core_schema.str_schema()),
+            python_schema=core_schema.is_instance_schema(cls),
+            serialization=core_schema.plain_serializer_function_ser_schema(
+                str, return_schema=core_schema.str_schema()
+            ),
+        )
 
     @property
     def message(self) -> str:

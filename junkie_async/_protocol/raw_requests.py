@@ -196,7 +196,7 @@ def _iterate_members(member: Any, place: _Place) -> Iterator[tuple[str | int, An
     if not isinstance(member, dict):
         yield from enumerate(member)
         return
-    for name, one in cast("dict[Any, Any]", member).items():
+    for name, one in cast("Any", member).items():
         if not isinstance(name, str):
             limit = "strings as the names of a JSON object"
             raise InvalidRequestError(_name_place(place), f"{safe_repr(name)} as a name", limit)

@@ -24,10 +24,14 @@ from junkie_async import (
     KeyBatch,
     KeyDetailed,
     KeyFolder,
+    KeyOutcome,
     KeyPage,
     KeyStats,
     KeyStatus,
+    NotFoundError,
+    OutcomeStatus,
     Pagination,
+    UpdateReport,
     UpdateResult,
     Verdict,
     VerdictReason,
@@ -159,6 +163,34 @@ def test_pydantic_writes_what_to_dict_returns(value: Any) -> None:
     assert adapter.validate_json(written) == value
     assert adapter.validate_python(value) is value
     assert [*adapter.json_schema(mode="serialization")["properties"]] == [*value.to_dict()]
+
+
+def test_reports_with_errors() -> None:
+    """An error inside of a report is a string, and is read as an error with this text."""
+    failed = KeyOutcome(
+        key=9, status=OutcomeStatus.NOT_FOUND, error=NotFoundError("no", status=404)
+    )
+    done = KeyOutcome(key="JNK", status=OutcomeStatus.DONE, result=ActionResult(message="yes"))
+    report = UpdateReport(requested=2, done=1, not_found=1, outcomes=(failed, done))
+    adapter = TypeAdapter(UpdateReport)
+    written = adapter.dump_json(report)
+    assert json.loads(written) == report.to_dict()
+    assert adapter.validate_python(report) is report
+    read = adapter.validate_json(written)
+    assert (read.requested, read.outcomes[1]) == (2, done)
+    assert str(read.outcomes[0].error) == str(failed.error)
+
+
+async def test_a_report_as_a_response() -> None:
+    """FastAPI takes a report as a return type, with an OpenAPI schema."""
+    app = FastAPI()
+
+    @app.post("/update")
+    async def update() -> UpdateReport:
+        return UpdateReport(requested=1, done=1)
+
+    assert await call(app, "POST", "/update") == (200, UpdateReport(requested=1, done=1).to_dict())
+    validate(app.openapi())
 
 
 def test_a_field_of_a_users_model() -> None:
