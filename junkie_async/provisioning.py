@@ -178,7 +178,7 @@ def prune(path: str | os.PathLike[str], older_than: timedelta | float) -> int:
 def claim(path: str | os.PathLike[str], name: str, seconds: float) -> float:
     """Claim a name for some time, for a cooldown for instance. Only one process can hold it.
 
-    It blocks for some milliseconds; for 30 seconds while another program locks the file.
+    It blocks for some milliseconds, or for up to 30 seconds while another program locks the file.
 
     Args:
         path: The ledger's file. It is made if there is none.

@@ -132,7 +132,6 @@ class FakeInteraction(discord.Interaction[Any]):
             to respond. It then refuses every response.
         filesize_limit: The bytes that Discord accepts in a message's files.
         client: The bot, which need not be logged in; by default, one with all intents.
-
     """
 
     def __init__(
