@@ -9,6 +9,7 @@ import asyncio
 import math
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from datetime import datetime
+from functools import partial
 from typing import Any, NoReturn, TypeVar
 
 from .._errors import (
@@ -73,8 +74,11 @@ class Dispatcher:
         self._outages = Outages(hooks)
         self.created: CreatedKeys = CreatedKeys()
         self._state = ClientState(max_in_flight, rate_limit, policy, hooks)
-        self._shared_throttle = shared_throttle
-        self._api_key = APIKey(api_key, self._use_key, patience=transport.max_seconds)
+        self._api_key = APIKey(
+            api_key,
+            partial(_use_key, transport, self._state, shared_throttle),
+            patience=transport.max_seconds,
+        )
         self._key_source = "the function passed as api_key=" if callable(api_key) else key_source
         self._reports = Reports(hooks, self.base_url)
 
@@ -392,11 +396,15 @@ class Dispatcher:
             self._api_key.forget_loop()
             await self._transport.enter_loop()
 
-    def _use_key(self, api_key: str) -> None:
-        """Send an API key from now on. A rate is shared by those who have the same."""
-        self._transport.authorize(api_key)
-        if self._shared_throttle is not None:
-            self._state.use_store(self._shared_throttle.open_store(api_key, self.base_url))
-
     def __reduce__(self) -> NoReturn:
         raise TypeError("a client can't be pickled: it holds the API key and open connections")
+
+
+# Not a method: a client that nobody has closed would be in a reference cycle, and its warning late.
+def _use_key(
+    transport: Transport, state: ClientState, throttle: SharedThrottle | None, api_key: str
+) -> None:
+    """Send an API key from now on. A rate is shared by those who have the same."""
+    transport.authorize(api_key)
+    if throttle is not None:
+        state.use_store(throttle.open_store(api_key, transport.base_url))
