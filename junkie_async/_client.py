@@ -120,8 +120,12 @@ class JunkieClient:
         app: str | None = None,
         hooks: Hooks | Sequence[Hooks] = (),
     ) -> None:
-        given_key = api_key or os.environ.get("JUNKIE_API_KEY")
-        given_url = base_url or os.environ.get("JUNKIE_BASE_URL") or BASE_URL
+        # An empty argument is a mistake, such as an unset variable of a shell: `purge` must not go
+        # to the public service then. An empty variable of the environment is one that is not set.
+        given_key = os.environ.get("JUNKIE_API_KEY") if api_key is None else api_key
+        given_url = base_url
+        if given_url is None:
+            given_url = os.environ.get("JUNKIE_BASE_URL") or BASE_URL
         self._base_url = _check_url(given_url, given_key)
         from_env = check_boolean("trust_env", trust_env)
         if session is not None:

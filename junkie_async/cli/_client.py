@@ -93,7 +93,7 @@ class Settings:
     @property
     def base_url_source(self) -> str:
         """Where the service's address comes from."""
-        if self.base_url:
+        if self.base_url is not None:
             return "--base-url"
         return "$JUNKIE_BASE_URL" if os.environ.get("JUNKIE_BASE_URL") else "the public service"
 

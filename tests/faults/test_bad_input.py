@@ -941,10 +941,10 @@ async def test_nothing_to_do(listener: Service, client: JunkieClient) -> None:
 @pytest.mark.parametrize(
     "arguments",
     [
-        *({"api_key": key} for key in (5, True, b"key", "a b", "k\n", "é", "\ud800", ["k"])),
+        *({"api_key": key} for key in ("", 5, True, b"key", "a b", "k\n", "é", "\ud800", ["k"])),
         *(
             {"api_key": "k", "base_url": url}
-            for url in (5, b"https://a", "a.b", "ftp://a", "http://a")
+            for url in ("", 5, b"https://a", "a.b", "ftp://a", "http://a")
         ),
         *(
             {"api_key": "k", "base_url": url}
