@@ -28,22 +28,54 @@ def show_progress(
     elif prints_rows and sys.stdout.isatty():
         yield ignore_progress  # a bar must not run through the rows
     else:
-        with _make_bar() as bar:
-            task = bar.add_task(label, total=None)
-            # rich leaves the first update out of the speed: a resumed job starts above 0.
-            yield lambda done, total: bar.update(task, completed=done, total=total)
+        with make_bar(Console(stderr=True)) as bar:
+            yield Bar(bar, label)
 
 
-class WaitLines(Hooks):
-    """Prints a line when a job waits; in a terminal it stands above the bar."""
+class Bar:
+    """Shows progress in a bar, and a countdown while the job waits."""
+
+    def __init__(self, progress: Progress, label: str) -> None:
+        self._progress = progress
+        self._task = progress.add_task(label, total=None, waits_until=None)
+        self._waits_at: int | None = None
+
+    def __call__(self, done: int, total: int | None) -> None:
+        """Show how much is done."""
+        # rich leaves the first update out of the speed: a resumed job starts above 0.
+        self._progress.update(self._task, completed=done, total=total)
+        # A job that begins to wait may report its progress once more.
+        if done != self._waits_at:
+            self._progress.update(self._task, waits_until=None)
+
+    def show_wait(self, event: JobEvent) -> None:
+        """Count the seconds down in place of the rate and the time left."""
+        self._waits_at = event.done
+        until = self._progress.get_time() + event.waiting
+        self._progress.update(
+            self._task, completed=event.done, total=event.total, waits_until=until
+        )
+
+
+class WaitNotice(Hooks):
+    """Says that a job waits: in its bar, or in a line where there is none.
+
+    Attributes:
+        on_progress: What shows the job's progress.
+    """
+
+    on_progress: OnProgress | None = None
 
     def on_job(self, event: JobEvent) -> None:
-        """Print for how long the job waits, and why."""
-        if event.waiting:
-            _print_above(
-                f"Waiting {math.ceil(event.waiting)} s for requests with unknown outcome, before"
-                " looking for their keys"
-            )
+        """Say for how long the job waits, and why."""
+        if not event.waiting:
+            return
+        cause = "for requests with unknown outcome, before looking for their keys"
+        if isinstance(self.on_progress, Bar):
+            _print_above(f"Waiting {cause}")
+            self.on_progress.show_wait(event)
+        else:
+            _print_above(f"Waiting {math.ceil(event.waiting)} s {cause}")
 
 
 def _print_above(line: str) -> None:
@@ -56,15 +88,17 @@ def ignore_progress(done: int, total: int | None) -> None:
     """Show nothing."""
 
 
-def _make_bar() -> Progress:
+def make_bar(console: Console, clock: Callable[[], float] = time.monotonic) -> Progress:
+    """Make a bar that vanishes at its end."""
     return Progress(
         TextColumn("{task.description}"),
         # rich's own bar and rate are red, as if something were wrong.
         BarColumn(complete_style="cyan", pulse_style="cyan"),
         _DoneColumn(),
         _RateColumn(),
-        TimeRemainingColumn(compact=True),
-        console=Console(stderr=True),
+        _TimeColumn(compact=True),
+        console=console,
+        get_time=clock,
         transient=True,
         redirect_stdout=False,  # otherwise rich prints redirected rows above the bar, on stderr
     )
@@ -78,7 +112,17 @@ class _DoneColumn(ProgressColumn):
 
 class _RateColumn(ProgressColumn):
     def render(self, task: Task) -> Text:
-        return Text(f"{task.speed:,.0f}/s" if task.speed else "", "dim")
+        is_moving = task.speed and task.fields["waits_until"] is None
+        return Text(f"{task.speed:,.0f}/s" if is_moving else "", "dim")
+
+
+class _TimeColumn(TimeRemainingColumn):
+    def render(self, task: Task) -> Text:
+        if task.fields["waits_until"] is None:
+            return super().render(task)
+        left = max(0, math.ceil(task.fields["waits_until"] - task.get_time()))
+        minutes, seconds = divmod(left, 60)
+        return Text(f"waiting {minutes}:{seconds:02}", "progress.remaining")
 
 
 class LogLines:

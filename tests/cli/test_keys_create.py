@@ -1,6 +1,7 @@
 """`junkie keys create` and `keys provision`: exactly the requested number of keys."""
 
 import asyncio
+import io
 import os
 import re
 import shlex
@@ -11,10 +12,11 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from rich.console import Console
 
-from junkie_async import JunkieClient, Key
+from junkie_async import JobEvent, JunkieClient, Key
 from junkie_async.cli._client import Settings
-from junkie_async.cli._progress import LogLines
+from junkie_async.cli._progress import Bar, LogLines, WaitNotice, make_bar
 from junkie_async.cli.keys.create import _quote_command_line
 from junkie_async.emulator import Emulator, Faults
 
@@ -198,6 +200,35 @@ async def test_a_resumed_job_says_that_it_waits(tmp_path: Path) -> None:
         ended = await wait_for_end(process)
     assert re.fullmatch(rb"Waiting 3[56]\d\d s for requests with unknown outcome, .*\n", line)
     assert ended.code == 130
+
+
+def test_a_wait_is_a_countdown_in_the_bar() -> None:
+    """It shows no rate and no time left, until the job goes on."""
+    now = 0.0
+    console = Console(file=io.StringIO(), width=80, force_terminal=True)
+    progress = make_bar(console, lambda: now)
+    notice = WaitNotice()
+    notice.on_progress = show = Bar(progress, "Keys")
+
+    def read_bar() -> str:
+        with console.capture() as captured:
+            console.print(progress.get_renderable())
+        return re.sub(r"\x1b\[[\d;]*m", "", captured.get())
+
+    for now in (0.0, 1.0, 2.0):
+        show(int(now) * 1000, 20_000)
+    assert "1,000/s 00:18" in read_bar()
+    notice.on_job(JobEvent(job="create_many", keys=0, done=18_800, total=20_000, waiting=116))
+    assert "18,800 of 20,000  waiting 1:56" in read_bar()
+    show(18_800, 20_000)
+    now = 12.5
+    assert "waiting 1:46" in read_bar()
+    now = 500.0
+    assert "waiting 0:00" in read_bar()
+    assert "/s" not in read_bar()
+    show(19_000, 20_000)
+    assert "waiting" not in read_bar()
+    assert "19,000 of 20,000" in read_bar()
 
 
 async def test_a_job_that_created_nothing_has_the_code_of_its_cause(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from .._client import Settings, run_with_client
 from .._exit_codes import ExitCode, exit_on_file_error, fail
 from .._ledgers import check_no_password, read_statuses
 from .._options import JSONOption, Provider, spread_options
-from .._progress import WaitLines, show_progress
+from .._progress import WaitNotice, show_progress
 from .._stdout import is_terminal, open_rows, print_json, print_line, remove_controls
 
 # After bad usage the same command would fail again.
@@ -91,11 +91,14 @@ def provision(
         fail(f"--out {out} has content, and this job is a new one: choose another file")
     name = "stdout" if out is None else str(out)
 
+    notice = WaitNotice()
+
     async def create_and_write(junkie: JunkieClient) -> int:
         with (
             show_progress("Keys", prints_rows=out is None) as on_progress,
             exit_on_file_error(name),
         ):
+            notice.on_progress = on_progress
             keys = junkie.keys.create_many(
                 amount,
                 provider_id=provider_id,
@@ -113,7 +116,7 @@ def provision(
             context,
             create_and_write,
             describe_stop=lambda: _describe_stop(ledger, job, amount),
-            hooks=[WaitLines()],
+            hooks=[notice],
         )
     except typer.Exit as ended:
         # Below the error, as the last line: it is what to copy.
