@@ -193,14 +193,15 @@ class Keys(KeyCalls):
     @pending
     @error_boundary
     async def find(self, key_value: str) -> Key | None:
-        """Find the key with exactly this value.
+        """Find the key with this whole value.
 
         The service's ``key`` filter matches parts of values. Keys that match only in part are
         skipped, up to 500 of them.
 
         Args:
-            key_value: The whole value, up to 1024 bytes in UTF-8. If no key has it, it is looked
-                for again without blanks, quotes and invisible characters around it.
+            key_value: The whole value, up to 1024 bytes in UTF-8. If no key has exactly it, it is
+                looked for again without blanks, quotes and invisible characters around it, as
+                pasted values have them. `get` and `delete` take a value as it is.
 
         Returns:
             The key, or None when no key has this value.

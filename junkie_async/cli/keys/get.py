@@ -33,9 +33,10 @@ def get(context: typer.Context, *, key: OneKey, view: ViewOptions) -> None:
 
 @spread_options
 def find(context: typer.Context, *, key: KeyValue, view: ViewOptions) -> None:
-    """Find the key with exactly this value.
+    """Find the key with this whole value.
 
-    The exit code is 1 when there is none.
+    If there is none, looks again without blanks and quotes around the value. The exit code is 1
+    when there is none either.
     """
     value = key.read_value()
     found = run_with_client(context, lambda junkie: junkie.keys.find(value))
