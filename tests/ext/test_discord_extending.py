@@ -286,6 +286,13 @@ def test_wrong_texts(texts: dict[str, Any]) -> None:
     assert [caught.value.field] == list(texts)
 
 
+def test_the_signature_is_short() -> None:
+    """Editors show it: without all texts, of which a repr has those that differ."""
+    assert len(str(inspect.signature(KeyCog))) < 1500
+    assert repr(ENGLISH) == "Texts()"
+    assert repr(Texts(no_keys="Keine.")) == "Texts(no_keys='Keine.')"
+
+
 def test_texts_with_fields() -> None:
     """A field takes a format, may be left out, and may be repeated; braces are doubled."""
     words = Texts(total_count="{count} = {count:.1e} {{x}}", on_cooldown="Wait.")

@@ -635,3 +635,79 @@ async def test_a_button_that_never_appears() -> None:
     with pytest.raises(AssertionError):
         await interaction.press("Nope")
     await command
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error"),
+    [
+        ({"roles": "Kunde"}, TypeError),
+        ({"roles": 5}, TypeError),
+        ({"roles": [2**64]}, ValueError),
+        ({"roles": [2**65]}, ValueError),
+        ({"roles": ["a", ""]}, ValueError),
+        ({"roles": [None]}, TypeError),
+        ({"user_id": -1}, ValueError),
+        ({"user_id": True}, TypeError),
+        ({"user_id": "5"}, TypeError),
+        ({"user_name": None}, TypeError),
+        ({"user_name": ""}, ValueError),
+        ({"guild_id": 0}, ValueError),
+        ({"channel_id": None}, TypeError),
+        ({"channel_name": 5}, TypeError),
+        ({"locale": "klingon"}, ValueError),
+        ({"locale": 5}, TypeError),
+        ({"permissions": 8}, TypeError),
+        ({"joined_at": "2026-01-01"}, TypeError),
+        ({"premium_since": 5}, TypeError),
+        ({"created_at": 5}, TypeError),
+        ({"custom_status": 5}, TypeError),
+        ({"filesize_limit": -1}, ValueError),
+        ({"filesize_limit": "10"}, TypeError),
+        ({"client": "bot"}, TypeError),
+    ],
+)
+def test_wrong_arguments(arguments: dict[str, Any], error: type[Exception]) -> None:
+    """What Discord would never say is refused at once, by its name."""
+    (name,) = arguments
+    with pytest.raises(error, match=f"^{name}"):
+        FakeInteraction(**arguments)
+
+
+def test_a_locale_by_its_code() -> None:
+    """The code is that of Discord."""
+    assert FakeInteraction(locale="de").locale is discord.Locale.german
+
+
+async def test_a_button_that_is_not_there() -> None:
+    """While the bot waits for others, it fails at once; after these, it may still appear."""
+
+    async def ask(interaction: discord.Interaction[Any]) -> None:
+        for label in ("First", "Second"):
+            view = Asking(label)
+            await interaction.edit_original_response(view=view)
+            await view.wait()
+            await asyncio.sleep(0.01)
+
+    interaction = FakeInteraction()
+    command = asyncio.create_task(interaction.run(StepsCog(defer, ask), "do"))
+    async with asyncio.timeout(5):
+        with pytest.raises(AssertionError, match=r"'Third'.*'First'"):
+            await interaction.press("Third")
+        for label in ("First", "Second"):
+            await interaction.press(label)
+        await command
+
+
+class Asking(ui.View):
+    """One button, which ends the wait."""
+
+    def __init__(self, label: str) -> None:
+        super().__init__(timeout=60)
+        button: ui.Button[Asking] = ui.Button(label=label)
+        button.callback = self.end  # type: ignore[method-assign]
+        self.add_item(button)
+
+    async def end(self, interaction: discord.Interaction[Any]) -> None:
+        """End it."""
+        await interaction.response.defer()
+        self.stop()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 import attrs
 import pytest
 
-from junkie_async import JunkieClient, Key
+from junkie_async import ConfigurationError, JunkieClient, Key
 from junkie_async.emulator import Emulator, Faults
 from junkie_async.ext.discord import user_commands
 from junkie_async.ext.discord.orders import fill_order
@@ -299,6 +300,16 @@ async def test_a_ledger_of_another_service(
         assert (await shop.call("key get")).answer.content == _answers.MISCONFIGURED
         assert await shop.emulator.count() == 0
     assert "ConfigurationError: the ledger can't be used: base_url must be" in caplog.text
+
+
+@pytest.mark.parametrize("name", ["missing/bot.db", "", "file/bot.db"])
+async def test_a_ledger_that_can_not_be_there(tmp_path: Path, name: str) -> None:
+    """It is refused when the cog is made, and no file is left."""
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigurationError, match=re.escape(str(tmp_path))):
+        make_cog(JunkieClient("any"), ledger=tmp_path / name)
+    make_cog(JunkieClient("any"), ledger=tmp_path / "bot.db")
+    assert not (tmp_path / "bot.db").exists()
 
 
 async def test_a_ledger_that_can_not_be_used(tmp_path: Path) -> None:

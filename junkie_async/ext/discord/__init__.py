@@ -133,7 +133,8 @@ class KeyCog(UserCommands, AdminCommands):
 
     Raises:
         InvalidRequestError: An argument is outside its limits.
-        ConfigurationError: What the ledger needs is not installed.
+        ConfigurationError: What the ledger needs is not installed, or its file can't be used. A
+            database is not asked before the first order.
     """
 
     _own_client: JunkieClient | None = None

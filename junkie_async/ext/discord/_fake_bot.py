@@ -10,6 +10,7 @@ from weakref import WeakKeyDictionary
 import discord
 from discord import app_commands
 from discord.ext import commands
+from discord.http import HTTPClient
 
 from ._fake_payloads import BOT_ID, FakeServers, describe_user
 from ._fake_service import FakeMessage, Refused, Response, Sent, read_parts
@@ -19,7 +20,7 @@ AnyBot: TypeAlias = "commands.Bot | commands.AutoShardedBot"
 ERROR: Final = "junkie_async.error"
 """Where the extras of an interaction have the error of its command."""
 
-_request: Final = discord.http.HTTPClient.request
+_request: Final[Any] = HTTPClient.request
 
 _MESSAGE_ID: Final = 500_000_000_000_000_001
 

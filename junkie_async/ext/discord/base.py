@@ -32,7 +32,13 @@ from .. import DEADLINE, check_deadline
 from . import texts
 from .cooldowns import Cooldowns
 from .orders import LedgerOption
-from .settings import check_callable, check_facts, check_setting, check_translations
+from .settings import (
+    check_callable,
+    check_facts,
+    check_ledger,
+    check_setting,
+    check_translations,
+)
 from .wording import ENGLISH, Texts
 
 _log = logging.getLogger("junkie_async.ext.discord")
@@ -97,6 +103,7 @@ class BaseCommands(commands.Cog):
         self.ledger = ledger
         # A mistake shows when the bot starts, not when somebody calls the first command.
         self._check_fields(self.fields)
+        check_ledger(ledger)
         self.new_keys: Cooldowns = Cooldowns("cooldown", cooldown)
         self.resets: Cooldowns = Cooldowns("reset_cooldown", reset_cooldown)
         if admin_guild_id is not None:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from datetime import timedelta
+from os import W_OK, PathLike, access
+from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import discord
 
-from junkie_async import InvalidRequestError
+from junkie_async import ConfigurationError, InvalidRequestError
+from junkie_async.provisioning import is_dsn
 
 from .texts import FACTS
 from .wording import Texts
@@ -29,6 +32,23 @@ def check_setting(
         # Of other types only the name: a client that is a string is most likely an API key.
         shown = str(value) if isinstance(value, int | timedelta) else f"a {type(value).__name__}"
         raise InvalidRequestError(setting, shown, limit)
+
+
+def check_ledger(ledger: Any) -> None:
+    """Raise a ConfigurationError if the file of a ledger can neither be there nor be created."""
+    given = cast("str | PathLike[str]", ledger)
+    if not isinstance(ledger, str | PathLike) or is_dsn(given):
+        return  # a database that is down now may be up when a user calls
+    path = Path(given).resolve()
+    if not path.parent.is_dir():
+        reason = f"there is no folder {path.parent}"
+    elif path.exists() and not path.is_file():
+        reason = "it is not a file"
+    elif not access(path if path.exists() else path.parent, W_OK):
+        reason = "the bot may not write to it"
+    else:
+        return
+    raise ConfigurationError(f"the ledger {path} can't be used: {reason}")
 
 
 def check_callable(setting: str, value: _C) -> _C:

@@ -39,6 +39,7 @@ replace that method, for example by ``monkeypatch.setattr(discord.Member, "add_r
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
@@ -49,6 +50,14 @@ import discord
 from discord import app_commands
 from discord.ext import commands
 
+from ._fake_arguments import (
+    check_id,
+    check_kinds,
+    check_locale,
+    check_name,
+    check_roles,
+    check_size,
+)
 from ._fake_bot import (
     ERROR,
     AnyBot,
@@ -75,6 +84,8 @@ Kind: TypeAlias = Literal["defer", "message", "edit", "followup", "delete", "mod
 _USER_ID: Final = 100_000_000_000_000_003
 _GUILD_ID: Final = 200_000_000_000_000_001
 _CHANNEL_ID: Final = 300_000_000_000_000_001
+
+_LOOK_AGAIN: Final = 0.05  # seconds
 
 _COMPONENT: Final = 3  # a type of interaction
 
@@ -124,7 +135,7 @@ class FakeInteraction(discord.Interaction[Any]):
         guild_id: The server's ID; None for a direct message, whose user has no roles.
         channel_id: The channel's ID.
         channel_name: The channel's name.
-        locale: The user's language.
+        locale: The user's language: a `discord.Locale`, or its code, such as ``"de"``.
         created_at: When the user called the command; now by default.
         is_owner: Whether the user owns the bot. With a `client` of your own, its ``owner_id`` says.
         user_install: Whether the command comes from the user's own install of the bot.
@@ -132,6 +143,10 @@ class FakeInteraction(discord.Interaction[Any]):
             to respond. It then refuses every response.
         filesize_limit: The bytes that Discord accepts in a message's files.
         client: The bot, which need not be logged in; by default, one with all intents.
+
+    Raises:
+        TypeError: An argument has the wrong type.
+        ValueError: An ID is not one of Discord's, a name is empty, or there is no such language.
     """
 
     def __init__(
@@ -148,7 +163,7 @@ class FakeInteraction(discord.Interaction[Any]):
         guild_id: int | None = _GUILD_ID,
         channel_id: int = _CHANNEL_ID,
         channel_name: str = "general",
-        locale: discord.Locale = discord.Locale.american_english,
+        locale: discord.Locale | str = discord.Locale.american_english,
         created_at: datetime | None = None,
         is_owner: bool = False,
         user_install: bool = False,
@@ -156,10 +171,25 @@ class FakeInteraction(discord.Interaction[Any]):
         filesize_limit: int = 10 * 1024 * 1024,
         client: AnyBot | None = None,
     ) -> None:
+        check_kinds(
+            permissions=permissions,
+            joined_at=joined_at,
+            premium_since=premium_since,
+            created_at=created_at,
+            custom_status=custom_status,
+            client=client,
+        )
+        check_id("user_id", user_id)
+        check_id("channel_id", channel_id)
+        if guild_id is not None:
+            check_id("guild_id", guild_id)
+        check_name("user_name", user_name)
+        check_name("channel_name", channel_name)
+        check_size("filesize_limit", filesize_limit)
         member = FakeMember(
             user_id,
             user_name,
-            tuple(describe_role(role, place) for place, role in enumerate(roles, 1)),
+            tuple(describe_role(role, place) for place, role in enumerate(check_roles(roles), 1)),
             permissions or discord.Permissions.none(),
             joined_at,
             premium_since,
@@ -171,7 +201,7 @@ class FakeInteraction(discord.Interaction[Any]):
             member,
             guild_id=guild_id,
             channel={"id": str(channel_id), "name": channel_name},
-            locale=locale,
+            locale=check_locale(locale),
             is_user_install=user_install,
             filesize_limit=filesize_limit,
         )
@@ -302,7 +332,8 @@ class FakeInteraction(discord.Interaction[Any]):
     ) -> FakeInteraction:
         """Press a button of the answer, and wait until the bot has handled it.
 
-        While `run` is under way in another task, this waits for the button to appear.
+        While `run` is under way in another task, this waits for the button to appear, unless the
+        answer has other buttons and the bot waits for one of those.
 
         Args:
             label: The button's label, or the beginning of it.
@@ -314,8 +345,12 @@ class FakeInteraction(discord.Interaction[Any]):
 
         Raises:
             AssertionError: There is no such button, or it is disabled.
+            TypeError, ValueError: As for the arguments of `FakeInteraction`.
             discord.HTTPException, discord.InteractionResponded: As for `run`.
         """
+        if user_id is not None:
+            check_id("user_id", user_id)
+            check_name("user_name", user_name)
         await asyncio.sleep(0)  # lets a task begin that was created for `run`
         message, button = await self._find_button(label)
         number = _make_number()
@@ -343,11 +378,21 @@ class FakeInteraction(discord.Interaction[Any]):
             for button in buttons:
                 if str(button.get("label")).startswith(label) and not button.get("disabled"):
                     return cast("FakeMessage", message), button
-            if not self._is_running:
+            if not self._is_running or any(map(self._is_awaited, buttons)):
                 shown = ", ".join(repr(button.get("label")) for button in buttons) or "none"
                 raise AssertionError(f"no button {label!r} to press; the answer has {shown}")
             self._service.changed.clear()
-            await self._service.changed.wait()
+            # A view is awaited a moment after its message was sent.
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_LOOK_AGAIN):
+                    await self._service.changed.wait()
+
+    def _is_awaited(self, button: Mapping[str, Any]) -> bool:
+        """Whether the bot waits for a button: its view is not stopped."""
+        state: Any = self.client._connection  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
+        views: Any = state._view_store._views  # noqa: SLF001
+        name = (button["type"], button.get("custom_id"))
+        return not button.get("disabled") and any(name in items for items in views.values())
 
     async def _dispatch(self, client: AnyBot) -> None:
         before = asyncio.all_tasks()

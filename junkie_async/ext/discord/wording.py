@@ -60,7 +60,7 @@ def _check_label(_: Texts, attribute: attrs.Attribute[str], value: str) -> None:
         raise InvalidRequestError(attribute.name, f"one of {length} characters", limit)
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, repr=False)
 class Texts:
     """Everything that the cog says. A text that you leave out stays English.
 
@@ -276,6 +276,12 @@ class Texts:
 
     unexpected: str = _text(_ERROR)
     """Any other error. The log has its traceback."""
+
+    def __repr__(self) -> str:
+        # All of them would fill the signature of `KeyCog` with 4 kB.
+        fields = [(field.name, field.default) for field in attrs.fields(Texts)]
+        own = [name for name, default in fields if getattr(self, name) != default]
+        return f"Texts({', '.join(f'{name}={getattr(self, name)!r}' for name in own)})"
 
 
 ENGLISH: Final = Texts()
