@@ -19,10 +19,11 @@ pytest loads them automatically:
 - ``junkie_instant_waits``: lets the waits of clients that are made during the test pass a thousand
   times faster: back-offs, pauses after a ``Retry-After``, outages, and the waits of a job before it
   looks for lost keys. What clients do is what they do in production, down to the number of
-  attempts. Use it in tests of outages, as ``@pytest.mark.usefixtures("junkie_instant_waits")``. It
-  sets ``$JUNKIE_TEST_INSTANT_WAITS``, which has no effect over TLS, and so none on the real
-  service. The emulator's own `rate_limit` keeps its time: where a client is to wait for it, leave
-  the fixture out.
+  attempts. Only the ten minutes of an outage that a walk or a job waits out are 0.6 s by the clock,
+  so a slow machine makes fewer attempts in it. Use it in tests of outages, as
+  ``@pytest.mark.usefixtures("junkie_instant_waits")``. It sets ``$JUNKIE_TEST_INSTANT_WAITS``,
+  which has no effect over TLS, and so none on the real service. The emulator's own `rate_limit`
+  keeps its time: where a client is to wait for it, leave the fixture out.
 - ``junkie_factory``: a `KeyFactory`.
 
 Each test gets its own. Use `running_emulator` and `client_of` to write fixtures with another scope.

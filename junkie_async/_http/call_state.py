@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Generic, TypeVar
 
@@ -49,6 +50,10 @@ class CallState(Generic[T]):
     failed_at: float = 0.0
     first_failed_at: float | None = None
     before_send: Callable[[], None] | None = None
+    waited: float = 0.0
+    """Seconds of its back-offs and probes' waits so far."""
+    patience: float = math.inf
+    """The most of these in an outage. Only where waits are hurried does it end before ``limit``."""
     attempts_before: int = 0
     """Those before an outage ended: the policy counts anew from there."""
     refused_key: IssuedKey | None = None

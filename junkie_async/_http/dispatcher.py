@@ -314,6 +314,7 @@ class Dispatcher:
         # each error would hang on the one before it as its `__context__`.
         loop = asyncio.get_running_loop()
         self._record_failure(call, failure, loop.time())
+        call.patience = shorten_wait(self._policy, call.limit - call.failed_at)
         call.deadline = min(call.deadline, call.failed_at + self._policy.deadline)
         while (seconds := self._seconds_to_retry(call, failure, loop.time())) is not None:
             try:
@@ -355,7 +356,9 @@ class Dispatcher:
         else:
             first, then = self._ask_policy, self._outages.wait_out
         seconds = first(call, failure, now)
-        return then(call, failure, now) if seconds is None else seconds
+        seconds = then(call, failure, now) if seconds is None else seconds
+        call.waited += seconds or 0.0
+        return seconds
 
     def _has_other_key(self, call: CallState[Any], now: float) -> bool:
         """Whether a call that was answered 401 may be sent again with another key, which is once.

@@ -115,7 +115,8 @@ class Outages:
             wait = max(least, policy.back_off(outage.failures))
         else:
             wait = shorten_wait(policy, wait)
-        if now + wait >= self.end_of_patience(call, now):
+        call.waited += wait
+        if now + wait >= self.end_of_patience(call, now) or call.waited >= call.patience:
             return False
         outage.record_failure(now, wait)
         event = OutageEvent(
