@@ -14,8 +14,6 @@ import discord
 import pytest
 from discord import app_commands
 
-import junkie_async.ext.discord
-import junkie_async.ext.discord.testing
 from junkie_async import (
     BatchFields,
     ConfigurationError,
@@ -26,7 +24,8 @@ from junkie_async import (
     mask_key_value,
 )
 from junkie_async.emulator import Emulator, Faults
-from junkie_async.ext.discord import KeyCog, Refusal, Texts, user_commands
+from junkie_async.ext import discord as cog_room
+from junkie_async.ext.discord import KeyCog, Refusal, Texts, testing, user_commands
 from junkie_async.ext.discord.testing import FakeInteraction
 from junkie_async.ext.discord.wording import ENGLISH
 
@@ -301,7 +300,7 @@ def test_texts_with_fields() -> None:
 
 def test_every_text_is_used() -> None:
     """None is left over when an answer changes."""
-    sources = Path(inspect.getfile(junkie_async.ext.discord)).parent
+    sources = Path(inspect.getfile(cog_room)).parent
     code = "".join(path.read_text("utf-8") for path in sources.glob("*_commands.py"))
     code += "".join((sources / f"{name}.py").read_text("utf-8") for name in ("base", "texts"))
     names = [name for name in dir(ENGLISH) if not name.startswith("_")]
@@ -566,7 +565,7 @@ def example_in(module: Any) -> str:
 @pytest.mark.slow
 def test_the_example_passes(tmp_path: Path) -> None:
     """The cog of the package's docstring passes the tests of `testing`'s docstring."""
-    cog, tests = map(example_in, (junkie_async.ext.discord, junkie_async.ext.discord.testing))
+    cog, tests = map(example_in, (cog_room, testing))
     write(tmp_path, test_shop=f"{cog}\n\n\n{tests}")
     ended = run(tmp_path, "-W", "ignore::DeprecationWarning")
     assert ended.code == 0, ended.out
