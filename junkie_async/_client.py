@@ -339,7 +339,8 @@ def _check_url(written: str, api_key: object) -> str:
         (url.raw_host or "").encode("idna")  # fails for labels that are not 1 to 63 characters long
     except (ValueError, TypeError):  # UnicodeError is a ValueError
         url = None
-    if url is None or url.scheme not in ("http", "https") or not url.host:
+    # yarl takes blanks for a part of a host.
+    if not (url and url.scheme in ("http", "https") and url.host and " " not in url.host):
         raise ConfigurationError("the base URL must start with https:// or http:// and name a host")
     if url.user or url.password or url.query_string or url.fragment:
         raise ConfigurationError(

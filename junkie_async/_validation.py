@@ -69,6 +69,8 @@ def check_integer(name: str, value: Any, low: int = -MAX_INTEGER, high: int = MA
     if number is None or not low <= number <= high:
         open_end = high == MAX_INTEGER and (number is None or number < low)
         limit = f"an integer >= {low}" if open_end else f"an integer from {low} to {high}"
+        if number is None and low == -MAX_INTEGER and high == MAX_INTEGER:
+            limit = "an integer"
         raise InvalidRequestError(name, _describe_number(value), limit)
     return number
 

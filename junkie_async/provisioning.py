@@ -200,16 +200,24 @@ def claim(path: str | os.PathLike[str], name: str, seconds: float) -> float:
 def release(path: str | os.PathLike[str], name: str) -> None:
     """End a claim, whoever has it, so that it can be claimed at once.
 
+    Without such a claim it does nothing.
+
     Args:
-        path: The ledger's file.
+        path: The ledger's file. It is not created.
         name: What was claimed.
 
     Raises:
         ConfigurationError: It is not a ledger, it is damaged, or it can't be written.
         InvalidRequestError: An argument is out of its limits.
     """
-    checked = check_job_name("name", name)
-    write_claim(check_path(path), lambda db: end_claim(db, checked))
+    checked, file = check_job_name("name", name), check_path(path)
+    try:
+        file.stat()
+    except FileNotFoundError:
+        return
+    except OSError:
+        pass  # reported below
+    write_claim(file, lambda db: end_claim(db, checked))
 
 
 def make_status(counts: JobCounts) -> JobStatus:

@@ -52,7 +52,11 @@ def translate_error(error: Exception, *, sent: bool, proxy: str = "") -> JunkieE
     if isinstance(error, _TLS_ERRORS):
         return ConnectError(_describe_tls_error(error), transient=False)
     if isinstance(error, aiohttp.ClientConnectorError):
-        is_proxy = isinstance(error, aiohttp.ClientProxyConnectionError)
+        # aiohttp has a class for a proxy that refuses, but none for one whose name has no address.
+        is_proxy = (
+            isinstance(error, aiohttp.ClientProxyConnectionError)
+            or f"{error.host}:{error.port}" == proxy
+        )
         peer = f"{'the proxy ' if is_proxy else ''}{error.host}:{error.port}"
         return ConnectError(f"could not connect to {peer}: {_connect_reason(error)}")
     if isinstance(error, aiohttp.ClientHttpProxyError):

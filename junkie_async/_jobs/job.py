@@ -68,6 +68,7 @@ class Job(LazyCoroutine[ReportT], Generic[ChunkT, ResultT, ReportT]):
         self._pool: WorkerPool[ChunkT, ResultT] | None = None
         self._failure: Exception | None = None
         self._started = False
+        self._is_progress_broken = False
         super().__init__(f"keys.{self.name}")
 
     @property
@@ -132,7 +133,8 @@ class Job(LazyCoroutine[ReportT], Generic[ChunkT, ResultT, ReportT]):
             if failure is None:
                 return
             if not self._restarts_after(failure):
-                raise _batch_error(failure, self.report) from failure
+                source = "on_progress" if self._is_progress_broken else ""
+                raise _batch_error(failure, self.report, source) from failure
 
     async def _run_once(self) -> AsyncGenerator[ResultT, None]:
         await self._before_start()
@@ -166,7 +168,11 @@ class Job(LazyCoroutine[ReportT], Generic[ChunkT, ResultT, ReportT]):
         done, total = self._count_done()
         self._notify_hooks(done, total)
         if self._on_progress is not None:
-            await report_progress(self._on_progress, done, total)
+            try:
+                await report_progress(self._on_progress, done, total)
+            except Exception:
+                self._is_progress_broken = True
+                raise
 
     def _report_wait(self, seconds: float) -> None:
         self._notify_hooks(*self._count_done(), waiting=seconds)
@@ -179,10 +185,12 @@ class Job(LazyCoroutine[ReportT], Generic[ChunkT, ResultT, ReportT]):
         notify_hooks(self._hooks, event)
 
 
-def _batch_error(failure: Exception, report: object) -> BatchError:
+def _batch_error(failure: Exception, report: object, source: str) -> BatchError:
     if not isinstance(failure, JunkieError):
         # The text of somebody else's exception may quote a key value; the cause keeps it.
-        return BatchError(f"the job ended early: {type(failure).__name__} was raised", report)
+        name = type(failure).__name__
+        happened = f"{source} raised {name}" if source else f"{name} was raised"
+        return BatchError(f"the job ended early: {happened}", report)
     status = f" [{failure.status}]" if isinstance(failure, APIError) else ""
     error = BatchError(f"the job ended early: {failure.message}{status}", report)
     error.advice = failure.advice

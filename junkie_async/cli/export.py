@@ -10,7 +10,7 @@ from ._client import run_with_client
 from ._exit_codes import exit_on_file_error
 from ._options import spread_options
 from ._progress import show_progress
-from ._stdout import open_rows, reconfigure_stdout
+from ._stdout import format_key_count, open_rows, reconfigure_stdout
 
 _STDOUT = "-"
 _PREFETCH = 16  # pages; four times the SDK's default, since nothing else uses this client
@@ -71,4 +71,4 @@ def export(
 
     describe_stop = "stopped" if to_stdout else f"stopped; {path} is unchanged"
     written = run_with_client(context, write, describe_stop=lambda: describe_stop)
-    typer.echo(f"{written:,} keys written to {name}", err=True)
+    typer.echo(f"{format_key_count(written)} written to {name}", err=True)

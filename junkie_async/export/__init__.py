@@ -177,7 +177,8 @@ def _choose_format(given: Any, to: Any) -> Format:
         found = None if is_stream(to) else _SUFFIXES.get(Path(to).suffix.lower())
         if found is None:
             limit = "'csv' or 'jsonl', unless the path ends in .csv, .jsonl or .ndjson"
-            raise InvalidRequestError("format", "None", limit)
+            given = "None" if is_stream(to) else "no format and another suffix"
+            raise InvalidRequestError("format", given, limit)
         return found
     if not isinstance(given, str) or given not in list(Format):
         raise InvalidRequestError("format", safe_repr(given), "'csv' or 'jsonl'")

@@ -148,3 +148,11 @@ async def test_export_is_a_keys_command_too(tmp_path: Path) -> None:
         )
     assert (ended.code, ended.out, ended.err) == (0, "", "5 keys written to old.jsonl\n")
     assert len((tmp_path / "old.jsonl").read_text("utf-8").splitlines()) == 5
+
+
+async def test_export_of_one_key(tmp_path: Path) -> None:
+    """Its line has the singular."""
+    async with Emulator() as emulator:
+        await emulator.seed(1)
+        ended = await junkie(emulator, "export", "one.csv", cwd=tmp_path)
+    assert ended.err == "1 key written to one.csv\n"

@@ -37,6 +37,12 @@ async def _age_claims(ledger: str) -> None:
     )
 
 
+def test_a_release_creates_no_ledger(tmp_path: Path) -> None:
+    """A path with a typo leaves no file behind."""
+    provisioning.release(tmp_path / "typo.db", "a")
+    assert not list(tmp_path.iterdir())
+
+
 async def test_one_of_many_has_a_claim(ledger: str) -> None:
     """The others are told how long it lasts, until it ends or is given back."""
     await _release(ledger)

@@ -27,7 +27,7 @@ async def _yield(*items: Any) -> AsyncIterator[Any]:
             {"to": "keys.txt", "format": None},
             (
                 "format must be 'csv' or 'jsonl', unless the path ends in .csv, .jsonl or .ndjson, "
-                "got None"
+                "got no format and another suffix"
             ),
         ),
         ({"format": "xml"}, "format must be 'csv' or 'jsonl', got 'xml'"),

@@ -350,7 +350,7 @@ def test_discord_settings(settings: dict[str, Any], message: str) -> None:
         ),
         (
             {"no_keys": ""},
-            "no_keys must be a text of 1 to 1,000 characters, got one of 0 characters",
+            "no_keys must be a text of 1 to 1,000 characters that is not blank, got a blank one",
         ),
         (
             {"cancel_button": "x" * 81},

@@ -432,6 +432,10 @@ def test_a_proxys_refusal(error: int, text: str) -> None:
             "could not connect through the proxy p.test:3128: timed out",
         ),
         (
+            aiohttp.ClientConnectorDNSError(PEER._replace(host="p.test", port=3128), NO_NAME),
+            "could not connect to the proxy p.test:3128: Name or service not known",
+        ),
+        (
             aiohttp.ServerDisconnectedError(),
             (
                 "the connection through the proxy p.test:3128 was lost before the request was sent:"
@@ -490,6 +494,10 @@ async def test_a_closed_session() -> None:
         ),
         (
             {"base_url": "ftp://127.0.0.1"},
+            "the base URL must start with https:// or http:// and name a host",
+        ),
+        (
+            {"base_url": "https:// x/"},
             "the base URL must start with https:// or http:// and name a host",
         ),
         (

@@ -67,6 +67,17 @@ async def test_jobs_that_end_early(create: Any, message: str) -> None:
     assert str(caught.value) == message
 
 
+async def test_a_progress_callback_that_fails() -> None:
+    """The text says that it was the callback, since the call has succeeded."""
+
+    def on_progress(done: int, total: int | None) -> None:
+        raise ValueError("JNK-SECRET")
+
+    with pytest.raises(BatchError) as caught:
+        await CreateJob(100, _make_create(count=100), concurrency=1, on_progress=on_progress)
+    assert str(caught.value) == "the job ended early: on_progress raised ValueError"
+
+
 async def test_an_iterable_that_awaits_a_cancelled_task() -> None:
     """The cause says what happened to the iterable."""
 

@@ -44,6 +44,7 @@ ARGUMENTS: list[tuple[Any, str, Any, str]] = [
         "123",
         "an integer, such as 123 or int(os.environ[...]), got the string '123'",
     ),
+    (Filters, "provider_id", None, "an integer, got None"),
     (UpdateFields, "is_premium", 1, "True or False, got 1"),
     (UpdateFields, "key_name", 5, "a string of at most 255 characters, got 5"),
     (

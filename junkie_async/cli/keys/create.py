@@ -17,7 +17,14 @@ from .._exit_codes import ExitCode, exit_on_file_error, fail
 from .._ledgers import check_no_password, read_statuses
 from .._options import JSONOption, Provider, spread_options
 from .._progress import WaitNotice, show_progress
-from .._stdout import is_terminal, open_rows, print_json, print_line, remove_controls
+from .._stdout import (
+    format_key_count,
+    is_terminal,
+    open_rows,
+    print_json,
+    print_line,
+    remove_controls,
+)
 
 # After bad usage the same command would fail again.
 _RESUMABLE = (ExitCode.REFUSED, ExitCode.UNREACHABLE, ExitCode.PARTLY, ExitCode.STOPPED)
@@ -123,7 +130,7 @@ def provision(
         if ended.exit_code in _RESUMABLE:
             typer.echo(f"To resume: {_quote_command_line(context.obj)}", err=True)
         raise
-    typer.echo(f"{written:,} keys, without duplicates, written to {name}", err=True)
+    typer.echo(f"{format_key_count(written)}, without duplicates, written to {name}", err=True)
 
 
 def _has_content(path: Path) -> bool:

@@ -31,8 +31,9 @@ def _check_text(_: Texts, attribute: attrs.Attribute[str], value: object) -> Non
     if not isinstance(value, str):
         raise InvalidRequestError(attribute.name, f"a {type(value).__name__}", "a string")
     if not value.strip() or len(value) > _MAX_TEXT:
-        limit = f"a text of 1 to {_MAX_TEXT:,} characters"
-        raise InvalidRequestError(attribute.name, f"one of {len(value)} characters", limit)
+        limit = f"a text of 1 to {_MAX_TEXT:,} characters that is not blank"
+        shown = f"one of {len(value)} characters" if value.strip() else "a blank one"
+        raise InvalidRequestError(attribute.name, shown, limit)
     if not _can_be_formatted(value, dict(attribute.metadata)):
         raise InvalidRequestError(attribute.name, repr(value[:60]), _describe_fields(attribute))
 
