@@ -212,7 +212,7 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         for task in self._graveyard:
             task._log_destroy_pending = False  # type: ignore[attr-defined]  # no other way
             with contextlib.suppress(Exception):  # what its clean-up code finds of the world
-                task.get_coro().close()  # type: ignore[union-attr]
+                task.get_coro().close()
         self._graveyard.clear()
 
 

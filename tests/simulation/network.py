@@ -133,6 +133,9 @@ class SimulatedTransport:
         self.base_url = base_url
         self._timeout = timeout
 
+    def authorize(self, api_key: str) -> None:
+        """Do nothing: the service takes every API key."""
+
     def check_loop(self, loop: asyncio.AbstractEventLoop) -> None:
         """Do nothing: there is no session of somebody else."""
 
