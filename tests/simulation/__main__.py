@@ -16,6 +16,7 @@ def main() -> int:
     parser.add_argument("scenarios", nargs="*", choices=[[], *SCENARIOS], metavar="SCENARIO")
     parser.add_argument("--seeds", type=int, default=300, help="of each scenario")
     parser.add_argument("--first", type=int, default=0, help="the first seed")
+    parser.add_argument("--stop", action="store_true", help="stop at the first violation")
     options = parser.parse_args()
     failed = 0
     for name in options.scenarios or SCENARIOS:
@@ -27,6 +28,8 @@ def main() -> int:
                 failed += 1
                 print(f"python -m tests.simulation {name} --first {seed} --seeds 1")
                 print("  " + "\n  ".join(result.violations), flush=True)
+                if options.stop:
+                    return 1
         seconds = time.perf_counter() - begun
         print(f"{name}: {options.seeds} seeds, {seconds:.1f} s, {virtual:,.0f} virtual seconds")
     print(f"{failed} failed")
