@@ -92,6 +92,9 @@ class Outages:
             failure, idempotent=idempotent, seconds=seconds
         ):
             return None
+        # It must not wait for the next probe: until then it would be refused in an endless loop.
+        if now >= self.end_of_patience(call, now):
+            return None
         if call.on_in_flight is not None:
             call.on_in_flight(False)  # a job that is stopped need not wait for it
         outage = self._by_endpoint.setdefault(call.endpoint, Outage())

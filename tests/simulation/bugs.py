@@ -1,22 +1,24 @@
-"""Bugs that the simulation must find: small patches of a copy of the package.
+"""Bugs that the simulation must find: small patches of the package, made while it is imported.
 
 ``python -m tests.simulation.bugs [NAME ...]`` looks for the first seed that finds each.
+``--recorded`` runs the seeds that are recorded here: with the bug, and without it.
 """
 
 from __future__ import annotations
 
 import argparse
-import os
-import shutil
-import subprocess
+import contextlib
+import importlib
 import sys
-import tempfile
+import time
+from collections.abc import Generator, Sequence
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from pathlib import Path
-from typing import Final
+from types import CodeType, ModuleType
+from typing import Any, Final
 
 import attrs
-
-_ROOT: Final = Path(__file__).parents[2]
 
 
 @attrs.frozen
@@ -29,6 +31,11 @@ class Bug:
     wrong: str
     scenario: str
     seed: int = 0
+
+    @property
+    def module(self) -> str:
+        """The name of the module that has the bug."""
+        return "junkie_async." + self.file.removesuffix(".py").replace("/", ".")
 
 
 BUGS: Final = (
@@ -164,45 +171,100 @@ BUGS: Final = (
 )
 
 
-def find(bug: Bug, first: int, seeds: int) -> int | None:
+class _BuggyLoader(SourceFileLoader):
+    """Loads a module with a bug."""
+
+    bug: Bug
+
+    def get_code(self, fullname: str) -> CodeType:
+        text = Path(self.path).read_text("utf-8")
+        assert text.count(self.bug.right) == 1, f"{self.bug.name}: {self.bug.file} has changed"
+        return compile(text.replace(self.bug.right, self.bug.wrong), self.path, "exec")
+
+
+class _BuggyFinder(MetaPathFinder):
+    """Finds one module with a bug, and no other."""
+
+    def __init__(self, bug: Bug) -> None:
+        self._bug = bug
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        if fullname != self._bug.module:
+            return None
+        spec = PathFinder.find_spec(fullname, path, target)
+        assert spec is not None
+        assert spec.origin is not None
+        spec.loader = loader = _BuggyLoader(fullname, spec.origin)
+        loader.bug = self._bug
+        return spec
+
+
+@contextlib.contextmanager
+def import_package(bug: Bug | None) -> Generator[Any]:
+    """Import the package and the simulation anew, with a bug, and give the module `world`."""
+    _forget_package()
+    finders = [] if bug is None else [_BuggyFinder(bug)]
+    sys.meta_path[:0] = finders
+    try:
+        yield importlib.import_module("tests.simulation.world")
+    finally:
+        for finder in finders:
+            sys.meta_path.remove(finder)
+        _forget_package()
+
+
+def _forget_package() -> None:
+    for name in [*sys.modules]:
+        if name.startswith(("junkie_async", "tests.simulation.")) and name != __name__:
+            del sys.modules[name]
+
+
+def find(bug: Bug, seeds: Sequence[int]) -> int | None:
     """Return the first seed that finds a bug."""
-    with tempfile.TemporaryDirectory() as folder:
-        copy = Path(folder)
-        for part in ("junkie_async", "tests/simulation"):
-            shutil.copytree(_ROOT / part, copy / part, ignore=shutil.ignore_patterns("__pycache__"))
-        (copy / "tests/__init__.py").touch()
-        file = copy / "junkie_async" / bug.file
-        text = file.read_text("utf-8")
-        assert text.count(bug.right) == 1, f"{bug.name}: {bug.file} has changed"
-        file.write_text(text.replace(bug.right, bug.wrong), "utf-8")
-        command = [sys.executable, "-m", "tests.simulation", bug.scenario, "--stop"]
-        command += ["--first", str(first), "--seeds", str(seeds)]
-        ended = subprocess.run(
-            command,
-            cwd=copy,
-            env=os.environ | {"PYTHONPATH": folder},
-            capture_output=True,
-            text=True,
-        )
-    found = [line for line in ended.stdout.splitlines() if line.startswith("python -m")]
-    assert found or ended.returncode == 0, ended.stderr
-    return int(found[0].split()[-3]) if found else None
+    with import_package(bug) as world:
+        scenario = importlib.import_module("tests.simulation.scenarios").SCENARIOS[bug.scenario]
+        return next((seed for seed in seeds if world.run(scenario, seed).violations), None)
+
+
+def check_recorded(bugs: Sequence[Bug]) -> list[str]:
+    """Return what is wrong about the recorded seeds."""
+    with import_package(None) as world:
+        scenarios = importlib.import_module("tests.simulation.scenarios").SCENARIOS
+        wrong = [
+            f"{bug.scenario} --first {bug.seed}: {result.violations}"
+            for bug in bugs
+            if (result := world.run(scenarios[bug.scenario], bug.seed)).violations
+        ]
+    return wrong + [f"not found: {bug.name}" for bug in bugs if find(bug, [bug.seed]) is None]
 
 
 def main() -> int:
     """Look for all bugs, or the named ones."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("names", nargs="*", help="words of the bugs' names")
+    parser.add_argument("names", nargs="*", help="words of the bugs' names, or scenarios")
     parser.add_argument("--seeds", type=int, default=1000)
+    parser.add_argument("--recorded", action="store_true", help="run the recorded seeds alone")
     options = parser.parse_args()
+    named = [
+        bug
+        for bug in BUGS
+        if not options.names
+        or any(word in bug.name or word == bug.scenario for word in options.names)
+    ]
+    if options.recorded:
+        wrong = check_recorded(named)
+        print("\n".join([*wrong, f"{len(named)} bugs, {len(wrong)} wrong"]))
+        return min(len(wrong), 1)
     missed = 0
-    for bug in BUGS:
-        if options.names and not any(word in bug.name for word in options.names):
-            continue
-        seed = find(bug, 0, options.seeds)
+    for bug in named:
+        begun = time.perf_counter()
+        seed = find(bug, range(options.seeds))
         missed += seed is None
-        print(f"{'not found' if seed is None else f'seed {seed}':>10}  {bug.scenario}: {bug.name}")
-        sys.stdout.flush()
+        found = "not found" if seed is None else f"seed {seed}"
+        seconds = time.perf_counter() - begun
+        print(f"{found:>10}  {seconds:5.1f} s  {bug.scenario}: {bug.name}", flush=True)
     return min(missed, 1)
 
 

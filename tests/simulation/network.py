@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
+from collections import Counter, defaultdict
 from random import Random
 from typing import Any, Final
 
@@ -58,6 +58,9 @@ class Network:
         self.in_flight: Counter[str] = Counter()
         """Requests that each process has in flight, by its name."""
         self.most_in_flight: Counter[str] = Counter()
+        self.begun_at: defaultdict[str, list[float]] = defaultdict(list)
+        """When each process has begun an attempt, by its name."""
+        self._waiting: set[asyncio.Future[Reply | None]] = set()
 
     async def exchange(
         self, request: Request[object], state: SendState, seconds: float
@@ -67,6 +70,7 @@ class Network:
         name = process.name if process is not None else ""
         self.in_flight[name] += 1
         self.most_in_flight[name] = max(self.most_in_flight[name], self.in_flight[name])
+        self.begun_at[name].append(self.loop.time())
         try:
             async with asyncio.timeout(seconds):
                 return await self._exchange(request, state)
@@ -86,12 +90,19 @@ class Network:
             state._before_send()
         state.sent = True
         response: asyncio.Future[Reply | None] = asyncio.Future()
+        self._waiting.add(response)
+        response.add_done_callback(self._waiting.discard)
         self._send(request, response)
         reply = await response
         if reply is None:
             raise aiohttp.ServerDisconnectedError
         status, headers, body = reply
         return status, CIMultiDict(headers), body
+
+    def cut(self) -> None:
+        """Reset all connections, as a service does that is restarted."""
+        for response in self._waiting:
+            self.loop.add_event(0.0, _set_result, response, None)
 
     def _send(self, request: Request[object], response: asyncio.Future[Reply | None]) -> None:
         weather, delay = self.weather, self._delay()
@@ -131,7 +142,7 @@ class SimulatedTransport:
 
     def __init__(self, *, base_url: str, timeout: float, **_: Any) -> None:
         self.base_url = base_url
-        self._timeout = timeout
+        self.max_seconds = timeout
 
     def authorize(self, api_key: str) -> None:
         """Do nothing: the service takes every API key."""
@@ -147,7 +158,7 @@ class SimulatedTransport:
 
     async def attempt(self, request: Request[object], state: SendState, left: float) -> Response:
         """Send one request, and wait for its response."""
-        longest = self._timeout if state.timeout is None else state.timeout
+        longest = self.max_seconds if state.timeout is None else state.timeout
         return await self.network.exchange(request, state, min(left, longest))
 
 

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from typing import Final
 
+from .deadlines import run_deadlines
 from .durable_jobs import run_durable_job
 from .orders import run_orders
+from .throttles import run_throttle
 from .walks import run_walk, run_walk_over_lies
 from .world import Scenario
 
 SCENARIOS: Final[dict[str, Scenario]] = {
+    "deadlines": run_deadlines,
     "durable-job": run_durable_job,
     "orders": run_orders,
+    "throttle": run_throttle,
     "walk": run_walk,
     "walk-over-lies": run_walk_over_lies,
 }

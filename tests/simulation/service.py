@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
@@ -45,10 +46,19 @@ class Row:
 
 @attrs.define(eq=False)
 class Limiter:
-    """A token bucket, as the service has it for each API key."""
+    """A token bucket, as the service has it for each API key.
+
+    Attributes:
+        retry_after: What a 429 has as ``Retry-After``; None for the seconds until there is a token.
+        states: Whether responses state the limit in headers.
+        lies: The probability that they state that nothing remains for a year.
+    """
 
     rate: float
     burst: float
+    retry_after: str | None = None
+    states: bool = False
+    lies: float = 0.0
     tokens: float = attrs.field(init=False)
     filled_at: float = 0.0
     admitted: list[float] = attrs.field(factory=list[float])
@@ -65,6 +75,20 @@ class Limiter:
         self.tokens -= is_admitted
         (self.admitted if is_admitted else self.refused).append(now)
         return is_admitted
+
+    def make_headers(self, dice: Random, *, refuses: bool) -> dict[str, str]:
+        """Make the headers that state the limit."""
+        headers = {}
+        if refuses and self.retry_after != "":
+            seconds = max(1, math.ceil((1 - self.tokens) / self.rate))
+            headers["Retry-After"] = self.retry_after or str(seconds)
+        if self.lies and dice.random() < self.lies:
+            headers |= {"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": "31536000"}
+        elif self.states:
+            headers["X-RateLimit-Limit"] = f"{self.burst:.0f}"
+            headers["X-RateLimit-Remaining"] = f"{max(0.0, self.tokens):.0f}"
+            headers["X-RateLimit-Reset"] = str(math.ceil((self.burst - self.tokens) / self.rate))
+        return headers
 
 
 @attrs.frozen
@@ -103,6 +127,7 @@ class Service:
     Attributes:
         rows: All existing keys by ID, and ``ever``: all that have ever existed.
         requests: How often each operation was executed.
+        acts: How often each operation was executed on a key, by its name and the key's ID.
         violations: What a client should never have done.
         down: While true, every request is answered 503 and not executed.
     """
@@ -122,6 +147,7 @@ class Service:
         self.ever: dict[str, Row] = {}
         self.requests: Counter[str] = Counter()
         self.used_faults: Counter[str] = Counter()
+        self.acts: Counter[tuple[str, int]] = Counter()
         self.violations: list[str] = []
         self.down = False
         self._given: list[dict[str, Any]] = []
@@ -159,8 +185,12 @@ class Service:
     def handle(self, method: str, target: str, body: bytes | None) -> Reply:
         """Execute a request, and answer it."""
         url = urlsplit(target)
-        if self.limiter is not None and not self.limiter.admit(self.loop.time()):
-            return self._reply(429, {"error": "Too many requests"}, {"Retry-After": "1"})
+        stated: dict[str, str] = {}
+        if self.limiter is not None:
+            is_admitted = self.limiter.admit(self.loop.time())
+            stated = self.limiter.make_headers(self.dice, refuses=not is_admitted)
+            if not is_admitted:
+                return self._reply(429, {"error": "Too many requests"}, stated)
         if self.down or self.dice.random() < self.faults.error:
             return self._reply(503, {"error": "Unavailable"})
         self.requests[f"{method} {_template(url.path)}"] += 1
@@ -168,7 +198,8 @@ class Service:
         reply = self._execute(method, url.path, parse_qs(url.query), given)
         if self.dice.random() < self.faults.error_after:
             return self._reply(500, {"error": "Internal server error"})
-        return reply
+        status, headers, content = reply
+        return status, headers | stated, content
 
     def _execute(
         self, method: str, path: str, query: Mapping[str, list[str]], given: dict[str, Any]
@@ -196,6 +227,7 @@ class Service:
             return self._reply(404, {"error": "Key not found"})
         if method == "GET":
             return self._reply(200, {"key": self._show(row)})
+        self.acts[" ".join((method, *rest)), row.id] += 1
         if method == "DELETE":
             self.delete(row)
             return self._reply(200, None)
@@ -221,6 +253,7 @@ class Service:
     def _bulk_delete(self, ids: list[Any]) -> Reply:
         found = [row for row in self.rows.values() if row.id in ids or row.value in ids]
         for row in found:
+            self.acts["bulk-delete", row.id] += 1
             self.delete(row)
         return self._reply(200, {"deleted": len(found), "requested": len(ids)})
 

@@ -103,14 +103,17 @@ class World:
 
     async def until_ended(self, process: Process, task: asyncio.Task[Any]) -> bool:
         """Wait until a task has ended or its process crashed; return whether it ended."""
-        while process.alive and not task.done():
-            await asyncio.sleep(0.05)
+        crash: asyncio.Future[None] = self.loop.create_future()
+        process.on_crash.append(crash.cancel)
+        await asyncio.wait({task, crash}, return_when=asyncio.FIRST_COMPLETED)
         return task.done()
 
     @contextlib.asynccontextmanager
-    async def open_client(self, **options: Any) -> AsyncGenerator[JunkieClient]:
+    async def open_client(
+        self, api_key: Any = "key", **options: Any
+    ) -> AsyncGenerator[JunkieClient]:
         """Open a client of the current process, and check that it leaves nothing behind."""
-        async with JunkieClient("key", base_url=URL, **options) as client:
+        async with JunkieClient(api_key, base_url=URL, **options) as client:
             yield client
         process = current_process()
         assert process is not None
@@ -156,12 +159,16 @@ def run(scenario: Scenario, seed: int) -> Result:
         patch.setattr(SimulatedTransport, "network", world.network, raising=False)
         patch.setattr(junkie_async._client, "Transport", SimulatedTransport)
         begun = world.loop.time()
+        collects = gc.isenabled()
+        gc.disable()  # so that what a run leaves is young, and to collect it takes no time
         try:
             world.loop.run_until_complete(scenario(world))
         except Exception as error:
             world.violations.append("".join(traceback.format_exception(error)))
         seconds = world.loop.time() - begun
         _end_world(world)
+        if collects:
+            gc.enable()
     world.violations += world.service.violations
     return Result(seed, tuple(world.violations), seconds, world.loop.steps)
 
@@ -176,7 +183,7 @@ def _end_world(world: World) -> None:
         world.loop.close()
         world.processes.clear()
         world.main_tasks.clear()
-        gc.collect()
+        gc.collect(0)
 
 
 @contextlib.contextmanager
