@@ -187,10 +187,11 @@ class CreateJob(Job[Intent | KeyBatch, KeyBatch, CreateReport]):
         requested, received = intent.outstanding, len(batch.keys)
         if received != requested and self._reconciler is not None:
             return self._log_doubt(intent, batch.keys, _wrong_count(requested, received))
-        if not self._journal.log_result(intent, batch.keys, final=True):
+        is_short = received < requested  # the other keys may exist: the response may lack them
+        if not self._journal.log_result(intent, batch.keys, final=not is_short):
             repeats = received - len(self._journal.seen.find_new(batch.keys))
             return self._log_doubt(intent, batch.keys, _repeated_keys(repeats))
-        intent.in_doubt = False
+        intent.in_doubt = is_short
         if self._reconciler is not None:
             self._reconciler.record_keys()
         self._doubts_in_a_row = self._rounds_without_keys = 0

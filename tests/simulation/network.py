@@ -60,6 +60,8 @@ class Network:
         self.most_in_flight: Counter[str] = Counter()
         self.begun_at: defaultdict[str, list[float]] = defaultdict(list)
         """When each process has begun an attempt, by its name."""
+        self.duplicates = 0
+        """Requests that the service has got twice."""
         self._waiting: set[asyncio.Future[Reply | None]] = set()
 
     async def exchange(
@@ -109,6 +111,7 @@ class Network:
         if self._happens(weather.lost / 2):
             self.loop.add_event(delay, _set_result, response, None)
         elif self._happens(weather.duplicated):
+            self.duplicates += 1
             # Of two answers the client gets the first, or for a creation none: see `Service`.
             first = response if request.idempotent else None
             self.loop.add_event(delay, self._arrive, request, first)

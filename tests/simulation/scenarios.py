@@ -6,6 +6,7 @@ from typing import Final
 
 from .deadlines import run_deadlines
 from .durable_jobs import run_durable_job
+from .memory_jobs import run_memory_job
 from .orders import run_orders
 from .throttles import run_throttle
 from .walks import run_walk, run_walk_over_lies
@@ -14,6 +15,7 @@ from .world import Scenario
 SCENARIOS: Final[dict[str, Scenario]] = {
     "deadlines": run_deadlines,
     "durable-job": run_durable_job,
+    "memory-jobs": run_memory_job,
     "orders": run_orders,
     "throttle": run_throttle,
     "walk": run_walk,

@@ -100,12 +100,17 @@ class Faults:
         error: A 5xx before the request is executed.
         error_after: A 5xx after it was executed.
         lie: How totals are misstated: one of `LIES`, or None.
+        kinds: Those of ``create``.
     """
 
     create: float = 0.0
     error: float = 0.0
     error_after: float = 0.0
     lie: str | None = None
+    kinds: tuple[str, ...] = (
+        "late", "part", "rest late", "twice", "fewer", "repeated", "swapped", "foreign", "error",
+        "not JSON", "cut", "over-long", "duplicated",
+    )  # fmt: skip
 
 
 LIES: Final[dict[str, Callable[[dict[str, int], int], dict[str, int]]]] = {
@@ -262,10 +267,7 @@ class Service:
         name = given.get("key_name") or ""
         fault = "none"
         if self.dice.random() < self.faults.create:
-            fault = self.dice.choice(
-                ["late", "part", "rest late", "twice", "fewer", "repeated", "swapped", "foreign",
-                 "error", "not JSON", "cut", "over-long", "duplicated"]
-            )  # fmt: skip
+            fault = self.dice.choice(self.faults.kinds)
         self.used_faults[fault] += 1
         now = amount
         if fault in ("late", "part", "rest late"):

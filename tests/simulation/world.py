@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import logging
 import os
 import sys
 import tempfile
 import traceback
+import warnings
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator
 from pathlib import Path
 from random import Random
@@ -153,11 +155,13 @@ def run(scenario: Scenario, seed: int) -> Result:
     with (
         tempfile.TemporaryDirectory(dir=memory) as folder,
         pytest.MonkeyPatch.context() as patch,
+        warnings.catch_warnings(action="ignore", category=ResourceWarning),  # a loop was left
     ):
         world = World(seed, Path(folder))
         replace_disks(patch, world.loop, Random(world.dice.random()))
         patch.setattr(SimulatedTransport, "network", world.network, raising=False)
         patch.setattr(junkie_async._client, "Transport", SimulatedTransport)
+        patch.setattr(logging.getLogger("junkie_async"), "disabled", True)
         begun = world.loop.time()
         collects = gc.isenabled()
         gc.disable()  # so that what a run leaves is young, and to collect it takes no time
