@@ -246,11 +246,12 @@ class JunkieClient:
         request = make_raw_request(
             method, path, params=params, json=json, idempotent=idempotent, secret=secret
         )
-        return await self._dispatcher.send(
-            request,
-            priority=self._keys.priority or "interactive",
-            max_seconds=self._keys.deadline,
-        )
+        with self._look_ups.changing_any(request.method, request.path):
+            return await self._dispatcher.send(
+                request,
+                priority=self._keys.priority or "interactive",
+                max_seconds=self._keys.deadline,
+            )
 
     @property
     def keys(self) -> Keys:

@@ -248,7 +248,7 @@ class Keys(KeyCalls):
         """Check whether a key may be used: with this device, by this user, for this service.
 
         This looks; it changes nothing. It neither binds the device nor spends a key that is for one
-        use. To bind the device afterwards::
+        use. To bind the device afterwards:
 
             verdict = await junkie.keys.verify(value, hwid=device)
             if verdict.valid and (key := verdict.key) and not key.no_hwid:

@@ -1,6 +1,6 @@
 """Fixtures for tests of programs that use junkie_async: ``pip install "junkie_async[pytest]"``.
 
-pytest loads them automatically::
+pytest loads them automatically:
 
     @pytest.mark.asyncio
     async def test_my_bot_gives_keys(junkie_client, junkie_faults):

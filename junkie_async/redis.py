@@ -1,7 +1,7 @@
 """A rate limit that processes share: shards, web workers and jobs that use one API key.
 
-throttle = RedisThrottle("redis://cache/0", rate=RateLimit(100))
-async with JunkieClient(throttle=throttle) as junkie: ...
+    throttle = RedisThrottle("redis://cache/0", rate=RateLimit(100))
+    async with JunkieClient(throttle=throttle) as junkie: ...
 
 It needs the extra: ``pip install "junkie_async[redis]"``.
 

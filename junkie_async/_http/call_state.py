@@ -42,7 +42,7 @@ class CallState(Generic[T]):
     attempts: int = 0
     send_state: SendState = attrs.field(factory=SendState)
     """That of the latest attempt."""
-    headers: Mapping[str, str] = attrs.field(factory=dict[str, str])
+    headers: Mapping[str, str] = attrs.field(factory=dict[str, str], repr=False)
     """Those of the latest attempt's response; empty without one."""
     failure: JunkieError | None = None
     """The error of the latest attempt, once one has failed."""

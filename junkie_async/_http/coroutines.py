@@ -5,9 +5,10 @@ from __future__ import annotations
 import abc
 import asyncio
 import functools
+import sys
 import warnings
 from collections.abc import Callable, Coroutine, Generator
-from typing import Any, ParamSpec, TypeVar, cast
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
 
 from .._errors import ConfigurationError
 from .._masking import mark_coroutine_function
@@ -120,10 +121,22 @@ class UnansweredCoroutine(LazyCoroutine[T_co]):
     since what may be a job or None is a condition with a meaning.
     """
 
-    def __bool__(self) -> None:  # not NoReturn: mypy would skip all that follows a condition
-        self.close()
-        name = self.__qualname__
-        raise TypeError(f"{name}() is not awaited, so it is neither true nor false: use `await`")
+    if TYPE_CHECKING:
+        # pyright refuses a condition for it, and mypy calls it unreachable. After NoReturn, mypy
+        # would skip the rest of the function.
+        def __bool__(self) -> None: ...
+
+    else:
+
+        def __bool__(self) -> bool:
+            # From Python 3.12 on, the repr of a task asks this of its coroutine.
+            caller = sys._getframe(1).f_globals.get("__name__")  # noqa: SLF001 - its documented name
+            if caller == "asyncio.base_tasks":
+                return True
+            self.close()
+            name = self.__qualname__
+            text = f"{name}() is not awaited, so it is neither true nor false: use `await`"
+            raise TypeError(text)
 
 
 class PendingCall(UnansweredCoroutine[T_co]):

@@ -333,8 +333,7 @@ class Dispatcher:
                 call.on_in_flight(False)
             raise
         finally:
-            seconds, known = loop.time() - begin, self._api_key.known
-            self._reports.report_attempt(call, result, seconds, known)
+            self._reports.report_attempt(call, result, loop.time() - begin, self._api_key)
 
     async def _recover(self, call: CallState[T], failure: JunkieError) -> T:
         """Retry a call that has failed, while the policy and the budget allow it."""

@@ -62,8 +62,7 @@ def _find_proxy(service: URL) -> Proxy | None:
     aiohttp would look for each request in a thread, skip https:// proxies, and take credentials
     from .netrc, for the service too.
     """
-    # $NO_PROXY may have an entry with a port.
-    if proxy_bypass(service.host or "") or proxy_bypass(service.authority):
+    if proxy_bypass(service.authority):  # with the port, as an entry of $NO_PROXY may have one
         return None
     proxies = getproxies()
     for name in ("https", "all"):

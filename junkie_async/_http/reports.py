@@ -9,6 +9,7 @@ from typing import Any
 from .._errors import JunkieError
 from .._hooks import AttemptEvent, Hooks, PauseEvent, RetryEvent, notify_hooks
 from .._protocol.request_ids import read_request_id
+from .api_key import APIKey
 from .call_state import CallState
 from .log_output import configure_log
 
@@ -28,13 +29,13 @@ class Reports:
         call: CallState[Any],
         result: int | str,
         seconds: float,
-        api_keys: Sequence[str],
+        api_key: APIKey,
     ) -> None:
         """Report an attempt that has ended with an HTTP status, or with an error's class name."""
         if not self._hooks and not _log.isEnabledFor(self._line_level):
             return
         method, path = call.request.method, call.request.path
-        request_id = read_request_id(call.request, call.headers, *api_keys)
+        request_id = read_request_id(call.request, call.headers, *api_key.known)
         shown = f", request ID {request_id}" if request_id else ""
         line = "%s %s: %s, attempt %d, %.1f ms%s"
         _log.log(self._line_level, line, method, path, result, call.attempts, seconds * 1e3, shown)

@@ -30,7 +30,7 @@ from .postgres_transactions import (
     Pool,
     acquire,
     begin,
-    begin_unflushed,
+    fetch_plain,
     run_transaction,
 )
 from .record import LeaseLostError, LoadedIntent, LoadedJob, check_arguments, read_arguments
@@ -40,21 +40,25 @@ T = TypeVar("T")
 _CLOSING: Final = 10.0
 """Seconds that closing waits for a server that is down. The lease then ends by itself."""
 
-_TAKE_LEASE: Final = """WITH taken AS (
-  UPDATE junkie_async.job SET epoch = epoch + 1,
-    leased_until = clock_timestamp() + make_interval(secs => $2)
-  WHERE name = $1 AND result IS NULL AND coalesce(leased_until < clock_timestamp(), TRUE)
-  RETURNING id, epoch
-)
-SELECT id, marker, arguments, extract(epoch FROM begun)::float8 AS begun, result, taken.epoch
-FROM junkie_async.job LEFT JOIN taken USING (id) WHERE name = $1"""
-# These may be executed twice: the connection may be lost before the end of a commit is known.
-# They are one message in plain text: that takes one round trip instead of four, and is a
+# These are one message in plain text: that takes one round trip instead of four, and is a
 # transaction of its own, even behind a pooler. The arguments are JSON in hexadecimal digits: no
-# quotes in it.
+# quotes in it. They may be executed twice: the connection may be lost before the end of a commit is
+# known.
 _GIVEN: Final = """WITH given AS MATERIALIZED (
   SELECT convert_from(decode('$1', 'hex'), 'UTF8')::jsonb AS it
 )"""
+_TAKE_LEASE: Final = f"""{_GIVEN}, taken AS (
+  UPDATE junkie_async.job SET epoch = epoch + 1,
+    leased_until = clock_timestamp() + make_interval(secs => (it ->> 'lease')::float8)
+  FROM given WHERE name = it ->> 'name' AND result IS NULL
+    AND coalesce(leased_until < clock_timestamp(), TRUE)
+  RETURNING id, epoch
+), found AS (
+  SELECT id, marker, arguments, extract(epoch FROM begun)::float8 AS begun,
+    encode(result, 'hex') AS result, taken.epoch
+  FROM given JOIN junkie_async.job ON name = it ->> 'name' LEFT JOIN taken USING (id)
+)
+SELECT encode(convert_to(row_to_json(found)::text, 'UTF8'), 'hex') FROM found"""  # noqa: S608
 _BEGIN_JOB: Final = """, lease AS (
   INSERT INTO junkie_async.job AS job (name, marker, arguments, leased_until)
   SELECT it ->> 'name', it ->> 'marker', it ->> 'arguments',
@@ -179,7 +183,8 @@ class PostgresRecord:
             self._unlogged = encode_json(arguments).decode()
             return LoadedJob(id=self._marker, begun=time.time())
         check_arguments(read_arguments(row["arguments"]), arguments)
-        job = LoadedJob(id=row["marker"], begun=row["begun"], result=row["result"])
+        result = None if row["result"] is None else bytes.fromhex(row["result"])
+        job = LoadedJob(id=row["marker"], begun=row["begun"], result=result)
         return await self._load_rows(row["id"], job, add_keys) if self._epoch else job
 
     def log_intents(self, intents: Sequence[tuple[int, int]]) -> None:
@@ -240,8 +245,7 @@ class PostgresRecord:
             raise
 
     async def _become_writer(self) -> Mapping[str, Any] | None:
-        # Not flushed, since the next write flushes it: no call is sent before that.
-        row, began = await self._in_transaction(self._update_lease, begin_unflushed)
+        row, began = await self._in_transaction(self._update_lease, acquire)
         if row is not None and row["epoch"] is not None:
             self._marker, self._epoch = row["marker"], row["epoch"]
             self._valid_until = began + self.lease  # less than on the server, which began later
@@ -253,8 +257,8 @@ class PostgresRecord:
             await self.close()
 
     async def _update_lease(self, db: Connection) -> tuple[Mapping[str, Any] | None, float]:
-        began = _now()
-        return await db.fetchrow(_TAKE_LEASE, self.name, self.lease), began
+        began, given = _now(), encode_json({"name": self.name, "lease": self.lease})
+        return await fetch_plain(db, _TAKE_LEASE.replace("$1", given.hex())), began
 
     async def _load_rows(
         self, job_id: int, job: LoadedJob, add_keys: Callable[[Sequence[str]], None]

@@ -10,6 +10,7 @@ from typing import Any, Final, TypeAlias, TypeVar
 import asyncpg  # pyright: ignore[reportMissingTypeStubs] - it ships no types
 
 from .._errors import ConfigurationError
+from .._protocol.json_documents import decode_json
 from .record import DamagedError
 
 T = TypeVar("T")
@@ -52,21 +53,30 @@ async def acquire(pool: Pool) -> AsyncGenerator[Connection, None]:
 
 
 @asynccontextmanager
-async def begin(pool: Pool, settings: str = "") -> AsyncGenerator[Connection, None]:
+async def begin(pool: Pool) -> AsyncGenerator[Connection, None]:
     """Begin a transaction, which the server ends if this process is silent for a second.
 
     Otherwise a process that is stopped amid its transaction would keep its locks, and no other
     worker could take its job over.
     """
     async with acquire(pool) as db:
-        await db.execute(_BEGIN + settings)  # in one round trip, unlike `db.transaction()`
+        await db.execute(_BEGIN)  # in one round trip, unlike `db.transaction()`
         yield db
         await db.execute("COMMIT")
 
 
-def begin_unflushed(pool: Pool) -> AbstractAsyncContextManager[Connection]:
-    """Begin a transaction that a crash of the server may undo until the next one is committed."""
-    return begin(pool, "; SET LOCAL synchronous_commit = off")
+async def fetch_plain(db: Connection, query: str) -> dict[str, Any] | None:
+    """Execute a query in plain text, which gives one row as JSON in hexadecimal digits, or none.
+
+    asyncpg gives the rows of such a query by COPY only, and COPY escapes no digits.
+    """
+    received = bytearray()
+
+    async def receive(data: bytes) -> None:
+        received.extend(data)
+
+    await db.copy_from_query(query, output=receive)
+    return decode_json(bytes.fromhex(received.decode())) if received else None
 
 
 async def run_transaction(

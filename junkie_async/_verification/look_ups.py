@@ -78,6 +78,18 @@ class LookUps:
         finally:
             self._known.forget(keys)
 
+    @contextmanager
+    def changing_any(self, method: str, path: str) -> Generator[None]:
+        """Forget all keys while a request that is not modelled may change any of them."""
+        changes_keys = method != "GET" and "keys" in path.split("/")
+        if changes_keys:
+            self.clear()
+        try:
+            yield
+        finally:
+            if changes_keys:
+                self.clear()
+
     async def answer(self, look_up: LookUp) -> Answer:
         """Find the first of the values that is a key's."""
         self._known.keep_for(max(look_up.max_age, look_up.stale_if_error))

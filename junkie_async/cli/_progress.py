@@ -40,11 +40,16 @@ class WaitLines(Hooks):
     def on_job(self, event: JobEvent) -> None:
         """Print for how long the job waits, and why."""
         if event.waiting:
-            typer.echo(
+            _print_above(
                 f"Waiting {math.ceil(event.waiting)} s for requests with unknown outcome, before"
-                " looking for their keys",
-                err=True,
+                " looking for their keys"
             )
+
+
+def _print_above(line: str) -> None:
+    """Print a line on stderr, above a progress bar if there is one."""
+    # rich replaces `sys.stderr` meanwhile. `typer.echo` would write past it, into the bar.
+    print(line, file=sys.stderr, flush=True)
 
 
 def ignore_progress(done: int, total: int | None) -> None:
@@ -114,6 +119,5 @@ class OutageLines(Hooks):
         if now - self._printed_at < _LOG_INTERVAL:
             return
         self._printed_at = now
-        # rich shows it above a progress bar, which stands still.
         waited = f"{event.seconds:,.0f} s of at most {event.limit:,.0f} s"
-        typer.echo(f"The service is failing ({event.error.message}): waiting, {waited}", err=True)
+        _print_above(f"The service is failing ({event.error.message}): waiting, {waited}")

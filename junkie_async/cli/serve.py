@@ -20,7 +20,7 @@ from ._stdout import print_line
 if TYPE_CHECKING:  # the extra `emulator`, which only two commands need
     from ..emulator import Emulator
 
-_ALL_ADDRESSES = ("0.0.0.0", "::")  # noqa: S104 - only on request, and with an API key
+_FAMILIES = {"0.0.0.0": "IPv4", "::": "IPv6"}  # noqa: S104 - only with API keys for tests
 DEFAULT_PORT = 8777  # fixed, so that an exported $JUNKIE_BASE_URL survives a restart
 
 
@@ -162,7 +162,7 @@ def serve(
     except ValueError as error:
         fail(str(error))
     shown_key = next(iter(accepted), "any-key-will-do")
-    where = "" if host not in _ALL_ADDRESSES else ", and on this port of all addresses"
+    where = f", and on this port of all {_FAMILIES[host]} addresses" if host in _FAMILIES else ""
     started = f"Junkie emulator at {{}}{where}"
     asyncio.run(_serve_until_stopped(emulator, db, f"port {port} on {host}", shown_key, started))
 

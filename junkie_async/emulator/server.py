@@ -48,7 +48,7 @@ class Emulator(Service):
     It validates every request against the contract's ``openapi.json``, keeps its keys in SQLite
     and shares no code with the client. With a million keys it still serves a page within
     milliseconds, also deep in a walk; only a jump to a deep page, and the first page of a new
-    combination of filters, take longer::
+    combination of filters, take longer:
 
         async with Emulator() as emulator:
             await emulator.seed(250, provider_id=42)

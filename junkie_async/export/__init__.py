@@ -1,7 +1,7 @@
 """Exports keys to files: CSV for people and spreadsheets, JSON Lines for programs.
 
-async with JunkieClient() as junkie:
-    written = await export_keys(junkie.keys.list(status="active"), "keys.csv")
+    async with JunkieClient() as junkie:
+        written = await export_keys(junkie.keys.list(status="active"), "keys.csv")
 
 A file appears whole or not at all. It is written under a temporary name in the same directory, and
 renamed at the end. Until then, and after a failure or a cancellation, the old file stays as it was.

@@ -1,15 +1,17 @@
 """Integration with `aiohttp.web`: one client per app, and HTTP responses for its errors.
 
-from aiohttp import web
-from junkie_async.ext.aiohttp import JUNKIE, junkie_context, junkie_errors
+    from aiohttp import web
+    from junkie_async.ext.aiohttp import JUNKIE, junkie_context, junkie_errors
 
-async def check(request: web.Request) -> web.Response:
-    value = request.headers["X-Key"]
-    verdict = await request.app[JUNKIE].keys.verify(value, stale_if_error=3600)
-    return web.json_response({"valid": verdict.valid})
+    async def check(request: web.Request) -> web.Response:
+        value = request.headers["X-Key"]
+        verdict = await request.app[JUNKIE].keys.verify(value, stale_if_error=3600)
+        return web.json_response({"valid": verdict.valid})
 
-app = web.Application(middlewares=[junkie_errors])
-app.cleanup_ctx.append(junkie_context())
+    app = web.Application(middlewares=[junkie_errors])
+    app.cleanup_ctx.append(junkie_context())
+
+It needs no extra.
 """
 
 from __future__ import annotations

@@ -1,14 +1,14 @@
 """Integration with FastAPI: one client per app, a dependency, and HTTP responses for its errors.
 
-from fastapi import FastAPI
-from junkie_async.ext.fastapi import JunkieDep, junkie_errors, junkie_lifespan
+    from fastapi import FastAPI
+    from junkie_async.ext.fastapi import JunkieDep, junkie_errors, junkie_lifespan
 
-app = FastAPI(lifespan=junkie_lifespan())
-junkie_errors(app)
+    app = FastAPI(lifespan=junkie_lifespan())
+    junkie_errors(app)
 
-@app.get("/keys/{key_id}")
-async def owner(junkie: JunkieDep, key_id: int) -> str | None:
-    return (await junkie.keys.get(key_id)).discord_id
+    @app.get("/keys/{key_id}")
+    async def owner(junkie: JunkieDep, key_id: int) -> str | None:
+        return (await junkie.keys.get(key_id)).discord_id
 
 It needs the extra ``fastapi``.
 """
@@ -62,7 +62,7 @@ def junkie_lifespan(
 
     The client is stored in the lifespan's state. Routers and mounted apps reach it in their
     requests as ``request.state.junkie``, and through `JunkieDep`. A lifespan of your own can run
-    inside it (`own`) or around it::
+    inside it (`own`) or around it:
 
         @asynccontextmanager
         async def lifespan(app):

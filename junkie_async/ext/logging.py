@@ -1,6 +1,8 @@
 """Hooks that log each attempt, retry, pause, outage and job step with the standard library.
 
-JunkieClient(hooks=LoggingHooks())
+    JunkieClient(hooks=LoggingHooks())
+
+It needs no extra.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Hooks that record a span for each attempt, and metrics, with OpenTelemetry.
 
-JunkieClient(hooks=OpenTelemetryHooks())
+    JunkieClient(hooks=OpenTelemetryHooks())
 
 Names and values follow the stable semantic conventions for HTTP 1.27:
 https://opentelemetry.io/docs/specs/semconv/http/. It needs the extra ``opentelemetry``, which
@@ -56,14 +56,14 @@ class OpenTelemetryHooks(Hooks):
     convention wants sensitive parts removed. aiohttp's own instrumentation records complete URLs.
     It does not see the client's own sessions; `JunkieClient` says how to keep it off a given one.
 
-    ================================  =========  ================================================
-    ``http.client.request.duration``  s          Attempts, with the attributes of their spans
-    ``junkie.client.retry.wait``      s          Waits before retries
-    ``junkie.client.pause.duration``  s          Pauses of the whole client
-    ``junkie.client.request.limit``   {request}  Requests allowed in flight after the last pause
-    ``junkie.client.outage.wait``     s          Waits of walks and jobs in an outage
-    ``junkie.client.job.keys``        {key}      Keys processed by jobs
-    ================================  =========  ================================================
+    | metric                           | unit      | records                                       |
+    | -------------------------------- | --------- | --------------------------------------------- |
+    | ``http.client.request.duration`` | s         | Attempts, with the attributes of their spans  |
+    | ``junkie.client.retry.wait``     | s         | Waits before retries                          |
+    | ``junkie.client.pause.duration`` | s         | Pauses of the whole client                    |
+    | ``junkie.client.request.limit``  | {request} | Requests allowed in flight after a pause      |
+    | ``junkie.client.outage.wait``    | s         | Waits of walks and jobs in an outage          |
+    | ``junkie.client.job.keys``       | {key}     | Keys processed by jobs                        |
 
     Args:
         tracer_provider: Provides the tracer; the global provider by default.

@@ -4,15 +4,16 @@ The app called the key service; its users did not. So a wrong API key is your se
 users get a 500, not a 401. A rate limit of the app is a 503, not a 429. Only errors that a user can
 correct are 4xx:
 
-400  `InvalidRequestError`, with the field and its limit; `TooManyMatchesError`
-404  `NotFoundError` of a call about one key, in the service's own words: see `is_missing_key`
-409  `ConflictError` of a call about one key
-500  `AuthenticationError`, `PermissionDeniedError`, `ConfigurationError`: correct the app
-502  `OutcomeUnknownError` and `BatchError`, with the outcome; `InvalidResponseError`; TLS failures;
-     `BadRequestError`, other 404s, and every other `APIError`
-503  `RateLimitError`, `ServerError`, `ConnectError` and other `TransportError`s, `DriftError`,
-     `ClientClosedError`, a challenge page of a CDN; with ``Retry-After``: the service's, or 10 s
-504  `RequestTimeoutError`, and an `OutcomeUnknownError` caused by one
+    400  `InvalidRequestError`, with the field and its limit; `TooManyMatchesError`
+    404  `NotFoundError` of a call about one key, in the service's own words: see `is_missing_key`
+    409  `ConflictError` of a call about one key
+    500  `AuthenticationError`, `PermissionDeniedError`, `ConfigurationError`: correct the app
+    502  `OutcomeUnknownError` and `BatchError`, with the outcome; `InvalidResponseError`; TLS
+         failures; `BadRequestError`, other 404s, and every other `APIError`
+    503  `RateLimitError`, `ServerError`, `ConnectError` and other `TransportError`s, `DriftError`,
+         `ClientClosedError`, a challenge page of a CDN; with ``Retry-After``: the service's, or
+         10 s
+    504  `RequestTimeoutError`, and an `OutcomeUnknownError` caused by one
 
 A `BatchError` of a job that changed nothing is answered like its cause.
 
@@ -42,7 +43,10 @@ from junkie_async import (
     OutcomeUnknownError,
 )
 
+__all__ = ["MEDIA_TYPE", "ProblemDetails", "is_missing_key", "problem_details"]
+
 MEDIA_TYPE: Final = "application/problem+json"
+"""The content type of problem details."""
 
 _log = logging.getLogger("junkie_async.ext")
 

@@ -1,6 +1,6 @@
 """Hooks that log each attempt, retry, pause, outage and job step with structlog.
 
-JunkieClient(hooks=StructlogHooks())
+    JunkieClient(hooks=StructlogHooks())
 
 It needs the extra ``structlog``.
 """

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-import pytest
+import io
+from typing import Any
 
-from junkie_async import ConnectError, OutageEvent
+import pytest
+from rich.console import Console
+from rich.file_proxy import FileProxy
+
+from junkie_async import ConnectError, OutageEvent, ServerError
 from junkie_async.cli._client import Settings
 from junkie_async.cli._progress import OutageLines
 
@@ -35,3 +40,17 @@ def test_a_command_waits_as_a_job_does(seconds: float, monkeypatch: pytest.Monke
     junkie = Settings(base_url="http://127.0.0.1:9", outage=seconds).connect()
     assert junkie.keys.priority == "job"
     assert junkie._dispatcher._policy.outage == seconds
+
+
+def test_a_line_stands_above_the_progress_bar(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While a bar is drawn, rich replaces stderr: what is written past that lands in the bar."""
+    raw, drawn = io.BytesIO(), io.StringIO()
+    stderr = io.TextIOWrapper(raw, encoding="utf-8")
+    proxy: Any = FileProxy(Console(file=drawn), stderr)
+    monkeypatch.setattr("sys.stderr", proxy)
+    error = ServerError("Injected fault", status=503)
+    event = OutageEvent(method="GET", path="/keys", seconds=1.0, limit=9.0, wait=1.0, error=error)
+    OutageLines().on_outage(event)
+    stderr.flush()
+    assert "Injected fault" in drawn.getvalue()
+    assert raw.getvalue() == b""

@@ -88,7 +88,7 @@ async def test_statuses_of_errors_reach_the_emulator(tmp_path: Path) -> None:
     options += ["--error-status=500", "--error-status=502", "--fault-seed=1"]
     with serving("--port", "0", *options, cwd=tmp_path) as server:
         assert server.url.startswith("http://127.0.0.1:")
-        assert "all addresses" in server.lines[0]
+        assert "all IPv4 addresses" in server.lines[0]
         served = {(await _send(server.url, api_key="test-ci"))[0] for _ in range(20)}
         server.stop()
     assert served == {500, 502}

@@ -55,7 +55,7 @@ class SpoiledService(Transport):
     """Answers every request alike, up to a limit."""
 
     def __init__(self, answer: Response) -> None:
-        super().__init__(base_url="http://127.0.0.1", api_key=API_KEY, timeout=30.0, session=None)
+        super().__init__(base_url="http://127.0.0.1", timeout=30.0, session=None)
         self._answer = answer
         self.answers = 0
 

@@ -461,6 +461,11 @@ CALLS: dict[str, Call] = {
     "delete_many": lambda client: client.keys.delete_many([BULK, PATH, DIGITS]),
     "delete_many, pulled": lambda client: client.keys.delete_many(iter([BULK, PATH, DIGITS])),
     "bulk_delete": lambda client: client.keys.bulk_delete([BULK, PATH, FILTER]),
+    "request": lambda client: client.request("GET", f"/keys/{quote(PATH)}/log"),
+    "request with a query": lambda client: client.request("GET", "/keys", params={"key": FILTER}),
+    "request with a body": lambda client: client.request(
+        "PUT", f"/things/{quote(BULK)}", json=[{"hwids": [HWID], "own": DIGITS}], secret="own"
+    ),
     "purge": lambda client: client.keys.purge(key=FILTER),
     "reset_hwid": lambda client: client.keys.reset_hwid(PATH),
     "folders": lambda client: client.keys.folders(),

@@ -149,6 +149,7 @@ PAGES = (
     Page("discord_testing", "Tests of a Discord cog", "junkie_async.ext.discord.testing"),
     Page("fastapi", "FastAPI", "junkie_async.ext.fastapi"),
     Page("aiohttp", "aiohttp", "junkie_async.ext.aiohttp"),
+    Page("problem_details", "Problem details", "junkie_async.ext.problem_details"),
     Page("logging", "Logging", "junkie_async.ext.logging"),
     Page("opentelemetry", "OpenTelemetry", "junkie_async.ext.opentelemetry"),
     Page("structlog", "structlog", "junkie_async.ext.structlog"),

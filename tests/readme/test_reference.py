@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from junkie_async import _errors
+
 from .reference import FOLDER, documented_names, public_names, render_pages
 
 
@@ -16,3 +18,10 @@ def test_pages_are_current() -> None:
     assert set(FOLDER.glob("*.md")) == set(pages)
     stale = [path.name for path, text in pages.items() if path.read_text("utf-8") != text]
     assert not stale, "run python -m tests.readme.update"
+
+
+def test_the_tree_of_errors_is_current() -> None:
+    """`.docs/errors.md` shows that of the module."""
+    tree = str(_errors.__doc__).partition("\n\n")[2].strip()
+    assert tree.startswith("JunkieError\n├")
+    assert f"```text\n{tree}\n```" in (FOLDER.parent / "errors.md").read_text("utf-8")

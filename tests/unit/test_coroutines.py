@@ -384,6 +384,7 @@ async def test_a_pending_call_is_a_coroutine(name: str) -> None:
         with pytest.raises(TypeError):
             assert not method("JNK")
         task = asyncio.create_task(method("JNK"))
+        assert f"keys.{name}()" in repr(task)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task

@@ -154,6 +154,14 @@ def test_no_proxy_with_a_port(monkeypatch: pytest.MonkeyPatch) -> None:
     assert address(service="https://keys.example") == GIVEN
 
 
+def test_no_proxy_with_an_ipv6_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is written without brackets."""
+    monkeypatch.setenv("HTTPS_PROXY", GIVEN)
+    monkeypatch.setenv("NO_PROXY", "fd00::5")
+    assert address(service="https://[fd00::5]:8443") is None
+    assert address(service="https://[fd00::6]:8443") == GIVEN
+
+
 @pytest.mark.parametrize(
     "service",
     [

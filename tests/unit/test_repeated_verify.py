@@ -445,6 +445,34 @@ def test_a_change_forgets_the_key(change: str, by: str) -> None:
     run(main())
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "requests"),
+    [
+        ("GET", "/keys/1", 0),
+        ("POST", "/services/1", 0),
+        ("patch", "/keys/1", 1),
+        ("POST", "/keys/bulk-update", 1),
+        ("DELETE", "/services/1/keys", 1),
+    ],
+)
+def test_a_request_that_is_not_modelled(method: str, path: str, requests: int) -> None:
+    """One that may change any key forgets all."""
+    shop = Shop(VALUE)
+
+    async def main() -> None:
+        client = JunkieClient("any", base_url="http://127.0.0.1:1")
+        vars(client).update(_dispatcher=make_dispatcher(shop, ONCE))
+        vars(client.keys).update(_dispatcher=client._dispatcher)
+        await client.keys.verify(VALUE, max_age=60)
+        with suppress(NotFoundError):
+            await client.request(method, path)
+        shop.asked.clear()
+        await client.keys.verify(VALUE, max_age=60)
+        assert len(shop.asked) == requests
+
+    run(main())
+
+
 @pytest.mark.parametrize("change", CHANGES)
 def test_a_change_that_fails_forgets_it_too(change: str) -> None:
     """It may have been made all the same."""
@@ -479,6 +507,44 @@ def test_a_look_up_under_way_during_a_change(by: int | str) -> None:
         assert (await keys.verify(VALUE)).reason == "invalidated"
         assert await early
         assert (await keys.verify(VALUE, max_age=60)).reason == "invalidated"
+
+    run(main())
+
+
+@pytest.mark.parametrize("by", [1, VALUE])
+def test_a_look_up_while_a_change_is_under_way(by: int | str) -> None:
+    """What it finds is the old state perhaps, and forgotten when the change ends."""
+    shop = Shop(VALUE)
+
+    async def main() -> None:
+        keys = make_keys(shop)
+        await keys.verify(VALUE, max_age=60)
+        shop.seconds = 5.0
+        change = asyncio.create_task(keys.invalidate(by))
+        await asyncio.sleep(1.0)
+        shop.seconds = 0.0
+        assert await keys.verify(VALUE, max_age=60)
+        await change
+        shop.rows[VALUE]["is_invalidated"] = True
+        assert (await keys.verify(VALUE, max_age=60)).reason == "invalidated"
+
+    run(main())
+
+
+def test_a_change_while_a_look_up_fails() -> None:
+    """What was known when it began is no answer any more."""
+    shop = Shop(VALUE)
+
+    async def main() -> None:
+        keys = make_keys(shop)
+        await keys.verify(VALUE, stale_if_error=60)
+        shop.seconds = 60.0
+        late = asyncio.create_task(keys.verify(VALUE, stale_if_error=60))
+        await asyncio.sleep(1.0)
+        shop.seconds = 0.0
+        await keys.invalidate(VALUE)
+        with pytest.raises(RequestTimeoutError):
+            await late
 
     run(main())
 
@@ -661,6 +727,9 @@ def test_a_service_that_hangs() -> None:
             await asyncio.sleep(0.5)
         assert sum(took) == 3  # the probe
         assert len(shop.asked) == 1
+        await asyncio.sleep(5.0)
+        later = await asyncio.gather(*(seconds(keys, value) for value in (VALUE, OTHER)))
+        assert sorted(later) == [0, 3]  # one of them is the probe
 
     run(main())
 

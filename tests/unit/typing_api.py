@@ -7,6 +7,7 @@ mypy's ``warn_unused_ignores`` reports those that no longer are.
 from __future__ import annotations
 
 import asyncio
+import ssl
 import sys
 from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime, timedelta
@@ -78,6 +79,9 @@ async def client(session: aiohttp.ClientSession) -> None:
         session=session,
     )
     await other.close()
+    JunkieClient(proxy="http://proxy.example:3128", ssl=Path("ca.pem"), trust_env=True)
+    JunkieClient(ssl=ssl.create_default_context())
+    JunkieClient(ssl=False)  # type: ignore[arg-type]
     JunkieClient("key", "http://127.0.0.1")  # type: ignore[call-arg]
     JunkieClient(api_key=5)  # type: ignore[arg-type]
     JunkieClient(retries=5)  # type: ignore[call-arg]
