@@ -15,9 +15,9 @@ import time
 
 import _bench
 
-MAX_TIME_RATIO = 1.5
+MAX_TIME_RATIO = 1.35
 MAX_UNWANTED = 0
-UNWANTED = ("cattrs", "jsonschema_rs", "junkie_async.emulator", "rich", "typer")
+UNWANTED = ("cattrs", "difflib", "html", "jsonschema_rs", "junkie_async.emulator", "rich", "typer")
 ROUNDS = 31
 
 

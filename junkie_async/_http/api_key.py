@@ -19,7 +19,7 @@ _MOST_KNOWN: Final = 4
 """Keys that errors must not show: the current one and those before it, which others may repeat."""
 
 
-@attrs.frozen
+@attrs.frozen(eq=False)
 class IssuedKey:
     """An API key, and how many came before it."""
 
@@ -27,7 +27,7 @@ class IssuedKey:
     number: int
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class _Question:
     """One call of an async function for the key, on which any number of calls wait."""
 

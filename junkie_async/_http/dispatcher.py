@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any, NoReturn, TypeVar
 
-import attrs
+import msgspec
 
 from .._errors import (
     APIError,
@@ -49,13 +49,12 @@ from .transport import Response, Transport
 T = TypeVar("T")
 
 
-@attrs.define(eq=False)
-class _ClientState:
+class _ClientState(msgspec.Struct, eq=False):
     """What changes while a client works, and is the same for all its views."""
 
     throttle: Throttle
     store: RateStore | None = None
-    former_rates: set[asyncio.Task[None]] = attrs.field(factory=set["asyncio.Task[None]"])
+    former_rates: set[asyncio.Task[None]] = msgspec.field(default_factory=set["asyncio.Task[None]"])
     """Shared rates of former API keys, that are being closed."""
     loop: asyncio.AbstractEventLoop | None = None
     answered_at: float = 0.0

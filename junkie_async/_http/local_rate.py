@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import attrs
+import msgspec
 
 from .._validation import check_seconds
 
@@ -29,8 +30,7 @@ class RateLimit:
     per: float = attrs.field(default=1.0, validator=_validate_positive)
 
 
-@attrs.define(eq=False)
-class LocalRate:
+class LocalRate(msgspec.Struct, eq=False):
     """The caller's own rate limit by GCRA: a bucket that leaks, kept as one moment.
 
     Unlike a bucket's level, the moment tells when each waiting request can have its turn.

@@ -7,13 +7,12 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Collection, Sequence
 
-import attrs
+import msgspec
 
 from .key_hashes import KeySet, SeenValues
 
 
-@attrs.define(eq=False)
-class Intent:
+class Intent(msgspec.Struct, eq=False):
     """One call that the job intends to make. It is open until nothing more can come of it."""
 
     number: int
