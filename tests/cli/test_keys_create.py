@@ -13,8 +13,8 @@ import msgspec
 import pytest
 
 from junkie_async import JunkieClient, Key
-from junkie_async.cli._client import Settings
 from junkie_async.cli._progress import LogLines
+from junkie_async.cli._settings import Settings
 from junkie_async.cli.keys.create import _quote_command_line
 from junkie_async.emulator import Emulator, Faults
 
