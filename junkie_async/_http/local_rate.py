@@ -16,7 +16,10 @@ def _validate_positive(_: object, field: attrs.Attribute[float], value: float) -
 
 @attrs.frozen
 class RateLimit:
-    """A limit of ``requests`` in any ``per`` seconds, in bursts of up to ``requests``.
+    """A limit of ``requests`` in ``per`` seconds on the average, in bursts of up to ``requests``.
+
+    It is a bucket of so many tokens that is refilled evenly. After an idle time, ``per`` seconds
+    may have a burst and the refill: not quite twice as many.
 
     Attributes:
         requests: Number of requests, above 0.

@@ -10,7 +10,7 @@ from typing import Final
 from junkie_async import BatchError, ConfigurationError, CreateReport, JunkieError, RetryPolicy
 
 from .network import Weather
-from .service import PROVIDER, RECONCILE_AFTER, Faults
+from .service import ORDERS, PROVIDER, RECONCILE_AFTER, Faults
 from .world import World
 
 _MAX_STARTS: Final = 60
@@ -50,17 +50,21 @@ async def run_durable_job(world: World) -> None:
     """One job, run by a process that crashes and is started again, beside others' changes."""
     dice = world.dice
     world.network.weather, world.service.faults = make_weather(dice), make_faults(dice)
-    world.service.newest_first = dice.random() < 0.5
+    world.service.order = dice.choice(ORDERS)
     world.service.make(dice.choice((0, 3, 150)), "launch", foreign=True)
     amount = dice.choice((1, 7, 100, 101, 250, 600))
     path = world.folder / "launch.db"
-    others = asyncio.create_task(change_others(world))
+    pace = 0.1 if dice.random() < 0.2 else 1.0
+    if pace < 1.0:  # then the list is longer than a page, and changes between two of them
+        world.service.make(250, "launch", foreign=True)
+    others = asyncio.create_task(change_others(world, pace))
     world.loop.add_event(_STORM, calm_down, world)
+    given: set[str] = set()
     for start in range(_MAX_STARTS):
         process = world.new_process(f"job {start}")
         if start < 4 and world.happens(0.7):
             world.crash_at(process, dice.uniform(0.0, dice.choice((0.1, 1.0, 20.0))))
-        task = world.start(process, _work(world, amount, path))
+        task = world.start(process, _work(world, amount, path, given))
         if not await world.until_ended(process, task):
             continue
         report = task.result()
@@ -68,17 +72,19 @@ async def run_durable_job(world: World) -> None:
             others.cancel()
             await asyncio.sleep(60.0)  # what the network still holds arrives
             _compare(world, report, amount)
+            world.check(given <= set(report.keys), "a key was given that is not reported")
             return
     others.cancel()
     world.check(False, f"the job has not ended in {_MAX_STARTS} starts")
 
 
-async def _work(world: World, amount: int, path: Path) -> CreateReport | None:
+async def _work(world: World, amount: int, path: Path, given: set[str]) -> CreateReport | None:
     """Run the job; None if it ended early, and is to be run again."""
+    loops = world.happens(0.5)
     concurrency = world.dice.choice((1, 3, 8))
     async with world.open_client(retry=RETRY, timeout=5.0) as client:
         try:
-            return await client.keys.create_many(
+            job = client.keys.create_many(
                 amount,
                 provider_id=PROVIDER,
                 key_name="launch",
@@ -86,6 +92,14 @@ async def _work(world: World, amount: int, path: Path) -> CreateReport | None:
                 concurrency=concurrency,
                 reconcile_after=RECONCILE_AFTER,
             )
+            if not loops:
+                return await job
+            run: list[str] = []
+            async for batch in job:
+                run += batch.keys
+                given.update(batch.keys)
+            world.check(len(set(run)) == len(run), "a key was given twice")
+            return job.report
         except BatchError as error:
             report = error.report
             world.check(isinstance(report, CreateReport), f"{error!r} has no report")
@@ -94,14 +108,16 @@ async def _work(world: World, amount: int, path: Path) -> CreateReport | None:
     return None
 
 
-async def change_others(world: World) -> None:
-    """Create and delete keys of other programs, now and then."""
+async def change_others(world: World, pace: float = 1.0) -> None:
+    """Create and delete keys of other programs, now and then, or both in one moment."""
     dice = Random(world.dice.random())
     while True:
-        await asyncio.sleep(dice.expovariate(1.0))
+        await asyncio.sleep(dice.expovariate(1 / pace))
         foreign = [row for row in world.service.rows.values() if row.foreign]
-        if foreign and dice.random() < 0.5:
+        if foreign and dice.random() < 0.6:
             world.service.delete(dice.choice(foreign))
+            if dice.random() < 0.3:  # the total stays the same
+                world.service.make(1, foreign=True)
         else:
             world.service.make(dice.choice((1, 1, 5)), dice.choice(("", "launch")), foreign=True)
 

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing
 from random import Random
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from junkie_async import (
     BatchError,
@@ -24,6 +24,7 @@ from junkie_async._jobs.job import Job
 from junkie_async._jobs.outcomes import OutcomeStatus
 
 from .durable_jobs import calm_down, make_weather
+from .network import CALM
 from .service import PROVIDER, Faults, Row
 from .world import World
 
@@ -40,13 +41,16 @@ async def run_memory_job(world: World) -> None:
     """One job of any kind, which is awaited or looped over, and may be cancelled or left."""
     dice, service = world.dice, world.service
     world.network.weather = make_weather(dice)
-    choices = (0.0, 0.0, 0.05, 0.3)
-    service.faults = Faults(
-        create=dice.choice((0.0, 0.1, 0.4)),
-        error=dice.choice(choices),
-        error_after=dice.choice(choices),
-        kinds=_HONEST,
-    )
+    if dice.random() < 0.3:
+        calm_down(world)
+    else:
+        choices = (0.0, 0.0, 0.05, 0.3)
+        service.faults = Faults(
+            create=dice.choice((0.0, 0.1, 0.4)),
+            error=dice.choice(choices),
+            error_after=dice.choice(choices),
+            kinds=_HONEST,
+        )
     service.make(dice.choice((3, 40, 300)))
     world.loop.add_event(_STORM, calm_down, world)
     app = world.new_process("app")
@@ -66,6 +70,7 @@ async def _run_app(world: World) -> None:
 async def _consume(world: World, job: Job[Any, Any, Any]) -> tuple[list[Any], bool]:
     """Run a job to its end, or cancel or leave it; return what it gave, and whether it ended."""
     dice, given = world.dice, list[Any]()
+    is_calm = world.network.weather == CALM and world.service.faults == Faults()
     way = dice.choice(("await", "loop", "leave", "cancel await", "cancel loop"))
     many = dice.randrange(1, 6)
 
@@ -90,6 +95,9 @@ async def _consume(world: World, job: Job[Any, Any, Any]) -> tuple[list[Any], bo
         if not isinstance(error, BatchError):
             raise error
         world.check(error.report == job.report, "the error has another report")
+    # Calls in flight have 10 s to finish, which is enough where nothing goes wrong.
+    unknown = getattr(job.report, "unknown", 0)
+    world.check(not unknown or not is_calm, f"{unknown} keys are unknown in calm weather")
     await asyncio.sleep(_REST)
     return given, not has_failed and way in ("await", "loop")
 
@@ -136,8 +144,7 @@ async def _purge(world: World, client: JunkieClient) -> None:
     try:
         report = await client.keys.purge(provider_id=PROVIDER)
     except BatchError as error:
-        assert isinstance(error.report, DeleteReport)
-        report = error.report
+        report = cast("DeleteReport", error.report)
     except JunkieError:
         return
     else:

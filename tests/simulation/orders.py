@@ -13,7 +13,7 @@ import attrs
 from junkie_async import InvalidRequestError, JunkieError, Key
 
 from .durable_jobs import RETRY, calm_down, change_others, make_faults, make_weather
-from .service import PROVIDER, RECONCILE_AFTER
+from .service import ORDERS, PROVIDER, RECONCILE_AFTER
 from .world import World
 
 _STORM: Final = 60.0
@@ -33,7 +33,7 @@ async def run_orders(world: World) -> None:
     """Webhooks for some orders come twice or more, to workers that crash."""
     dice = world.dice
     world.network.weather, world.service.faults = make_weather(dice), make_faults(dice)
-    world.service.newest_first = dice.random() < 0.5
+    world.service.order = dice.choice(ORDERS)
     world.loop.add_event(_STORM, calm_down, world)
     numbers = range(dice.choice((1, 2, 5)))
     shop = _Shop(world.folder / "orders.db", [f"order-{number}" for number in numbers])

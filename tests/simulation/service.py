@@ -26,6 +26,9 @@ LATE: Final = (0.01, 3.0)
 RECONCILE_AFTER: Final = 10.0
 """What jobs wait: longer than any request takes through the network and the service."""
 
+ORDERS: Final = ("newest first", "oldest first", "by value")
+"""In which order keys are listed."""
+
 Reply: TypeAlias = tuple[int, dict[str, str], bytes]
 _Show: TypeAlias = "Callable[[list[Row], dict[str, Any]], dict[str, Any]]"
 
@@ -134,6 +137,7 @@ class Service:
         requests: How often each operation was executed.
         acts: How often each operation was executed on a key, by its name and the key's ID.
         violations: What a client should never have done.
+        order: That of the list, one of `ORDERS`.
         down: While true, every request is answered 503 and not executed.
     """
 
@@ -144,10 +148,10 @@ class Service:
         *,
         faults: Faults = Faults(),
         limiter: Limiter | None = None,
-        newest_first: bool = True,
     ) -> None:
         self.loop, self.dice = loop, dice
-        self.faults, self.limiter, self.newest_first = faults, limiter, newest_first
+        self.faults, self.limiter = faults, limiter
+        self.order = ORDERS[0]
         self.rows: dict[int, Row] = {}
         self.ever: dict[str, Row] = {}
         self.requests: Counter[str] = Counter()
@@ -247,7 +251,10 @@ class Service:
     def _list(self, query: Mapping[str, list[str]]) -> Reply:
         page, limit = int(query["page"][0]), int(query["limit"][0])
         rows = [row for row in self.rows.values() if _matches(row, query)]
-        rows.sort(key=lambda row: row.id, reverse=self.newest_first)
+        rows.sort(
+            key=lambda row: row.value if self.order == "by value" else row.id,
+            reverse=self.order == "newest first",
+        )
         shown = rows[(page - 1) * limit : page * limit]
         pages = -(-len(rows) // limit)
         stated = {"page": page, "limit": limit, "total": len(rows), "totalPages": pages}

@@ -10,7 +10,7 @@ from typing import Final, Literal
 from junkie_async import JunkieError, KeyPager, RetryPolicy
 
 from .durable_jobs import calm_down, make_weather
-from .service import LIES, PROVIDER, Faults, Row
+from .service import LIES, ORDERS, PROVIDER, Faults, Row
 from .world import World
 
 _Kind = Literal["nothing", "deleted", "created", "both"]
@@ -25,7 +25,7 @@ async def run_walk(world: World) -> None:
     dice, service = world.dice, world.service
     world.network.weather = make_weather(dice)
     service.faults = Faults(error=dice.choice((0.0, 0.0, 0.1)))
-    service.newest_first = dice.random() < 0.5
+    service.order = dice.choice(ORDERS)
     service.make(dice.choice((0, 1, 99, 100, 101, 250, 700)))
     world.loop.add_event(_STORM, calm_down, world)
     kind = dice.choice(_KINDS)

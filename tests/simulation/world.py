@@ -31,6 +31,9 @@ URL: Final = "http://127.0.0.1"
 _MAX_STEPS: Final = 200_000
 """Iterations of the event loop. A run that takes more goes round in circles."""
 
+_MAX_STEPS_AT_ONCE: Final = 2_000
+"""Those within a millisecond. A program that takes more is busy with nothing."""
+
 
 class World:
     """What scenarios work with.
@@ -47,6 +50,7 @@ class World:
         self.loop = SimulatedLoop(Random(self.dice.random()))
         self.loop.on_step = self._check_step
         self.violations: list[str] = []
+        self._moment, self._first_step = 0.0, 0
         self.processes: list[Process] = []
         self.main_tasks: set[asyncio.Task[Any]] = set()
         self.service = Service(self.loop, Random(self.dice.random()))
@@ -129,6 +133,11 @@ class World:
     def _check_step(self) -> None:
         if self.loop.steps > _MAX_STEPS:
             raise AssertionError(f"not done after {_MAX_STEPS} steps")
+        moment = self.loop.time()
+        if moment - self._moment > 0.001:
+            self._moment, self._first_step = moment, self.loop.steps
+        elif self.loop.steps - self._first_step > _MAX_STEPS_AT_ONCE:
+            raise AssertionError(f"busy for {_MAX_STEPS_AT_ONCE} steps at {moment:.3f}")
 
     def _note_exception(self, _: object, context: dict[str, Any]) -> None:
         error = context.get("exception")
@@ -151,6 +160,20 @@ class Result:
 
 def run(scenario: Scenario, seed: int) -> Result:
     """Run a scenario in the world of a seed."""
+    collects = gc.isenabled()
+    gc.disable()  # so that what a run leaves is young, and to collect it takes no time
+    try:
+        # Of crashed processes, whose code is ended wherever it is.
+        with _ignoring_unraisable():
+            result = _play(scenario, seed)
+            gc.collect(0)
+        return result
+    finally:
+        if collects:
+            gc.enable()
+
+
+def _play(scenario: Scenario, seed: int) -> Result:
     memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
     with (
         tempfile.TemporaryDirectory(dir=memory) as folder,
@@ -163,16 +186,12 @@ def run(scenario: Scenario, seed: int) -> Result:
         patch.setattr(junkie_async._client, "Transport", SimulatedTransport)
         patch.setattr(logging.getLogger("junkie_async"), "disabled", True)
         begun = world.loop.time()
-        collects = gc.isenabled()
-        gc.disable()  # so that what a run leaves is young, and to collect it takes no time
         try:
             world.loop.run_until_complete(scenario(world))
         except Exception as error:
             world.violations.append("".join(traceback.format_exception(error)))
         seconds = world.loop.time() - begun
         _end_world(world)
-        if collects:
-            gc.enable()
     world.violations += world.service.violations
     return Result(seed, tuple(world.violations), seconds, world.loop.steps)
 
@@ -182,12 +201,10 @@ def _end_world(world: World) -> None:
     for process in world.processes:
         if process.alive:
             world.loop.crash(process)
-    with _ignoring_unraisable():
-        world.loop.bury()
-        world.loop.close()
-        world.processes.clear()
-        world.main_tasks.clear()
-        gc.collect(0)
+    world.loop.bury()
+    world.loop.close()
+    world.processes.clear()
+    world.main_tasks.clear()
 
 
 @contextlib.contextmanager
