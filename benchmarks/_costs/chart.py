@@ -1,4 +1,4 @@
-"""Draw the table of `scale.py` as an SVG, without a library, in the reader's light or dark theme."""
+"""Draw the table of `scale.py` as an SVG, without a library, in the light or dark theme."""
 
 from __future__ import annotations
 

@@ -29,7 +29,8 @@ async def _bare(work: str, url: str, number: int) -> None:
         for index in range(1, number + 1):
             match work:
                 case "walk":
-                    call = session.get(f"{url}/keys", params={"page": index, "limit": 100})
+                    page: dict[str, int] = {"page": index, "limit": 100}
+                    call = session.get(f"{url}/keys", params=page)
                     for _key in (await _read(call))["keys"]:
                         pass
                 case "create" | "durable create":
@@ -41,7 +42,7 @@ async def _bare(work: str, url: str, number: int) -> None:
                 case "create one":
                     await _read(session.post(f"{url}/keys", json={"provider_id": 1}))
                 case "verify":
-                    found = {"key_value": "KEY-1", "limit": 1}
+                    found = {"key_value": "KEY-1", "limit": "1"}
                     await _read(session.get(f"{url}/keys", params=found))
                 case "retry":
                     for _attempt in range(3):
