@@ -19,8 +19,7 @@ from typing import Final
 
 PAGE: Final = 100
 BULK: Final = 1000
-_PRIME: Final = 2**31 - 1  # multiples of any number, modulo a prime, repeat after the prime only
-_STEP: Final = 48_271
+_STEP: Final = 48_271  # a prime: its multiples, modulo a power of ten, come to each number once
 _REQUEST = re.compile(
     rb"(?:GET|POST) /(\d+)-(ids|random)(-retry)?(/keys[^ ?]*)\??([^ ]*) HTTP/1\.1"
 )
@@ -37,7 +36,7 @@ _ROW = (
 
 def _number_rows(keys: int, first: int, order: bytes) -> Iterator[int]:
     for index in range(first, min(first + PAGE, keys)):
-        yield keys - index if order == b"ids" else (index + 1) * _STEP % _PRIME
+        yield keys - index if order == b"ids" else index * _STEP % keys + 1
 
 
 def _make_page(keys: int, order: bytes, query: bytes) -> bytes:

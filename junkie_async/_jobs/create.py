@@ -13,6 +13,7 @@ from .._errors import InvalidResponseError, JunkieError, Outcome, OutcomeUnknown
 from .._hooks import Hooks, InFlightCallback
 from .._masking import error_boundary
 from .._models import CreateReport, Key, KeyBatch
+from .._models.results import report_on_demand
 from .._protocol.fields import MAX_BATCH
 from .._validation import check_integer
 from .job import Job, OnProgress
@@ -64,13 +65,14 @@ class CreateJob(Job[Intent | KeyBatch, KeyBatch, CreateReport]):
     @error_boundary
     def report(self) -> CreateReport:
         """What the job has created so far; final after the job has ended."""
-        keys = self._journal.keys()
         intents = self._journal.open_intents.values()
         unknown = sum(intent.outstanding for intent in intents if intent.in_doubt)
-        return CreateReport(
+        created, read_keys = self._journal.snapshot_keys()
+        return report_on_demand(
+            read_keys,
+            created=created,
             requested=self._amount,
-            keys=keys,
-            failed=max(0, self._amount - len(keys) - unknown),
+            failed=max(0, self._amount - created - unknown),
             unknown=unknown,
         )
 

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Collection, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Sequence
 
 import msgspec
 
@@ -43,9 +43,10 @@ class Journal:
         """Keys of open intents that are not logged yet."""
         return sum(intent.outstanding for intent in self.open_intents.values())
 
-    def keys(self) -> tuple[str, ...]:
-        """Return all logged key values, in the order in which they were logged."""
-        return tuple(self._keys)
+    def snapshot_keys(self) -> tuple[int, Callable[[], tuple[str, ...]]]:
+        """Return how many key values are logged, and a function that reads these, in order."""
+        keys = tuple(self._keys)
+        return len(keys), lambda: keys
 
     async def open(self) -> None:
         """Start the record, or resume the one of an earlier run."""
