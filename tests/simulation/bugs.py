@@ -429,6 +429,7 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, default=1000)
     parser.add_argument("--recorded", action="store_true", help="run the recorded seeds alone")
     options = parser.parse_args()
+    sys.unraisablehook = lambda _: None  # of crashed processes: their code is ended anywhere
     named = [
         bug
         for bug in BUGS

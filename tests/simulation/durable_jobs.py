@@ -9,6 +9,7 @@ from typing import Final
 
 from junkie_async import BatchError, ConfigurationError, CreateReport, JunkieError, RetryPolicy
 
+from .event_loop import Process
 from .network import Weather
 from .service import ORDERS, PROVIDER, RECONCILE_AFTER, Faults
 from .world import World
@@ -33,8 +34,9 @@ def make_weather(dice: Random) -> Weather:
 
 def make_faults(dice: Random) -> Faults:
     """Make the service's faults of a run."""
-    choices = (0.0, 0.0, 0.05, 0.3)
+    choices, kinds = (0.0, 0.0, 0.05, 0.3), Faults().kinds
     return Faults(
+        kinds=kinds if dice.random() < 0.5 else (dice.choice(kinds),),
         create=dice.choice((0.0, 0.1, 0.4)),
         error=dice.choice(choices),
         error_after=dice.choice(choices),
@@ -54,7 +56,7 @@ async def run_durable_job(world: World) -> None:
     world.service.make(dice.choice((0, 3, 150)), "launch", foreign=True)
     amount = dice.choice((1, 7, 100, 101, 250, 600))
     path = world.folder / "launch.db"
-    pace = 0.1 if dice.random() < 0.2 else 1.0
+    pace = 0.05 if dice.random() < 0.3 else 1.0
     if pace < 1.0:  # then the list is longer than a page, and changes between two of them
         world.service.make(250, "launch", foreign=True)
     others = asyncio.create_task(change_others(world, pace))
@@ -64,7 +66,7 @@ async def run_durable_job(world: World) -> None:
         process = world.new_process(f"job {start}")
         if start < 4 and world.happens(0.7):
             world.crash_at(process, dice.uniform(0.0, dice.choice((0.1, 1.0, 20.0))))
-        task = world.start(process, _work(world, amount, path, given))
+        task = world.start(process, _work(world, process, amount, path, given))
         if not await world.until_ended(process, task):
             continue
         report = task.result()
@@ -78,9 +80,11 @@ async def run_durable_job(world: World) -> None:
     world.check(False, f"the job has not ended in {_MAX_STARTS} starts")
 
 
-async def _work(world: World, amount: int, path: Path, given: set[str]) -> CreateReport | None:
+async def _work(
+    world: World, process: Process, amount: int, path: Path, given: set[str]
+) -> CreateReport | None:
     """Run the job; None if it ended early, and is to be run again."""
-    loops = world.happens(0.5)
+    loops, crashes = world.happens(0.5), not given and world.happens(0.3)
     concurrency = world.dice.choice((1, 3, 8))
     async with world.open_client(retry=RETRY, timeout=5.0) as client:
         try:
@@ -98,6 +102,8 @@ async def _work(world: World, amount: int, path: Path, given: set[str]) -> Creat
             async for batch in job:
                 run += batch.keys
                 given.update(batch.keys)
+                if crashes and world.happens(0.3):
+                    world.crash_at(process, 0.0)
             world.check(len(set(run)) == len(run), "a key was given twice")
             return job.report
         except BatchError as error:
@@ -116,7 +122,7 @@ async def change_others(world: World, pace: float = 1.0) -> None:
         foreign = [row for row in world.service.rows.values() if row.foreign]
         if foreign and dice.random() < 0.6:
             world.service.delete(dice.choice(foreign))
-            if dice.random() < 0.3:  # the total stays the same
+            if dice.random() < 0.5:  # the total stays the same
                 world.service.make(1, foreign=True)
         else:
             world.service.make(dice.choice((1, 1, 5)), dice.choice(("", "launch")), foreign=True)

@@ -16,7 +16,7 @@ from .world import World
 _Kind = Literal["nothing", "deleted", "created", "both"]
 _KINDS: Final[tuple[_Kind, ...]] = ("nothing", "deleted", "created", "both")
 _STORM: Final = 30.0
-_CHANGES: Final = 60
+_CHANGES: Final = 150
 _RETRY: Final = RetryPolicy(outage=120.0)
 
 
@@ -94,13 +94,13 @@ def _check_complete(world: World, there: set[Row], given: list[str]) -> None:
 
 async def _change_list(world: World, kind: _Kind) -> None:
     dice = Random(world.dice.random())
-    pace = dice.choice((0.01, 0.1, 1.0))
+    pace, most = dice.choice((0.01, 0.1, 1.0)), dice.choice((4, 30))
     for _ in range(_CHANGES if kind != "nothing" else 0):
         await asyncio.sleep(dice.expovariate(1 / pace))
         rows = [*world.service.rows.values()]
         if kind == "created" or not rows or (kind == "both" and dice.random() < 0.5):
             if kind != "deleted":
-                world.service.make(dice.choice((1, 1, 30)))
+                world.service.make(dice.choice((1, 1, most)))
         else:
-            for row in dice.sample(rows, min(len(rows), dice.choice((1, 1, 30)))):
+            for row in dice.sample(rows, min(len(rows), dice.choice((1, 1, most)))):
                 world.service.delete(row)

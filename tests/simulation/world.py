@@ -161,14 +161,16 @@ class Result:
 def run(scenario: Scenario, seed: int) -> Result:
     """Run a scenario in the world of a seed."""
     collects = gc.isenabled()
-    gc.disable()  # so that what a run leaves is young, and to collect it takes no time
+    gc.disable()
+    gc.freeze()  # so that collecting what the run leaves takes no time
     try:
         # Of crashed processes, whose code is ended wherever it is.
         with _ignoring_unraisable():
             result = _play(scenario, seed)
-            gc.collect(0)
+            gc.collect()
         return result
     finally:
+        gc.unfreeze()
         if collects:
             gc.enable()
 
