@@ -56,7 +56,7 @@ async def run_durable_job(world: World) -> None:
     world.service.make(dice.choice((0, 3, 150)), "launch", foreign=True)
     amount = dice.choice((1, 7, 100, 101, 250, 600))
     path = world.folder / "launch.db"
-    pace = 0.05 if dice.random() < 0.3 else 1.0
+    pace = 0.3 if dice.random() < 0.1 else 1.0
     if pace < 1.0:  # then the list is longer than a page, and changes between two of them
         world.service.make(250, "launch", foreign=True)
     others = asyncio.create_task(change_others(world, pace))

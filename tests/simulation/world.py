@@ -31,7 +31,7 @@ URL: Final = "http://127.0.0.1"
 _MAX_STEPS: Final = 200_000
 """Iterations of the event loop. A run that takes more goes round in circles."""
 
-_MAX_STEPS_AT_ONCE: Final = 2_000
+_MAX_STEPS_AT_ONCE: Final = 600
 """Those within a millisecond. A program that takes more is busy with nothing."""
 
 
