@@ -261,7 +261,7 @@ BUGS: Final = (
         "        is_short = received < requested  #",
         "        is_short = False  #",
         "memory-jobs",
-        seed=110,
+        seed=127,
     ),
     Bug(
         "a cancelled job drops its calls in flight",
@@ -282,8 +282,8 @@ BUGS: Final = (
     Bug(
         "keys that come twice are deleted twice",
         "_jobs/delete.py",
-        "                new += self._drop_repeats(chunk)",
-        "                new += chunk",
+        "                fresh = self._drop_repeats(chunk)",
+        "                fresh = chunk",
         "memory-jobs",
         seed=14,
     ),
