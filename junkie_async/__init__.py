@@ -4,72 +4,8 @@ async with JunkieClient() as junkie:
     key = await junkie.keys.create(provider_id=42, validity_minutes=60)
 """
 
-from ._client import JunkieClient
-from ._errors import (
-    APIError,
-    AuthenticationError,
-    BadRequestError,
-    BatchError,
-    ClientClosedError,
-    ConfigurationError,
-    ConflictError,
-    ConnectError,
-    DriftError,
-    InvalidRequestError,
-    InvalidResponseError,
-    JunkieError,
-    NotFoundError,
-    Outcome,
-    OutcomeUnknownError,
-    PermissionDeniedError,
-    RateLimitError,
-    RequestTimeoutError,
-    ServerError,
-    TooManyMatchesError,
-    TransportError,
-)
-from ._hooks import (
-    AttemptEvent,
-    Hooks,
-    JobEvent,
-    OutageEvent,
-    PauseEvent,
-    RetryEvent,
-    SharedThrottleEvent,
-)
-from ._http.local_rate import RateLimit
-from ._http.retry import RetryPolicy
-from ._jobs.create import CreateJob
-from ._jobs.delete import DeleteJob
-from ._jobs.job import OnProgress
-from ._jobs.outcomes import KeyOutcome, OutcomeStatus, UpdateReport
-from ._jobs.update import ResetHWIDJob, UpdateJob
-from ._keys import Keys
-from ._masking import mask_key_value
-from ._models import (
-    HWID,
-    UNSET,
-    ActionResult,
-    APIResponse,
-    BulkDeleteResult,
-    CreateReport,
-    DeleteReport,
-    DiscordRedemption,
-    Key,
-    KeyBatch,
-    KeyDetailed,
-    KeyFolder,
-    KeyPage,
-    KeyRef,
-    KeyStatus,
-    Pagination,
-    Unset,
-    UpdateResult,
-)
-from ._pagination.pager import Drift, KeyPager
-from ._pagination.stats import KeyGroup, KeyStats
-from ._protocol.fields import BatchFields, CreateFields, Filters, UpdateFields
-from ._verification.verdict import Verdict, VerdictReason
+from typing import TYPE_CHECKING
+
 from ._version import __version__
 
 __all__ = [
@@ -145,8 +81,18 @@ __all__ = [
     "mask_key_value",
 ]
 
-# Tracebacks, help() and pickles show the names that users import, as in `junkie_async.Key`. msgspec
-# and cattrs resolve string annotations where a class says it is defined, so the models have none.
-for _value in map(globals().__getitem__, __all__):
-    if callable(_value) and _value.__module__.startswith(f"{__name__}._"):
-        _value.__module__ = __name__
+if TYPE_CHECKING:
+    from ._names import *
+else:
+    # All names at once, when the first one is used. The command line's help and completion use
+    # none: they would take four times as long.
+    def __getattr__(name: str) -> object:
+        if name not in __all__:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from . import _names
+
+        globals().update({each: getattr(_names, each) for each in __all__})
+        return globals()[name]
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__})

@@ -8,6 +8,8 @@ import sys
 def main() -> None:
     """Run the command line, or exit with the name of the missing extra."""
     try:
+        import rich  # noqa: F401 - most commands need it
+
         from .cli import app
     except ModuleNotFoundError as error:
         sys.exit(f'{error}: the command line needs `pip install "junkie_async[cli]"`')

@@ -34,12 +34,13 @@ from ._masking import error_boundary
 from ._models import UNSET, APIResponse, Unset
 from ._protocol.codec import prepare_codec
 from ._protocol.raw_requests import Params, make_raw_request
+from ._protocol.redaction import prepare_redaction
 from ._stores import load_sqlite, open_store
 from ._validation import check_boolean, check_seconds, safe_repr
 from ._verification.look_ups import LookUps
 from ._verification.service_health import PROBE_AFTER
 
-_APP = re.compile(r"[\w.~-]+(/[\w.~-]+)?", re.ASCII)
+_APP = r"[\w.~-]+(/[\w.~-]+)?"
 
 BASE_URL = "https://api.jnkie.com/api/v2"
 
@@ -153,6 +154,7 @@ class JunkieClient:
         self._keys = Keys(self._dispatcher, self._ledgers, self._look_ups)
         # Now, not in the middle of a call: an import may fail there, and stalls the event loop.
         prepare_codec()
+        prepare_redaction()
         with suppress(ConfigurationError):  # `create_many` raises it, if it is asked for a ledger
             load_sqlite()
 
@@ -327,7 +329,9 @@ def _refuse_beside_session(**given: Any) -> None:
 
 
 def _check_app(value: Any) -> str | None:
-    if value is None or (isinstance(value, str) and len(value) <= 100 and _APP.fullmatch(value)):
+    if value is None or (
+        isinstance(value, str) and len(value) <= 100 and re.fullmatch(_APP, value, re.ASCII)
+    ):
         return value
     limit = "a name, or name/version, of up to 100 letters, digits and -._~, such as shop-bot/1.2"
     raise InvalidRequestError("app", safe_repr(value), limit)

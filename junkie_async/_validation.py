@@ -29,7 +29,7 @@ _PASTED = frozenset(
     "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 )
 # Words and numbers; a key value has letters and digits, or is too long to be shown anyway.
-_HARMLESS = re.compile(r"[ A-Za-z_]*|[ +-]?[ .0-9]*")
+_HARMLESS = r"[ A-Za-z_]*|[ +-]?[ .0-9]*"
 
 
 def safe_repr(value: object) -> str:
@@ -45,7 +45,7 @@ def safe_repr(value: object) -> str:
 def _describe_value(value: object, kind: str) -> str:
     if isinstance(value, str):
         plain = str.__str__(value)
-        if len(plain) < 16 and not _HARMLESS.fullmatch(plain):
+        if len(plain) < 16 and not re.fullmatch(_HARMLESS, plain):
             return f"a string of {len(plain)} characters"
         # Not `ascii` of the mask, which would write its "…" as an escape. Its ends are escaped.
         return ascii(plain) if len(plain) < 16 else f"'{mask_key_value(plain)}'"

@@ -59,7 +59,7 @@ _UNBOUND: Final = 100_000.0
 """Requests a second. A rate that has grown this far restrains nothing and is dropped."""
 
 
-@attrs.frozen
+@attrs.frozen(eq=False, repr=False)
 class _Window:
     """What was admitted after a pause, or an idle time, and the pause that ended it.
 

@@ -26,7 +26,7 @@ class IssuedKey:
     value: str = attrs.field(repr=False)
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class _Refresh:
     """One call of an async function for the key, on which any number of calls wait."""
 

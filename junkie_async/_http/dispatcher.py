@@ -258,7 +258,7 @@ class Dispatcher:
         try:
             return await self._attempt_in_slot(call, loop)
         finally:
-            throttle.release()
+            throttle.release(call.priority)
 
     async def _attempt_in_slot(
         self, call: CallState[T], loop: asyncio.AbstractEventLoop

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import attrs
+import msgspec
 
 from .._validation import check_seconds
 
@@ -15,7 +16,10 @@ def _validate_positive(_: object, field: attrs.Attribute[float], value: float) -
 
 @attrs.frozen
 class RateLimit:
-    """A limit of ``requests`` in any ``per`` seconds, in bursts of up to ``requests``.
+    """A limit of ``requests`` in ``per`` seconds on the average, in bursts of up to ``requests``.
+
+    It is a bucket of so many tokens that is refilled evenly. After an idle time, ``per`` seconds
+    may have a burst and the refill: not quite twice as many.
 
     Attributes:
         requests: Number of requests, above 0.
@@ -29,8 +33,7 @@ class RateLimit:
     per: float = attrs.field(default=1.0, validator=_validate_positive)
 
 
-@attrs.define(eq=False)
-class LocalRate:
+class LocalRate(msgspec.Struct, eq=False):
     """The caller's own rate limit by GCRA: a bucket that leaks, kept as one moment.
 
     Unlike a bucket's level, the moment tells when each waiting request can have its turn.

@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 from typing import Any, Final
 
-import attrs
+import msgspec
 
 from .._errors import APIError, JunkieError, ServerError, TransportError
 from .._hooks import Hooks, OutageEvent, notify_hooks
@@ -23,8 +23,7 @@ _DOWN_AFTER: Final = 10
 """Failures in a row, of all calls, after which walks and jobs wait without further attempts."""
 
 
-@attrs.define(eq=False)
-class Outage:
+class Outage(msgspec.Struct, eq=False):
     """The state of one endpoint that fails for longer than a call's attempts take.
 
     All workers of a job fail within a moment. If each of them went on alone, they would multiply
@@ -34,7 +33,7 @@ class Outage:
     failures: int = 0
     next_probe_at: float = -math.inf
     is_over: bool = False
-    _probe: asyncio.Lock = attrs.field(factory=asyncio.Lock, init=False)
+    _probe: asyncio.Lock = msgspec.field(default_factory=asyncio.Lock)
 
     def record_failure(self, now: float, wait: float) -> None:
         """Let the next probe wait."""
@@ -91,6 +90,9 @@ class Outages:
         if call.is_interactive or not call.policy.rides_out(
             failure, idempotent=idempotent, seconds=seconds
         ):
+            return None
+        # It must not wait for the next probe: until then it would be refused in an endless loop.
+        if now >= self.end_of_patience(call, now):
             return None
         if call.on_in_flight is not None:
             call.on_in_flight(False)  # a job that is stopped need not wait for it

@@ -17,7 +17,7 @@ from .._errors import ConfigurationError, InvalidRequestError
 from .._validation import safe_repr
 
 _EXAMPLE = "http://user:password@proxy.example:3128"
-_HOST = re.compile(r"[\w.:-]+", re.ASCII)  # yarl also accepts blanks and broken escapes
+_HOST = r"[\w.:-]+"  # yarl also accepts blanks and broken escapes
 
 
 @attrs.frozen
@@ -97,7 +97,7 @@ def _read_proxy(source: str, written: str) -> Proxy:
 
 
 def _names_host(url: URL) -> bool:
-    return bool(url.port and _HOST.fullmatch(url.raw_host or ""))
+    return bool(url.port and re.fullmatch(_HOST, url.raw_host or "", re.ASCII))
 
 
 def _make_headers(source: str, url: URL) -> dict[str, str]:

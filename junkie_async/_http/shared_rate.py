@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable, Coroutine
 from typing import Any, Final, NamedTuple
 
-import attrs
+import msgspec
 
 from .._hooks import Event, SharedThrottleEvent
 from .local_rate import LocalRate
@@ -50,8 +50,7 @@ class Slot(NamedTuple):
     number: int
 
 
-@attrs.frozen(kw_only=True)
-class Reservation:
+class Reservation(msgspec.Struct, frozen=True, kw_only=True):
     """The store's response.
 
     Attributes:

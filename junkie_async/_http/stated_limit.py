@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Final, NamedTuple
 
-import attrs
+import msgspec
 
 from .._protocol.rate_limit_headers import RateLimitState
 
@@ -26,18 +26,17 @@ class Turn(NamedTuple):
     rate: float = math.inf
 
 
-@attrs.define(eq=False)
-class StatedLimit:
+class StatedLimit(msgspec.Struct, eq=False):
     """The latest statement, which is believed up to ``max_reset`` seconds.
 
     A statement is as old as its response: requests in flight may not be in it.
     """
 
     max_reset: float
-    _state: RateLimitState | None = attrs.field(default=None, init=False)
-    _stated_at: float = attrs.field(default=-math.inf, init=False)
-    _resets_at: float = attrs.field(default=-math.inf, init=False)
-    _last_interactive: float = attrs.field(default=-math.inf, init=False)
+    _state: RateLimitState | None = None
+    _stated_at: float = -math.inf
+    _resets_at: float = -math.inf
+    _last_interactive: float = -math.inf
 
     def record_statement(self, now: float, stated: RateLimitState | None) -> None:
         """Take the statement of a response, or forget the one before if it makes none."""
@@ -64,7 +63,7 @@ class StatedLimit:
         if state is None:
             return None
         if now >= self._resets_at:
-            state = self._state = attrs.evolve(state, remaining=state.limit or math.inf)
+            state = self._state = msgspec.structs.replace(state, remaining=state.limit or math.inf)
         reserve = 0.0 if interactive else _RESERVE * (state.limit or 0.0)
         if not _is_scarce(state, in_flight, reserve):
             return None

@@ -40,8 +40,8 @@ class Throttle:
     states is nearly used up, slots are given one after the other: to interactive calls first, then
     to walks, then to jobs, and to each of them in the order of their arrival. None starves: who was
     passed over eight times comes next. Walks and jobs leave one slot free for interactive calls,
-    unless there is only one. A waiter can be cancelled at any point. A throttle belongs to one
-    event loop.
+    unless there is only one, or interactive calls use all others. A waiter can be cancelled at any
+    point. A throttle belongs to one event loop.
 
     A waiter whose turn can't come before its deadline raises RateLimitError immediately, also when
     that becomes known while it waits behind others.
@@ -101,7 +101,7 @@ class Throttle:
             shared.attach(self._give_turns, self._join_pause)
 
     def _free_all_slots(self) -> None:
-        self._in_flight = 0
+        self._in_flight = self._patient_in_flight = 0  # the latter of walks and jobs
         self._waits: set[Waiter] = set()  # those in a back-off are not in a queue yet
         self._queues: dict[Priority, OrderedDict[Waiter, None]] = {
             "interactive": OrderedDict(),
@@ -128,10 +128,12 @@ class Throttle:
             await self._wait_for_slot(deadline, back_off, priority)
         else:
             self._in_flight += 1
+            self._patient_in_flight += priority != "interactive"
 
-    def release(self) -> None:
+    def release(self, priority: Priority = "interactive") -> None:
         """Give a slot back."""
         self._in_flight -= 1
+        self._patient_in_flight -= priority != "interactive"
         if self._waits:
             self._give_turns_soon()
 
@@ -213,6 +215,20 @@ class Throttle:
         shared = priority != "interactive" and self.ceiling > 1
         return self._in_flight < self.ceiling - shared
 
+    def _may_use_slot(self, priority: Priority) -> bool:
+        """Whether a waiter of this priority may use one more slot.
+
+        A starving one may use the slot that is kept free, if interactive calls use others. Without
+        that it starves while they use all slots, for slots are given back one by one.
+        """
+        if self._has_slot(priority):
+            return True
+        is_kept_free = self._in_flight < self.ceiling and self._is_starving(priority)
+        return is_kept_free and self._patient_in_flight < self.ceiling - 1
+
+    def _is_starving(self, priority: Priority) -> bool:
+        return self._passed_over[priority] >= _MAX_PASSED_OVER
+
     async def _wait_for_slot(self, deadline: float, back_off: float, priority: Priority) -> None:
         loop = asyncio.get_running_loop()
         waiter = Waiter(loop.create_future(), deadline)
@@ -229,12 +245,12 @@ class Throttle:
             error = await waiter.turn
         except asyncio.CancelledError:
             if not waiter.turn.cancelled() and waiter.turn.result() is None:
-                self.release()  # the slot was given in the same iteration of the event loop
+                self.release(priority)  # the slot was given in the same iteration of the event loop
             raise
         finally:
             self._forget(waiter, priority)
         if error is None and self._closed:  # in the same iteration, too
-            self.release()
+            self.release(priority)
             error = make_closed_error()
         if error is not None:
             raise error
@@ -309,11 +325,9 @@ class Throttle:
     def _choose_priority(self) -> Priority | None:
         """Choose whose turn is next, among those that wait and may use one more slot."""
         waiting: list[Priority] = [
-            each for each, queue in self._queues.items() if queue and self._has_slot(each)
+            each for each, queue in self._queues.items() if queue and self._may_use_slot(each)
         ]
-        starving: list[Priority] = [
-            each for each in waiting if self._passed_over[each] >= _MAX_PASSED_OVER
-        ]
+        starving = list(filter(self._is_starving, waiting))
         return next(iter(starving or waiting), None)
 
     def _give_slot(self, waiter: Waiter, priority: Priority, due: float, now: float) -> None:
@@ -321,6 +335,7 @@ class Throttle:
         if not waiter.end(None):  # cancelled or late, in this iteration of the event loop
             return
         self._in_flight += 1
+        self._patient_in_flight += priority != "interactive"
         # Not before `now - _MAX_CATCH_UP`: a rate that was not used is not saved up.
         self._last_due = max(due, now - _MAX_CATCH_UP)
         self._local_rate.take(now)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-import attrs
+import msgspec
 
 from .._errors import (
     ClientClosedError,
@@ -15,14 +15,13 @@ from .._errors import (
 )
 
 
-@attrs.define(eq=False)
-class Waiter:
+class Waiter(msgspec.Struct, eq=False):
     """A task that waits for its slot."""
 
     turn: asyncio.Future[JunkieError | None]
     """Set to None with the slot, or to the error that ends the wait."""
     deadline: float
-    timers: list[asyncio.TimerHandle] = attrs.field(factory=list[asyncio.TimerHandle])
+    timers: list[asyncio.TimerHandle] = msgspec.field(default_factory=list[asyncio.TimerHandle])
 
     def end(self, error: JunkieError | None) -> bool:
         """Wake the task, unless it was cancelled or woken before."""

@@ -13,6 +13,7 @@ from .._errors import InvalidResponseError, JunkieError, Outcome, OutcomeUnknown
 from .._hooks import Hooks, InFlightCallback
 from .._masking import error_boundary
 from .._models import CreateReport, Key, KeyBatch
+from .._models.results import report_on_demand
 from .._protocol.fields import MAX_BATCH
 from .._validation import check_integer
 from .job import Job, OnProgress
@@ -64,13 +65,14 @@ class CreateJob(Job[Intent | KeyBatch, KeyBatch, CreateReport]):
     @error_boundary
     def report(self) -> CreateReport:
         """What the job has created so far; final after the job has ended."""
-        keys = self._journal.keys()
         intents = self._journal.open_intents.values()
         unknown = sum(intent.outstanding for intent in intents if intent.in_doubt)
-        return CreateReport(
+        created, read_keys = self._journal.snapshot_keys()
+        return report_on_demand(
+            read_keys,
+            created=created,
             requested=self._amount,
-            keys=keys,
-            failed=max(0, self._amount - len(keys) - unknown),
+            failed=max(0, self._amount - created - unknown),
             unknown=unknown,
         )
 
@@ -187,10 +189,11 @@ class CreateJob(Job[Intent | KeyBatch, KeyBatch, CreateReport]):
         requested, received = intent.outstanding, len(batch.keys)
         if received != requested and self._reconciler is not None:
             return self._log_doubt(intent, batch.keys, _wrong_count(requested, received))
-        if not self._journal.log_result(intent, batch.keys, final=True):
+        is_short = received < requested  # the other keys may exist: the response may lack them
+        if not self._journal.log_result(intent, batch.keys, final=not is_short):
             repeats = received - len(self._journal.seen.find_new(batch.keys))
             return self._log_doubt(intent, batch.keys, _repeated_keys(repeats))
-        intent.in_doubt = False
+        intent.in_doubt = is_short
         if self._reconciler is not None:
             self._reconciler.record_keys()
         self._doubts_in_a_row = self._rounds_without_keys = 0

@@ -49,6 +49,7 @@ class DeleteJob(Job[list[int | str], BulkDeleteResult, DeleteReport]):
         self._delete = delete
         self._most = MAX_BULK_DELETE  # keys in a call
         self._unique = unique  # known to have no repeats: then nothing is remembered
+        self._are_ids = False  # whether the latest chunk is known to have nothing else
         # A value takes 18 bytes, and an ID 2 as long as the IDs only rise or only fall.
         self._seen_ids, self._seen_values = SeenIDs(), KeyHashes(16)
         self._read = self._repeated = self._done = self._deleted = 0
@@ -70,10 +71,14 @@ class DeleteJob(Job[list[int | str], BulkDeleteResult, DeleteReport]):
         new: list[int | str] = []
         async with aclosing(self._read_chunks()) as chunks:
             async for chunk in chunks:
-                new += self._drop_repeats(chunk)
-                while len(new) >= self._most:
+                fresh = self._drop_repeats(chunk)
+                new = new + fresh if new else fresh
+                while len(new) > self._most:
                     part, new = new[: self._most], new[self._most :]
                     yield part
+                if len(new) == self._most:
+                    yield new
+                    new = []
         if new:
             yield new
 
@@ -103,7 +108,8 @@ class DeleteJob(Job[list[int | str], BulkDeleteResult, DeleteReport]):
         return chunk
 
     def _check_chunk(self, keys: list[Any]) -> list[int | str]:
-        if are_valid_ids(keys):
+        self._are_ids = are_valid_ids(keys)
+        if self._are_ids:
             self._read += len(keys)
             return keys
         chunk: list[int | str] = []
@@ -116,7 +122,7 @@ class DeleteJob(Job[list[int | str], BulkDeleteResult, DeleteReport]):
         """Drop what came before, in this chunk or in an earlier one, and remember the others."""
         if self._unique:
             return chunk
-        if set(map(type, chunk)) == {int}:
+        if self._are_ids or set(map(type, chunk)) == {int}:
             ids = cast("list[int]", chunk)
             indexes = self._seen_ids.add_page(ids)
             new = chunk if indexes is None else [chunk[index] for index in indexes]

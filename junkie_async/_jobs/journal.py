@@ -5,15 +5,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Collection, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Sequence
 
-import attrs
+import msgspec
 
 from .key_hashes import KeySet, SeenValues
 
 
-@attrs.define(eq=False)
-class Intent:
+class Intent(msgspec.Struct, eq=False):
     """One call that the job intends to make. It is open until nothing more can come of it."""
 
     number: int
@@ -44,9 +43,10 @@ class Journal:
         """Keys of open intents that are not logged yet."""
         return sum(intent.outstanding for intent in self.open_intents.values())
 
-    def keys(self) -> tuple[str, ...]:
-        """Return all logged key values, in the order in which they were logged."""
-        return tuple(self._keys)
+    def snapshot_keys(self) -> tuple[int, Callable[[], tuple[str, ...]]]:
+        """Return how many key values are logged, and a function that reads these, in order."""
+        keys = tuple(self._keys)
+        return len(keys), lambda: keys
 
     async def open(self) -> None:
         """Start the record, or resume the one of an earlier run."""

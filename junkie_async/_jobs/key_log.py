@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 import weakref
 from collections.abc import Collection, Iterator
+from itertools import chain, islice
 from pathlib import Path
 from typing import IO, Final
 
@@ -25,11 +26,14 @@ class KeyLog:
         self._last_block = bytearray()
         self._blocks: list[bytes | int] = []  # in memory, or the place in the file
         self._file: IO[bytes] | None = None
+        self.length: int = 0
+        """How many key values there are."""
 
     def append(self, keys: Collection[str]) -> None:
         """Add the key values of a call."""
         if keys:
             self._last_block += encode_json([*keys]) + b"\n"
+            self.length += len(keys)
         if len(self._last_block) >= _BLOCK:
             self.end_block()
 
@@ -48,6 +52,11 @@ class KeyLog:
             self._file.seek(block)
             block = self._file.read(int.from_bytes(self._file.read(4)))
         yield from map(decode_json, block.splitlines())
+
+    def read_first(self, length: int) -> tuple[str, ...]:
+        """Return so many key values, the earliest ones."""
+        blocks = map(self.read, range(self.end_block()))
+        return tuple(islice(chain.from_iterable(chain.from_iterable(blocks)), length))
 
     def _store(self, block: bytes) -> bytes | int:
         if len(block) < _BLOCK:

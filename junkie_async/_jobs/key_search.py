@@ -22,6 +22,7 @@ from datetime import datetime
 from typing import Any, Final
 
 import attrs
+import msgspec
 
 from .._errors import DriftError, NotFoundError
 from .._models import Key, KeyPage
@@ -46,8 +47,7 @@ _PAGE_SIZE: Final = 100
 _PREFETCH: Final = 1
 
 
-@attrs.define(eq=False)
-class KeySearch:
+class KeySearch(msgspec.Struct, eq=False):
     """A search for the keys that a job may have created.
 
     Attributes:
@@ -62,12 +62,12 @@ class KeySearch:
     is_wanted: Callable[[Key], bool]
     since: datetime | None
     is_plausible: Callable[[Collection[Key]], bool]
-    _found: dict[int, Key] = attrs.field(factory=dict[int, Key], init=False)
+    _found: dict[int, Key] = msgspec.field(default_factory=dict[int, Key])
     # Whether keys were created just while a walk looked again at earlier pages: they may have
     # pushed a key onto a page that it has left.
-    _is_torn: bool = attrs.field(default=False, init=False)
-    _was_incomplete: bool = attrs.field(default=False, init=False)  # the walk before
-    _latest: tuple[int, int] = attrs.field(default=(0, 0), init=False)  # page and total
+    _is_torn: bool = False
+    _was_incomplete: bool = False  # the walk before
+    _latest: tuple[int, int] = (0, 0)  # page and total
 
     async def find(self) -> list[Key]:
         """Return all wanted keys.

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -49,18 +50,13 @@ class Ledger(Journal):
         self.doubted_for: float = 0.0
         """Seconds since the outcome of the latest open call became unknown, when it was loaded."""
         self._job_id = ""
-        self._keys.clear()
         self._key_log = KeyLog(self._folder)
         self.seen: SeenValues = KeyHashes()  # the values are in the key log only
-        self._earlier_blocks = self._read_blocks = 0
+        self._earlier_blocks = 0
 
-    def keys(self) -> tuple[str, ...]:
-        """Return all key values of the job, in the order in which they were logged."""
-        for number in range(self._read_blocks, self._key_log.end_block()):
-            for keys in self._key_log.read(number):
-                self._keys += keys
-            self._read_blocks += 1
-        return super().keys()
+    def snapshot_keys(self) -> tuple[int, Callable[[], tuple[str, ...]]]:
+        """Return how many key values are logged, and a function that reads these from the log."""
+        return self._key_log.length, partial(self._key_log.read_first, self._key_log.length)
 
     async def open(self) -> None:
         """Become the job's writer, and resume where its record ends."""

@@ -16,6 +16,7 @@ from functools import partial
 from typing import Any, ClassVar, Final, TypeVar
 
 import attrs
+import msgspec
 
 from .._errors import ConfigurationError
 from .._protocol.fields import MAX_BATCH
@@ -269,7 +270,7 @@ class PostgresRecord:
         for at in range(0, len(keys), MAX_BATCH):
             add_keys(keys[at : at + MAX_BATCH])
             await asyncio.sleep(0)  # a million take longer than a short lease
-        return attrs.evolve(job, created=len(keys), calls=calls, intents=intents)
+        return msgspec.structs.replace(job, created=len(keys), calls=calls, intents=intents)
 
     async def _renew_lease(self) -> None:
         while self._failure is None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Final, Protocol, TypeGuard
 
-import attrs
+import msgspec
 
 from .._errors import ConfigurationError, InvalidRequestError, Outcome
 from .._protocol.fields import MAX_TEXT
@@ -31,8 +31,7 @@ class LeaseLostError(ConfigurationError):
     outcome = Outcome.NOT_EXECUTED
 
 
-@attrs.frozen
-class LoadedIntent:
+class LoadedIntent(msgspec.Struct, frozen=True):
     """A call of an earlier run that may still bring keys."""
 
     number: int
@@ -42,8 +41,7 @@ class LoadedIntent:
     """Seconds since its outcome became unknown."""
 
 
-@attrs.frozen(kw_only=True)
-class LoadedJob:
+class LoadedJob(msgspec.Struct, frozen=True, kw_only=True):
     """What a record has of a job when it is opened."""
 
     id: str
@@ -54,8 +52,7 @@ class LoadedJob:
     result: bytes | None = None
 
 
-@attrs.frozen(kw_only=True)
-class JobCounts:
+class JobCounts(msgspec.Struct, frozen=True, kw_only=True):
     """What a ledger has of a job, counted."""
 
     name: str

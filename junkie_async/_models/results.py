@@ -131,8 +131,20 @@ class UpdateResult(ActionResult):
     """
 
 
+class _KeysOnDemand(Model):
+    """Where a report's keys are read from when they are asked for: `report_on_demand`."""
+
+    __slots__ = ("_created", "_read_keys")
+
+    _created: int
+    """How many keys there are."""
+
+    _read_keys: Callable[[], tuple[str, ...]]
+    """Reads them."""
+
+
 @attrs.frozen(kw_only=True)
-class CreateReport(Model):
+class CreateReport(_KeysOnDemand):
     """The result of a create job. At its end ``created + failed + unknown`` is ``requested``."""
 
     _computed: ClassVar = ("created",)
@@ -152,7 +164,35 @@ class CreateReport(Model):
     @property
     def created(self) -> int:
         """The number of created keys, which are in `keys`."""
-        return len(self.keys)
+        return self._created
+
+    def __repr__(self) -> str:
+        return (
+            f"{type(self).__name__}(requested={self.requested!r}, keys=<{self.created} keys>,"
+            f" failed={self.failed!r}, unknown={self.unknown!r})"
+        )
+
+    if not TYPE_CHECKING:  # else checkers would take every name for an attribute
+
+        def __getattr__(self, name: str) -> object:
+            """Read what is not there yet. Python calls this for slots that are empty."""
+            if name == "_created":
+                return len(self.keys)
+            if name != "keys":
+                raise AttributeError(f"{type(self).__name__!r} has no attribute {name!r}")
+            keys = self._read_keys()
+            object.__setattr__(self, "keys", keys)
+            return keys
+
+
+def report_on_demand(
+    read_keys: Callable[[], tuple[str, ...]], *, created: int, **counts: int
+) -> CreateReport:
+    """Make a report whose keys are read when they are asked for: a ledger may have millions."""
+    report = CreateReport.__new__(CreateReport)
+    for name, value in {"_created": created, "_read_keys": read_keys, **counts}.items():
+        object.__setattr__(report, name, value)
+    return report
 
 
 @attrs.frozen(kw_only=True)

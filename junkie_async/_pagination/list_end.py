@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import attrs
+import msgspec
 
 from .._models import KeyPage, Pagination
 
@@ -15,8 +15,7 @@ _ELASTICSEARCH_CAP = 10_000
 _MAX_EMPTY_PAGES = 10
 
 
-@attrs.define(eq=False, kw_only=True)
-class ListEnd:
+class ListEnd(msgspec.Struct, eq=False, kw_only=True):
     """Finds the last page of a list while its pages come, in order, and remembers contradictions.
 
     A page contradicts its own total where it has more keys than are left, or fewer although it is
@@ -29,19 +28,19 @@ class ListEnd:
     complete: bool = False  # whether to look beyond each end that is stated
     rows: int = 0  # on all pages so far, repeats included
     last_page: int = 1  # as far as is known
-    is_beyond: bool = attrs.field(default=False, init=False)
+    is_beyond: bool = False
     """Whether the last page is beyond the stated end, to which all keys agree."""
 
-    number: int = attrs.field(default=0, init=False)  # of the latest page
-    page_size: int = attrs.field(default=0, init=False)  # the most rows of a page so far
-    _unique: int = attrs.field(init=False)  # keys so far, each once
-    _totals: set[int] = attrs.field(factory=set[int], init=False)  # two at most
-    _stated: Pagination = attrs.field(default=Pagination(), init=False)  # the latest statement
-    _excess_pages: int = attrs.field(default=0, init=False)  # with more keys than stated
-    _short_pages: int = attrs.field(default=0, init=False)  # with fewer
-    _empty_pages: int = attrs.field(default=0, init=False)  # in a row
+    number: int = 0  # of the latest page
+    page_size: int = 0  # the most rows of a page so far
+    _unique: int = 0  # keys so far, each once
+    _totals: set[int] = msgspec.field(default_factory=set[int])  # two at most
+    _stated: Pagination = Pagination()  # the latest statement
+    _excess_pages: int = 0  # with more keys than stated
+    _short_pages: int = 0  # with fewer
+    _empty_pages: int = 0  # in a row
 
-    def __attrs_post_init__(self) -> None:
+    def __post_init__(self) -> None:
         self._unique = self.rows
 
     def add_page(self, page: KeyPage, number: int, new_keys: int) -> None:

@@ -10,6 +10,7 @@ from contextlib import aclosing
 from typing import Any, TypeAlias
 
 import attrs
+import msgspec
 
 from .._errors import APIError, InvalidResponseError, JunkieError, NotFoundError, Outcome
 from .._http.coroutines import running_loop
@@ -48,8 +49,7 @@ def _ignore_drift(**_: int) -> None:
     pass
 
 
-@attrs.define(eq=False, kw_only=True)
-class ListPass:
+class ListPass(msgspec.Struct, eq=False, kw_only=True):
     """One pass over a list, from its first page to its last."""
 
     fetch: FetchPage
@@ -61,28 +61,30 @@ class ListPass:
     complete: bool = False  # whether to look beyond each end that is stated
     report_drift: Callable[..., None] = _ignore_drift  # takes what `Drift` counts
 
-    end: ListEnd = attrs.field(init=False)
-    believes_totals: bool = attrs.field(default=True, init=False)
+    end: ListEnd = msgspec.field(default_factory=lambda: ListEnd(limit=0))
+    believes_totals: bool = True
     """Whether keys were found where the totals said that they had moved to."""
 
-    _number: int = attrs.field(init=False)  # of the page that is given next
-    _total: int | None = attrs.field(default=None, init=False)  # as stated by the latest page
-    _total_before_drop: int | None = attrs.field(default=None, init=False)
+    _number: int = 1  # of the page that is given next
+    _total: int | None = None  # as stated by the latest page
+    _total_before_drop: int | None = None
     # The requests of the pages from `_number` on.
-    _in_flight: deque[asyncio.Task[PendingPage]] = attrs.field(init=False)
+    _in_flight: deque[asyncio.Task[PendingPage]] = msgspec.field(
+        default_factory=deque["asyncio.Task[PendingPage]"]
+    )
     # The first page is fetched alone: it says how many pages there are, and many readers need no
     # more than it. Then the window doubles up to `prefetch`, so that a reader who stops early has
     # caused at most about twice the requests that it needed.
-    _window: int = attrs.field(default=1, init=False)
-    _given: int = attrs.field(default=0, init=False)  # keys, so far
+    _window: int = 1
+    _given: int = 0  # keys, so far
     # Pages in a row without a new key, and the repeats on them.
-    _fruitless_pages: int = attrs.field(default=0, init=False)
-    _repeats_in_a_row: int = attrs.field(default=0, init=False)
-    _newest_id: int = attrs.field(default=0, init=False)  # on the first page
-    _total_at_new_key: int | None = attrs.field(default=None, init=False)
-    _vain_pages: int = attrs.field(default=0, init=False)  # looked at again, in a row
+    _fruitless_pages: int = 0
+    _repeats_in_a_row: int = 0
+    _newest_id: int = 0  # on the first page
+    _total_at_new_key: int | None = None
+    _vain_pages: int = 0  # looked at again, in a row
     # Up to this page, pages were requested before others were looked at again, and may repeat them.
-    _last_stale_page: int = attrs.field(default=0, init=False)
+    _last_stale_page: int = 0
 
     async def pages(self) -> AsyncGenerator[KeyPage, None]:
         """Give the pages without the keys seen before, in order as long as no key moves forward."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterable, Sequence
 from contextlib import aclosing
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import attrs
 
@@ -337,14 +337,21 @@ def complete_pages(pager: KeyPager) -> AsyncGenerator[KeyPage, None]:
     return pager.pages()
 
 
+_SMALL_ID: Final = 2**32
+
+
 async def collect_ids(pager: KeyPager) -> array[int]:
-    """Walk a list whose keys are to be deleted, and return its IDs, 8 bytes each."""
+    """Walk a list whose keys are to be deleted, and return its IDs: 4 bytes each, or 8."""
     pager._require_certainty()  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
-    ids = array("q")
+    ids = array("I")
     async with aclosing(pager.pages()) as pages:
         async for page in pages:
-            # A larger ID can't be sent back: JSON readers might round it to that of another key.
-            ids.extend(check_integer("key.id", key.id) for key in page.keys)
+            found = [key.id for key in page.keys]
+            if found and not 0 <= min(found) <= max(found) < _SMALL_ID:
+                for key_id in found:  # a larger one: JSON readers might round it to another key's
+                    check_integer("key.id", key_id)
+                ids = ids if ids.typecode == "q" else array("q", ids)
+            ids.extend(found)
     return ids
 
 

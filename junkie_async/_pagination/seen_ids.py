@@ -1,20 +1,27 @@
-"""The key IDs that a walk has given, in about 1.6 bytes each while they come in order."""
+"""The key IDs that a walk has given: 1.6 bytes each in order, and a byte for each ID otherwise."""
 
 from __future__ import annotations
 
 from array import array
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
-from itertools import accumulate
+from itertools import accumulate, compress, count
 from operator import sub
+from typing import Final
+
+_MOST_ROOM: Final = 32
+"""Bytes for each ID, at most: a set takes 74."""
+
+_LEAST_ROOM: Final = 16 << 20
+"""Bytes that any walk out of order may take."""
 
 
 class SeenIDs:
     """A set of IDs that is small while the IDs only rise or only fall from page to page.
 
     In order, an ID takes 1.6 bytes, where a set takes 74. The first page whose new IDs break the
-    order turns all of them into a plain set, for good: looking for an ID among the steps of a page
-    takes time for each of them.
+    order puts an end to that, for good: looking for an ID among the steps of a page takes time for
+    each of them. They are marked in a string of bytes then (`_MarkedIDs`).
 
     A watermark alone (the highest ID so far) would be smaller still, but it is wrong when the order
     starts over. A service may list premium keys first and all others after them, each in order: a
@@ -28,7 +35,7 @@ class SeenIDs:
         self._starts = array("q")
         self._latest = 0
         self._steps: list[Sequence[int]] = []
-        self._plain: set[int] | None = None  # of all IDs, once they are out of order
+        self._plain: _MarkedIDs | None = None  # all IDs, once they are out of order
 
     def add_page(self, ids: list[int]) -> list[int] | None:
         """Add a page's IDs, in its order, and return the indexes of the new ones.
@@ -42,8 +49,9 @@ class SeenIDs:
             indexes = self._find_new(ids)
             if self._append_in_order([ids[index] for index in indexes]):
                 return indexes
-            self._plain = self._unpack_all()
-        return _add_to_set(ids, self._plain)
+            self._plain = _MarkedIDs()
+            self._plain.add_page([*self._unpack_all()])
+        return self._plain.add_page(ids)
 
     def _find_new(self, ids: list[int]) -> list[int]:
         """Return the indexes of the IDs that are not among those kept in order, each once."""
@@ -93,6 +101,52 @@ class SeenIDs:
         self._direction, self._latest = direction, ids[-1] * direction
         self._steps.append(steps)
         return True
+
+
+class _MarkedIDs:
+    """IDs in any order: a byte for each one up to the largest, while that is less than a set takes.
+
+    IDs are numbered from 1 on nearly every service. IDs that are far apart are kept in a set.
+    """
+
+    def __init__(self) -> None:
+        self._marks = bytearray()
+        self._marked = 0
+        self._sparse: set[int] | None = None
+
+    def add_page(self, ids: list[int]) -> list[int] | None:
+        """Add IDs as `SeenIDs.add_page` does."""
+        if not ids:
+            return None
+        if self._sparse is None and not self._make_room(min(ids), max(ids)):
+            self._sparse = set(compress(count(), self._marks))
+            self._marks.clear()
+        if self._sparse is not None:
+            return _add_to_set(ids, self._sparse)
+        return self._mark(ids)
+
+    def _make_room(self, lowest: int, highest: int) -> bool:
+        """Extend the marks up to an ID. False if they would take more memory than a set."""
+        if lowest < 0 or highest > _LEAST_ROOM + _MOST_ROOM * self._marked:
+            return False
+        if highest >= len(self._marks):
+            self._marks += bytes(highest + highest // 8 + 1 - len(self._marks))
+        return True
+
+    def _mark(self, ids: list[int]) -> list[int] | None:
+        marks = self._marks
+        if not any(map(marks.__getitem__, ids)) and len(set(ids)) == len(ids):
+            for key_id in ids:
+                marks[key_id] = 1
+            self._marked += len(ids)
+            return None
+        indexes: list[int] = []
+        for index, key_id in enumerate(ids):
+            if not marks[key_id]:
+                marks[key_id] = 1
+                indexes.append(index)
+        self._marked += len(indexes)
+        return indexes
 
 
 def _add_to_set(ids: list[int], seen: set[int]) -> list[int] | None:

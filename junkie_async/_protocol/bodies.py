@@ -20,7 +20,7 @@ class RefusedError(Exception):
         self.not_executed = not_executed
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, repr=False)
 class Body:
     """What every body may have beside its content: whether the request was refused."""
 
@@ -29,7 +29,7 @@ class Body:
     error: Any = None
 
 
-@attrs.frozen
+@attrs.frozen(repr=False)
 class PaginationBody:
     """What a page states of its list."""
 
@@ -39,7 +39,7 @@ class PaginationBody:
     totalPages: int | None = None  # noqa: N815 - the contract's spelling
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, repr=False)
 class PageBody(Body):
     """``GET /keys``."""
 
@@ -47,28 +47,28 @@ class PageBody(Body):
     pagination: PaginationBody | None = None
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, repr=False)
 class KeyBody(Body):
     """``POST /keys``."""
 
     key: Key
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, repr=False)
 class DetailedKeyBody(Body):
     """``GET /keys/{keyId}``."""
 
     key: KeyDetailed
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, repr=False)
 class FoldersBody(Body):
     """``GET /keys/folders``."""
 
     folders: list[models.KeyFolder]
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, repr=False)
 class BatchBody(Body):
     """``POST /keys/batch``."""
 
@@ -77,7 +77,7 @@ class BatchBody(Body):
     config: dict[str, Any] | None = None
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, repr=False)
 class BulkDeleteBody(Body):
     """``POST /keys/bulk-delete``."""
 
@@ -85,7 +85,7 @@ class BulkDeleteBody(Body):
     requested: int | None = None
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, repr=False)
 class ActionBody(Body):
     """What an update or a reset of HWIDs is answered with."""
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Any
 
-import attrs
+import msgspec
 
 from .._errors import InvalidResponseError
 from .json_documents import decode_document
@@ -15,12 +15,11 @@ from .lenient import is_object
 
 _MESSAGES = ("error", "message", "detail", "title")
 _NAMES = ("title", "code", "error_code", "error_name", "error_category")
-_CLOUDFLARE_CODE = re.compile(r"\s*error(?: code:)? (1[0-9]{3})\b", re.IGNORECASE)
+_CLOUDFLARE_CODE = r"(?i)\s*error(?: code:)? (1[0-9]{3})\b"
 _PHRASES = frozenset(status.phrase.lower() for status in HTTPStatus)
 
 
-@attrs.frozen
-class ErrorDetails:
+class ErrorDetails(msgspec.Struct, frozen=True):
     """What an error body says.
 
     Attributes:
@@ -73,5 +72,5 @@ def _read_text(document: dict[str, Any], name: str) -> str:
 
 
 def _find_cloudflare_code(text: str) -> int | None:
-    found = _CLOUDFLARE_CODE.match(text)
+    found = re.match(_CLOUDFLARE_CODE, text)
     return int(found[1]) if found else None

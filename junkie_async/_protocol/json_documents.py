@@ -49,9 +49,7 @@ def check_size(body: bytes) -> None:
 
 # Half of a character, as JavaScript leaves it where it cuts a text. That is no valid Unicode.
 _HIGH, _LOW = rb"\\u[dD][89abAB][0-9a-fA-F]{2}", rb"\\u[dD][c-fC-F][0-9a-fA-F]{2}"
-_HALF_CHARACTER = re.compile(
-    rb"((?<!\\)(?:\\\\)*)(?:%b(?!%b)|(?<!%b)%b)" % (_HIGH, _LOW, _HIGH, _LOW)
-)
+_HALF_CHARACTER = rb"((?<!\\)(?:\\\\)*)(?:%b(?!%b)|(?<!%b)%b)" % (_HIGH, _LOW, _HIGH, _LOW)
 
 
 def decode_document(body: bytes) -> Any:
@@ -61,5 +59,5 @@ def decode_document(body: bytes) -> Any:
         return msgspec.json.decode(body)
     if len(body) <= 2 * _LARGE:
         with contextlib.suppress(*NOT_JSON):
-            return msgspec.json.decode(_HALF_CHARACTER.sub(rb"\1\\ufffd", body))
+            return msgspec.json.decode(re.sub(_HALF_CHARACTER, rb"\1\\ufffd", body))
     raise InvalidResponseError("the response is not JSON, or was cut short", transient=True)

@@ -229,7 +229,7 @@ def _to_key_value(row: Any, _: Any) -> str:
     return value
 
 
-_BEYOND_9999 = re.compile(r"\+?0*[1-9][0-9]{4,}-")
+_BEYOND_9999 = r"\+?0*[1-9][0-9]{4,}-"
 
 
 def _to_datetime(value: Any, _: Any) -> datetime | None:
@@ -237,7 +237,7 @@ def _to_datetime(value: Any, _: Any) -> datetime | None:
         raise _MismatchError("an RFC 3339 date-time", value)
     # RFC 3339 allows a lower-case "z", which `datetime.fromisoformat` refuses.
     text = str(value).strip().upper()
-    if _BEYOND_9999.match(text):
+    if re.match(_BEYOND_9999, text):
         return LAST_MOMENT
     moment = _parse_datetime(text)
     if moment is None:  # such as "0000-00-00 00:00:00", "infinity", "", or a number

@@ -8,11 +8,10 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
-import attrs
+import msgspec
 
 
-@attrs.frozen
-class RateLimitState:
+class RateLimitState(msgspec.Struct, frozen=True):
     """The service's rate limit, as a response's headers state it, in requests and seconds."""
 
     remaining: float
@@ -59,14 +58,14 @@ def read_date(headers: Mapping[str, str]) -> datetime | None:
 
 
 # Draft 07 writes `limit=100, remaining=50, reset=5`, draft 08 and later `"name";r=50;t=5, ...`.
-_RATE_LIMIT_ITEM = re.compile(
+_RATE_LIMIT_ITEM = (
     r'"[^"]*"|(?P<next>,)|\b(?P<name>r|t|remaining|reset|limit)=(?P<number>[0-9]{1,15})\b'
 )
 
 
 def _read_policies(line: str) -> Iterator[RateLimitState]:
     policies: list[dict[str, float]] = [{}]
-    for item in _RATE_LIMIT_ITEM.finditer(line):
+    for item in re.finditer(_RATE_LIMIT_ITEM, line):
         if item["name"]:
             policies[-1][item["name"]] = float(item["number"])
         elif item["next"] and "r" in policies[-1]:

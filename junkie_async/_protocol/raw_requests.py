@@ -40,8 +40,8 @@ _SECRET_IN_RESPONSES: Final = frozenset({"key_value", "keys_hwid"})
 # What a service calls its resources. Anything else in a path is a value, which no log should show:
 # a key value in the worst case, and a name for each value in the metrics otherwise.
 # No two parts of the pattern match the same letter: otherwise 40 of them would take 8 s.
-_WORD: Final = re.compile(r"v[0-9]{1,2}|(?=.{1,40}$)[a-z]+(?:[-_][A-Za-z][a-z]+|[A-Z][a-z]+)*")
-_LONE_PERCENT: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
+_WORD: Final = r"v[0-9]{1,2}|(?=.{1,40}$)[a-z]+(?:[-_][A-Za-z][a-z]+|[A-Z][a-z]+)*"
+_LONE_PERCENT: Final = r"%(?![0-9A-Fa-f]{2})"
 _SAFE_IN_PATH: Final = "/%!$&'()*+,;=:@~"
 
 
@@ -113,7 +113,7 @@ def _split_path(path: Any) -> tuple[list[str], str]:
         raise InvalidRequestError("path", safe_repr(path), limit)
     if "#" in path or (has_query and not query):
         raise InvalidRequestError("path", safe_repr(path), "a path without '#' or a lone '?'")
-    quoted = quote(_LONE_PERCENT.sub("%25", written), safe=_SAFE_IN_PATH)
+    quoted = quote(re.sub(_LONE_PERCENT, "%25", written), safe=_SAFE_IN_PATH)
     segments = quoted[1:].split("/")
     for segment in segments:
         # RFC 3986, section 5.2.4. Some servers take a backslash, or "%2F", for a slash.
@@ -257,7 +257,7 @@ def _name_segment(segments: list[str], index: int, hidden: Iterable[str]) -> str
     if segment.isdigit():
         return "{id}"
     is_hidden = any(one in unquote(segment) for one in hidden if one)
-    return segment if not segment or (_WORD.fullmatch(segment) and not is_hidden) else "{value}"
+    return segment if not segment or (re.fullmatch(_WORD, segment) and not is_hidden) else "{value}"
 
 
 def _read_response(status: int, headers: Mapping[str, str], body: bytes) -> APIResponse:

@@ -7,7 +7,6 @@ texts are unescaped, and then compared by these alone.
 
 from __future__ import annotations
 
-import html
 import re
 import string
 from bisect import bisect_left, bisect_right
@@ -43,14 +42,21 @@ _MAX_ESCAPES: Final = 3000
 """Escapes in one text, some 3 ms. A text of 16 Ki characters has as many if it is in Cyrillic
 letters, each as ``\\u0416``. A text that has more is cut."""
 
-_ESCAPE = re.compile(
+_ESCAPE = (
+    r"(?ai)"
     r"%(?:[0-7][0-9a-f]|[c-f][0-9a-f](?:%[89ab][0-9a-f]){1,3})"  # URL: a character in UTF-8
     r"|\\ud[89ab][0-9a-f]{2}\\ud[c-f][0-9a-f]{2}|\\u[0-9a-f]{4}|\\[\"'/\\abfnrtv]"  # JSON
-    r"|&(?:#[0-9]{1,7}|#x[0-9a-f]{1,6}|[a-z][0-9a-z]{1,7});",  # HTML
-    re.IGNORECASE | re.ASCII,
+    r"|&(?:#[0-9]{1,7}|#x[0-9a-f]{1,6}|[a-z][0-9a-z]{1,7});"  # HTML
 )
 _WORD_CHARACTERS = string.ascii_letters + string.digits
 _DOTS = re.compile(r"[\W_]{0,3}?(?:\.\.|…)")
+
+
+def prepare_redaction() -> None:
+    """Load and compile what errors need: see `lenient.prepare_reader`."""
+    import html
+
+    html.unescape(next(re.finditer(_ESCAPE, "&amp;"))[0])
 
 
 def find_secrets(request: Request[Any]) -> Iterator[str]:
@@ -241,7 +247,7 @@ def _find_end(text: str) -> int:
     """Return how much of a text has no more escapes than can be undone."""
     if len(text) <= 2 * _MAX_ESCAPES:  # the shortest escapes have two characters
         return len(text)
-    surplus = next(islice(_ESCAPE.finditer(text), _MAX_ESCAPES, None), None)
+    surplus = next(islice(re.finditer(_ESCAPE, text), _MAX_ESCAPES, None), None)
     return surplus.start() if surplus else len(text)
 
 
@@ -254,7 +260,7 @@ def _unescape(text: str) -> tuple[str, Sequence[int], Sequence[int]]:
         new_begins: list[int] = []
         new_ends: list[int] = []
         done = 0
-        for escape in _ESCAPE.finditer(text):
+        for escape in re.finditer(_ESCAPE, text):
             start, end = escape.span()
             character = _unescape_one(escape[0])
             pieces += text[done:start], character
@@ -274,6 +280,8 @@ def _unescape_one(escape: str) -> str:
     if escape[0] == "%":
         return unquote(escape)
     if escape[0] == "&":
+        import html  # loaded by `prepare_redaction`: of 2,000 names, which few programs need
+
         return html.unescape(escape)
     if len(escape) == 2:
         return escape[1] if escape[1] in "\"'/\\" else " "

@@ -135,10 +135,7 @@ def list_folders() -> Request[list[models.KeyFolder]]:
 
 # What JavaScript's Number() accepts. The service takes a number in a path for an ID, and does not
 # publish what it takes for a number, so every spelling is avoided.
-_NUMBER = re.compile(
-    r"[\s\ufeff]*[+-]?(0[xob][0-9a-f]+|infinity|(\d+(\.\d*)?|\.\d+)(e[+-]?\d+)?)[\s\ufeff]*",
-    re.IGNORECASE,
-)
+_NUMBER = r"[\s\ufeff]*[+-]?(0[xob][0-9a-f]+|infinity|(\d+(\.\d*)?|\.\d+)(e[+-]?\d+)?)[\s\ufeff]*"
 # The API's own paths below /keys.
 _RESERVED = frozenset({"folders", "batch", "bulk-delete"})
 
@@ -150,7 +147,7 @@ def is_reserved(key_value: str) -> bool:
 
 def is_ambiguous(key_value: str) -> bool:
     """Whether a path with this key value would mean something else."""
-    return is_reserved(key_value) or _NUMBER.fullmatch(key_value) is not None
+    return is_reserved(key_value) or re.fullmatch(_NUMBER, key_value, re.IGNORECASE) is not None
 
 
 def segment(key: int | str) -> str:

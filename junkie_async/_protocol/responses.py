@@ -145,7 +145,7 @@ _REASONS: dict[type[APIError], str] = {
 }
 """What happened, where the service does not say it."""
 
-_RATE_LIMIT = re.compile(r"\brate[ _-]?limit|\btoo many requests\b", re.IGNORECASE)
+_RATE_LIMIT = r"(?i)\brate[ _-]?limit|\btoo many requests\b"
 _CLOUDFLARE_RATE_LIMIT = 1015
 
 
@@ -162,7 +162,7 @@ def _make_error(status: int, headers: Mapping[str, str], body: bytes, redact: Re
     cls = _ERROR_CLASSES.get(status, errors.ServerError if status >= 500 else APIError)
     # Cloudflare's own refusals are final, whatever they say.
     if status == 403 and (html or not challenge):
-        says_so = wait is not None or _RATE_LIMIT.search(f"{words} {details.names}")
+        says_so = wait is not None or re.search(_RATE_LIMIT, f"{words} {details.names}")
         cls = errors.RateLimitError if says_so else cls
     if details.cloudflare_code == _CLOUDFLARE_RATE_LIMIT:
         cls = errors.RateLimitError

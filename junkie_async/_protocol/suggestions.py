@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Collection
-from difflib import get_close_matches
 from typing import Any, Final, TypeVar, cast
 
 from .._masking import mark_coroutine_function
@@ -44,6 +43,8 @@ def _suggest(name: str, names: Collection[str]) -> list[str]:
     words = {*name.lower().split("_")}
     if longer := [field for field in sorted(names) if words <= {*field.split("_")}]:
         return longer[:2]  # `service` is a part of `service_id`, `expires` of two filters
+    from difflib import get_close_matches  # few programs need it
+
     return get_close_matches(name.lower(), sorted(names), n=1)
 
 

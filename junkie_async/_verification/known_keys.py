@@ -8,6 +8,7 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING, Final
 
 import attrs
+import msgspec
 
 from .._models import Key, KeyRef
 from .._protocol.codec import encode_key
@@ -25,8 +26,7 @@ _ENTRY_SIZE: Final = 600
 _MAX_CHANGES: Final = 10_000
 
 
-@attrs.frozen
-class KnownKey:
+class KnownKey(msgspec.Struct, frozen=True):
     """A key as a look-up found it. Its value is left out: who asks for it has it."""
 
     key: Key

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Any, Final, Protocol
 
 import attrs
+import msgspec
 
 from .._errors import JunkieError
 from .._http.coroutines import running_loop
@@ -25,8 +26,7 @@ class Fetch(Protocol):
     def __call__(self, value: str, ends_at: float | None, /) -> Coroutine[Any, Any, Key | None]: ...
 
 
-@attrs.frozen
-class Answer:
+class Answer(msgspec.Struct, frozen=True):
     """What is known of a value, and since when."""
 
     value: str
@@ -35,8 +35,7 @@ class Answer:
     stale: bool = False
 
 
-@attrs.frozen
-class LookUp:
+class LookUp(msgspec.Struct, frozen=True):
     """A look-up of what a user typed: the values that it may be, and what will do for an answer.
 
     ``scope`` has what else makes two look-ups equal. ``ends_at`` is by the loop's clock.

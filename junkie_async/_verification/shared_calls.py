@@ -7,7 +7,7 @@ import copy
 from collections.abc import Callable, Coroutine, Hashable
 from typing import Any, Generic, TypeVar
 
-import attrs
+import msgspec
 
 from .._errors import JunkieError, Outcome, RequestTimeoutError
 from .._http.coroutines import running_loop
@@ -17,8 +17,7 @@ from .._protocol.requests import KEY
 T = TypeVar("T")
 
 
-@attrs.define(eq=False)
-class _SharedCall(Generic[T]):
+class _SharedCall(msgspec.Struct, Generic[T], eq=False):
     """A call under way, in a task of its own, and how many tasks wait for it."""
 
     task: asyncio.Task[T | JunkieError]

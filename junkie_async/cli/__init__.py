@@ -2,26 +2,38 @@
 
 import os
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import typer
-from typer.core import TyperGroup
 
 from .. import __version__
-from . import demo, export, folders, jobs, keys, serve, whoami
-from ._client import Settings
-from ._exit_codes import EXIT_CODES_HELP
+from . import keys
+from ._exits import EXIT_CODES_HELP
+from ._lazy_commands import LazyCommand, LazyGroup
 from ._options import spread_options
+from ._settings import Settings
 from ._stdout import set_encoding
 
 __all__ = ["app"]
 
 
-class _KeysFirst(TyperGroup):
-    """Lists what is used most at first; typer lists groups after all commands."""
-
-    def list_commands(self, ctx: Any) -> list[str]:
-        return sorted(super().list_commands(ctx), key=lambda name: name != "keys")
+class _Commands(LazyGroup):
+    lazy_commands: ClassVar = {
+        "whoami": LazyCommand(
+            ".whoami", "whoami", "Check the address, the API key and its scope with one request."
+        ),
+        "folders": LazyCommand(
+            ".folders", "folders", "List the folders that keys can be filed in."
+        ),
+        "export": LazyCommand(".export", "export", "Write keys to a CSV or JSON Lines file."),
+        "jobs": LazyCommand(
+            ".jobs", "jobs", "Show the state of the durable jobs and orders of ledgers."
+        ),
+        "serve": LazyCommand(".serve", "serve", "Run a local Junkie key service until Ctrl-C."),
+        "demo": LazyCommand(
+            ".demo", "demo", "Show what the SDK does: no account, no network, a few seconds."
+        ),
+    }
 
     def invoke(self, ctx: Any) -> Any:
         """Run a command; if it refuses an option of `junkie` itself, say where that belongs."""
@@ -49,7 +61,7 @@ def _add_place(error: Any, own_options: Sequence[Any], program: str) -> None:
 
 app: typer.Typer = typer.Typer(
     name="junkie",
-    cls=_KeysFirst,
+    cls=_Commands,
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
     rich_markup_mode=None,  # plain help: it reads the same in a terminal, a log and the README
@@ -89,5 +101,3 @@ def _set_options(
 
 
 app.add_typer(keys.app)
-for _command in (whoami.whoami, folders.folders, export.export, jobs.jobs, serve.serve, demo.demo):
-    app.command()(_command)

@@ -1,11 +1,7 @@
-"""The exit codes, which error gives which one, and errors as one line on stderr."""
+"""Which error gives which exit code, and errors as one line on stderr."""
 
 import contextlib
-import enum
 from collections.abc import Generator
-from typing import NoReturn
-
-import typer
 
 from .. import (
     APIError,
@@ -21,25 +17,8 @@ from .. import (
     TooManyMatchesError,
     TransportError,
 )
-from ._stdout import discard_stdout, to_one_line
-
-EXIT_CODES_HELP = (
-    "Exit codes: 0 success, 1 key not valid or not found, or a wrong count, 2 bad usage or "
-    "configuration, 3 refused by the service, 4 service unreachable, 5 partly done or outcome "
-    "unknown, 130 stopped."
-)
-
-
-class ExitCode(enum.IntEnum):
-    """The exit codes besides 0."""
-
-    NEGATIVE = 1
-    USAGE = 2
-    REFUSED = 3
-    UNREACHABLE = 4
-    PARTLY = 5
-    STOPPED = 130  # 128 + SIGINT, as shells report Ctrl-C
-
+from ._exits import ExitCode, fail
+from ._stdout import discard_stdout
 
 # The first match counts. An error without an entry is a bug of ours, such as ClientClosedError.
 _CODES: tuple[tuple[type[JunkieError], ExitCode], ...] = (
@@ -74,13 +53,6 @@ def describe_error(error: JunkieError) -> str:
     if isinstance(report, DeleteReport):
         return f"{error} ({report.deleted:,} of {report.requested:,} keys deleted)"
     return str(error)
-
-
-def fail(message: str, code: int = ExitCode.USAGE) -> NoReturn:
-    """Print one line to stderr and exit."""
-    # One line, even if the service sent several: logs and `grep Error` see all of it.
-    typer.echo(f"Error: {to_one_line(message)}", err=True)
-    raise typer.Exit(code)
 
 
 @contextlib.contextmanager

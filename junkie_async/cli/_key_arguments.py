@@ -8,7 +8,7 @@ from typing import Annotated
 import attrs
 import typer
 
-from ._exit_codes import fail
+from ._exits import fail
 
 _STDIN = "-"
 _ID = re.compile("[0-9]{1,19}")  # the largest 64-bit integer has 19 digits

@@ -7,7 +7,7 @@ from typing import Any
 
 from .. import ConfigurationError
 from ..provisioning import JobStatus, is_dsn, status, statuses
-from ._exit_codes import fail
+from ._exits import fail
 
 
 def check_no_password(ledger: str) -> None:

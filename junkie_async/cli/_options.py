@@ -24,8 +24,6 @@ from typing import (
 import attrs
 import typer
 
-from .. import KeyStatus
-
 _TIME = "2026-01-31T12:00:00Z"
 
 
@@ -105,6 +103,8 @@ def _name_value(name: str, kind: type) -> str:
 
 def _make_option(name: str, kinds: frozenset[Any], text: str) -> tuple[Any, Any]:
     """Choose the one type that the command line reads, of those that the SDK accepts."""
+    from .. import KeyStatus  # the command line's own options need no SDK
+
     # An enum gives the help its choices and the shell its completion.
     if KeyStatus in kinds:
         return KeyStatus, typer.Option(help=text)

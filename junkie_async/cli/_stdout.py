@@ -7,14 +7,10 @@ import io
 import os
 import sys
 from collections.abc import Iterable, Sequence
-from typing import Any, TextIO, cast
+from typing import TYPE_CHECKING, Any, TextIO, cast
 
-from rich import box
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
-
-from ..export import json_line
+if TYPE_CHECKING:  # `junkie --help` needs neither rich nor the SDK
+    from rich.console import Console
 
 
 def remove_controls(text: str) -> str:
@@ -37,8 +33,10 @@ def is_terminal() -> bool:
     return sys.stdout.isatty()
 
 
-def make_console() -> Console:
+def make_console() -> "Console":
     """Make a console for stdout that draws in terminals only, whatever ``$FORCE_COLOR`` says."""
+    from rich.console import Console
+
     # Highlighting would colour numbers and quotes within key names.
     return Console(highlight=False, force_terminal=None if is_terminal() else False)
 
@@ -84,6 +82,8 @@ def print_lines(lines: Iterable[str]) -> None:
 
 def to_json_line(record: Any) -> str:
     r"""Write a record as one line of JSON, with ``\u....`` for what can't be printed."""
+    from ..export import json_line
+
     # JSON has such characters in its strings only, so that escaping them keeps the value.
     line = json_line(record)
     return line if line.isprintable() else "".join(map(_escape_unprintable, line))
@@ -108,6 +108,10 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         for row in rows:
             print_line("\t".join(map(to_one_line, row)))
         return
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
     table = Table(*header, box=box.SIMPLE_HEAD, show_edge=False)
     for row in rows:
         table.add_row(*(Text(to_one_line(cell)) for cell in row))

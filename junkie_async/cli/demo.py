@@ -27,9 +27,11 @@ from .. import (
     RetryPolicy,
 )
 from ..export import export_keys, unmark
-from ._client import Settings
-from ._exit_codes import ExitCode, exit_on_error, exit_on_file_error, fail
+from ._client import connect
+from ._exit_codes import exit_on_error, exit_on_file_error
+from ._exits import ExitCode, fail
 from ._progress import ignore_progress, show_progress
+from ._settings import Settings
 from ._stdout import make_console
 from .serve import load_emulator
 
@@ -135,7 +137,7 @@ async def _run_live(settings: Settings) -> None:
     counter = _CallCounter()
     # The default policy may wait for three minutes, which is too long for a demo.
     retry = RetryPolicy(attempts=2, retry_after_cap=10.0, outage=0.0)
-    async with settings.connect(hooks=[counter], retry=retry) as junkie:
+    async with connect(settings, hooks=[counter], retry=retry) as junkie:
         typer.echo(f"Reads only, nothing is changed: {junkie.base_url}")
         keys, run = junkie.keys, Steps(counter.calls).run
         await run("count, all", keys.list().count())

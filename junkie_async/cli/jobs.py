@@ -6,7 +6,8 @@ from typing import Annotated
 import typer
 
 from ..provisioning import DEFAULT_JOB, JobStatus
-from ._exit_codes import ExitCode, exit_on_error, fail
+from ._exit_codes import exit_on_error
+from ._exits import ExitCode, fail
 from ._ledgers import check_no_password, name_ledger, read_statuses
 from ._options import JSONOption, spread_options
 from ._stdout import print_json, print_line, to_one_line

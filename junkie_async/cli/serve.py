@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ._exit_codes import fail
+from ._exits import fail
 from ._stdout import print_line
 
 if TYPE_CHECKING:  # the extra `emulator`, which only two commands need

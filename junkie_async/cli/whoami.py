@@ -19,9 +19,11 @@ from .. import (
     ServerError,
     TransportError,
 )
-from ._client import Settings
-from ._exit_codes import ExitCode, describe_error, fail, get_exit_code
+from ._client import connect
+from ._exit_codes import describe_error, get_exit_code
+from ._exits import ExitCode, fail
 from ._options import JSONOption, spread_options
+from ._settings import Settings
 from ._stdout import format_key_count, is_terminal, print_json, print_line, to_one_line
 
 _MIN_SHOWN_KEY = 16  # characters, as for key values
@@ -93,7 +95,7 @@ def whoami(context: typer.Context, *, output: JSONOption) -> None:
 
 
 async def _read_page(settings: Settings, api_key: str, check: _Check) -> None:
-    async with settings.connect(api_key=api_key, retry=_ONCE, timeout=_TIMEOUT) as junkie:
+    async with connect(settings, api_key=api_key, retry=_ONCE, timeout=_TIMEOUT) as junkie:
         check.base_url, started = junkie.base_url, time.perf_counter()
         page = await junkie.keys.list(limit=1)
         check.milliseconds = round((time.perf_counter() - started) * 1000)

@@ -33,8 +33,14 @@ def attributes_of(module: str, name: str) -> set[str]:
 
 
 def test_root_is_names_only() -> None:
-    """The root has a docstring, explicit imports, `__all__`, and a loop that makes names public."""
-    docstring, *body, loop = parse("__init__.py").body
+    """The root's names have explicit imports, `__all__`, and a loop that makes them public.
+
+    The root itself has `__all__`, and a function that loads them all.
+    """
+    root = parse("__init__.py").body
+    allowed = {ast.Expr, ast.ImportFrom, ast.Assign, ast.If}
+    assert {type(node) for node in root} == allowed
+    docstring, *body, loop = parse("_names.py").body
     assert isinstance(docstring, ast.Expr)
     assert {type(node) for node in body} == {ast.ImportFrom, ast.Assign}
     assert isinstance(loop, ast.For)

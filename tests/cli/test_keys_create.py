@@ -15,8 +15,8 @@ import pytest
 from rich.console import Console
 
 from junkie_async import JobEvent, JunkieClient, Key
-from junkie_async.cli._client import Settings
 from junkie_async.cli._progress import Bar, LogLines, WaitNotice, make_bar
+from junkie_async.cli._settings import Settings
 from junkie_async.cli.keys.create import _quote_command_line
 from junkie_async.emulator import Emulator, Faults
 

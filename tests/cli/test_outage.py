@@ -10,8 +10,9 @@ from rich.console import Console
 from rich.file_proxy import FileProxy
 
 from junkie_async import ConnectError, OutageEvent, ServerError
-from junkie_async.cli._client import Settings
+from junkie_async.cli._client import connect
 from junkie_async.cli._progress import OutageLines
+from junkie_async.cli._settings import Settings
 
 
 def test_a_line_every_ten_seconds(capsys: pytest.CaptureFixture[str]) -> None:
@@ -39,7 +40,7 @@ async def test_a_command_waits_as_a_job_does(
 ) -> None:
     """Its single calls, too: nobody else waits for its client."""
     monkeypatch.setenv("JUNKIE_API_KEY", "any")
-    async with Settings(base_url="http://127.0.0.1:9", outage=seconds).connect() as junkie:
+    async with connect(Settings(base_url="http://127.0.0.1:9", outage=seconds)) as junkie:
         assert junkie.keys.priority == "job"
         assert junkie._dispatcher._policy.outage == seconds
 

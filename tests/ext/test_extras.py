@@ -87,6 +87,7 @@ def test_optional_libraries_are_not_loaded() -> None:
     """Neither the root nor the integrations without an extra need an optional library."""
     code = f"""
 import sys, junkie_async
+junkie_async.JunkieClient
 print(*sys.modules)
 sys.modules.update(dict.fromkeys({OPTIONAL}))
 import junkie_async.ext.aiohttp, junkie_async.ext.logging

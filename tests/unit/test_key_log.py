@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import tempfile
 import tracemalloc
 from pathlib import Path
@@ -9,7 +10,9 @@ from typing import Any
 
 import pytest
 
+from junkie_async import CreateReport
 from junkie_async._jobs.key_log import KeyLog
+from junkie_async._models.results import report_on_demand
 
 
 def _make_calls(count: int) -> list[list[str]]:
@@ -77,3 +80,26 @@ def test_a_full_disk_loses_no_key(
     for keys in calls:
         log.append(keys)
     assert _read_all(log) == calls
+
+
+def test_a_report_counts_keys_without_reading_them(tmp_path: Path) -> None:
+    """A report of a job with a ledger reads its keys when they are asked for, and only then."""
+    log = KeyLog(tmp_path)
+    log.append([f"KEY-{number}" for number in range(3)])
+    reads: list[int] = []
+
+    def read() -> tuple[str, ...]:
+        reads.append(1)
+        return log.read_first(2)
+
+    report = report_on_demand(read, created=2, requested=5, failed=3, unknown=0)
+    log.append(["KEY-3"])  # after the report
+    assert (report.created, report.failed) == (2, 3)
+    assert repr(report) == repr(CreateReport(requested=5, keys=("a", "b"), failed=3))
+    assert not reads
+    assert report.keys == ("KEY-0", "KEY-1")
+    assert report == CreateReport(requested=5, keys=("KEY-0", "KEY-1"), failed=3)
+    assert pickle.loads(pickle.dumps(report)) == report
+    assert reads == [1]
+    with pytest.raises(AttributeError):
+        report.other  # type: ignore[attr-defined]  # noqa: B018

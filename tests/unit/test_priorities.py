@@ -46,7 +46,7 @@ class Traffic:
                 self.refused += 1
                 throttle.record_refusal(now(), float(wait), sent=sent)
             finally:
-                throttle.release()
+                throttle.release(priority)
 
     async def work(self, priority: Priority) -> None:
         """Make calls for ever, as a worker of a job does."""
@@ -123,7 +123,7 @@ async def hold(throttle: Throttle, priority: Priority, seconds: float) -> float:
     await throttle.acquire(priority=priority)
     begin = now() - 1000
     await asyncio.sleep(seconds)
-    throttle.release()
+    throttle.release(priority)
     return round(begin, 3)
 
 
@@ -153,7 +153,7 @@ def test_turns_go_by_priority_and_none_starves() -> None:
             await throttle.acquire(priority=priority)
             order.append(priority)
             await asyncio.sleep(1)
-            throttle.release()
+            throttle.release(priority)
 
         await throttle.acquire()
         kinds: dict[Priority, int] = {"job": 4, "walk": 4, "interactive": 24}
@@ -164,6 +164,30 @@ def test_turns_go_by_priority_and_none_starves() -> None:
         assert order[:10] == ["interactive"] * 8 + ["walk", "job"]
         assert {"walk", "job"} <= {*order[10:20]}
         assert len(order) == 32
+
+    run(main())
+
+
+@pytest.mark.parametrize("slots", [2, 16])
+def test_none_starves_while_interactive_calls_use_all_slots(slots: int) -> None:
+    """The slot that is kept free is used by the walk or job that was passed over eight times."""
+
+    async def main() -> None:
+        throttle = Throttle(slots)
+
+        async def call_always(seconds: float) -> None:
+            while True:
+                await hold(throttle, "interactive", seconds)
+
+        busy = [asyncio.create_task(call_always(1 + number / 100)) for number in range(2 * slots)]
+        await asyncio.sleep(0.5)
+        kinds: list[Priority] = ["walk", "job"]
+        async with asyncio.timeout(2 + 20 / slots):
+            await asyncio.gather(*(hold(throttle, kind, 0.1) for kind in kinds))
+        for task in busy:
+            task.cancel()
+        await asyncio.gather(*busy, return_exceptions=True)
+        assert not throttle._patient_in_flight
 
     run(main())
 

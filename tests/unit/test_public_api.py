@@ -24,6 +24,7 @@ from junkie_async import (
     RateLimit,
     RetryPolicy,
     UpdateFields,
+    _names,
 )
 
 from .conftest import CONTRACT, body_schema
@@ -36,9 +37,10 @@ OPT_IN = ("cli", "emulator", "export", "ext", "provisioning", "pytest_plugin")
 
 def test_all_is_what_there_is() -> None:
     """`__all__` lists every public name of the root and nothing else."""
+    assert junkie_async.__all__ == _names.__all__
     public = {
         name
-        for name, value in vars(junkie_async).items()
+        for name, value in vars(_names).items()
         if not name.startswith("_")
         and not (isinstance(value, ModuleType) and value.__name__ == f"junkie_async.{name}")
     }
@@ -64,7 +66,7 @@ def test_all_is_explicit_and_sorted() -> None:
 def test_import_is_light(monkeypatch: pytest.MonkeyPatch) -> None:
     """Importing the package loads neither cattrs, which is rarely used, nor an opt-in module."""
     monkeypatch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)  # coverage would load sqlite3
-    code = "import junkie_async, sys; print(*sys.modules)"
+    code = "from junkie_async import Key; import sys; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     loaded = set(done.stdout.split())
     assert "msgspec" in loaded

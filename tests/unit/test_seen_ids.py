@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import sys
 import time
+from itertools import compress, count
 
 import pytest
 from hypothesis import given
@@ -75,7 +76,7 @@ def test_ids_in_order_take_little_memory(step: int, most: float) -> None:
     assert size / 50_000 < most
 
 
-def test_a_plain_set_takes_over_once_the_ids_are_out_of_order() -> None:
+def test_marks_take_over_once_the_ids_are_out_of_order() -> None:
     """After the first page out of order nothing is kept in steps, even if order returns."""
     seen = SeenIDs()
     assert seen.add_page(list(range(100, 200))) is None
@@ -85,7 +86,32 @@ def test_a_plain_set_takes_over_once_the_ids_are_out_of_order() -> None:
     assert seen.add_page(list(range(1000, 1100))) is None
     assert not seen._steps
     assert not seen._starts
-    assert seen._plain == {5, 7, 300, *range(100, 299), *range(1000, 1100)}
+    assert seen._plain is not None
+    marked = set(compress(count(), seen._plain._marks))
+    assert marked == {5, 7, 300, *range(100, 299), *range(1000, 1100)}
+
+
+def test_ids_at_random_take_a_byte_each() -> None:
+    """Where the IDs come out of order, but are those of a list, a walk takes a tenth of a set."""
+    seen, ids = SeenIDs(), [*range(1, 200_001)]
+    random.Random(1).shuffle(ids)
+    for at in range(0, len(ids), 100):
+        assert seen.add_page(ids[at : at + 100]) is None
+    assert seen._plain is not None
+    assert len(seen._plain._marks) < 1.3 * len(ids)
+    assert seen.add_page([*ids[:50], 200_001, 200_001]) == [50]
+    assert seen.add_page([]) is None
+
+
+@pytest.mark.parametrize("far", [-1, 2**40, 2**63 - 1, 2**70])
+def test_ids_far_apart_are_kept_in_a_set(far: int) -> None:
+    """An ID for which the marks would take more than a set, or that they can't have."""
+    seen = SeenIDs()
+    assert seen.add_page([5, 3, 9]) is None
+    assert seen.add_page([far, 5, 4]) == [0, 2]
+    assert seen.add_page([3, far, 4, 10]) == [3]
+    assert seen._plain is not None
+    assert seen._plain._sparse == {5, 3, 9, far, 4, 10}
 
 
 def test_a_large_page_out_of_order_takes_linear_time() -> None:

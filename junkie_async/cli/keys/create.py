@@ -12,11 +12,13 @@ import typer
 from ... import BatchFields, CreateFields, JunkieClient, JunkieError
 from ...export import export_values
 from ...provisioning import DEFAULT_JOB
-from .._client import Settings, run_with_client
-from .._exit_codes import ExitCode, exit_on_file_error, fail
+from .._client import run_with_client
+from .._exit_codes import exit_on_file_error
+from .._exits import ExitCode, fail
 from .._ledgers import check_no_password, read_statuses
 from .._options import JSONOption, Provider, spread_options
 from .._progress import WaitNotice, show_progress
+from .._settings import Settings
 from .._stdout import (
     format_key_count,
     is_terminal,

@@ -12,7 +12,7 @@ import typer
 
 from ... import DeleteJob, DeleteReport, Filters, JunkieClient, Key, NotFoundError
 from .._client import run_with_client
-from .._exit_codes import ExitCode, fail
+from .._exits import ExitCode, fail
 from .._key_arguments import ManyKeys, suggest_id
 from .._key_output import make_key_writer
 from .._options import ViewOptions, spread_options

@@ -6,7 +6,8 @@ import typer
 
 from ... import JunkieClient, KeyDetailed, NotFoundError
 from .._client import run_with_client
-from .._exit_codes import ExitCode, describe_error, fail
+from .._exit_codes import describe_error
+from .._exits import ExitCode, fail
 from .._key_arguments import KeyValue, OneKey, suggest_id
 from .._key_output import mask_key, print_key
 from .._options import JSONOption, ViewOptions, spread_options

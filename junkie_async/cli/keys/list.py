@@ -9,7 +9,7 @@ import typer
 
 from ... import Filters, JunkieClient, KeyStatus
 from .._client import run_with_client
-from .._exit_codes import fail
+from .._exits import fail
 from .._key_output import make_key_writer, shows_table
 from .._options import JSONOption, ViewOptions, spread_options
 from .._stdout import print_json, print_line, print_table

@@ -19,7 +19,8 @@ from ... import (
     UpdateJob,
 )
 from .._client import run_with_client
-from .._exit_codes import ExitCode, describe_error, fail, get_exit_code
+from .._exit_codes import describe_error, get_exit_code
+from .._exits import ExitCode, fail
 from .._key_arguments import ManyKeys, OneKey, suggest_id
 from .._key_output import make_reference_record
 from .._options import ViewOptions, read_fields, spread_options

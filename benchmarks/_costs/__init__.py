@@ -1,0 +1,1 @@
+"""The parts of `instructions.py` and `scale.py`: a canned server, and the measured works."""

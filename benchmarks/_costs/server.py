@@ -1,0 +1,122 @@
+"""A server of canned responses in its own process: any number of keys, in constant memory.
+
+It prints its port, and ends with its input. Each key is created once, with a number in its value.
+The first part of a path says what the list is like: ``/{keys}-{order}/keys...``, where the order
+is "ids" (the newest first, as from the service) or "random". ``/{keys}-{order}-retry`` answers
+every second request with 503.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+PAGE: Final = 100
+BULK: Final = 1000
+_STEP: Final = 48_271  # a prime: its multiples, modulo a power of ten, come to each number once
+_REQUEST = re.compile(
+    rb"(?:GET|POST) /(\d+)-(ids|random)(-retry)?(/keys[^ ?]*)\??([^ ]*) HTTP/1\.1"
+)
+_LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
+_ROW = (
+    b'{"id":%d,"key_value":"KEY-%d-df530f87-7294-4670-af2a","user_id":7,"service_id":2,'
+    b'"provider_id":1,"folder_id":null,"expires_at":null,"used_at":null,"is_premium":false,'
+    b'"is_invalidated":false,"one_time_use":false,"expiry_on_first_use":false,'
+    b'"validity_minutes":null,"no_hwid":false,"key_name":null,"hwid_limit":null,"discord_id":null,'
+    b'"created_at":"2026-11-27T01:07:10.437Z","service_name":"svc","provider_name":"prov",'
+    b'"folder_name":null,"hwids":[],"keys_hwid":[]}'
+)
+
+
+def _number_rows(keys: int, first: int, order: bytes) -> Iterator[int]:
+    for index in range(first, min(first + PAGE, keys)):
+        yield keys - index if order == b"ids" else index * _STEP % keys + 1
+
+
+def _make_page(keys: int, order: bytes, query: bytes) -> bytes:
+    found = re.search(rb"page=(\d+)", query)
+    page = int(found[1]) if found else 1
+    rows = b",".join([_ROW % (each, each) for each in _number_rows(keys, (page - 1) * PAGE, order)])
+    counted = (page, PAGE, keys, -(-keys // PAGE))
+    stated = b'{"page":%d,"limit":%d,"total":%d,"totalPages":%d}' % counted
+    return b'{"keys":[%b],"pagination":%b}' % (rows, stated)
+
+
+class _Connection(asyncio.Protocol):
+    """One client's connection: requests and responses in turn."""
+
+    created = 0
+    requests = 0
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        self._received = b""
+
+    def data_received(self, data: bytes) -> None:
+        self._received += data
+        head, found, body = self._received.partition(b"\r\n\r\n")
+        length = _LENGTH.search(head)
+        if not found or (length is not None and len(body) < int(length[1])):
+            return
+        self._received = b""
+        status, content = self._answer(head)
+        self._transport.write(
+            b"HTTP/1.1 %b\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b"
+            % (status, len(content), content)
+        )
+
+    def _answer(self, head: bytes) -> tuple[bytes, bytes]:
+        request = _REQUEST.match(head)
+        if request is None:
+            return b"404 Not Found", b'{"error":"not found"}'
+        _Connection.requests += 1
+        if request[3] and _Connection.requests % 2:
+            return b"503 Service Unavailable", b'{"error":"try again"}'
+        keys, order, _, path, query = request.groups()
+        if path == b"/keys/batch":
+            numbers = range(_Connection.created, _Connection.created + PAGE)
+            _Connection.created += PAGE
+            values = b",".join([b'"JNK-%012d-ABCD-EFGH"' % each for each in numbers])
+            return b"201 Created", b'{"keys":[%b],"count":%d,"config":{}}' % (values, PAGE)
+        if path == b"/keys/bulk-delete":
+            return b"200 OK", b'{"deleted":%d,"requested":%d}' % (BULK, BULK)
+        if head.startswith(b"POST") or path != b"/keys":  # one key
+            _Connection.created += 1
+            return b"200 OK", b'{"key":%b}' % (_ROW % (_Connection.created, _Connection.created))
+        if b"key_value=" in query or query[-7:] == b"limit=1":
+            return b"200 OK", _make_page(1, order, b"")
+        return b"200 OK", _make_page(int(keys), order, query)
+
+
+@contextlib.contextmanager
+def running() -> Iterator[str]:
+    """Run the server in another process, and yield its address."""
+    command = [sys.executable, str(Path(__file__))]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        try:
+            yield f"http://127.0.0.1:{int(process.stdout.readline())}"
+        finally:
+            process.stdin.close()
+
+
+async def _serve() -> None:
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(_Connection, "127.0.0.1", 0)
+    async with server:
+        print(server.sockets[0].getsockname()[1], flush=True)
+        await asyncio.to_thread(sys.stdin.read)
+
+
+if __name__ == "__main__":
+    asyncio.run(_serve())

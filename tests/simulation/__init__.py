@@ -1,0 +1,1 @@
+"""Deterministic simulation: clients, service, disks and Redis in one thread of virtual time."""
