@@ -11,6 +11,7 @@ from .. import (
     AuthenticationError,
     ConnectError,
     InvalidResponseError,
+    JunkieClient,
     JunkieError,
     NotFoundError,
     PermissionDeniedError,
@@ -86,6 +87,7 @@ def whoami(context: typer.Context, *, output: JSONOption) -> None:
         asyncio.run(_read_page(settings, api_key, check))
     except JunkieError as error:
         check.error, check.advice = describe_error(error), _advise(error)
+        check.base_url = check.base_url or _find_address(settings)
         exit_code = get_exit_code(error)
     except KeyboardInterrupt:
         fail("stopped", ExitCode.STOPPED)
@@ -100,6 +102,14 @@ async def _read_page(settings: Settings, api_key: str, check: _Check) -> None:
         page = await junkie.keys.list(limit=1)
         check.milliseconds = round((time.perf_counter() - started) * 1000)
     check.keys = page.pagination.total
+
+
+def _find_address(settings: Settings) -> str | None:
+    """Return the address if it is a good one: a bad API key ends the check before that."""
+    try:
+        return JunkieClient("any", base_url=settings.base_url).base_url
+    except JunkieError:
+        return None
 
 
 def _show(check: _Check, *, as_json: bool) -> None:

@@ -121,7 +121,6 @@ async def test_no_service(closed_url: str) -> None:
         ("http://keys.example/api/v2", {}),
         ("https://user:secret@keys.example", {}),
         ("keys.example", {}),
-        ("https://keys.example", {"JUNKIE_API_KEY": "two words"}),
     ],
 )
 async def test_configuration(url: str, env: dict[str, str]) -> None:
@@ -129,6 +128,12 @@ async def test_configuration(url: str, env: dict[str, str]) -> None:
     found = await check(url, **env)
     assert (found["code"], found["ok"], found["base_url"]) == (2, False, None)
     assert "secret" not in str(found)
+
+
+async def test_a_bad_api_key_for_a_good_address() -> None:
+    """The address is shown: it is not what is wrong."""
+    found = await check("https://keys.example", JUNKIE_API_KEY="two words")
+    assert (found["code"], found["ok"], found["base_url"]) == (2, False, "https://keys.example")
 
 
 def test_no_api_key() -> None:
