@@ -185,8 +185,8 @@ BUGS: Final = (
     ),
     Bug(
         "a Retry-After beyond the cap stops the client",
-        "_http/dispatcher.py",
-        "retry_after is not None and retry_after > self._own_policy.retry_after_cap:",
+        "_http/client_state.py",
+        "wait is not None and wait > self.policy.retry_after_cap:",
         "False:",
         "throttle",
         seed=4,

@@ -15,7 +15,7 @@ class _KeysGroup(LazyGroup):
             ".keys.list", "list_keys", "List all keys, or those that match the filters."
         ),
         "get": LazyCommand(".keys.get", "get", "Show one key with all its fields."),
-        "find": LazyCommand(".keys.get", "find", "Find the key with exactly this value."),
+        "find": LazyCommand(".keys.get", "find", "Find the key with this whole value."),
         "verify": LazyCommand(
             ".keys.get", "verify", "Check whether a key may be used, and if not, why."
         ),
