@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 
 
 def main() -> None:
     """Run the command line, or exit with the name of the missing extra."""
     try:
-        import rich  # noqa: F401 - most commands need it
-
+        importlib.import_module("rich")  # most commands need it
         from .cli import app
     except ModuleNotFoundError as error:
         sys.exit(f'{error}: the command line needs `pip install "junkie_async[cli]"`')

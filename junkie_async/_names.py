@@ -143,6 +143,7 @@ __all__ = [
 
 # Tracebacks, help() and pickles show the names that users import, as in `junkie_async.Key`. msgspec
 # and cattrs resolve string annotations where a class says it is defined, so the models have none.
+_PACKAGE = __name__.rpartition(".")[0]
 for _value in map(globals().__getitem__, __all__):
-    if callable(_value) and _value.__module__.startswith(f"{__package__}._"):
-        _value.__module__ = __package__
+    if callable(_value) and _value.__module__.startswith(f"{_PACKAGE}._"):
+        _value.__module__ = _PACKAGE

@@ -327,7 +327,7 @@ class Throttle:
         waiting: list[Priority] = [
             each for each, queue in self._queues.items() if queue and self._may_use_slot(each)
         ]
-        starving = list(filter(self._is_starving, waiting))
+        starving: list[Priority] = [each for each in waiting if self._is_starving(each)]
         return next(iter(starving or waiting), None)
 
     def _give_slot(self, waiter: Waiter, priority: Priority, due: float, now: float) -> None:
