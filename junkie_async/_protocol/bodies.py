@@ -2,31 +2,46 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Final
 
 import attrs
+import msgspec
 
 import junkie_async._models as models
 
 from .._models import Key, KeyDetailed
+from .json_documents import decode_document
 from .lenient import is_object
+
+_ABSENT: Final = msgspec.Raw()
+_LONGEST_STATEMENT: Final = 64  # bytes
 
 
 class RefusedError(Exception):
-    """A body that says of a 2xx that the request was refused, or that there is no such key."""
+    """A body that says of a 2xx that the request was refused, or that there is no such key.
 
-    def __init__(self, *, no_key: bool = False, not_executed: bool = True) -> None:
+    ``document`` is the whole body, unless only what it states was decoded.
+    """
+
+    def __init__(
+        self, *, document: Any = None, no_key: bool = False, not_executed: bool = True
+    ) -> None:
+        self.document = document
         self.no_key = no_key
         self.not_executed = not_executed
 
 
 @attrs.frozen(kw_only=True, repr=False)
 class Body:
-    """What every body may have beside its content: whether the request was refused."""
+    """What every body may have beside its content: whether the request was refused.
 
-    success: Any = None
-    ok: Any = None
-    error: Any = None
+    These may be anything, and are decoded in `check_body`, if they are there.
+    """
+
+    success: msgspec.Raw = attrs.field(default=_ABSENT, eq=False)
+    ok: msgspec.Raw = attrs.field(default=_ABSENT, eq=False)
+    error: msgspec.Raw = attrs.field(default=_ABSENT, eq=False)
 
 
 @attrs.frozen(repr=False)
@@ -95,19 +110,28 @@ class ActionBody(Body):
 
 def check_body(body: Body) -> None:
     """Check a body that was read, as `check_refusal` does."""
-    if body.success is not None or body.ok is not None or body.error:  # mostly none of them is
-        check_refusal({name: getattr(body, name, None) for name in _STATEMENTS})
+    if body.success or body.ok or body.error:  # mostly none of them is there
+        given = {"success": body.success, "ok": body.ok, "error": body.error}
+        stated = {name: _read_statement(bytes(raw)) for name, raw in given.items() if raw}
+        # Keys are deleted in spite of a refusal.
+        _check_statements({**stated, "deleted": getattr(body, "deleted", None)})
 
 
-_STATEMENTS = ("success", "ok", "error", "deleted")  # the last one is done in spite of a refusal
+def _read_statement(raw: bytes) -> Any:
+    # A long one is neither false nor empty, and need not be decoded: the whole body may have to be.
+    return decode_document(raw) if len(raw) <= _LONGEST_STATEMENT else True
 
 
 def check_refusal(document: Any) -> None:
     """Raise RefusedError if a body says that its request was refused."""
-    if not is_object(document):
-        return
-    stated = [document.get("success"), document.get("ok")]
-    if any(success in (False, 0, "false") for success in stated):
-        raise RefusedError(not_executed=document.get("deleted") in (None, 0, "0"))
-    if document.get("error") and not any(stated):
-        raise RefusedError(not_executed=False)
+    if is_object(document):
+        _check_statements(document, document)
+
+
+def _check_statements(stated: Mapping[str, Any], document: Any = None) -> None:
+    successes = [stated.get("success"), stated.get("ok")]
+    if any(success in (False, 0, "false") for success in successes):
+        not_executed = stated.get("deleted") in (None, 0, "0")
+        raise RefusedError(document=document, not_executed=not_executed)
+    if stated.get("error") and not any(successes):
+        raise RefusedError(document=document, not_executed=False)

@@ -199,9 +199,9 @@ def read_delete(body: bytes) -> None:
     check_refusal(document)
 
 
-def find_created(body: bytes) -> tuple[str, ...] | None:
+def find_created(document: Any) -> tuple[str, ...] | None:
     """Find the readable key values in a refused creation's body; None if it has no key."""
-    document = _unwrap(decode_document(body), KeyBody)
+    document = _unwrap(document, KeyBody)
     if not is_object(document):
         return None
     rows, key = document.get("keys"), document.get("key")
@@ -233,7 +233,7 @@ def _unwrap(document: Any, shape: type[Body]) -> Any:
         return document
     if "key" in document:
         if shape is DetailedKeyBody and document["key"] is None:
-            raise RefusedError(no_key=True)
+            raise RefusedError(document=document, no_key=True)
         return document
     inner: Any = document.get("data", document)
     return {"key": inner} if is_object(inner) and "key_value" in inner else inner

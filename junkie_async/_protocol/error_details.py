@@ -45,6 +45,11 @@ def read_error_details(body: bytes) -> ErrorDetails:
         document = decode_document(body)
     except InvalidResponseError:
         return ErrorDetails(cloudflare_code=_find_cloudflare_code(body[:32].decode("latin-1")))
+    return find_error_details(document)
+
+
+def find_error_details(document: Any) -> ErrorDetails:
+    """Find in a body's JSON what `read_error_details` reads."""
     if not is_object(document):
         return ErrorDetails()
     texts = {name: _read_text(document, name) for name in (*_MESSAGES, *_NAMES)}

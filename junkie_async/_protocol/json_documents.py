@@ -57,7 +57,9 @@ def decode_document(body: bytes) -> Any:
     check_size(body)
     with contextlib.suppress(*NOT_JSON):
         return msgspec.json.decode(body)
-    if len(body) <= 2 * _LARGE:
+    if len(body) <= 2 * _LARGE and (rb"\ud" in body or rb"\uD" in body):
+        mended, count = re.subn(_HALF_CHARACTER, rb"\1\\ufffd", body)
         with contextlib.suppress(*NOT_JSON):
-            return msgspec.json.decode(re.sub(_HALF_CHARACTER, rb"\1\\ufffd", body))
+            if count:  # else it was cut short, and to decode it again would cost as much again
+                return msgspec.json.decode(mended)
     raise InvalidResponseError("the response is not JSON, or was cut short", transient=True)

@@ -130,6 +130,8 @@ def _make_converter() -> cattrs.Converter:
 
     converter = cattrs.Converter()
     converter.register_structure_hook(int, _to_int)
+    # Of bodies that are refused: `check_refusal` has looked before.
+    converter.register_structure_hook(msgspec.Raw, _to_nothing)
     converter.register_structure_hook_func(lambda cls: cls is Identifier, _to_identifier)
     converter.register_structure_hook_func(lambda cls: cls is KeyValue, _to_key_text)
     converter.register_structure_hook(bool, _to_bool)
@@ -139,6 +141,10 @@ def _make_converter() -> cattrs.Converter:
     converter.register_structure_hook_factory(is_sequence, _make_list_hook)
     converter.register_structure_hook_factory(attrs.has, _make_object_hook)
     return converter
+
+
+def _to_nothing(_value: Any, _cls: Any) -> msgspec.Raw:
+    return msgspec.Raw()
 
 
 def _make_list_hook(cls: Any, converter: cattrs.Converter) -> Any:

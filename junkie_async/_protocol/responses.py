@@ -14,7 +14,8 @@ from .._errors import APIError, InvalidResponseError, JunkieError, Outcome
 from .bodies import RefusedError
 from .codec import find_created
 from .decompression import body_too_large, decompress
-from .error_details import ErrorDetails, read_error_details
+from .error_details import ErrorDetails, find_error_details, read_error_details
+from .json_documents import decode_document
 from .rate_limit_headers import read_retry_after
 from .redaction import Redactor, find_secrets
 from .requests import Request
@@ -58,30 +59,37 @@ def read_success(
             error.args = ("got an HTML page instead of JSON",)
         raise
     redact = Redactor([*api_keys, *find_secrets(request)])
-    created = None if request.name_created is None else find_created(body)
+    document = decode_document(body) if refused.document is None else refused.document
+    details = find_error_details(document)
+    created = None if request.name_created is None else find_created(document)
     if created is not None:
-        raise _make_partial(created, status, body, redact)
-    raise _make_refusal(refused, status, headers, body, redact)
+        raise _make_partial(created, status, details, redact)
+    raise _make_refusal(refused, status, headers, body, details, redact)
 
 
 def _make_partial(
-    created: tuple[str, ...], status: int, body: bytes, redact: Redactor
+    created: tuple[str, ...], status: int, details: ErrorDetails, redact: Redactor
 ) -> InvalidResponseError:
     """Return the error for a refused creation that has created keys nonetheless."""
-    words = redact(read_error_details(body).message, _MAX_WORDS)
+    words = redact(details.message, _MAX_WORDS)
     reason = _make_message(status, words, html=False, challenge=False)
     message = f"the response says that the call failed, but has keys ({len(created)}): {reason}"
     return InvalidResponseError(message, status=status, field="keys", rows=created)
 
 
 def _make_refusal(
-    refused: RefusedError, status: int, headers: Mapping[str, str], body: bytes, redact: Redactor
+    refused: RefusedError,
+    status: int,
+    headers: Mapping[str, str],
+    body: bytes,
+    details: ErrorDetails,
+    redact: Redactor,
 ) -> APIError:
     """Return the error that a refusal in a 2xx stands for."""
     if refused.no_key:
         message = "there is no such key"
         return errors.NotFoundError(message, status=status, body=redact(_text_of(body), _MAX_BODY))
-    words = redact(read_error_details(body).message, _MAX_WORDS)
+    words = redact(details.message, _MAX_WORDS)
     return APIError(
         _make_message(status, words, html=False, challenge=False),
         outcome=Outcome.NOT_EXECUTED if refused.not_executed else Outcome.UNKNOWN,
