@@ -116,8 +116,8 @@ class _RedisStore(RateStore):
         self._learned = 0.0
 
     async def reserve(self, count: int, horizon: float) -> Reservation:
-        reply = await self._run(
-            _RESERVE, count, self._rate, _to_micros(horizon), self._window, self._learned
+        reply = await self._run_reservation(
+            count, self._rate, _to_micros(horizon), self._window, self._learned
         )
         pause, interval, clients, self._window, learned, first, *waits = reply
         self._learned = float(learned)
@@ -130,7 +130,9 @@ class _RedisStore(RateStore):
         )
 
     async def pause(self, seconds: float, number: int, age: float) -> None:
-        await self._run(_PAUSE, _to_micros(seconds), self._rate, number, _to_micros(age))
+        # As text: it is rare, and others are sending while this one asks whether Redis has it.
+        arguments = (_to_micros(seconds), self._rate, number, _to_micros(age))
+        await self._open_client().eval(PAUSE_ALL, 1, self._key, *arguments)
 
     async def listen(self, on_pause: Callable[[float], None]) -> None:
         async with self._open_client().pubsub() as channel:
@@ -153,25 +155,18 @@ class _RedisStore(RateStore):
             self._client = self._connect()
         return self._client
 
-    async def _run(self, script: _Script, *arguments: float) -> Any:
+    async def _run_reservation(self, *arguments: float) -> Any:
         client = self._open_client()
         try:
-            return await client.evalsha(script.sha, 1, self._key, *arguments)
+            return await client.evalsha(_RESERVE_SHA, 1, self._key, *arguments)
         except Exception as error:
             # Redis was restarted, or this is its first script.
             if not str(error).startswith("NOSCRIPT") and type(error).__name__ != "NoScriptError":
                 raise
-        return await client.eval(script.text, 1, self._key, *arguments)
+        return await client.eval(RESERVE_SLOTS, 1, self._key, *arguments)
 
 
-class _Script:
-    def __init__(self, text: str) -> None:
-        self.text = text
-        self.sha = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
-
-
-_RESERVE: Final = _Script(RESERVE_SLOTS)
-_PAUSE: Final = _Script(PAUSE_ALL)
+_RESERVE_SHA: Final = hashlib.sha1(RESERVE_SLOTS.encode(), usedforsecurity=False).hexdigest()
 
 
 def _to_micros(seconds: float) -> int:

@@ -57,7 +57,7 @@ class _Fleet:
     ends_at: float
     troubles: list[tuple[float, float]] = attrs.field(factory=list[tuple[float, float]])
     refused_at: list[float] = attrs.field(factory=list[float])
-    stops: int = 0
+    stops: list[tuple[float, float]] = attrs.field(factory=list[tuple[float, float]])
     lost: list[str] = attrs.field(factory=list[str])
 
 
@@ -147,8 +147,9 @@ def _make_stops(fleet: _Fleet, processes: list[Process]) -> None:
     """Stop some processes, together, for longer than their slots are valid."""
     world, dice = fleet.world, fleet.world.dice
     begins, seconds = _WARM + dice.uniform(0.0, 4.0), dice.choice((0.2, 1.0, 4.0))
+    now = world.loop.time()
     for process in processes[: dice.randrange(1, len(processes) + 1)]:
-        fleet.stops += 1
+        fleet.stops.append((now + begins, now + begins + seconds))
         world.stop_at(process, begins, seconds)
 
 
@@ -194,14 +195,18 @@ def _check_rate(fleet: _Fleet) -> None:
 
 
 def _check_pauses(fleet: _Fleet) -> None:
-    """Check that a 429 pauses all processes."""
-    noticed = 0.1 + 6 * fleet.redis.delay[1]
+    """Check that a 429 pauses all processes, once the refused one can tell of it."""
+    delay = 0.1 + 6 * fleet.redis.delay[1]
     for refused_at in fleet.refused_at:
+        noticed_at = refused_at + delay
+        for begins, ends in fleet.stops:
+            if begins < noticed_at:
+                noticed_at = max(noticed_at, ends + delay)
         for name, moments in fleet.world.network.begun_at.items():
             early = [
                 moment
                 for moment in moments
-                if refused_at + noticed < moment < refused_at + _PAUSE - 0.06
+                if noticed_at < moment < refused_at + _PAUSE - 0.06
             ]
             fleet.world.check(not early, f"{name} did not pause at {refused_at:.3f}: {early[:3]}")
 
