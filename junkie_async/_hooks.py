@@ -5,6 +5,7 @@ Events name paths by their templates, so that they contain no key value.
 
 from __future__ import annotations
 
+import enum
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeAlias, cast
@@ -16,8 +17,21 @@ from ._validation import safe_repr
 
 _log = logging.getLogger("junkie_async")
 
-InFlightCallback: TypeAlias = Callable[[bool], None]
-"""Called with True when a request is about to be sent, and with False once it can't have acted."""
+
+class RequestStatus(enum.Enum):
+    """Where a call of a job is, as far as its caller may end it."""
+
+    IN_FLIGHT = enum.auto()
+    """A request is about to be sent, or was sent and has not ended."""
+
+    UNCONFIRMED = enum.auto()
+    """None is in flight, and an earlier one may have been carried out."""
+
+    NOT_EXECUTED = enum.auto()
+    """None is in flight, and none was carried out."""
+
+
+StatusCallback: TypeAlias = Callable[[RequestStatus], None]
 
 
 @attrs.frozen(kw_only=True)

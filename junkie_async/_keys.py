@@ -9,7 +9,7 @@ from typing import Any, TypeAlias, TypeVar, Unpack, cast
 
 from . import _validation as validation
 from ._errors import BatchError, InvalidRequestError
-from ._hooks import InFlightCallback
+from ._hooks import StatusCallback
 from ._http.coroutines import pending
 from ._http.dispatcher import Dispatcher
 from ._jobs.create import CreateJob
@@ -470,11 +470,11 @@ class Keys(KeyCalls):
             fields = add_marker({**validated, "amount": count}, mark)
             return wire.create_batch(fields, marker=mark)
 
-        async def create(count: int, mark: str | None, on_in_flight: InFlightCallback) -> KeyBatch:
+        async def create(count: int, mark: str | None, on_status: StatusCallback) -> KeyBatch:
             return await self._dispatcher.send(
                 make_request(count, mark),
                 priority="job",
-                on_in_flight=on_in_flight,
+                on_status=on_status,
                 before_send=journal.check_writer if journal.can_lose_writer else None,
             )
 
@@ -621,13 +621,11 @@ class Keys(KeyCalls):
         unique: bool = False,
         before_send: Callable[[], None] | None = None,
     ) -> DeleteJob:
-        async def delete(
-            chunk: Sequence[int | str], on_in_flight: InFlightCallback
-        ) -> BulkDeleteResult:
+        async def delete(chunk: Sequence[int | str], on_status: StatusCallback) -> BulkDeleteResult:
             request = wire.bulk_delete(chunk)
             with self._look_ups.changing(*chunk):
                 return await self._dispatcher.send(
-                    request, priority="job", on_in_flight=on_in_flight, before_send=before_send
+                    request, priority="job", on_status=on_status, before_send=before_send
                 )
 
         return DeleteJob(
@@ -737,13 +735,11 @@ class Keys(KeyCalls):
         patient.priority = "job"
 
         async def send(
-            key: int | str, changes: Mapping[str, Any], on_in_flight: InFlightCallback
+            key: int | str, changes: Mapping[str, Any], on_status: StatusCallback
         ) -> ActionResult:
             request = make_request(await patient._path_segment(key, kind.method), changes)
             with self._look_ups.changing(key):
-                return await self._dispatcher.send(
-                    request, priority="job", on_in_flight=on_in_flight
-                )
+                return await self._dispatcher.send(request, priority="job", on_status=on_status)
 
         return kind(
             source,

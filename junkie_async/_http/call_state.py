@@ -17,7 +17,7 @@ from .._errors import (
     OutcomeUnknownError,
     TransportError,
 )
-from .._hooks import InFlightCallback
+from .._hooks import RequestStatus, StatusCallback
 from .._masking import clear_frames
 from .._protocol.redaction import find_secrets
 from .._protocol.requests import Request
@@ -37,7 +37,7 @@ class CallState(Generic[T]):
     policy: RetryPolicy
     limit: float
     """The end of the whole call. Without one, ``deadline`` ends it some time after a failure."""
-    on_in_flight: InFlightCallback | None
+    on_status: StatusCallback | None
     priority: Priority
     deadline: float
     attempts: int = 0
@@ -86,9 +86,16 @@ class CallState(Generic[T]):
         return type(failure) is TransportError and self.attempts == 1
 
     def report_not_executed(self, error: JunkieError) -> None:
-        """Report the end of an attempt to ``on_in_flight``, if it can't have acted."""
-        if self.on_in_flight is not None and error.outcome is Outcome.NOT_EXECUTED:
-            self.on_in_flight(False)
+        """Report the end of an attempt to ``on_status``, if it can't have acted."""
+        if error.outcome is Outcome.NOT_EXECUTED:
+            self.report_idle()
+
+    def report_idle(self) -> None:
+        """Report to ``on_status`` that no request is in flight, and whether one may have acted."""
+        if self.on_status is not None:
+            before = self.failure is not None and self.failure.outcome is not Outcome.NOT_EXECUTED
+            is_unsure = self.may_have_acted or before
+            self.on_status(RequestStatus.UNCONFIRMED if is_unsure else RequestStatus.NOT_EXECUTED)
 
     def record_failure(self, failure: JunkieError, now: float) -> None:
         """Remember how the latest attempt ended."""

@@ -23,7 +23,7 @@ from .._errors import (
     ServerError,
     TransportError,
 )
-from .._hooks import Hooks, InFlightCallback
+from .._hooks import Hooks, RequestStatus, StatusCallback
 from .._protocol import responses
 from .._protocol.redaction import Redactor
 from .._protocol.request_ids import read_request_id
@@ -132,7 +132,7 @@ class Dispatcher:
         *,
         priority: Priority = "interactive",
         max_seconds: float | None = None,
-        on_in_flight: InFlightCallback | None = None,
+        on_status: StatusCallback | None = None,
         before_send: Callable[[], None] | None = None,
     ) -> T:
         """Send a request, retry it where that can do no harm, and return its value."""
@@ -140,7 +140,7 @@ class Dispatcher:
             request,
             priority=priority,
             max_seconds=max_seconds,
-            on_in_flight=on_in_flight,
+            on_status=on_status,
             before_send=before_send,
         )
         return await read()
@@ -151,7 +151,7 @@ class Dispatcher:
         *,
         priority: Priority = "interactive",
         max_seconds: float | None = None,
-        on_in_flight: InFlightCallback | None = None,
+        on_status: StatusCallback | None = None,
         before_send: Callable[[], None] | None = None,
     ) -> Callable[[], Awaitable[T]]:
         """Send a request as `send` does, and return a function that reads the response.
@@ -162,7 +162,7 @@ class Dispatcher:
         have a body; if it raises, that request is not sent.
         """
         deadline = running_loop().time() + self._choose_limit(priority, max_seconds)
-        call = CallState(request, self._policy, deadline, on_in_flight, priority, deadline)
+        call = CallState(request, self._policy, deadline, on_status, priority, deadline)
         call.before_send = before_send
         if max_seconds is not None and max_seconds <= 0:  # earlier requests of the call took all
             message = "not sent: the deadline of this call has passed"
@@ -289,8 +289,8 @@ class Dispatcher:
         call.headers = {}
         state.api_key = self._api_key.current
         call.attempts += 1
-        if call.on_in_flight is not None:
-            call.on_in_flight(True)
+        if call.on_status is not None:
+            call.on_status(RequestStatus.IN_FLIGHT)
         try:
             response = await self._transport.attempt(call.request, state, call.deadline - begin)
             result, call.headers, _ = response
@@ -302,8 +302,8 @@ class Dispatcher:
                 call.attempts -= 1  # the session can't be used, or was busy: there was no request
             raise
         except asyncio.CancelledError:
-            if call.on_in_flight is not None and not state.sent:
-                call.on_in_flight(False)
+            if not state.sent:
+                call.report_idle()
             raise
         finally:
             self._reports.report_attempt(call, result, loop.time() - begin, self._api_key)

@@ -94,8 +94,7 @@ class Outages:
         # It must not wait for the next probe: until then it would be refused in an endless loop.
         if now >= self.end_of_patience(call, now):
             return None
-        if call.on_in_flight is not None:
-            call.on_in_flight(False)  # a job that is stopped need not wait for it
+        call.report_idle()  # a job that is stopped need not wait for it
         outage = self._by_endpoint.setdefault(call.endpoint, Outage())
         # A call that was in flight when the outage began was no probe.
         if now < outage.next_probe_at or self._delay_probe(call, outage, failure, now):

@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Seq
 from typing import Final
 
 from .._errors import InvalidResponseError, JunkieError, Outcome, OutcomeUnknownError
-from .._hooks import Hooks, InFlightCallback
+from .._hooks import Hooks, RequestStatus, StatusCallback
 from .._masking import error_boundary
 from .._models import CreateReport, Key, KeyBatch
 from .._models.results import report_on_demand
@@ -40,7 +40,7 @@ class CreateJob(Job[Intent | KeyBatch, KeyBatch, CreateReport]):
     def __init__(
         self,
         amount: int,
-        create: Callable[[int, str | None, InFlightCallback], Awaitable[KeyBatch]],
+        create: Callable[[int, str | None, StatusCallback], Awaitable[KeyBatch]],
         *,
         concurrency: int,
         on_progress: OnProgress | None = None,
@@ -161,15 +161,15 @@ class CreateJob(Job[Intent | KeyBatch, KeyBatch, CreateReport]):
         return adopted
 
     async def _process_chunk(
-        self, chunk: Intent | KeyBatch, on_in_flight: InFlightCallback
+        self, chunk: Intent | KeyBatch, on_status: StatusCallback
     ) -> KeyBatch | None:
         if isinstance(chunk, KeyBatch):  # replayed or adopted: nothing to send
             new = self._given.find_new(chunk.keys) if self._given else chunk.keys
             return _make_batch(new) if new else None
 
-        def track_doubt(in_flight: bool) -> None:
-            chunk.in_doubt = in_flight
-            on_in_flight(in_flight)
+        def track_doubt(status: RequestStatus) -> None:
+            chunk.in_doubt = status is not RequestStatus.NOT_EXECUTED
+            on_status(status)
 
         try:
             await self._journal.wait_until_writer()

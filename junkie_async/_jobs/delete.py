@@ -17,7 +17,7 @@ from itertools import islice
 from typing import Any, Final, cast
 
 from .._errors import APIError
-from .._hooks import Hooks, InFlightCallback
+from .._hooks import Hooks, StatusCallback
 from .._models import BulkDeleteResult, DeleteReport, KeyRef
 from .._pagination.seen_ids import SeenIDs
 from .._protocol.fields import MAX_BULK_DELETE
@@ -36,7 +36,7 @@ class DeleteJob(Job[list[int | str], BulkDeleteResult, DeleteReport]):
     def __init__(
         self,
         keys: Iterable[KeyRef] | AsyncIterable[KeyRef],
-        delete: Callable[[list[int | str], InFlightCallback], Awaitable[BulkDeleteResult]],
+        delete: Callable[[list[int | str], StatusCallback], Awaitable[BulkDeleteResult]],
         *,
         concurrency: int,
         on_progress: OnProgress | None = None,
@@ -140,14 +140,14 @@ class DeleteJob(Job[list[int | str], BulkDeleteResult, DeleteReport]):
         return [key for key in chunk if key in new]
 
     async def _process_chunk(
-        self, chunk: list[int | str], on_in_flight: InFlightCallback
+        self, chunk: list[int | str], on_status: StatusCallback
     ) -> BulkDeleteResult:
         deleted = requested = 0
         parts = deque([chunk])  # what is left, in order
         while parts:
             part = parts.popleft()
             try:
-                result = await self._delete(part, on_in_flight)
+                result = await self._delete(part, on_status)
             except APIError as error:
                 if error.status != _TOO_LARGE or len(part) == 1:
                     raise

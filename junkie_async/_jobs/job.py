@@ -9,7 +9,7 @@ from contextlib import aclosing
 from typing import Any, ClassVar, Generic, TypeAlias, TypeVar
 
 from .._errors import APIError, BatchError, InvalidRequestError, JunkieError
-from .._hooks import Hooks, InFlightCallback, JobEvent, notify_hooks
+from .._hooks import Hooks, JobEvent, StatusCallback, notify_hooks
 from .._http.coroutines import LazyCoroutine, running_loop
 from .._masking import error_boundary
 from .._validation import check_integer, safe_repr
@@ -81,7 +81,7 @@ class Job(LazyCoroutine[ReportT], Generic[ChunkT, ResultT, ReportT]):
         """Yield the work of each call, lazily."""
 
     @abc.abstractmethod
-    async def _process_chunk(self, chunk: ChunkT, on_in_flight: InFlightCallback) -> ResultT | None:
+    async def _process_chunk(self, chunk: ChunkT, on_status: StatusCallback) -> ResultT | None:
         """Make the call for a chunk, and count its result. None if there is none to yield."""
 
     @abc.abstractmethod

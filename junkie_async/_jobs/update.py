@@ -31,7 +31,7 @@ from .._errors import (
     ServerError,
     TransportError,
 )
-from .._hooks import Hooks, InFlightCallback
+from .._hooks import Hooks, RequestStatus, StatusCallback
 from .._masking import clear_frames
 from .._models import ActionResult, KeyRef
 from .._protocol.fields import UpdateFields, declared_fields, validate_fields
@@ -77,7 +77,7 @@ class UpdateJob(Job[Change, KeyOutcome, UpdateReport]):
     def __init__(
         self,
         keys: Iterable[KeyOrPair] | AsyncIterable[KeyOrPair],
-        send: Callable[[int | str, Mapping[str, Any], InFlightCallback], Awaitable[ActionResult]],
+        send: Callable[[int | str, Mapping[str, Any], StatusCallback], Awaitable[ActionResult]],
         *,
         fields: Mapping[str, Any] | None,
         concurrency: int,
@@ -135,28 +135,28 @@ class UpdateJob(Job[Change, KeyOutcome, UpdateReport]):
             return None
         return change
 
-    async def _process_chunk(self, chunk: Change, on_in_flight: InFlightCallback) -> KeyOutcome:
+    async def _process_chunk(self, chunk: Change, on_status: StatusCallback) -> KeyOutcome:
         key, fields = chunk
         # Two pairs with the same key must not be in flight together: the last one is to hold.
         async with self._locks.setdefault(key, asyncio.Lock()):
-            return await self._process_key(key, fields, on_in_flight)
+            return await self._process_key(key, fields, on_status)
 
     async def _process_key(
-        self, key: int | str, fields: Mapping[str, Any], on_in_flight: InFlightCallback
+        self, key: int | str, fields: Mapping[str, Any], on_status: StatusCallback
     ) -> KeyOutcome:
-        is_in_flight = False
+        latest = RequestStatus.NOT_EXECUTED
 
-        def track_flight(in_flight: bool) -> None:
-            nonlocal is_in_flight
-            is_in_flight = in_flight
-            on_in_flight(in_flight)
+        def track_status(status: RequestStatus) -> None:
+            nonlocal latest
+            latest = status
+            on_status(status)
 
         try:
-            result = await self._send(key, fields, track_flight)
+            result = await self._send(key, fields, track_status)
         except JunkieError as error:
             failure = error
         except asyncio.CancelledError:
-            if is_in_flight:
+            if latest is not RequestStatus.NOT_EXECUTED:
                 self._count_outcome(KeyOutcome(key=key, status=OutcomeStatus.UNKNOWN))
             raise
         else:

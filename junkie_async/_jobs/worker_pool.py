@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Any, Final, Generic, TypeVar
 
-from .._hooks import InFlightCallback
+from .._hooks import RequestStatus, StatusCallback
 from .._masking import clear_frames
 
 ChunkT = TypeVar("ChunkT")
@@ -29,7 +29,7 @@ class WorkerPool(Generic[ChunkT, ResultT]):
     def __init__(
         self,
         source: AsyncGenerator[ChunkT, None],
-        call: Callable[[ChunkT, InFlightCallback], Awaitable[ResultT | None]],
+        call: Callable[[ChunkT, StatusCallback], Awaitable[ResultT | None]],
         concurrency: int,
     ) -> None:
         self.failure: Exception | None = None
@@ -75,7 +75,7 @@ class WorkerPool(Generic[ChunkT, ResultT]):
             if chunk is None:
                 return
             try:
-                result = await self._call(chunk, self._mark_in_flight)
+                result = await self._call(chunk, self._note_status)
             except Exception as error:
                 clear_frames(error)  # of many failures one is raised, and all would be in cycles
                 # Without this frame, which has the pool, and so the error.
@@ -87,7 +87,8 @@ class WorkerPool(Generic[ChunkT, ResultT]):
             else:
                 self._results.put_nowait(result)
 
-    def _mark_in_flight(self, in_flight: bool) -> None:
+    def _note_status(self, status: RequestStatus) -> None:
+        in_flight = status is RequestStatus.IN_FLIGHT
         (self._in_flight.add if in_flight else self._in_flight.discard)(_current_worker())
         if self._stopped and not in_flight:  # `stop` spared it, but now it would only retry
             _current_worker().cancel()

@@ -29,7 +29,7 @@ from junkie_async import (
     UpdateResult,
     provisioning,
 )
-from junkie_async._hooks import InFlightCallback
+from junkie_async._hooks import StatusCallback
 from junkie_async._jobs import markers, sqlite_record
 from tests.durability.server import Service
 from tests.other_user import give_away, posix, share_folder
@@ -37,7 +37,7 @@ from tests.unit.job_service import Service as ServiceInMemory
 
 
 def _make_create(error: Exception | None = None, count: int = 100) -> Any:
-    async def create(amount: int, marker: str | None, on_in_flight: InFlightCallback) -> KeyBatch:
+    async def create(amount: int, marker: str | None, on_status: StatusCallback) -> KeyBatch:
         if error is not None:
             raise error
         return KeyBatch(keys=tuple(f"K{number}" for number in range(count)), count=count)

@@ -256,6 +256,14 @@ BUGS: Final = (
         seed=13,
     ),
     Bug(
+        "an update that may have been carried out counts as failed",
+        "_jobs/update.py",
+        "            if latest is not RequestStatus.NOT_EXECUTED:\n",
+        "            if latest is RequestStatus.IN_FLIGHT:\n",
+        "memory-jobs",
+        seed=110,
+    ),
+    Bug(
         "the keys that a short response lacks count as failed",
         "_jobs/create.py",
         "        is_short = received < requested  #",

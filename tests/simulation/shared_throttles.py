@@ -204,9 +204,7 @@ def _check_pauses(fleet: _Fleet) -> None:
                 noticed_at = max(noticed_at, ends + delay)
         for name, moments in fleet.world.network.begun_at.items():
             early = [
-                moment
-                for moment in moments
-                if noticed_at < moment < refused_at + _PAUSE - 0.06
+                moment for moment in moments if noticed_at < moment < refused_at + _PAUSE - 0.06
             ]
             fleet.world.check(not early, f"{name} did not pause at {refused_at:.3f}: {early[:3]}")
 

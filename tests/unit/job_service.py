@@ -6,10 +6,10 @@ import asyncio
 from collections.abc import Callable
 
 from junkie_async import BulkDeleteResult, CreateJob, KeyBatch
-from junkie_async._hooks import InFlightCallback
+from junkie_async._hooks import RequestStatus, StatusCallback
 
 
-def ignore_in_flight(_: bool) -> None:
+def ignore_status(_: RequestStatus) -> None:
     """Ignore that a call is in flight."""
 
 
@@ -25,10 +25,10 @@ class Service:
         self.gate: asyncio.Event | None = None
 
     async def create(
-        self, amount: int, _: str | None = None, on_in_flight: InFlightCallback = ignore_in_flight
+        self, amount: int, _: str | None = None, on_status: StatusCallback = ignore_status
     ) -> KeyBatch:
         """Create keys."""
-        on_in_flight(True)
+        on_status(RequestStatus.IN_FLIGHT)
         self.calls.append(amount)
         number = len(self.calls)
         self.concurrent += 1
@@ -43,10 +43,10 @@ class Service:
             self.concurrent -= 1
 
     async def delete(
-        self, keys: list[int | str], on_in_flight: InFlightCallback = ignore_in_flight
+        self, keys: list[int | str], on_status: StatusCallback = ignore_status
     ) -> BulkDeleteResult:
         """Delete keys; IDs above 1,000,000 don't exist."""
-        on_in_flight(True)
+        on_status(RequestStatus.IN_FLIGHT)
         self.deleted.append(keys)
         self.concurrent += 1
         self.most_concurrent = max(self.most_concurrent, self.concurrent)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from junkie_async import BatchError, CreateJob, InvalidResponseError, KeyBatch, OutcomeUnknownError
-from junkie_async._hooks import InFlightCallback
+from junkie_async._hooks import StatusCallback
 
 from .job_service import Service
 
@@ -46,7 +46,7 @@ async def test_an_unknown_outcome_is_reported_as_unknown(service: Service) -> No
 async def test_readable_keys_of_an_unreadable_response_are_reported() -> None:
     """The good key values of a response with a bad one are created; the bad one is unknown."""
 
-    async def create_garbled(amount: int, _: str | None, __: InFlightCallback) -> KeyBatch:
+    async def create_garbled(amount: int, _: str | None, __: StatusCallback) -> KeyBatch:
         rows = tuple(f"K{at}" for at in range(amount - 1))
         cause = InvalidResponseError("keys[99] must be a key value", rows=rows)
         raise OutcomeUnknownError("sent") from cause
@@ -61,7 +61,7 @@ async def test_readable_keys_of_an_unreadable_response_are_reported() -> None:
 async def test_fewer_keys_than_requested_end_the_job(service: Service) -> None:
     """A response with fewer keys is an error; its keys are reported, the others may exist."""
 
-    async def create_fewer(amount: int, _: str | None, __: InFlightCallback) -> KeyBatch:
+    async def create_fewer(amount: int, _: str | None, __: StatusCallback) -> KeyBatch:
         return KeyBatch(keys=tuple((await service.create(amount - 1)).keys), count=amount)
 
     keys: list[str] = []
@@ -79,7 +79,7 @@ async def test_a_key_value_that_comes_again_is_unknown(service: Service, call: i
     """A gateway repeats the response of the first call: its keys count once, the others don't."""
     batches: list[KeyBatch] = []
 
-    async def create(amount: int, _: str | None, __: InFlightCallback) -> KeyBatch:
+    async def create(amount: int, _: str | None, __: StatusCallback) -> KeyBatch:
         batches.append(await service.create(amount))
         return batches[0] if len(batches) == call else batches[-1]
 
@@ -94,7 +94,7 @@ async def test_a_key_value_that_comes_again_is_unknown(service: Service, call: i
 async def test_a_key_value_that_comes_twice_in_a_response_is_unknown(service: Service) -> None:
     """Only one of the two exists."""
 
-    async def create(amount: int, _: str | None, __: InFlightCallback) -> KeyBatch:
+    async def create(amount: int, _: str | None, __: StatusCallback) -> KeyBatch:
         keys = (await service.create(amount)).keys
         return KeyBatch(keys=(*keys[:-1], keys[0]), count=amount)
 

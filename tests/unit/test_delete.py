@@ -21,7 +21,7 @@ from junkie_async import (
     Outcome,
     ServerError,
 )
-from junkie_async._hooks import InFlightCallback
+from junkie_async._hooks import StatusCallback
 
 from .job_service import Service
 
@@ -120,7 +120,7 @@ async def test_a_key_that_comes_again_in_a_later_call_is_dropped(
 async def test_a_call_that_is_too_large_is_halved(service: Service) -> None:
     """Later calls are not larger than the one that was taken; one key too large is an error."""
 
-    async def delete(keys: list[int | str], _: InFlightCallback) -> BulkDeleteResult:
+    async def delete(keys: list[int | str], _: StatusCallback) -> BulkDeleteResult:
         if len(keys) > most:
             raise APIError("too large", status=413, outcome=Outcome.NOT_EXECUTED)
         return await service.delete(keys)
@@ -170,6 +170,6 @@ async def test_what_an_iterator_gave_before_it_failed_is_counted(service: Servic
     assert (report.requested, report.deleted, report.failed) == (1500, 1000, 500)
 
 
-async def delete_all(keys: list[int | str], _: InFlightCallback) -> BulkDeleteResult:
+async def delete_all(keys: list[int | str], _: StatusCallback) -> BulkDeleteResult:
     """Delete without a record."""
     return BulkDeleteResult(deleted=len(keys), requested=len(keys))

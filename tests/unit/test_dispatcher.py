@@ -27,6 +27,7 @@ from junkie_async import (
     ServerError,
     TransportError,
 )
+from junkie_async._hooks import RequestStatus
 from junkie_async._http.send_state import SendState
 from junkie_async._http.throttle import Priority
 from junkie_async._http.transport import Response
@@ -150,26 +151,46 @@ def test_a_cancelled_wait_ends_immediately() -> None:
     run(main())
 
 
-def test_in_flight_callback() -> None:
-    """True when an attempt begins; False when it can't have acted; nothing after a success."""
+IN_FLIGHT, UNCONFIRMED = RequestStatus.IN_FLIGHT, RequestStatus.UNCONFIRMED
+NOT_EXECUTED = RequestStatus.NOT_EXECUTED
+
+
+def test_status_of_requests() -> None:
+    """A job learns when a request begins, and what is certain once none is in flight."""
 
     async def main() -> None:
-        reported: list[bool] = []
+        reported: list[RequestStatus] = []
         script = Script(ConnectError("refused"), (429, {"Retry-After": "1"}, b""))
-        await make_dispatcher(script).send(FOLDERS, on_in_flight=reported.append)
-        assert reported == [True, False, True, False, True]
+        await make_dispatcher(script).send(FOLDERS, on_status=reported.append)
+        assert reported == [IN_FLIGHT, NOT_EXECUTED, IN_FLIGHT, NOT_EXECUTED, IN_FLIGHT]
         reported.clear()
         with pytest.raises(OutcomeUnknownError):
             await make_dispatcher(Script(TransportError("lost"))).send(
-                CREATE, on_in_flight=reported.append
+                CREATE, on_status=reported.append
             )
-        assert reported == [True]
+        assert reported == [IN_FLIGHT]
 
     run(main())
 
 
-@pytest.mark.parametrize(("sent", "expected"), [(False, [True, False]), (True, [True])])
-def test_a_cancelled_attempt_reports_whether_it_was_sent(sent: bool, expected: list[bool]) -> None:
+def test_a_refusal_does_not_confirm_the_attempts_before_it() -> None:
+    """An update whose response was lost may have been carried out, whatever comes after it."""
+
+    async def main() -> None:
+        reported: list[RequestStatus] = []
+        script = Script(TransportError("lost"), ConnectError("refused"))
+        await make_dispatcher(script).send(FOLDERS, on_status=reported.append)
+        assert reported == [IN_FLIGHT, IN_FLIGHT, UNCONFIRMED, IN_FLIGHT]
+
+    run(main())
+
+
+@pytest.mark.parametrize(
+    ("sent", "expected"), [(False, [IN_FLIGHT, NOT_EXECUTED]), (True, [IN_FLIGHT])]
+)
+def test_a_cancelled_attempt_reports_whether_it_was_sent(
+    sent: bool, expected: list[RequestStatus]
+) -> None:
     """A request that was cancelled before it was sent has not been carried out."""
 
     class Hangs(Script):
@@ -178,9 +199,9 @@ def test_a_cancelled_attempt_reports_whether_it_was_sent(sent: bool, expected: l
             return await hang()
 
     async def main() -> None:
-        reported: list[bool] = []
+        reported: list[RequestStatus] = []
         dispatcher = make_dispatcher(Hangs())
-        call = asyncio.create_task(dispatcher.send(CREATE, on_in_flight=reported.append))
+        call = asyncio.create_task(dispatcher.send(CREATE, on_status=reported.append))
         await asyncio.sleep(1)
         call.cancel()
         with pytest.raises(asyncio.CancelledError):

@@ -26,7 +26,7 @@ from junkie_async import (
     ServerError,
     TransportError,
 )
-from junkie_async._hooks import InFlightCallback, check_hooks
+from junkie_async._hooks import StatusCallback, check_hooks
 from junkie_async._http.dispatcher import Dispatcher
 from junkie_async._http.transport import Response
 from junkie_async._jobs.create import CreateJob
@@ -157,11 +157,11 @@ async def test_steps_of_jobs_are_reported() -> None:
     """Each call of a large job is one event, with or without a callback."""
     recorder, shown = Recorder(), list[tuple[int, int | None]]()
 
-    async def create(count: int, mark: str | None, on_in_flight: InFlightCallback) -> KeyBatch:
+    async def create(count: int, mark: str | None, on_status: StatusCallback) -> KeyBatch:
         await asyncio.sleep(0.001)  # so that the consumer keeps up
         return KeyBatch(keys=tuple(f"K{count}-{n}" for n in range(count)), count=count)
 
-    async def delete(chunk: list[int | str], on_in_flight: InFlightCallback) -> BulkDeleteResult:
+    async def delete(chunk: list[int | str], on_status: StatusCallback) -> BulkDeleteResult:
         await asyncio.sleep(0.001)
         return BulkDeleteResult(deleted=len(chunk), requested=len(chunk))
 

@@ -16,7 +16,7 @@ from junkie_async import (
     OutcomeUnknownError,
     Pagination,
 )
-from junkie_async._hooks import InFlightCallback
+from junkie_async._hooks import StatusCallback
 from junkie_async._jobs.journal import Intent, Journal
 from junkie_async._jobs.reconcile import Reconciler
 from junkie_async._pagination.list_pass import PendingPage
@@ -128,7 +128,7 @@ async def test_five_rounds_without_a_key_end_the_job() -> None:
             walks.append(calls)
         return await service.fetch(page, limit)
 
-    async def create(amount: int, marker: str | None, _: InFlightCallback) -> KeyBatch:
+    async def create(amount: int, marker: str | None, _: StatusCallback) -> KeyBatch:
         nonlocal calls
         calls += 1
         if calls == 9:
@@ -196,7 +196,7 @@ def test_a_list_that_lags_less_than_the_delay_ends_no_job(rounds: int, lag: floa
         is_listed = listed_from and now() >= listed_from[0] + lag
         return await service.fetch(page if is_listed else 100, limit)
 
-    async def create(amount: int, marker: str | None, _: InFlightCallback) -> KeyBatch:
+    async def create(amount: int, marker: str | None, _: StatusCallback) -> KeyBatch:
         nonlocal calls
         calls += 1
         if calls <= 3 * rounds:

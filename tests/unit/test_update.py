@@ -35,7 +35,7 @@ from junkie_async import (
     UpdateReport,
     UpdateResult,
 )
-from junkie_async._hooks import InFlightCallback
+from junkie_async._hooks import RequestStatus, StatusCallback
 from junkie_async._http.send_state import SendState
 from junkie_async._http.transport import Response
 from junkie_async._protocol.requests import Request
@@ -153,7 +153,7 @@ def test_outcomes_come_in_order_of_completion() -> None:
 
     async def main() -> None:
         async def send(
-            key: int | str, fields: Mapping[str, Any], on_in_flight: InFlightCallback
+            key: int | str, fields: Mapping[str, Any], on_status: StatusCallback
         ) -> UpdateResult:
             await asyncio.sleep(10.0 if key == 1 else 1.0)
             return UpdateResult()
@@ -574,9 +574,10 @@ def test_a_call_that_outlasts_a_cancellation_is_unknown() -> None:
 
     async def main() -> None:
         async def send(
-            key: int | str, fields: Mapping[str, Any], on_in_flight: InFlightCallback
+            key: int | str, fields: Mapping[str, Any], on_status: StatusCallback
         ) -> UpdateResult:
-            on_in_flight(key == 1)  # the other one waits for its slot
+            if key == 1:  # the other one waits for its slot
+                on_status(RequestStatus.IN_FLIGHT)
             await asyncio.sleep(100)
             return UpdateResult()
 
@@ -589,6 +590,23 @@ def test_a_call_that_outlasts_a_cancellation_is_unknown() -> None:
         report = job.report
         assert (report.requested, report.unknown, report.failed) == (2, 1, 1)
         assert [(one.key, one.status, one.error) for one in report.outcomes] == [(1, UNKNOWN, None)]
+
+    run(main())
+
+
+def test_a_call_that_waits_out_an_outage_when_the_job_is_cancelled_is_unknown() -> None:
+    """Its first request may have been carried out. What was never sent has failed."""
+
+    async def main() -> None:
+        lost = TransportError("lost")
+        service = Service(lambda _: lost)
+        job = service.keys(RetryPolicy(outage=300)).update_many(range(1, 5), key_name="a")
+        task = asyncio.create_task(job)
+        await asyncio.sleep(200)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert (job.report.requested, job.report.unknown, job.report.failed) == (4, 4, 0)
 
     run(main())
 
@@ -666,7 +684,7 @@ async def test_memory_is_flat(has_pairs: bool, most: float) -> None:
     """100,000 keys, of which a tenth is missing, take 18 bytes each at most: for the repeats."""
 
     async def send(
-        key: int | str, fields: Mapping[str, Any], on_in_flight: InFlightCallback
+        key: int | str, fields: Mapping[str, Any], on_status: StatusCallback
     ) -> UpdateResult:
         if isinstance(key, int) and key % 10 == 0:
             raise NotFoundError("no such key", status=404)

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 
 from junkie_async import BatchError, CreateJob, DeleteJob, KeyBatch, Outcome, ServerError
-from junkie_async._hooks import InFlightCallback
+from junkie_async._hooks import RequestStatus, StatusCallback
 from junkie_async._jobs import worker_pool
 
 from .job_service import Service
@@ -132,9 +132,9 @@ async def test_calls_that_wait_for_a_slot_are_dropped_with_the_job(service: Serv
     """A cancelled job finishes the calls in flight; waiting ones are neither sent nor unknown."""
     slots, finished = asyncio.Semaphore(2), asyncio.Event()
 
-    async def create(amount: int, _: str | None, on_in_flight: InFlightCallback) -> KeyBatch:
+    async def create(amount: int, _: str | None, on_status: StatusCallback) -> KeyBatch:
         async with slots:
-            on_in_flight(True)
+            on_status(RequestStatus.IN_FLIGHT)
             await finished.wait()
             return await service.create(amount)
 
@@ -155,13 +155,13 @@ async def test_a_retry_is_dropped_with_the_job(service: Service) -> None:
     """A rate-limited call that waits for its retry is dropped when another call fails."""
     fails = asyncio.Event()
 
-    async def create(amount: int, _: str | None, on_in_flight: InFlightCallback) -> KeyBatch:
-        on_in_flight(True)
+    async def create(amount: int, _: str | None, on_status: StatusCallback) -> KeyBatch:
+        on_status(RequestStatus.IN_FLIGHT)
         if amount < 100:
             await fails.wait()
             raise ServerError("broken", outcome=Outcome.NOT_EXECUTED)
         await asyncio.sleep(0)
-        on_in_flight(False)  # a 429: not executed
+        on_status(RequestStatus.NOT_EXECUTED)  # a 429: not executed
         fails.set()
         await asyncio.sleep(60)
         return await service.create(amount)
