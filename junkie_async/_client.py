@@ -28,8 +28,8 @@ from ._http.throttle import Priority
 from ._http.tls import make_context
 from ._http.transport import Transport
 from ._jobs.ledgers import Ledgers
-from ._key_calls import copy_calls
-from ._keys import Keys
+from ._keys.calls import copy_calls
+from ._keys.keys import Keys
 from ._masking import error_boundary
 from ._models import UNSET, APIResponse, Unset
 from ._protocol.codec import prepare_codec

@@ -40,7 +40,7 @@ from ._jobs.delete import DeleteJob
 from ._jobs.job import OnProgress
 from ._jobs.outcomes import KeyOutcome, OutcomeStatus, UpdateReport
 from ._jobs.update import ResetHWIDJob, UpdateJob
-from ._keys import Keys
+from ._keys.keys import Keys
 from ._masking import mask_key_value
 from ._models import (
     HWID,

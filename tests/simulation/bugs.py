@@ -233,7 +233,7 @@ BUGS: Final = (
     ),
     Bug(
         "each request of a call has the whole deadline",
-        "_key_calls.py",
+        "_keys/calls.py",
         "        return max(0.0, self._ends_at - running_loop().time())",
         "        return self.deadline",
         "deadlines",

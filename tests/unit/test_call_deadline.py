@@ -15,7 +15,7 @@ from junkie_async import (
     RetryPolicy,
 )
 from junkie_async._http.transport import Response
-from junkie_async._keys import Keys
+from junkie_async._keys.keys import Keys
 
 from .clock import run
 from .scripted import STEADY, Script, delayed, make_dispatcher, now

@@ -16,7 +16,7 @@ from junkie_async import (
 )
 from junkie_async._http.throttle import Throttle
 from junkie_async._http.transport import Response
-from junkie_async._keys import Keys
+from junkie_async._keys.keys import Keys
 from junkie_async._protocol.rate_limit_headers import RateLimitState
 
 from .clock import run

@@ -26,7 +26,7 @@ from junkie_async import (
 )
 from junkie_async._http.send_state import SendState
 from junkie_async._http.transport import Response
-from junkie_async._keys import Keys
+from junkie_async._keys.keys import Keys
 from junkie_async._protocol import requests
 from junkie_async.export import atomic_file, export_keys
 

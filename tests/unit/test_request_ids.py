@@ -19,7 +19,7 @@ from junkie_async import (
     RequestTimeoutError,
     ServerError,
 )
-from junkie_async._keys import Keys
+from junkie_async._keys.keys import Keys
 from junkie_async._protocol import requests
 from junkie_async._protocol.request_ids import read_request_id
 

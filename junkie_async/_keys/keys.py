@@ -2,30 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterable, Iterable, Mapping, Sequence
 from contextlib import aclosing
-from functools import lru_cache, partial
-from typing import Any, TypeAlias, TypeVar, Unpack, cast
+from functools import partial
+from typing import Any, TypeAlias, TypeVar, Unpack
 
-from . import _validation as validation
-from ._errors import BatchError, InvalidRequestError
-from ._hooks import StatusCallback
-from ._http.coroutines import pending
-from ._http.dispatcher import Dispatcher
-from ._jobs.create import CreateJob
-from ._jobs.delete import DeleteJob
-from ._jobs.job import OnProgress, check_progress, report_progress
-from ._jobs.journal import Intent, Journal
-from ._jobs.ledger import Ledger
-from ._jobs.ledgers import LedgerRef, Ledgers, check_job, check_order
-from ._jobs.markers import DEFAULT_PREFIX, add_marker, check_prefix, check_room
-from ._jobs.order import fill_order, log_key
-from ._jobs.reconcile import RECONCILE_AFTER, Reconciler
-from ._jobs.record import LeaseLostError
-from ._jobs.update import KeyOrPair, ResetHWIDJob, UpdateJob
-from ._key_calls import KeyCalls
-from ._masking import error_boundary
-from ._models import (
+from .. import _validation as validation
+from .._errors import InvalidRequestError
+from .._http.coroutines import pending
+from .._jobs.create import CreateJob
+from .._jobs.delete import DeleteJob
+from .._jobs.job import OnProgress, check_progress, report_progress
+from .._jobs.journal import Journal
+from .._jobs.ledgers import LedgerRef, check_job, check_order
+from .._jobs.markers import DEFAULT_PREFIX, check_prefix, check_room
+from .._jobs.reconcile import RECONCILE_AFTER, Reconciler
+from .._jobs.update import KeyOrPair, ResetHWIDJob, UpdateJob
+from .._masking import error_boundary
+from .._models import (
     UNSET,
     ActionResult,
     BulkDeleteResult,
@@ -34,14 +28,13 @@ from ._models import (
     KeyBatch,
     KeyDetailed,
     KeyFolder,
-    KeyPage,
     KeyRef,
     UpdateResult,
 )
-from ._pagination.pager import KeyPager, collect_ids, complete_pages, iterate_ids_after_walk
-from ._pagination.stats import KeyStats, KeyTally
-from ._protocol import requests as wire
-from ._protocol.fields import (
+from .._pagination.pager import KeyPager, collect_ids, complete_pages
+from .._pagination.stats import KeyStats, KeyTally
+from .._protocol import requests as wire
+from .._protocol.fields import (
     BatchFields,
     Claims,
     CreateBatchBody,
@@ -52,11 +45,11 @@ from ._protocol.fields import (
     check_key_list,
     validate_fields,
 )
-from ._protocol.filter_checks import check_rows
-from ._protocol.suggestions import takes
-from ._stores import open_store
-from ._verification.look_ups import LookUp, LookUps
-from ._verification.verdict import Verdict, evaluate
+from .._protocol.filter_checks import check_rows
+from .._protocol.suggestions import takes
+from .._verification.look_ups import LookUp
+from .._verification.verdict import Verdict, evaluate
+from .jobs import KeyJobs, collect_first
 
 T = TypeVar("T")
 KeyT = TypeVar("KeyT")
@@ -67,7 +60,7 @@ UpdateJobT = TypeVar("UpdateJobT", bound=UpdateJob)
 KeyFolders: TypeAlias = list[KeyFolder]
 
 
-class Keys(KeyCalls):
+class Keys(KeyJobs):
     """The operations on keys, as ``client.keys``.
 
     Methods take a key as its ID (an int), its value (a str, even one of digits only) or the `Key`
@@ -75,16 +68,6 @@ class Keys(KeyCalls):
     After that they may raise any other `JunkieError`; "Raises" lists those that callers usually
     handle.
     """
-
-    def __init__(
-        self,
-        dispatcher: Dispatcher,
-        ledgers: Ledgers | None = None,
-        look_ups: LookUps | None = None,
-    ) -> None:
-        super().__init__(dispatcher)
-        self._ledgers = Ledgers(open_store) if ledgers is None else ledgers
-        self._look_ups = LookUps() if look_ups is None else look_ups
 
     @takes(Filters)
     @error_boundary
@@ -357,26 +340,8 @@ class Keys(KeyCalls):
             return await self._send(wire.create_key(validated))
         check_room(fields.get("key_name"), DEFAULT_PREFIX)
         validated = validate_fields(CreateKeyBody, "create", given)
-        arguments = {**validated, "call": "create", "amount": 1}
-        order = self._make_ledger(ledger, name, arguments, DEFAULT_PREFIX, waits=True)
-
-        async def create(marker: str, before_send: Callable[[], None]) -> Key:
-            return await self._dispatcher.send(
-                wire.create_key(add_marker(validated, marker)),
-                priority=self._urgency,
-                max_seconds=self.deadline,
-                before_send=before_send,
-            )
-
         delay = validation.check_seconds("reconcile_after", reconcile_after, zero=True)
-        reconciler = self._make_reconciler(order, provider_id, delay, partial(log_key, order))
-        return await fill_order(
-            order,
-            reconciler,
-            create,
-            lock=self._ledgers.find_lock(ledger, name),
-            max_seconds=self.deadline,
-        )
+        return await self._fill_order(validated, name, ledger, delay)
 
     @takes(BatchFields)
     @error_boundary
@@ -465,25 +430,11 @@ class Keys(KeyCalls):
             if prefix is not None:
                 reconciler = self._make_reconciler(journal, provider_id, delay)
 
-        @lru_cache(maxsize=2)  # without markers all requests but the last one are alike
-        def make_request(count: int, mark: str | None) -> wire.Request[KeyBatch]:
-            fields = add_marker({**validated, "amount": count}, mark)
-            return wire.create_batch(fields, marker=mark)
-
-        async def create(count: int, mark: str | None, on_status: StatusCallback) -> KeyBatch:
-            return await self._dispatcher.send(
-                make_request(count, mark),
-                priority="job",
-                on_status=on_status,
-                before_send=journal.check_writer if journal.can_lose_writer else None,
-            )
-
-        return CreateJob(
+        return self._make_create_job(
+            validated,
             whole,
-            create,
             concurrency=concurrency,
             on_progress=on_progress,
-            hooks=self._dispatcher.hooks,
             journal=journal,
             reconciler=reconciler,
         )
@@ -610,32 +561,7 @@ class Keys(KeyCalls):
             BatchError: Raised by the job: a call failed for good, or the iterable raised.
         """
         unique = isinstance(keys, KeyPager)
-        return self._make_delete_job(_collect_first(keys), concurrency, on_progress, unique=unique)
-
-    def _make_delete_job(
-        self,
-        keys: Iterable[KeyRef] | AsyncIterable[KeyRef],
-        concurrency: int,
-        on_progress: OnProgress | None,
-        *,
-        unique: bool = False,
-        before_send: Callable[[], None] | None = None,
-    ) -> DeleteJob:
-        async def delete(chunk: Sequence[int | str], on_status: StatusCallback) -> BulkDeleteResult:
-            request = wire.bulk_delete(chunk)
-            with self._look_ups.changing(*chunk):
-                return await self._dispatcher.send(
-                    request, priority="job", on_status=on_status, before_send=before_send
-                )
-
-        return DeleteJob(
-            keys,
-            delete,
-            concurrency=concurrency,
-            on_progress=on_progress,
-            hooks=self._dispatcher.hooks,
-            unique=unique,
-        )
+        return self._make_delete_job(collect_first(keys), concurrency, on_progress, unique=unique)
 
     @takes(Filters)
     @error_boundary
@@ -718,97 +644,11 @@ class Keys(KeyCalls):
         """
         return self._make_update_job(ResetHWIDJob, _reset_hwid, keys, {}, concurrency, on_progress)
 
-    def _make_update_job(
-        self,
-        kind: type[UpdateJobT],
-        make_request: Callable[[str, Mapping[str, Any]], wire.Request[ActionResult]],
-        keys: Iterable[KeyOrPair] | AsyncIterable[KeyOrPair],
-        fields: Mapping[str, Any] | None,
-        concurrency: int,
-        on_progress: OnProgress | None,
-    ) -> UpdateJobT:
-        source, is_walk = _collect_first(keys), isinstance(keys, KeyPager)
-        if is_walk and fields is None:  # now, and not after the walk
-            raise InvalidRequestError("changes", "none", "at least one field of the keys")
-        # Not of `self`, which may have a deadline: a job's look-ups wait out an outage.
-        patient = Keys(self._dispatcher, self._ledgers, self._look_ups)
-        patient.priority = "job"
-
-        async def send(
-            key: int | str, changes: Mapping[str, Any], on_status: StatusCallback
-        ) -> ActionResult:
-            request = make_request(await patient._path_segment(key, kind.method), changes)
-            with self._look_ups.changing(key):
-                return await self._dispatcher.send(request, priority="job", on_status=on_status)
-
-        return kind(
-            source,
-            send,
-            fields=fields,
-            concurrency=concurrency,
-            on_progress=on_progress,
-            hooks=self._dispatcher.hooks,
-            unique=is_walk,
-        )
-
     @error_boundary
     async def folders(self) -> KeyFolders:
         """List the folders that keys can be in."""
         return await self._send(wire.list_folders())
 
-    def _make_ledger(
-        self,
-        ledger: LedgerRef,
-        job: str | None,
-        arguments: Mapping[str, Any],
-        marker: str | None,
-        *,
-        waits: bool,
-    ) -> Ledger:
-        given = {**arguments, "base_url": self._dispatcher.base_url}
-        return self._ledgers.make_ledger(ledger, job, given, marker, waits=waits)
-
-    def _make_reconciler(
-        self,
-        journal: Journal,
-        provider_id: int,
-        delay: float,
-        log: Callable[[Intent, Sequence[Key]], bool] | None = None,
-    ) -> Reconciler:
-        query = wire.filter_query({"provider_id": provider_id})
-        # Without a deadline of `self`: a job's walk waits out an outage.
-        fetch = self._make_fetch(query, "job", last_timed_page=0, bad_rows="reduce")
-        check = journal.check_writer if journal.can_lose_writer else None
-
-        async def delete(surplus: list[int | str]) -> None:
-            try:
-                await self._make_delete_job(surplus, 4, None, before_send=check)
-            except BatchError as error:
-                if isinstance(error.__cause__, LeaseLostError):
-                    raise error.__cause__ from None
-                raise
-
-        return Reconciler(
-            journal,
-            self._dispatcher.shorten_wait(delay),
-            fetch=fetch,
-            delete=delete,
-            remember=self._dispatcher.created.remember,
-            log=log,
-        )
-
 
 def _reset_hwid(key: str, _: Mapping[str, Any]) -> wire.Request[ActionResult]:
     return wire.reset_hwid(key)
-
-
-def _collect_first(
-    keys: Iterable[KeyT] | AsyncIterable[KeyT],
-) -> Iterable[KeyT | int] | AsyncIterable[KeyT | int]:
-    """Let a job that is given a `KeyPager` collect the IDs first: it changes what is listed."""
-    if isinstance(keys, KeyPage):  # whose `__aiter__` only says that it is the wrong loop
-        return cast("tuple[KeyT, ...]", keys.keys)
-    if not isinstance(keys, KeyPager):
-        return keys
-    keys.close()  # if the job is never used, the warning about the job is enough
-    return iterate_ids_after_walk(keys)

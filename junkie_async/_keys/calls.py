@@ -11,17 +11,17 @@ from typing import Any, Self, TypeVar
 
 import attrs
 
-from . import _validation as validation
-from ._errors import InvalidRequestError, NotFoundError, TooManyMatchesError
-from ._http.coroutines import running_loop
-from ._http.dispatcher import Dispatcher
-from ._http.throttle import PRIORITIES, Priority
-from ._masking import clear_frames
-from ._models import Key, KeyRef
-from ._pagination.list_pass import FetchPage, ListPass, PendingPage
-from ._pagination.seen_ids import SeenIDs
-from ._protocol import requests as wire
-from ._validation import check_seconds, safe_repr
+from .. import _validation as validation
+from .._errors import InvalidRequestError, NotFoundError, TooManyMatchesError
+from .._http.coroutines import running_loop
+from .._http.dispatcher import Dispatcher
+from .._http.throttle import PRIORITIES, Priority
+from .._masking import clear_frames
+from .._models import Key, KeyRef
+from .._pagination.list_pass import FetchPage, ListPass, PendingPage
+from .._pagination.seen_ids import SeenIDs
+from .._protocol import requests as wire
+from .._validation import check_seconds, safe_repr
 
 T = TypeVar("T")
 CallsT = TypeVar("CallsT", bound="KeyCalls")
