@@ -6,11 +6,10 @@ import asyncio
 import contextlib
 import os
 import signal
-import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -25,7 +24,7 @@ from junkie_async.emulator import Emulator
 from junkie_async.ext import aiohttp as aiohttp_ext
 from junkie_async.ext.fastapi import JunkieDep, junkie_errors, junkie_lifespan
 
-from ..pytest_plugin.nested import environment
+from ..module_process import run_module
 from ._web import API_KEY, serve_aiohttp, serve_uvicorn
 
 KNOWN = 100
@@ -191,26 +190,6 @@ async def check(claim: dict[str, str], junkie: JunkieDep) -> dict[str, object]:
 SERVE = ("junkie_async", "serve", "--port=0", "--db")
 
 
-@contextlib.contextmanager
-def process(*command: str, text: str = "", **variables: str) -> Iterator[Any]:
-    """Run a module as a process; yields it, and the number at the end of its first line."""
-    with subprocess.Popen(
-        [sys.executable, "-m", *command],
-        env={**environment(), **variables},
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        encoding="utf-8",
-    ) as child:
-        assert child.stdin is not None
-        assert child.stdout is not None
-        try:
-            child.stdin.write(text)
-            child.stdin.close()
-            yield child, child.stdout.readline().split()[-1]
-        finally:
-            child.kill()
-
-
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="no SIGKILL")
 async def test_the_service_is_killed(tmp_path: Path) -> None:
@@ -218,9 +197,9 @@ async def test_the_service_is_killed(tmp_path: Path) -> None:
     keys = str(tmp_path / "keys.db")
     async with Emulator(keys) as emulator:
         await seed(emulator)
-    with process(*SERVE, keys) as (service, url):
+    with run_module(*SERVE, keys) as (service, url):
         settings = {"JUNKIE_BASE_URL": url, "JUNKIE_API_KEY": "any-key-will-do"}
-        with process("tests.faults.attacked_app", text=APP, **settings) as (_, port):
+        with run_module("tests.faults.attacked_app", text=APP, **settings) as (_, port):
             async with visitors(f"http://127.0.0.1:{port}") as asking:
                 await asking.ask_known(KNOWN, stale=False)
                 os.kill(service.pid, signal.SIGKILL)

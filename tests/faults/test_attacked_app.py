@@ -11,17 +11,15 @@ from __future__ import annotations
 import asyncio
 import os
 import statistics
-import subprocess
-import sys
 import time
-from collections.abc import Generator, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 
 import aiohttp
 import attrs
 import pytest
 
-from ..pytest_plugin.nested import environment
+from ..module_process import run_module
 from ..readme.document import PATH, blocks
 
 SECONDS = float(os.environ.get("JUNKIE_ATTACK_SECONDS", "1.5"))
@@ -75,27 +73,6 @@ class Figures:
         return f"{times}, {len(self.wrong)} wrong: {self.wrong[:2]}"
 
 
-@contextmanager
-def process(module: str, text: str = "", **variables: str) -> Generator[str]:
-    """Run a module that prints its port; yields the URL."""
-    with subprocess.Popen(
-        [sys.executable, "-m", f"tests.faults.{module}"],
-        cwd=PATH.parent,
-        env={**environment(), **variables},
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        encoding="utf-8",
-    ) as child:
-        assert child.stdin is not None
-        assert child.stdout is not None
-        try:
-            child.stdin.write(text)
-            child.stdin.close()
-            yield f"http://127.0.0.1:{int(child.stdout.readline())}"
-        finally:
-            child.kill()
-
-
 @pytest.fixture
 def app() -> Iterator[str]:
     """The README's app, in front of the hostile service."""
@@ -104,13 +81,10 @@ def app() -> Iterator[str]:
         for one in blocks(PATH.read_text("utf-8"), "python")
         if "/verify" in one.text and "FastAPI(" in one.text
     )
-    with (
-        process("hostile_service") as service,
-        process(
-            "attacked_app", block.text, JUNKIE_BASE_URL=service, JUNKIE_API_KEY="secret"
-        ) as url,
-    ):
-        yield url
+    with run_module("tests.faults.hostile_service") as (_, service):
+        settings = {"JUNKIE_BASE_URL": f"http://127.0.0.1:{service}", "JUNKIE_API_KEY": "secret"}
+        with run_module("tests.faults.attacked_app", text=block.text, **settings) as (_, port):
+            yield f"http://127.0.0.1:{port}"
 
 
 async def attack(session: aiohttp.ClientSession, url: str, values: list[str], end: float) -> None:

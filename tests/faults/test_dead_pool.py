@@ -41,6 +41,18 @@ class Server:
             writer.close()
 
 
+async def check_dead_pool(junkie: JunkieClient, service: Server, recorder: Recorder) -> None:
+    """Fill the pool, let it die, and check that each of two calls needs one attempt more."""
+    await asyncio.gather(*(junkie.keys.folders() for _ in range(16)))
+    service.dead = True
+    recorder.attempts.clear()
+    async with asyncio.timeout(10):
+        for _ in range(2):
+            await junkie.keys.folders()
+    attempts = [(event.attempt, event.status) for event in recorder.attempts]
+    assert attempts == [(1, None), (2, 200)] * 2
+
+
 async def test_a_dead_pool_costs_one_attempt() -> None:
     """With 16 dead connections in the pool, each next call succeeds with its second attempt."""
     service, recorder = Server(), Recorder()
@@ -52,13 +64,4 @@ async def test_a_dead_pool_costs_one_attempt() -> None:
         listening,
         JunkieClient("k", base_url=url, retry=patient, hooks=recorder) as junkie,
     ):
-        await asyncio.gather(*(junkie.keys.folders() for _ in range(16)))
-        service.dead = True
-        recorder.attempts.clear()
-        async with asyncio.timeout(10):
-            for _ in range(2):
-                await junkie.keys.folders()
-    assert [(event.attempt, event.status) for event in recorder.attempts] == [
-        (1, None),
-        (2, 200),
-    ] * 2
+        await check_dead_pool(junkie, service, recorder)

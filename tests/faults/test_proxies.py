@@ -45,7 +45,7 @@ from ..proxies import (
     refuse,
 )
 from .operations import NO_WAIT, calm
-from .test_dead_pool import Recorder, Server
+from .test_dead_pool import Recorder, Server, check_dead_pool
 from .test_error_trackers import TRACKERS
 
 NO = Outcome.NOT_EXECUTED
@@ -165,16 +165,7 @@ async def test_a_dead_pool_costs_one_attempt(ca: PrivateCA) -> None:
     ):
         shop = Shop(Emulator(), proxy, f"https://{HOST}:{port}", ca)
         async with shop.connect(retry=patient, hooks=recorder) as junkie:
-            await asyncio.gather(*(junkie.keys.folders() for _ in range(16)))
-            service.dead = True
-            recorder.attempts.clear()
-            async with asyncio.timeout(10):
-                for _ in range(2):
-                    await junkie.keys.folders()
-    assert [(event.attempt, event.status) for event in recorder.attempts] == [
-        (1, None),
-        (2, 200),
-    ] * 2
+            await check_dead_pool(junkie, service, recorder)
     assert proxy.tunnels == 18
 
 
