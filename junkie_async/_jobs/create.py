@@ -19,6 +19,7 @@ from .._validation import check_integer
 from .job import Job, OnProgress
 from .journal import Intent, Journal
 from .key_hashes import KeyHashes
+from .key_log import KeyLog
 from .reconcile import Reconciler
 from .record import LeaseLostError
 
@@ -58,7 +59,9 @@ class CreateJob(Job[Intent | KeyBatch, KeyBatch, CreateReport]):
         self._doubts_in_a_row = self._rounds_without_keys = 0
         self._last_doubt: JunkieError | None = None
         self._yielded = 0  # keys
-        self._given: KeyHashes | None = None  # those, where another worker may take the job over
+        # Those, where another worker may take the job over, and their hashes once one has.
+        self._given = KeyLog(None)
+        self._given_before: KeyHashes | None = None
         super().__init__(concurrency=concurrency, on_progress=on_progress, hooks=hooks)
 
     @property
@@ -78,10 +81,22 @@ class CreateJob(Job[Intent | KeyBatch, KeyBatch, CreateReport]):
 
     async def _before_start(self) -> None:
         self._ready.clear()
+        await self._hash_given()
         while not await self._open_journal():
             pass
         if self._reconciler is not None:
             self._reconciler.restart_delay()  # an earlier run may just have sent calls
+
+    async def _hash_given(self) -> None:
+        """After another worker had the job, know the keys by which its record begins."""
+        if not self._given.length:
+            return
+        before = self._given_before = self._given_before or KeyHashes()
+        for number in range(self._given.end_block()):
+            for keys in self._given.read(number):
+                before.add_new(keys)
+            await asyncio.sleep(0)
+        self._given = KeyLog(None)
 
     async def _open_journal(self) -> bool:
         """Become the writer; false if another worker has taken over by the end of the reading."""
@@ -96,8 +111,7 @@ class CreateJob(Job[Intent | KeyBatch, KeyBatch, CreateReport]):
         await self._journal.sync()
         self._yielded += len(result.keys)
         if self._journal.can_lose_writer:
-            self._given = self._given or KeyHashes()
-            self._given.add_new(result.keys)
+            self._given.append(result.keys)
 
     def _after_break(self) -> None:
         unread = self._journal.created - self._yielded
@@ -164,7 +178,8 @@ class CreateJob(Job[Intent | KeyBatch, KeyBatch, CreateReport]):
         self, chunk: Intent | KeyBatch, on_status: StatusCallback
     ) -> KeyBatch | None:
         if isinstance(chunk, KeyBatch):  # replayed or adopted: nothing to send
-            new = self._given.find_new(chunk.keys) if self._given else chunk.keys
+            before = self._given_before
+            new = before.find_new(chunk.keys) if before is not None else chunk.keys
             return _make_batch(new) if new else None
 
         def track_doubt(status: RequestStatus) -> None:

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from hashlib import blake2b
-from typing import Final, Protocol
-
-_BUCKETS: Final = 4096
+from typing import Final, Protocol, TypeAlias
 
 
 class SeenValues(Protocol):
     """The key values that a job has logged."""
-
-    def __contains__(self, value: str) -> bool: ...
 
     def add_all(self, values: Collection[str]) -> bool:
         """Add values. False, and none is added, unless all are new and differ."""
@@ -31,9 +27,6 @@ class KeySet:
         self._kept = kept
         self._values: set[str] = set()
 
-    def __contains__(self, value: str) -> bool:
-        return value in self._values
-
     def add_all(self, values: Collection[str]) -> bool:
         """Add values. False, and none is added, unless all are new and differ."""
         expected = len(self._values) + len(values)
@@ -48,31 +41,23 @@ class KeySet:
         return [value for value in dict.fromkeys(values) if value not in self._values]
 
 
+# Not bytearrays: these have room to grow, and ten million hashes take a third more.
+_Buckets: TypeAlias = defaultdict[int, bytes]
+"""Hashes of one size, in strings of bytes that are searched in C."""
+
+
+def _contains(bucket: bytes, found: bytes) -> bool:
+    at = bucket.find(found)
+    while at > 0 and at % len(found):  # the end of one hash and the beginning of the next
+        at = bucket.find(found, at + 1)
+    return at >= 0
+
+
 class KeyHashes:
-    """The hashes of key values that are not kept in memory themselves.
+    """Hashes of key values that are kept nowhere else: 18 bytes each, where a set takes 100."""
 
-    They lie in 4096 strings of bytes, which are searched in C: a million values of 8 bytes take 9
-    MB and about 1.5 us each to look up, where a set takes 100 MB.
-
-    Args:
-        size: Bytes of a hash. Of a million values, two have the same hash of 8 bytes with a
-            probability of 3e-8, of 16 bytes never.
-    """
-
-    def __init__(self, size: int = 8) -> None:
-        self._size = size
-        self._buckets = defaultdict[int, bytearray](bytearray)
-
-    def add_all(self, values: Collection[str]) -> bool:
-        """Add values. False, and none is added, unless all are new and differ."""
-        located = {found: bucket for bucket, found in map(self._locate, values)}
-        if len(located) < len(values):
-            return False
-        if any(self._is_in(bucket, found) for found, bucket in located.items()):
-            return False
-        for found, bucket in located.items():
-            bucket += found
-        return True
+    def __init__(self) -> None:
+        self._buckets = _Buckets(bytes)
 
     def add_new(self, values: Iterable[str]) -> list[str]:
         """Add values, and return those that were not added before, in order and each once."""
@@ -80,25 +65,67 @@ class KeyHashes:
 
     def find_new(self, values: Iterable[str]) -> list[str]:
         """Return the values that were not added yet, in order and each once."""
-        return [value for value in dict.fromkeys(values) if value not in self]
+        hashes = ((value, _hash_surely(value)) for value in dict.fromkeys(values))
+        return [value for value, (at, found) in hashes if not _contains(self._buckets[at], found)]
 
     def _add(self, value: str) -> bool:
-        bucket, found = self._locate(value)
-        if self._is_in(bucket, found):
+        at, found = _hash_surely(value)
+        if _contains(self._buckets[at], found):
             return False
-        bucket += found
+        self._buckets[at] += found
         return True
 
-    def __contains__(self, value: str) -> bool:
-        return self._is_in(*self._locate(value))
 
-    def _is_in(self, bucket: bytearray, found: bytes) -> bool:
-        at = bucket.find(found)
-        while at > 0 and at % self._size:  # the end of one hash and the beginning of the next
-            at = bucket.find(found, at + 1)
-        return at >= 0
+def _hash_surely(value: str) -> tuple[int, bytes]:
+    """Return the number of a bucket, and a hash that no two values have in common."""
+    # Surrogates: a key value of a list is whatever JSON can hold.
+    found = blake2b(value.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+    return int.from_bytes(found[:2]) % 4096, found
 
-    def _locate(self, value: str) -> tuple[bytearray, bytes]:
-        # Surrogates: a key value of a list is whatever JSON can hold.
-        found = blake2b(value.encode("utf-8", "surrogatepass"), digest_size=self._size).digest()
-        return self._buckets[int.from_bytes(found[:2]) % _BUCKETS], found
+
+_BITS: Final = 15  # of the number of a bucket
+
+
+class LoggedValues:
+    """Short hashes of key values that lie in a log: ten million take 48 MB.
+
+    Of ten million values, two have the same hash with a probability of 0.3. So the log is asked
+    about the values whose hashes are known.
+
+    Args:
+        find_logged: Returns those of some values that the log has. It may have to read all of it.
+    """
+
+    def __init__(self, find_logged: Callable[[Collection[str]], Collection[str]]) -> None:
+        self._find_logged = find_logged
+        self._buckets = _Buckets(bytes)
+
+    def add_all(self, values: Collection[str]) -> bool:
+        """Add values, before they are logged. False, and none is added, unless all are new."""
+        if len({*values}) < len(values) or self._find_known(values):
+            return False
+        for at, found in map(_hash_quickly, values):
+            self._buckets[at] += found
+        return True
+
+    def find_new(self, values: Iterable[str]) -> list[str]:
+        """Return the values that were not added yet, in order and each once."""
+        unique = dict.fromkeys(values)
+        known = self._find_known(unique)
+        return [value for value in unique if value not in known]
+
+    def _find_known(self, values: Collection[str]) -> Collection[str]:
+        hashes = zip(values, map(_hash_quickly, values), strict=True)
+        buckets = self._buckets
+        likely = [
+            value
+            for value, (at, found) in hashes
+            if found in buckets[at] and _contains(buckets[at], found)
+        ]
+        return self._find_logged(likely) if likely else ()
+
+
+def _hash_quickly(value: str) -> tuple[int, bytes]:
+    """Return the number of a bucket, and a hash of 4 bytes."""
+    found = hash(value)
+    return found & (1 << _BITS) - 1, (found >> _BITS & 0xFFFFFFFF).to_bytes(4)

@@ -46,7 +46,8 @@ class KeyLog:
 
     def read(self, number: int) -> Iterator[list[str]]:
         """Yield the key values of each call in a block, by its number from 0."""
-        block = self._blocks[number]
+        blocks = self._blocks
+        block = blocks[number] if number < len(blocks) else bytes(self._last_block)
         if isinstance(block, int):
             assert self._file is not None
             self._file.seek(block)
@@ -57,6 +58,16 @@ class KeyLog:
         """Return so many key values, the earliest ones."""
         blocks = map(self.read, range(self.end_block()))
         return tuple(islice(chain.from_iterable(chain.from_iterable(blocks)), length))
+
+    def find(self, values: Collection[str]) -> set[str]:
+        """Return those of some values that are among the key values, from the latest ones on."""
+        wanted, found = {*values}, set[str]()
+        for number in range(len(self._blocks), -1, -1):
+            for keys in self.read(number):
+                found |= wanted.intersection(keys)
+            if len(found) == len(wanted):
+                break
+        return found
 
     def _store(self, block: bytes) -> bytes | int:
         if len(block) < _BLOCK:

@@ -10,7 +10,7 @@ from typing import Any
 
 from .._errors import JunkieError
 from .journal import Intent, Journal
-from .key_hashes import KeyHashes, SeenValues
+from .key_hashes import LoggedValues, SeenValues
 from .key_log import KeyLog
 from .markers import make_marker, read_number
 from .record import DamagedError, Record
@@ -51,7 +51,7 @@ class Ledger(Journal):
         """Seconds since the outcome of the latest open call became unknown, when it was loaded."""
         self._job_id = ""
         self._key_log = KeyLog(self._folder)
-        self.seen: SeenValues = KeyHashes()  # the values are in the key log only
+        self.seen: SeenValues = LoggedValues(self._key_log.find)
         self._earlier_blocks = 0
 
     def snapshot_keys(self) -> tuple[int, Callable[[], tuple[str, ...]]]:

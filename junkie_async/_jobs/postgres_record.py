@@ -101,8 +101,9 @@ _READ_INTENTS: Final = """SELECT number, open, amount - (SELECT count(*) FROM ju
   WHERE key.job = $1 AND key.attempt = number) AS outstanding,
 extract(epoch FROM clock_timestamp() - doubted)::float8 AS doubted_for
 FROM junkie_async.attempt WHERE job = $1 AND (open OR doubted IS NOT NULL)"""
-_READ_KEYS: Final = """SELECT value FROM junkie_async.key
-WHERE job = $1 AND position >= $2 ORDER BY position LIMIT 10000"""
+_MOST_READ: Final = 10_000  # keys in one transaction
+_READ_KEYS: Final = f"""SELECT value FROM junkie_async.key
+WHERE job = $1 AND position >= $2 ORDER BY position LIMIT {_MOST_READ}"""  # noqa: S608 - constants
 _COUNT_CALLS: Final = "SELECT count(*) FROM junkie_async.attempt WHERE job = $1"
 
 
@@ -264,13 +265,18 @@ class PostgresRecord:
     async def _load_rows(
         self, job_id: int, job: LoadedJob, add_keys: Callable[[Sequence[str]], None]
     ) -> LoadedJob:
-        read = partial(self._read_rows, job_id)
-        keys, calls, intents, self._valid_until = await self._in_transaction(read)
-        self._position = len(keys)
-        for at in range(0, len(keys), MAX_BATCH):
-            add_keys(keys[at : at + MAX_BATCH])
-            await asyncio.sleep(0)  # a million take longer than a short lease
-        return msgspec.structs.replace(job, created=len(keys), calls=calls, intents=intents)
+        # The keys first: the lease is renewed meanwhile, and the write finds out if it was lost. No
+        # other worker has added keys since then.
+        keys = [""] * _MOST_READ
+        while len(keys) == _MOST_READ:
+            keys = await self._in_transaction(partial(self._read_keys, job_id))
+            for at in range(0, len(keys), MAX_BATCH):
+                add_keys(keys[at : at + MAX_BATCH])
+                await asyncio.sleep(0)  # a million take longer than a short lease
+            self._position += len(keys)
+        read = partial(self._read_calls, job_id)
+        calls, intents, self._valid_until = await self._in_transaction(read)
+        return msgspec.structs.replace(job, created=self._position, calls=calls, intents=intents)
 
     async def _renew_lease(self) -> None:
         while self._failure is None:
@@ -297,13 +303,13 @@ class PostgresRecord:
             raise LeaseLostError(f"another worker has begun or taken over the job {self.name!r}")
         return began + seconds
 
-    async def _read_rows(
+    async def _read_keys(self, job_id: int, db: Connection) -> list[str]:
+        """Read the key values that come next."""
+        return [value for (value,) in await db.fetch(_READ_KEYS, job_id, self._position)]
+
+    async def _read_calls(
         self, job_id: int, db: Connection
-    ) -> tuple[list[str], int, list[LoadedIntent], float]:
-        # The keys first: the lease is renewed meanwhile, and the write finds out if it was lost.
-        keys: list[str] = []
-        while found := await db.fetch(_READ_KEYS, job_id, len(keys)):
-            keys += [value for (value,) in found]
+    ) -> tuple[int, list[LoadedIntent], float]:
         valid_until = await self._write(_Changes(), db)
         await db.execute(_DOUBT_OPEN, job_id)
         calls = await db.fetchval(_COUNT_CALLS, job_id)
@@ -311,7 +317,7 @@ class PostgresRecord:
             LoadedIntent(row["number"], row["outstanding"], row["open"], row["doubted_for"])
             for row in await db.fetch(_READ_INTENTS, job_id)
         ]
-        return keys, calls, intents, valid_until
+        return calls, intents, valid_until
 
     def _change(self) -> _Changes:
         """Return what the next transaction writes."""

@@ -88,7 +88,8 @@ class Reconciler:
         # All keys of the job, not only of open intents: a late duplicate of a call that has been
         # closed is surplus, and a response may have come to another call than its own.
         found = [(self._find_intent(key), key) for key in await self._make_search().find()]
-        unlogged = [(number, key) for number, key in found if key.key_value not in journal.seen]
+        new = {*journal.seen.find_new(key.key_value for _, key in found)}
+        unlogged = [(number, key) for number, key in found if key.key_value in new]
         if journal.created and len(found) == len(unlogged):
             raise InvalidResponseError(
                 f"the list has none of the {journal.created} keys that the job has created and"
@@ -137,11 +138,13 @@ class Reconciler:
         and all that are logged, and none of them may be older.
         """
         since = self._since
-        if since is None or not found:
+        created = self._journal.created
+        if since is None or not found or len(found) < created:
             return False
-        logged = sum(key.key_value in self._journal.seen for key in found)
-        is_refuted = any(key.created_at is not None and key.created_at < since for key in found)
-        return not is_refuted and logged >= self._journal.created
+        if any(key.created_at is not None and key.created_at < since for key in found):
+            return False
+        new = {*self._journal.seen.find_new(key.key_value for key in found)}
+        return sum(key.key_value not in new for key in found) >= created
 
     def _check_surplus(self, logged: int, surplus: Collection[tuple[int, Key]]) -> None:
         """Refuse to delete what an undisturbed call has created, if logged keys are missing.

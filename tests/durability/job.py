@@ -58,7 +58,7 @@ HUNG: Final = 6
 """Given for a child that did not end, in place of its exit status."""
 
 LEASE: Final = 1.0  # seconds; the shortest one that is allowed
-TRANSACTIONS: Final = ("_take_lease", "_read_rows", "_write")
+TRANSACTIONS: Final = ("_take_lease", "_read_keys", "_read_calls", "_write")
 
 _HANGS_AFTER: Final = 30.0  # seconds; a child takes less than one, and a grace period of 10
 

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import shutil
 import sqlite3
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ from junkie_async import (
 from junkie_async._http.created_keys import CreatedKeys
 from junkie_async._jobs import sqlite_record
 from junkie_async._jobs.create import CreateJob
-from junkie_async._jobs.key_hashes import KeyHashes
+from junkie_async._jobs.key_hashes import LoggedValues
 from junkie_async._jobs.reconcile import Reconciler
 
 from .server import PROVIDER, RECONCILE_AFTER, Row, Service
@@ -491,7 +491,11 @@ async def test_a_job_that_adopts_keys_that_it_has_loses_keys(
     service: Service, make_job: Callable[..., CreateJob], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without the hashes at adoption, keys that are logged are taken for surplus and deleted."""
-    monkeypatch.setattr(KeyHashes, "__contains__", lambda _, value: value.endswith("1"))
+
+    def find_some(_: LoggedValues, values: Iterable[str]) -> list[str]:
+        return [value for value in values if not value.endswith("1")]
+
+    monkeypatch.setattr(LoggedValues, "find_new", find_some)
     service.script.append("fewer in response")
     with contextlib.suppress(BatchError):
         await make_job(100)
@@ -647,7 +651,7 @@ async def test_a_job_that_does_not_notice_repeats_loses_keys(
     service: Service, make_job: Callable[..., CreateJob], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without the hashes, the keys of a repeated response are reported twice."""
-    monkeypatch.setattr(KeyHashes, "add_all", lambda _, values: True)
+    monkeypatch.setattr(LoggedValues, "add_all", lambda _, values: True)
     monkeypatch.setattr(CreatedKeys, "check", lambda *_: None)
     service.script.extend(["healthy", "repeated"])
     report = await make_job(concurrency=1)

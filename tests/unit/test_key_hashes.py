@@ -1,44 +1,90 @@
-"""`KeySet` and `KeyHashes`: what came before is noticed, in a few bytes for each value."""
+"""What came before is noticed, in a few bytes for each value."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from pathlib import Path
 
 import pytest
 
-from junkie_async._jobs.key_hashes import KeyHashes, KeySet, SeenValues
+from junkie_async._jobs import key_hashes
+from junkie_async._jobs.key_hashes import KeyHashes, KeySet, LoggedValues, SeenValues
+from junkie_async._jobs.key_log import KeyLog
 
 
-def make_set() -> tuple[SeenValues, list[str]]:
-    """Return a set, and the list of the values in it."""
+def make_set() -> tuple[SeenValues, Callable[[Collection[str]], None]]:
+    """Return a set, and what keeps the values that were added."""
     kept: list[str] = []
-    return KeySet(kept), kept
+    return KeySet(kept), kept.extend
 
 
-KINDS: dict[str, Callable[[], tuple[SeenValues, list[str]]]] = {
-    "set": make_set,
-    "hashes": lambda: (KeyHashes(), []),
-}
+def make_logged() -> tuple[SeenValues, Callable[[Collection[str]], None]]:
+    """Return hashes, and what logs the values that were added."""
+    log = KeyLog(None)
+    return LoggedValues(log.find), log.append
+
+
+KINDS = {"set": make_set, "logged": make_logged}
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("repeat", ["a", "c"])
 def test_all_values_are_added_or_none(kind: str, repeat: str) -> None:
     """Neither a value that was added before nor one that comes twice is added with others."""
-    seen, kept = KINDS[kind]()
+    seen, keep = KINDS[kind]()
     assert seen.add_all(["a", "b"])
-    kept += ["a", "b"]
+    keep(["a", "b"])
     assert not seen.add_all(["c", "d", repeat])
-    assert [value in seen for value in "abcd"] == [True, True, False, False]
+    assert seen.find_new("abcd") == ["c", "d"]
     assert seen.find_new(["d", "a", "c", "d"]) == ["d", "c"]
-    assert seen.add_all(["c", "d"])
-    assert "\ud800" not in seen
+    assert seen.add_all(["c", "d", "\ud800"])
+    keep(["c", "d"])
+    assert seen.find_new("abcde") == ["e"]
 
 
-def test_a_hash_takes_nine_bytes() -> None:
-    """A ledger of a million keys takes 9 MB of memory, where a set takes 100 MB."""
-    hashes, amount = KeyHashes(), 50_000
-    assert hashes.add_all([f"JNK-{at}" for at in range(amount)])
-    empty = sys.getsizeof(bytearray()) * len(hashes._buckets)
-    assert sum(map(sys.getsizeof, hashes._buckets)) - empty < 9.5 * amount
+def test_equal_hashes_are_no_equal_values(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The log tells two values with one hash apart, in a job and within one call."""
+    monkeypatch.setattr(key_hashes, "_hash_quickly", lambda _: (0, b"same"))
+    seen, keep = make_logged()
+    assert seen.add_all(["a", "b"])
+    keep(["a", "b"])
+    assert seen.add_all(["c"])
+    keep(["c"])
+    assert not seen.add_all(["d", "a"])
+    assert seen.find_new("abcd") == ["d"]
+
+
+def test_a_hash_amid_two_others_is_not_taken_for_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hashes lie side by side: the end of one and the beginning of the next are no hash."""
+    hashes = {"a": b"0123", "b": b"4567", "c": b"2345", "d": b"4567"}
+    monkeypatch.setattr(key_hashes, "_hash_quickly", lambda value: (0, hashes[value]))
+    asked: list[str] = []
+
+    def find_logged(values: Collection[str]) -> set[str]:
+        asked.extend(values)
+        return set()
+
+    seen = LoggedValues(find_logged)
+    assert seen.add_all(["a", "b"])
+    assert seen.find_new("cd") == ["c", "d"]
+    assert asked == ["d"]
+
+
+def test_values_that_are_kept_nowhere_are_told_apart() -> None:
+    """Each is new once."""
+    hashes = KeyHashes()
+    assert hashes.add_new(["a", "b", "a", "\ud800"]) == ["a", "b", "\ud800"]
+    assert hashes.add_new(["c", "b"]) == ["c"]
+    assert hashes.find_new(["d", "a", "d", "c", "e"]) == ["d", "e"]
+    assert hashes.add_new(["e", "d"]) == ["e", "d"]
+
+
+def test_a_hash_takes_a_few_bytes(tmp_path: Path) -> None:
+    """Of a job of millions: buckets of a few hundred hashes, and nothing else."""
+    seen, amount = LoggedValues(KeyLog(tmp_path).find), 50_000
+    values = [f"JNK-{at}" for at in range(amount)]
+    assert seen.add_all(values)
+    sizes = [sys.getsizeof(bucket) - sys.getsizeof(b"") for bucket in seen._buckets.values()]
+    assert sum(sizes) == 4 * amount
+    assert len(sizes) <= 1 << key_hashes._BITS

@@ -38,6 +38,17 @@ def test_keys_come_back_as_they_were(tmp_path: Path) -> None:
     assert not [*tmp_path.iterdir()]  # its file has no name
 
 
+def test_values_are_found_wherever_they_lie(tmp_path: Path) -> None:
+    """In a block on the disk, and in the latest one; a part of a value is none."""
+    log, calls = KeyLog(tmp_path), _make_calls(600)
+    for keys in [*calls, ['a", "b', "late"]]:
+        log.append(keys)
+    wanted = [calls[0][0], calls[599][99], "late", "b", "a", calls[5][0][:-1]]
+    assert log.find(wanted) == {calls[0][0], calls[599][99], "late"}
+    assert log.find([]) == set()
+    assert _read_all(log) == [*calls, ['a", "b', "late"]]
+
+
 def test_a_million_keys_take_a_few_megabytes(tmp_path: Path) -> None:
     """A tenth of them, to be quick: the last block is all that is in memory."""
     log, (keys,) = KeyLog(tmp_path), _make_calls(1)
