@@ -1,0 +1,237 @@
+"""Run mutmut on the rooms that `[tool.mutmut]` names, with tests that are collected once.
+
+mutmut starts pytest anew for each mutant, and collecting takes longer than the tests do: 5,000
+tests, 12,000 mutants. Here each mutant's process is forked from one session that has collected.
+It runs the tests that call the mutated function, those of the fewest functions first.
+
+    pip install -e ".[mutation]"  # on CPython 3.12 or newer
+    nice python .mutation/run.py 'junkie_async._protocol.*'       # those, again
+    nice python .mutation/run.py                                  # all that have no result yet
+    nice python .mutation/run.py --limit 20                       # at most 20 s of tests for each
+    nice python .mutation/run.py --survivors 'junkie_async._http.*'  # those that survived, again
+    python .mutation/run.py --score                               # killed and total of each room
+    mutmut results; mutmut show NAME                              # what survived, and its diff
+
+Results stay in `mutants/`, which `rm -r` resets: do that after you have changed the package.
+CPython 3.11 crashes when `clear_frames` meets the frames of mutmut's wrappers.
+"""
+
+from __future__ import annotations
+
+import argparse
+import fnmatch
+import os
+import resource
+from collections import Counter
+from collections.abc import Callable, Iterable
+from contextlib import chdir, suppress
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mutmut import __main__ as mutmut
+from mutmut.configuration import config
+from mutmut.mutation.data import SourceFileMutationData
+from mutmut.mutation.trampoline import set_mutant_under_test
+from mutmut.runners.harness import ListAllTestsResult, PytestRunner
+from mutmut.state import state
+from mutmut.stats import status_by_exit_code
+from mutmut.utils.file_utils import (
+    copy_also_copy_files,
+    copy_src_dir,
+    setup_source_paths,
+    walk_mutatable_files,
+)
+from mutmut.workers import isolation
+
+_CPU_SECONDS = 300
+"""pytest-timeout ends an endless test; this ends a process that catches that."""
+
+
+class _Runner(isolation.ForkRunner):
+    """Forks the process of each mutant from a session that has collected the tests."""
+
+    def __init__(self, session: pytest.Session, workers: int, limit: float) -> None:
+        super().__init__(workers, PytestRunner())
+        self.session = session
+        self.items = {item.nodeid: item for item in session.items}
+        self.limit = limit
+        self.passed: set[str] = set()
+
+    def submit(self, mutant_name: str, tests: list[str], *_: float) -> None:
+        pid = os.fork()
+        if pid:
+            self._running[pid] = isolation.RunningWorker(mutant_name, datetime.now(), 0)  # noqa: DTZ005 - as mutmut's
+            return
+        set_mutant_under_test(mutant_name)
+        cpu = int(os.times().user) + _CPU_SECONDS
+        resource.setrlimit(resource.RLIMIT_CPU, (cpu, cpu + 1))
+        os._exit(self._run_items(self._order_tests(tests)))
+
+    def run_clean_tests(self, tests: Iterable[str]) -> int:
+        left = set(tests or self.items) - self.passed
+        return isolation.run_in_fork(self._run_and_log, sorted(left))
+
+    def run_forced_fail(self) -> int:
+        return isolation.run_in_fork(self._run_items, list(self.items))
+
+    def collect_stats(self, tests: Iterable[str] | None) -> int:
+        code, calls, durations = isolation.run_in_fork_with_result(
+            self._collect_calls, list(tests or self.items)
+        )
+        for function, callers in calls.items():
+            state().tests_by_mangled_function_name[function] |= callers
+        state().duration_by_test.update(durations)
+        self.passed.update(durations if code == 0 else ())
+        return int(code)
+
+    def _collect_calls(self, tests: list[str]) -> tuple[int, dict[str, set[str]], dict[str, float]]:
+        recorder = _CallRecorder()
+        self.session.config.pluginmanager.register(recorder)
+        return self._run_and_log(tests), recorder.calls, recorder.durations
+
+    def list_all_tests(self) -> ListAllTestsResult:
+        return ListAllTestsResult(ids=set(self.items))
+
+    def _order_tests(self, tests: list[str]) -> list[str]:
+        calls = Counter(
+            test for several in state().tests_by_mangled_function_name.values() for test in several
+        )
+        durations = state().duration_by_test
+        chosen: list[str] = []
+        seconds = 0.0
+        for test in sorted(tests, key=lambda test: (calls[test] * 0.01 + durations[test], test)):
+            seconds += durations[test]
+            if chosen and seconds > self.limit:
+                break
+            chosen.append(test)
+        return chosen
+
+    def _run_and_log(self, tests: list[str]) -> int:
+        code = self._run_items(tests)
+        reporter: Any = self.session.config.pluginmanager.get_plugin("terminalreporter")
+        failed = [*reporter.stats.get("failed", []), *reporter.stats.get("error", [])]
+        text = "\n".join(f"{report.nodeid}\n{report.longrepr}" for report in failed)
+        Path("mutants/failed.log").write_text(text)
+        return code
+
+    def _run_items(self, tests: Iterable[str]) -> int:
+        sink = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(sink, 1)
+        os.dup2(sink, 2)
+        session = self.session
+        session.items = [self.items[test] for test in tests]
+        with chdir("mutants"), suppress(pytest.Session.Interrupted, pytest.Session.Failed):
+            session.config.hook.pytest_runtestloop(session=session)
+        return int(session.testsfailed > 0)
+
+
+class _CallRecorder:
+    """Records which tests call a function, and how long they take."""
+
+    def __init__(self) -> None:
+        self.calls: dict[str, set[str]] = {}
+        self.durations: dict[str, float] = {}
+
+    def pytest_runtest_teardown(self, item: pytest.Item) -> None:
+        for function in state()._stats:
+            self.calls.setdefault(function, set()).add(item.nodeid)
+        state()._stats.clear()
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.when == "call":
+            self.durations[report.nodeid] = report.duration
+        else:
+            self.durations.setdefault(report.nodeid, 0.0)  # it may be skipped
+
+
+class _Loop:
+    """Gives the session that has collected to ``work``, in place of pytest's loop."""
+
+    def __init__(self, work: Callable[[pytest.Session], None]) -> None:
+        self.work = work
+        self.is_open = False
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtestloop(self, session: pytest.Session) -> bool | None:
+        if self.is_open:
+            return None  # a mutant's
+        self.is_open = True
+        with chdir(".."):
+            self.work(session)
+        return True
+
+
+def _run_mutants(names: list[str], workers: int, limit: float) -> None:
+    set_mutant_under_test("mutant_generation")
+    Path("mutants").mkdir(exist_ok=True)
+    with mutmut.CatchOutput():
+        copy_src_dir()
+        copy_also_copy_files()
+        setup_source_paths()
+        mutmut.create_mutants(workers)
+    set_mutant_under_test("")
+
+    def work(session: pytest.Session) -> None:
+        runner = _Runner(session, workers, limit)
+        setattr(mutmut, "get_mutant_runner", lambda _: runner)  # noqa: B010 - mypy refuses the other
+        mutmut._run(names, workers)
+
+    arguments = [
+        *("--rootdir=.", "-x", "-s", "-q", "--tb=native"),
+        *config().pytest_add_cli_args_test_selection,
+        *config().pytest_add_cli_args,
+    ]
+    with chdir("mutants"):
+        pytest.main(arguments, plugins=[_Loop(work)])
+
+
+def _load_results() -> dict[str, str]:
+    results: dict[str, str] = {}
+    for path in walk_mutatable_files():
+        data = SourceFileMutationData(path=path)
+        data.load()
+        results |= {key: status_by_exit_code[code] for key, code in data.exit_code_by_key.items()}
+    return results
+
+
+def _print_score() -> None:
+    rooms: dict[str, Counter[str]] = {}
+    for name, status in _load_results().items():
+        rooms.setdefault(name.split(".")[1], Counter())[status] += 1
+    for room, counts in sorted(rooms.items()):
+        total = counts.total() - counts["not checked"]
+        killed = counts["killed"] + counts["timeout"]
+        if total:
+            print(f"{room:15} {killed:5} of {total:5} = {killed / total:.1%}  {dict(counts)}")
+
+
+def main() -> None:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("names", nargs="*", help="mutants, with *; else all without a result")
+    parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--survivors", action="store_true", help="only those that survived")
+    parser.add_argument("--score", action="store_true", help="only print the score")
+    parser.add_argument(
+        "--limit", type=float, default=float("inf"), help="seconds of tests for a mutant"
+    )
+    given = parser.parse_args()
+    if given.score:
+        _print_score()
+        return
+    names = given.names
+    if given.survivors:
+        names = [
+            name
+            for name, status in _load_results().items()
+            if status in ("survived", "no tests")
+            and any(fnmatch.fnmatch(name, pattern) for pattern in names or ["*"])
+        ]
+    _run_mutants(names, given.workers, given.limit)
+    _print_score()
+
+
+if __name__ == "__main__":
+    main()
