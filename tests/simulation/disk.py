@@ -14,7 +14,14 @@ from typing import Any
 import pytest
 
 from junkie_async._http import retry
-from junkie_async._jobs import file_lock, ledger_file, ledger_tables, markers, sqlite_record
+from junkie_async._jobs import (
+    file_lock,
+    ledger_file,
+    ledger_tables,
+    markers,
+    postgres_record,
+    sqlite_record,
+)
 
 from .event_loop import SimulatedLoop, current_process, run_as
 from .service import EPOCH
@@ -97,7 +104,8 @@ def replace_disks(patch: pytest.MonkeyPatch, loop: SimulatedLoop, dice: Random) 
     SimulatedThread.loop, SimulatedThread.dice = loop, dice
     clock, secrets = SimulatedTime(loop), SeededSecrets(dice)
     patch.setattr(sqlite_record, "ThreadPoolExecutor", SimulatedThread)
-    for module in (sqlite_record, ledger_tables, ledger_file):
+    patch.setattr(postgres_record, "_now", loop.time)
+    for module in (sqlite_record, ledger_tables, ledger_file, postgres_record):
         patch.setattr(module, "time", clock)
     for user in (sqlite_record, markers):
         patch.setattr(user, "secrets", secrets)

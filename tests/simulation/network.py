@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, defaultdict
+from collections.abc import Callable
 from random import Random
 from typing import Any, Final
 
@@ -17,7 +18,7 @@ from junkie_async._http.send_state import SendState
 from junkie_async._http.transport import Response
 from junkie_async._protocol.requests import Request
 
-from .event_loop import SimulatedLoop, current_process
+from .event_loop import Process, SimulatedLoop, current_process
 from .service import Reply, Service
 
 _HANGS: Final = 1e9
@@ -62,6 +63,8 @@ class Network:
         """When each process has begun an attempt, by its name."""
         self.duplicates = 0
         """Requests that the service has got twice."""
+        self.on_send: Callable[[Process, str], None] = lambda *_: None
+        """Called with the process and the method of each request that is sent."""
         self._waiting: set[asyncio.Future[Reply | None]] = set()
 
     async def exchange(
@@ -91,6 +94,8 @@ class Network:
         if request.body is not None and state._before_send is not None:
             state._before_send()
         state.sent = True
+        if (process := current_process()) is not None:
+            self.on_send(process, request.method)
         response: asyncio.Future[Reply | None] = asyncio.Future()
         self._waiting.add(response)
         response.add_done_callback(self._waiting.discard)

@@ -203,8 +203,9 @@ def _end_world(world: World) -> None:
     for process in world.processes:
         if process.alive:
             world.loop.crash(process)
-    world.loop.bury()
-    world.loop.close()
+    with warnings.catch_warnings(action="ignore", category=RuntimeWarning):
+        world.loop.bury()  # its clean-up code may create tasks, which never run
+        world.loop.close()
     world.processes.clear()
     world.main_tasks.clear()
 
