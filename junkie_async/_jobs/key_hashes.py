@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Sequence
 from hashlib import blake2b
-from typing import Final, Protocol, TypeAlias
+from typing import Final, Protocol
+
+from .._pagination.byte_sets import Buckets, contains
 
 
 class SeenValues(Protocol):
@@ -41,23 +42,11 @@ class KeySet:
         return [value for value in dict.fromkeys(values) if value not in self._values]
 
 
-# Not bytearrays: these have room to grow, and ten million hashes take a third more.
-_Buckets: TypeAlias = defaultdict[int, bytes]
-"""Hashes of one size, in strings of bytes that are searched in C."""
-
-
-def _contains(bucket: bytes, found: bytes) -> bool:
-    at = bucket.find(found)
-    while at > 0 and at % len(found):  # the end of one hash and the beginning of the next
-        at = bucket.find(found, at + 1)
-    return at >= 0
-
-
 class KeyHashes:
     """Hashes of key values that are kept nowhere else: 18 bytes each, where a set takes 100."""
 
     def __init__(self) -> None:
-        self._buckets = _Buckets(bytes)
+        self._buckets = Buckets(bytes)
 
     def add_new(self, values: Iterable[str]) -> list[str]:
         """Add values, and return those that were not added before, in order and each once."""
@@ -66,11 +55,11 @@ class KeyHashes:
     def find_new(self, values: Iterable[str]) -> list[str]:
         """Return the values that were not added yet, in order and each once."""
         hashes = ((value, _hash_surely(value)) for value in dict.fromkeys(values))
-        return [value for value, (at, found) in hashes if not _contains(self._buckets[at], found)]
+        return [value for value, (at, found) in hashes if not contains(self._buckets[at], found)]
 
     def _add(self, value: str) -> bool:
         at, found = _hash_surely(value)
-        if _contains(self._buckets[at], found):
+        if contains(self._buckets[at], found):
             return False
         self._buckets[at] += found
         return True
@@ -98,7 +87,7 @@ class LoggedValues:
 
     def __init__(self, find_logged: Callable[[Collection[str]], Collection[str]]) -> None:
         self._find_logged = find_logged
-        self._buckets = _Buckets(bytes)
+        self._buckets = Buckets(bytes)
 
     def add_all(self, values: Collection[str]) -> bool:
         """Add values, before they are logged. False, and none is added, unless all are new."""
@@ -120,7 +109,7 @@ class LoggedValues:
         likely = [
             value
             for value, (at, found) in hashes
-            if found in buckets[at] and _contains(buckets[at], found)
+            if found in buckets[at] and contains(buckets[at], found)
         ]
         return self._find_logged(likely) if likely else ()
 

@@ -1,15 +1,17 @@
-"""The key IDs that a walk has given: 1.6 bytes each in order, and a byte for each ID otherwise."""
+"""The key IDs that a walk has given: 1.6 bytes each in order, and one to ten otherwise."""
 
 from __future__ import annotations
 
 from array import array
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
-from itertools import accumulate, compress, count
+from itertools import accumulate
 from operator import sub
 from typing import Final
 
-_MOST_ROOM: Final = 32
+from .byte_sets import Buckets, contains
+
+_MOST_ROOM: Final = 16
 """Bytes for each ID, at most: a set takes 74."""
 
 _LEAST_ROOM: Final = 16 << 20
@@ -21,7 +23,7 @@ class SeenIDs:
 
     In order, an ID takes 1.6 bytes, where a set takes 74. The first page whose new IDs break the
     order puts an end to that, for good: looking for an ID among the steps of a page takes time for
-    each of them. They are marked in a string of bytes then (`_MarkedIDs`).
+    each of them. They are marked then (`_MarkedIDs`).
 
     A watermark alone (the highest ID so far) would be smaller still, but it is wrong when the order
     starts over. A service may list premium keys first and all others after them, each in order: a
@@ -49,8 +51,7 @@ class SeenIDs:
             indexes = self._find_new(ids)
             if self._append_in_order([ids[index] for index in indexes]):
                 return indexes
-            self._plain = _MarkedIDs()
-            self._plain.add_page([*self._unpack_all()])
+            self._plain = self._move_to_marks()
         return self._plain.add_page(ids)
 
     def _find_new(self, ids: list[int]) -> list[int]:
@@ -74,12 +75,13 @@ class SeenIDs:
         """Give the IDs of a page, multiplied by the direction."""
         return accumulate(self._steps[page], initial=self._starts[page])
 
-    def _unpack_all(self) -> set[int]:
-        """Return all IDs, and keep none of them."""
-        pages = map(self._unpack_page, range(len(self._starts)))
-        ids = {signed * self._direction for page in pages for signed in page}
+    def _move_to_marks(self) -> _MarkedIDs:
+        """Return all IDs, marked, and keep none of them."""
+        marked, direction = _MarkedIDs(), self._direction or 1
+        for page in range(len(self._starts))[::direction]:  # the lowest first: the marks grow
+            marked.add_page([signed * direction for signed in self._unpack_page(page)])
         self._starts, self._steps = array("q"), []
-        return ids
+        return marked
 
     def _append_in_order(self, ids: list[int]) -> bool:
         """Append IDs that continue the order. Else return False and change nothing."""
@@ -89,44 +91,45 @@ class SeenIDs:
         start = ids[0] * direction
         if direction == 0 or (self._starts and start <= self._latest):
             return False
-        steps = _pack_steps(ids[1:], ids) if direction > 0 else _pack_steps(ids, ids[1:])
-        if 0 in steps:
-            return False
-        if self._steps and self._steps[-1] == steps:
-            steps = self._steps[-1]  # pages of IDs without gaps have the same steps: keep one copy
         try:
+            steps = _pack_steps(ids[1:], ids) if direction > 0 else _pack_steps(ids, ids[1:])
+            if 0 in steps:
+                return False
             self._starts.append(start)
         except OverflowError:  # the ID has more than 64 bits
             return False
+        if self._steps and self._steps[-1] == steps:
+            steps = self._steps[-1]  # pages of IDs without gaps have the same steps: keep one copy
         self._direction, self._latest = direction, ids[-1] * direction
         self._steps.append(steps)
         return True
 
 
 class _MarkedIDs:
-    """IDs in any order: a byte for each one up to the largest, while that is less than a set takes.
+    """IDs in any order: a byte for each one up to the largest, as long as that is little.
 
-    IDs are numbered from 1 on nearly every service. IDs that are far apart are kept in a set.
+    IDs are numbered from 1 on nearly every service. Those that are far apart take 10 bytes each,
+    and ten times as long.
     """
 
     def __init__(self) -> None:
         self._marks = bytearray()
         self._marked = 0
-        self._sparse: set[int] | None = None
+        self._far: _FarIDs | None = None  # beyond the marks, which are not extended any more
 
     def add_page(self, ids: list[int]) -> list[int] | None:
         """Add IDs as `SeenIDs.add_page` does."""
         if not ids:
             return None
-        if self._sparse is None and not self._make_room(min(ids), max(ids)):
-            self._sparse = set(compress(count(), self._marks))
-            self._marks.clear()
-        if self._sparse is not None:
-            return _add_to_set(ids, self._sparse)
-        return self._mark(ids)
+        if self._far is None and not self._make_room(min(ids), max(ids)):
+            self._far = _FarIDs()
+        if self._far is None:
+            return self._mark(ids)
+        indexes = self._add_each(ids, self._far)
+        return None if len(indexes) == len(ids) else indexes
 
     def _make_room(self, lowest: int, highest: int) -> bool:
-        """Extend the marks up to an ID. False if they would take more memory than a set."""
+        """Extend the marks up to an ID. False if they would take too much memory."""
         if lowest < 0 or highest > _LEAST_ROOM + _MOST_ROOM * self._marked:
             return False
         if highest >= len(self._marks):
@@ -148,18 +151,46 @@ class _MarkedIDs:
         self._marked += len(indexes)
         return indexes
 
+    def _add_each(self, ids: list[int], far: _FarIDs) -> list[int]:
+        indexes: list[int] = []
+        extent = len(self._marks)
+        for index, key_id in enumerate(ids):
+            if 0 <= key_id < extent:
+                is_new = not self._marks[key_id]
+                self._marks[key_id] = 1
+            else:
+                is_new = far.add(key_id)
+            if is_new:
+                indexes.append(index)
+        return indexes
 
-def _add_to_set(ids: list[int], seen: set[int]) -> list[int] | None:
-    page = set(ids)
-    if len(page) == len(ids) and seen.isdisjoint(page):  # no look-ups in Python
-        seen |= page
-        return None
-    indexes: list[int] = []
-    for index, key_id in enumerate(ids):
-        if key_id not in seen:
-            seen.add(key_id)
-            indexes.append(index)
-    return indexes
+
+# Any odd number: to multiply by it, modulo a power of 2, is one to one.
+_MIX: Final = 0x9E3779B97F4A7C15
+_MASK: Final = 2**64 - 1
+_SHIFT: Final = 64 - 15  # 15 bits are the number of a bucket
+
+
+class _FarIDs:
+    """IDs as strings of 8 bytes."""
+
+    def __init__(self) -> None:
+        self._buckets = Buckets(bytes)
+        self._others = set[int]()  # of more bits, or negative
+
+    def add(self, key_id: int) -> bool:
+        """Add an ID, and return whether it is new."""
+        if not 0 <= key_id <= _MASK:
+            is_new = key_id not in self._others
+            self._others.add(key_id)
+            return is_new
+        mixed = key_id * _MIX & _MASK
+        number, string = mixed >> _SHIFT, mixed.to_bytes(8)
+        bucket = self._buckets[number]
+        if string in bucket and contains(bucket, string):
+            return False
+        self._buckets[number] = bucket + string
+        return True
 
 
 def _find_direction(ids: list[int]) -> int:
@@ -167,7 +198,7 @@ def _find_direction(ids: list[int]) -> int:
 
 
 def _pack_steps(ids: list[int], before: list[int]) -> Sequence[int]:
-    """Pack the steps between IDs into 1 or 2 bytes each where they fit; 0 stands for a step back.
+    """Pack the steps between IDs into 1 to 8 bytes each, as they fit; 0 stands for a step back.
 
     `bytes` checks the range of every step in C, so the usual page is packed without a Python loop.
     """
@@ -175,4 +206,5 @@ def _pack_steps(ids: list[int], before: list[int]) -> Sequence[int]:
         return bytes(map(sub, ids, before))
     except ValueError:  # a step is negative or above 255
         steps = [max(0, step) for step in map(sub, ids, before)]
-        return array("H", steps) if max(steps) < 2**16 else steps
+        most = max(steps)
+        return array("H" if most < 2**16 else "I" if most < 2**32 else "Q", steps)
