@@ -290,8 +290,8 @@ BUGS: Final = (
     Bug(
         "keys of a run before are overwritten",
         "_jobs/postgres_record.py",
-        "        self._position = len(keys)\n",
-        "        self._position = 0\n",
+        "            self._position += len(keys)\n        read",
+        "            self._position += len(keys)\n        self._position = 0\n        read",
         "leased-job",
         seed=0,
     ),
