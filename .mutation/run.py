@@ -22,6 +22,7 @@ import argparse
 import fnmatch
 import os
 import resource
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterable
 from contextlib import chdir, suppress
@@ -52,11 +53,11 @@ _CPU_SECONDS = 300
 class _Runner(isolation.ForkRunner):
     """Forks the process of each mutant from a session that has collected the tests."""
 
-    def __init__(self, session: pytest.Session, workers: int, limit: float) -> None:
-        super().__init__(workers, PytestRunner())
+    def __init__(self, session: pytest.Session, options: argparse.Namespace) -> None:
+        super().__init__(options.workers, PytestRunner())
+        self.options = options
         self.session = session
         self.items = {item.nodeid: item for item in session.items}
-        self.limit = limit
         self.passed: set[str] = set()
 
     def submit(self, mutant_name: str, tests: list[str], *_: float) -> None:
@@ -70,6 +71,8 @@ class _Runner(isolation.ForkRunner):
         os._exit(self._run_items(self._order_tests(tests)))
 
     def run_clean_tests(self, tests: Iterable[str]) -> int:
+        if self.options.skip_clean:
+            return 0
         left = set(tests or self.items) - self.passed
         return isolation.run_in_fork(self._run_and_log, sorted(left))
 
@@ -103,7 +106,7 @@ class _Runner(isolation.ForkRunner):
         seconds = 0.0
         for test in sorted(tests, key=lambda test: (calls[test] * 0.01 + durations[test], test)):
             seconds += durations[test]
-            if chosen and seconds > self.limit:
+            if chosen and seconds > self.options.limit:
                 break
             chosen.append(test)
         return chosen
@@ -122,6 +125,7 @@ class _Runner(isolation.ForkRunner):
         os.dup2(sink, 2)
         session = self.session
         session.items = [self.items[test] for test in tests]
+        _clear_caches()
         with chdir("mutants"), suppress(pytest.Session.Interrupted, pytest.Session.Failed):
             session.config.hook.pytest_runtestloop(session=session)
         return int(session.testsfailed > 0)
@@ -134,6 +138,9 @@ class _CallRecorder:
         self.calls: dict[str, set[str]] = {}
         self.durations: dict[str, float] = {}
 
+    def pytest_runtest_setup(self) -> None:
+        _clear_caches()  # or only the first test would call a cached function
+
     def pytest_runtest_teardown(self, item: pytest.Item) -> None:
         for function in state()._stats:
             self.calls.setdefault(function, set()).add(item.nodeid)
@@ -144,6 +151,14 @@ class _CallRecorder:
             self.durations[report.nodeid] = report.duration
         else:
             self.durations.setdefault(report.nodeid, 0.0)  # it may be skipped
+
+
+def _clear_caches() -> None:
+    for name in [name for name in sys.modules if name.startswith("junkie_async")]:
+        for one in vars(sys.modules[name]).values():
+            clear = getattr(one, "cache_clear", None)
+            if clear is not None:
+                clear()
 
 
 class _Loop:
@@ -163,20 +178,20 @@ class _Loop:
         return True
 
 
-def _run_mutants(names: list[str], workers: int, limit: float) -> None:
+def _run_mutants(names: list[str], options: argparse.Namespace) -> None:
     set_mutant_under_test("mutant_generation")
     Path("mutants").mkdir(exist_ok=True)
     with mutmut.CatchOutput():
         copy_src_dir()
         copy_also_copy_files()
         setup_source_paths()
-        mutmut.create_mutants(workers)
+        mutmut.create_mutants(options.workers)
     set_mutant_under_test("")
 
     def work(session: pytest.Session) -> None:
-        runner = _Runner(session, workers, limit)
+        runner = _Runner(session, options)
         setattr(mutmut, "get_mutant_runner", lambda _: runner)  # noqa: B010 - mypy refuses the other
-        mutmut._run(names, workers)
+        mutmut._run(names, options.workers)
 
     arguments = [
         *("--rootdir=.", "-x", "-s", "-q", "--tb=native"),
@@ -212,24 +227,29 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("names", nargs="*", help="mutants, with *; else all without a result")
     parser.add_argument("--workers", type=int, default=1)
-    parser.add_argument("--survivors", action="store_true", help="only those that survived")
+    parser.add_argument("--survivors", action="store_true", help="only survivors")
+    parser.add_argument("--unchecked", action="store_true", help="only those without a result")
     parser.add_argument("--score", action="store_true", help="only print the score")
     parser.add_argument(
         "--limit", type=float, default=float("inf"), help="seconds of tests for a mutant"
+    )
+    parser.add_argument(
+        "--skip-clean", action="store_true", help="do not see first that the tests pass"
     )
     given = parser.parse_args()
     if given.score:
         _print_score()
         return
+    wanted = ("survived", "no tests") if given.survivors else ("not checked",)
     names = given.names
-    if given.survivors:
+    if given.survivors or given.unchecked:
+        results = _load_results()
         names = [
             name
-            for name, status in _load_results().items()
-            if status in ("survived", "no tests")
-            and any(fnmatch.fnmatch(name, pattern) for pattern in names or ["*"])
+            for name, status in results.items()
+            if status in wanted and any(fnmatch.fnmatch(name, one) for one in names or ["*"])
         ]
-    _run_mutants(names, given.workers, given.limit)
+    _run_mutants(names, given)
     _print_score()
 
 
