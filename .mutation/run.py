@@ -23,6 +23,7 @@ import fnmatch
 import os
 import resource
 import sys
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable
 from contextlib import chdir, suppress
@@ -46,8 +47,8 @@ from mutmut.utils.file_utils import (
 )
 from mutmut.workers import isolation
 
-_CPU_SECONDS = 300
-"""pytest-timeout ends an endless test; this ends a process that catches that."""
+_CPU_SECONDS = 5
+"""What a mutant's tests may take beyond their usual time, before they are said to be endless."""
 
 
 class _Runner(isolation.ForkRunner):
@@ -66,9 +67,11 @@ class _Runner(isolation.ForkRunner):
             self._running[pid] = isolation.RunningWorker(mutant_name, datetime.now(), 0)  # noqa: DTZ005 - as mutmut's
             return
         set_mutant_under_test(mutant_name)
-        cpu = int(os.times().user) + _CPU_SECONDS
-        resource.setrlimit(resource.RLIMIT_CPU, (cpu, cpu + 1))
-        os._exit(self._run_items(self._order_tests(tests)))
+        chosen = self._order_tests(tests)
+        usual = sum(state().duration_by_test[test] for test in chosen)
+        limit = int(time.process_time() + usual + _CPU_SECONDS)
+        resource.setrlimit(resource.RLIMIT_CPU, (limit, limit + 1))
+        os._exit(self._run_items(chosen))
 
     def run_clean_tests(self, tests: Iterable[str]) -> int:
         if self.options.skip_clean:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any, Final, TypeAlias
 
 from .._errors import InvalidResponseError, Outcome
@@ -53,12 +54,9 @@ def _judge(key: Key, agrees: bool | None) -> bool | None:
     return False if agrees is None and is_whole else agrees
 
 
-def _agrees_exactly(name: str) -> _Agrees:
-    def agrees(key: Key, value: Any, _: datetime) -> bool | None:
-        stated = getattr(key, name)
-        return None if stated is None else stated == value
-
-    return agrees
+def _agrees_exactly(name: str, key: Key, value: Any, _: datetime) -> bool | None:
+    stated = getattr(key, name)
+    return None if stated is None else stated == value
 
 
 def _has_part(key: Key, value: Any, _: datetime) -> bool:
@@ -96,12 +94,12 @@ def _expires_after(key: Key, value: Any, _: datetime) -> bool | None:
 
 
 _AGREES: Final[Mapping[str, _Agrees]] = {
-    "discord_id": _agrees_exactly("discord_id"),
+    "discord_id": partial(_agrees_exactly, "discord_id"),
     "key": _has_part,
     "hwid": _has_device,
-    "service_id": _agrees_exactly("service_id"),
-    "provider_id": _agrees_exactly("provider_id"),
-    "folder_id": _agrees_exactly("folder_id"),
+    "service_id": partial(_agrees_exactly, "service_id"),
+    "provider_id": partial(_agrees_exactly, "provider_id"),
+    "folder_id": partial(_agrees_exactly, "folder_id"),
     "status": _has_status,
     "expires_before": _expires_before,
     "expires_after": _expires_after,

@@ -32,8 +32,8 @@ def read_request_id(
 
 def _repeats_secret(value: str, secrets: Sequence[str]) -> bool:
     # A bulk delete has 1,000 secrets. To prepare the search for all of them takes 3 ms.
-    letters = "".join(filter(str.isalnum, value)).lower()
-    near = [one for one in secrets if not _is_plain(one[:3]) or one[:3].lower() in letters]
+    lower = value.lower()
+    near = [one for one in secrets if not _is_plain(one[:3]) or one[:3].lower() in lower]
     return bool(near) and Redactor(near)(value, _MAX_LENGTH) != value
 
 

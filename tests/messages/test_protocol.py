@@ -155,6 +155,8 @@ def test_checks(check: Callable[[str, Any], object], value: Any, text: str) -> N
     [
         ("is_premum", ": did you mean is_premium?"),
         ("premium", ": did you mean is_premium?"),
+        ("limit_hwid", ": did you mean hwid_limit?"),
+        ("Id", ": did you mean discord_id or folder_id?"),
         ("colour", ""),
     ],
 )

@@ -56,6 +56,15 @@ def page_of(*rows: Any, **pagination: Any) -> bytes:
     return dump({"keys": rows, "pagination": pagination or None})
 
 
+def test_a_key_that_is_written_and_read() -> None:
+    """A ledger keeps the key of an order: with all fields, and its moments in UTC."""
+    key = Key(id=7, key_value="ä", expires_at=NOON, hwids=(HWID(hwid="PC", bound_at=NOON),))
+    assert codec.decode_key(codec.encode_key(key)) == key
+    (read,) = (codec.decode_key(b'{"id":7,"key_value":"a","used_at":"2024-05-17T14:00:00+02:00"}'),)
+    assert read.used_at == NOON
+    assert read.used_at.tzinfo is UTC
+
+
 # --- what a service may send, by schema -----------------------------------------------------------
 
 offsets = st.sampled_from(["Z", "z", "+00:00", "-00:00", "+02:00", "-11:30", "+14:00", "-23:59"])

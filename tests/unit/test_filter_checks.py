@@ -15,7 +15,7 @@ from junkie_async.emulator import Emulator, Faults
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 LAST = datetime.max.replace(tzinfo=UTC)
 OWNER = "123456789012345678"
-HOUR = timedelta(hours=1)
+HOUR, MINUTE, SECOND = timedelta(hours=1), timedelta(minutes=1), timedelta(seconds=1)
 
 
 def refused(filters: dict[str, Any], fields: dict[str, Any], *, certain: bool) -> str | None:
@@ -47,6 +47,10 @@ MATCHES: list[tuple[dict[str, Any], dict[str, Any]]] = [
     ({"expires_after": NOW}, {"expires_at": NOW + HOUR}),
     ({"expires_after": NOW}, {"expires_at": LAST}),
     ({"expires_before": LAST}, {"expires_at": NOW}),
+    ({"status": "expired"}, {"expires_at": NOW + MINUTE}),
+    ({"status": "active"}, {"expires_at": NOW - MINUTE + SECOND}),
+    ({"expires_before": NOW}, {"expires_at": NOW + MINUTE}),
+    ({"expires_after": NOW}, {"expires_at": NOW - MINUTE}),
 ]
 CONTRADICTS: list[tuple[dict[str, Any], dict[str, Any]]] = [
     ({"discord_id": OWNER}, {"discord_id": "876543210987654321"}),
@@ -62,6 +66,10 @@ CONTRADICTS: list[tuple[dict[str, Any], dict[str, Any]]] = [
     ({"status": "active"}, {"is_invalidated": True}),
     ({"expires_before": NOW}, {"expires_at": NOW + HOUR}),
     ({"expires_after": NOW}, {"expires_at": NOW - HOUR}),
+    ({"status": "expired"}, {"expires_at": NOW + MINUTE + SECOND}),
+    ({"status": "active"}, {"expires_at": NOW - MINUTE}),
+    ({"expires_before": NOW}, {"expires_at": NOW + MINUTE + SECOND}),
+    ({"expires_after": NOW}, {"expires_at": NOW - MINUTE - SECOND}),
 ]
 UNKNOWN: list[tuple[dict[str, Any], dict[str, Any]]] = [
     ({"discord_id": OWNER}, {}),

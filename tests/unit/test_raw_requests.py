@@ -77,8 +77,8 @@ def test_an_answer_is_read_only_and_shows_nothing() -> None:
 @pytest.mark.parametrize("method", ["GET", "POST", "DELETE"])
 def test_an_empty_body(method: str, body: bytes) -> None:
     """It is no data."""
-    answer = call(Script((204, {}, body)), method, "/services/5")
-    assert (answer.status, answer.data) == (204, None)
+    answer = call(Script((204, {"ETag": "7"}, body)), method, "/services/5")
+    assert (answer.status, answer.data, answer.headers) == (204, None, {"ETag": "7"})
 
 
 @pytest.mark.parametrize(
@@ -152,6 +152,7 @@ def test_options() -> None:
         ("/a", {"x": 1, "y": " ", "z": None}, "/a?x=1&y=%20"),
         ("/a", {"x": [1, "b"], "y": True, "z": 1.5}, "/a?x=1&x=b&y=true&z=1.5"),
         ("/a", {"x": KeyStatus.ACTIVE}, "/a?x=active"),
+        ("/a", {"x": False, "y": "", "z": (0, None)}, "/a?x=false&y=&z=0"),
         ("/a", {"x": datetime(2026, 1, 2, tzinfo=UTC)}, "/a?x=2026-01-02T00%3A00%3A00Z"),
     ],
 )

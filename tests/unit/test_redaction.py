@@ -107,6 +107,21 @@ def test_a_calls_repr_names_its_template_alone(call: requests.Request[object]) -
     assert "JNK" not in repr(call)
 
 
+@pytest.mark.parametrize(
+    ("secret", "said", "shown"),
+    [
+        ("{4c4c4544-0042}", "of {4c4c4544-0042}, no", "of ***, no"),
+        ("{4c4c4544-0042}", "of 4c4c4544-0042, no", "of ***, no"),
+        ("{4c4c4544-0042}", "of {{4C4C4544_0042}}, no", "of {***}, no"),
+        ("((4c4c4544-0042))", "((4c4c4544-0042))", "***"),
+        ("((4c4c4544-0042))", "(4c4c4544-0042)", "(***)"),
+    ],
+)
+def test_the_symbols_around_a_secret(secret: str, said: str, shown: str) -> None:
+    """What a secret begins and ends with is masked with it, where the text has that."""
+    assert Redactor([secret])(said, 100) == shown
+
+
 # --- forms ----------------------------------------------------------------------------------------
 
 FORMS: list[Callable[[str], str]] = [

@@ -56,13 +56,15 @@ class Watch(Hooks):
         ({"X-Request-Id": "of-JNK-0001-abcd"}, None),
         ({"X-Request-Id": "jnk0001abcd"}, None),
         ({"X-Request-Id": "former-key-0123456789"}, None),
+        ({"X-Request-Id": "jnk-former-0123"}, "jnk-former-0123"),
+        ({"X-Request-Id": "A_1_C_key_0123456789"}, None),
         ({}, None),
     ],
 )
 def test_what_is_an_id(headers: dict[str, str], found: str | None) -> None:
     """A word of ASCII that is no secret of the call, cut to 128 characters."""
     request = requests.get_key("JNK-0001-abcd")
-    keys = ("current-key-0123456789", "former-key-0123456789")
+    keys = ("current-key-0123456789", "former-key-0123456789", "a-1-c-key-0123456789")
     assert read_request_id(request, CIMultiDict(headers), *keys) == found
 
 
