@@ -218,7 +218,7 @@ def _name_place(place: _Place) -> str:
     names: list[str] = []
     while place is not None and len(names) < _SHOWN_DEPTH:
         place, name = place
-        names.append(f"[{name if isinstance(name, int) else safe_repr(name)}]")
+        names.append(f"[{safe_repr(name)}]")
     return f"json{'…' if place else ''}{''.join(reversed(names))}"
 
 

@@ -71,8 +71,7 @@ def _make_partial(
     created: tuple[str, ...], status: int, details: ErrorDetails, redact: Redactor
 ) -> InvalidResponseError:
     """Return the error for a refused creation that has created keys nonetheless."""
-    words = redact(details.message, _MAX_WORDS)
-    reason = _make_message(status, words, html=False, challenge=False)
+    reason = _shorten_words(redact(details.message, _MAX_WORDS))
     message = f"the response says that the call failed, but has keys ({len(created)}): {reason}"
     return InvalidResponseError(message, status=status, field="keys", rows=created)
 
@@ -89,11 +88,9 @@ def _make_refusal(
     if refused.no_key:
         message = "there is no such key"
         return errors.NotFoundError(message, status=status, body=redact(_text_of(body), _MAX_BODY))
-    words = redact(details.message, _MAX_WORDS)
     return APIError(
-        _make_message(status, words, html=False, challenge=False),
+        _shorten_words(redact(details.message, _MAX_WORDS)),
         outcome=Outcome.NOT_EXECUTED if refused.not_executed else Outcome.UNKNOWN,
-        transient=False,
         status=status,
         body=redact(_text_of(body), _MAX_BODY),
         headers=_keep_headers(headers, redact),
@@ -203,13 +200,17 @@ def _is_challenge(
 
 
 def _make_message(
-    status: int, words: str, *, html: bool, challenge: bool, default: str | None = None
+    status: int, words: str, *, html: bool, challenge: bool, default: str | None
 ) -> str:
     if html:
         sender = "the CDN in front of the service" if status in (403, 429) else "a gateway"
         return f"{sender} answered with an HTML page"
-    message = " ".join(words.split())[:_MAX_MESSAGE] or default or "the service gave no reason"
+    message = _shorten_words(words, default)
     return f"the CDN in front of the service refused: {message}" if challenge else message
+
+
+def _shorten_words(words: str, default: str | None = None) -> str:
+    return " ".join(words.split())[:_MAX_MESSAGE] or default or "the service gave no reason"
 
 
 def _keep_headers(headers: Mapping[str, str], redact: Redactor) -> dict[str, str]:

@@ -5,13 +5,21 @@ from __future__ import annotations
 import gzip
 import itertools
 import json
+import math
 from collections.abc import Callable
 from datetime import date, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
 
-from junkie_async import Filters, InvalidRequestError, InvalidResponseError, Key, UpdateFields
+from junkie_async import (
+    Filters,
+    InvalidRequestError,
+    InvalidResponseError,
+    JunkieError,
+    Key,
+    UpdateFields,
+)
 from junkie_async._protocol import codec, decompression, requests, responses
 from junkie_async._protocol.fields import (
     CreateBatchBody,
@@ -19,6 +27,7 @@ from junkie_async._protocol.fields import (
     check_key_list,
     validate_fields,
 )
+from junkie_async._protocol.raw_requests import make_raw_request
 from junkie_async._validation import check_boolean, check_reference, check_seconds
 
 # --- arguments ------------------------------------------------------------------------------------
@@ -167,9 +176,55 @@ def test_unknown_argument(name: str, advice: str) -> None:
     assert str(caught.value) == f"create() got an unexpected keyword argument {name!r}{advice}"
 
 
+PATH = "a path below the base URL that begins with one slash, such as '/services'"
+PARAM = "a string, a finite number, a bool, a datetime, a list of these, or None"
+JSON = (
+    "what JSON can hold: dicts with string keys, lists, strings, finite numbers, bools, None,"
+    " datetimes with an offset, or this package's models"
+)
+
+
+@pytest.mark.parametrize(
+    ("given", "text"),
+    [
+        ({"method": "HEAD"}, "method must be one of GET, PUT, DELETE, POST, PATCH, got 'HEAD'"),
+        ({"method": None}, "method must be one of GET, PUT, DELETE, POST, PATCH, got None"),
+        ({"path": "services"}, f"path must be {PATH}, got 'services'"),
+        ({"path": "//other"}, f"path must be {PATH}, got a string of 7 characters"),
+        ({"path": "/a?"}, "path must be a path without '#' or a lone '?', got a string of 3 char"),
+        ({"path": "/a/../b"}, "path must be a path without '.' and '..', got a string of 7 char"),
+        ({"path": "/a//b"}, "path must be a path without '//', got a string of 5 characters"),
+        (
+            {"path": "/a?x=1", "params": {"y": 1}},
+            "params must be None, as the path has a query, got a dict",
+        ),
+        ({"params": 5}, "params must be a mapping of names to values, got 5"),
+        ({"params": {5: 5}}, "a name in params must be a string, got 5"),
+        ({"params": {"a": math.nan}}, f"params['a'] must be {PARAM}, got nan"),
+        ({"params": {"a": [1, {}]}}, f"params['a'] must be {PARAM}, got a dict of 0"),
+        ({"json": []}, "json must be None for GET: use params=, got a list"),
+        ({"method": "PUT", "json": [math.nan]}, f"json[0] must be {JSON}, got nan"),
+        ({"method": "PUT", "json": {"a": b"x"}}, f"json['a'] must be {JSON}, got a bytes"),
+        (
+            {"method": "PUT", "json": [{5: 1}]},
+            "json[0] must be strings as the names of a JSON object, got 5 as a name",
+        ),
+        ({"secret": 5}, "secret must be names of fields, or values, as strings, got 5"),
+        ({"secret": ["a", 5]}, "secret[1] must be a string, got 5"),
+        ({"idempotent": 1}, "idempotent must be True or False, got 1"),
+    ],
+)
+def test_raw_requests(given: dict[str, Any], text: str) -> None:
+    """A request of one's own is refused like the arguments of other calls."""
+    with pytest.raises(InvalidRequestError) as caught:
+        make_raw_request(**{"method": "GET", "path": "/a"} | given)
+    assert str(caught.value).startswith(text)
+
+
 # --- responses ------------------------------------------------------------------------------------
 
 GET = requests.get_key("7")
+BARE: dict[str, Any] = {"id": 7, "key_value": "JNK"}
 HTML = {"Content-Type": "text/html"}
 GZIP = {"Content-Encoding": "gzip"}
 PAGE = b"<!DOCTYPE html><title>Just a moment...</title>"
@@ -196,10 +251,16 @@ CUT_JSON = "the response is not JSON, or was cut short"
         (GZIP, gzip.compress(KEY)[:-3], "the response's gzip stream was cut short"),
         (GZIP, gzip.compress(b"") * 101, "the response has more than 100 gzip members"),
         (GZIP, KEY, "the response is not valid gzip"),
+        (GZIP, gzip.compress(KEY) + b"XXXX", "the response is not valid gzip"),
         (
             {"Content-Encoding": "br"},
             KEY,
             "the response has an unsupported content coding: 'br'",
+        ),
+        (
+            {"Content-Encoding": "br, zstd"},
+            KEY,
+            "the response has an unsupported content coding: 'br', 'zstd'",
         ),
         ({"Content-Encoding": "JNK-1"}, KEY, "the response has an unsupported content coding"),
         (
@@ -239,9 +300,28 @@ def test_failures(status: int, headers: dict[str, str], body: bytes, text: str) 
     assert str(responses.read_failure(GET, status, headers, body, "api-key")) == text
 
 
+@pytest.mark.parametrize(
+    ("request_", "body", "text"),
+    [
+        (GET, {"key": None}, "there is no such key [200]"),
+        (GET, {"success": False, "message": " a\nb "}, "a b [200]"),
+        (GET, {"success": False}, "the service gave no reason [200]"),
+        (
+            requests.create_key({"provider_id": 1}),
+            {"success": False, "message": "no", "key": BARE},
+            "the response says that the call failed, but has keys (1): no",
+        ),
+    ],
+)
+def test_refusals_in_a_2xx(request_: requests.Request[Any], body: Any, text: str) -> None:
+    """They read like refusals of any other status."""
+    with pytest.raises(JunkieError) as caught:
+        responses.read_success(request_, 200, {}, json.dumps(body).encode())
+    assert str(caught.value) == text
+
+
 # --- rows and shapes ------------------------------------------------------------------------------
 
-BARE: dict[str, Any] = {"id": 7, "key_value": "JNK"}
 MARK = "S3CRET"
 SMALL = "must be an integer of at most 53 bits"
 

@@ -65,6 +65,31 @@ def test_a_key_that_is_written_and_read() -> None:
     assert read.used_at.tzinfo is UTC
 
 
+@pytest.mark.parametrize(
+    ("document", "found"),
+    [
+        ({"keys": [], "key": None}, None),
+        ({"keys": "oops"}, None),
+        ({"keys": "oops", "key": {"key_value": "JNK"}}, ("JNK",)),
+        ({"keys": ["JNK", 5, ""]}, ("JNK",)),
+        ({"data": {"key_value": "JNK"}}, ("JNK",)),
+        ([], None),
+    ],
+)
+def test_keys_that_a_refusal_has(document: Any, found: tuple[str, ...] | None) -> None:
+    """They are found wherever an answer without a refusal would have them."""
+    assert codec.find_created(document) == found
+
+
+@pytest.mark.parametrize("row", [5, None, ["JNK"], {"id": "x", "key_value": "JNK"}])
+def test_a_row_that_can_not_be_reduced(row: Any) -> None:
+    """It has no ID, and is an error that carries the other rows."""
+    with pytest.raises(InvalidResponseError) as caught:
+        codec.read_page(page_of({"id": 1, "key_value": "a"}, row), bad_rows="reduce")
+    assert [key.id for key in caught.value.rows] == [1]
+    assert caught.value.row == 1
+
+
 # --- what a service may send, by schema -----------------------------------------------------------
 
 offsets = st.sampled_from(["Z", "z", "+00:00", "-00:00", "+02:00", "-11:30", "+14:00", "-23:59"])

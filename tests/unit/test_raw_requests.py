@@ -186,12 +186,18 @@ def test_a_long_value_of_letters() -> None:
     assert time.process_time() - begin < 1.0
 
 
-BODY = {"name": "a", "users": [{"pin": {"code": 4711, "ok": True}}], "hwids": ["PC-1234567"]}
+BODY = {
+    "name": "public-name",
+    "hwid": "PC-7654321",
+    "users": [{"pin": {"code": 4711, "ok": True, "no": None}}, {"word": "public-word"}],
+    "hwids": ["PC-1234567"],
+}
 
 
 def test_secrets_are_masked() -> None:
     """Declared fields and values, the fields of other calls, and values of the path."""
-    said = {"error": "4711 PC-1234567 JNK-0001-abcd sesame-street 77-token, not public-word"}
+    secrets = "4711 PC-1234567 PC-7654321 JNK-0001-abcd sesame-street 77-token"
+    said = {"error": f"{secrets}, not public-word, public-name, None or True"}
     script = Script((400, {"X-Said": "77-token"}, msgspec.json.encode(said)))
     with pytest.raises(BadRequestError) as caught:
         call(
@@ -203,7 +209,7 @@ def test_secrets_are_masked() -> None:
             secret=("pin", "auth", "sesame-street"),
         )
     error = caught.value
-    assert error.message == "*** *** *** *** ***, not public-word"
+    assert error.message == "*** *** *** *** *** ***, not public-word, public-name, None or True"
     assert error.headers == {"x-said": "***"}
     assert error.path == "/users/{value}"
 
@@ -311,8 +317,7 @@ def test_a_fault_far_down() -> None:
         body = [body, body]
     with pytest.raises(InvalidRequestError) as caught:
         make_raw_request("POST", "/a", json=body)
-    assert caught.value.field.startswith("json…[")
-    assert len(caught.value.field) < 50
+    assert caught.value.field == "json…" + "[0]" * 8
     del caught
     while len(body) == 2:  # else freeing it is deep, too
         body = body.pop()

@@ -122,6 +122,23 @@ def test_the_symbols_around_a_secret(secret: str, said: str, shown: str) -> None
     assert Redactor([secret])(said, 100) == shown
 
 
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        ("of ABCD-EFGH... is", "of ***... is"),
+        ("of ABCD-E… is", "of ***… is"),
+        ("of abcd .. is", "of *** .. is"),
+        ("of ABCD..EFGH is", "of ***..EFGH is"),
+        ("of ABC... is", "of ABC... is"),
+        ("of xABCD... is", "of xABCD... is"),
+        ("of ABCD. is", "of ABCD. is"),
+    ],
+)
+def test_a_secret_that_is_cut_short(said: str, shown: str) -> None:
+    """Four of its letters and dots are taken for it; the dots, and what follows, are not its."""
+    assert Redactor(["ABCD-EFGH-IJKL", "ABCE"])(said, 100) == shown
+
+
 # --- forms ----------------------------------------------------------------------------------------
 
 FORMS: list[Callable[[str], str]] = [
