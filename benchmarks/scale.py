@@ -7,40 +7,76 @@ Each work runs in a process of its own against a server of canned responses in a
 a purge, an export to CSV, and a durable create with its ledger in SQLite or PostgreSQL. Lists come
 in the order of their IDs, as from the service, or at random, which is the worst case for the IDs
 that a walk has to remember. The CPU is that of the client's process, and the memory what its peak
-grows by. The whole table takes hours; ``--keys 10000 100000`` takes a minute.
+grows by. The whole table takes hours; ``--keys 10000 100000`` takes a minute. So samples are added
+to those that the file has: other load only adds to a sample, and of several the one with the least
+CPU counts, and the most memory.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
+import sqlite3
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from _costs import chart, scaled, server
+from _peers import results
 
 SIZES: Final = (10_000, 100_000, 1_000_000, 10_000_000)
+BASE: Final = 100_000
 MAX_GROWTH: Final = 1.10
 """CPU a key at the largest size, over that at 100,000 keys."""
 MAX_MEMORY: Final = {"ids": 64.0, "random": 450.0}
 """MB, at any size."""
 
+Row: TypeAlias = dict[str, Any]
+
 
 def measure(work: str, order: str, keys: int) -> dict[str, Any]:
-    """Run one work, and return its row of the table."""
+    """Run one work, and return what it took."""
+    load = os.getloadavg()[0]
     with server.running() as address:
         url = f"{address}/{keys}-{order}"
         command = [sys.executable, str(Path(scaled.__file__)), work, url, str(keys)]
         done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-    return {"work": work, "order": order, "keys": keys, **json.loads(done.stdout)}
+    taken = {name: round(value, 3) for name, value in json.loads(done.stdout).items()}
+    return {**taken, "load": round(load, 1), "commit": find_commit()}
 
 
-def find_failures(rows: list[dict[str, Any]]) -> list[str]:
+def find_commit() -> str:
+    """Return the commit that is measured."""
+    command = ["git", "describe", "--always", "--dirty", "--exclude=*"]
+    folder = Path(__file__).parent
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True).stdout.strip()
+
+
+def add_sample(rows: list[Row], work: str, order: str, keys: int) -> Row:
+    """Measure, and return the row with the new sample."""
+    place = {"work": work, "order": order, "keys": keys}
+    row = next((row for row in rows if place.items() <= row.items()), None)
+    if row is None:
+        row = {**place, "samples": []}
+        rows.append(row)
+        rows.sort(
+            key=lambda row: (list(scaled.WORKS).index(row["work"]), row["order"], row["keys"])
+        )
+    samples: list[dict[str, Any]] = row["samples"]
+    samples.append(measure(work, order, keys))
+    least = min(samples, key=lambda sample: sample["cpu_us_per_key"])
+    row |= {name: least[name] for name in ("cpu_us_per_key", "wall_us_per_key")}
+    row["memory_mb"] = max(sample["memory_mb"] for sample in samples)
+    return row
+
+
+def find_failures(rows: list[Row]) -> list[str]:
     """Compare the rows with the limits."""
     failures: list[str] = []
-    base = {(row["work"], row["order"]): row for row in rows if row["keys"] == 100_000}
+    base = {(row["work"], row["order"]): row for row in rows if row["keys"] == BASE}
     for row in rows:
         name = f"{row['work']}, {row['order']}, {row['keys']:,} keys"
         if row["memory_mb"] > MAX_MEMORY[row["order"]]:
@@ -53,28 +89,39 @@ def find_failures(rows: list[dict[str, Any]]) -> list[str]:
     return failures
 
 
+def find_versions() -> dict[str, str]:
+    """Return the versions of what runs in the client's process."""
+    names = ("junkie_async", "aiohttp", "attrs", "msgspec", "asyncpg")
+    return {name: metadata.version(name) for name in names} | {"sqlite": sqlite3.sqlite_version}
+
+
 def main() -> int:
     """Measure, print the table, and return 1 if a limit is exceeded."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--keys", type=int, nargs="+", default=SIZES, help="sizes")
+    parser.add_argument("--keys", type=int, nargs="*", default=SIZES, help="sizes")
     parser.add_argument("--work", nargs="+", choices=scaled.WORKS, default=list(scaled.WORKS))
-    parser.add_argument("--json", type=Path, help="write the rows to this file")
-    parser.add_argument("--chart", type=Path, help="draw the rows as SVG in this file")
+    parser.add_argument("--order", nargs="+", choices=MAX_MEMORY, default=list(MAX_MEMORY))
+    parser.add_argument("--json", type=Path, help="add the samples to this file")
+    parser.add_argument("--chart", type=Path, help="draw all rows of the file as SVG in this one")
     options = parser.parse_args()
-    rows: list[dict[str, Any]] = []
+    rows: list[Row] = []
+    if options.json and options.json.exists():
+        rows = json.loads(options.json.read_text("utf-8"))["rows"]
     print(f"{'work':20} {'order':7} {'keys':>12} {'CPU us/key':>11} {'wall us/key':>12} {'MB':>7}")
     for work in options.work:
-        for order in ("ids",) if work.startswith("create") else ("ids", "random"):
+        for order in ("ids",) if work.startswith("create") else options.order:
             for keys in sorted(options.keys):
-                row = measure(work, order, keys)
-                rows.append(row)
+                row = add_sample(rows, work, order, keys)
+                sample = row["samples"][-1]
                 print(
-                    f"{work:20} {order:7} {keys:12,} {row['cpu_us_per_key']:11.2f}"
-                    f" {row['wall_us_per_key']:12.2f} {row['memory_mb']:7.1f}",
+                    f"{work:20} {order:7} {keys:12,} {sample['cpu_us_per_key']:11.2f}"
+                    f" {sample['wall_us_per_key']:12.2f} {sample['memory_mb']:7.1f}",
                     flush=True,
                 )
                 if options.json:
-                    options.json.write_text(json.dumps(rows, indent=1) + "\n", "utf-8")
+                    about = {"machine": results.machine(), "versions": find_versions()}
+                    document = json.dumps({**about, "rows": rows}, indent=1)
+                    options.json.write_text(document + "\n", "utf-8")
     if options.chart:
         options.chart.write_text(chart.draw(rows), "utf-8")
     failures = find_failures(rows)

@@ -72,13 +72,14 @@ def _hash_surely(value: str) -> tuple[int, bytes]:
     return int.from_bytes(found[:2]) % 4096, found
 
 
-_BITS: Final = 15  # of the number of a bucket
+_BITS: Final = 17  # of the number of a bucket
+_MOST_IN_DICT: Final = 10_000
 
 
 class LoggedValues:
-    """Short hashes of key values that lie in a log: ten million take 48 MB.
+    """Short hashes of key values that lie in a log: ten million take 51 MB.
 
-    Of ten million values, two have the same hash with a probability of 0.3. So the log is asked
+    Of ten million values, two have the same hash with a probability of 0.1. So the log is asked
     about the values whose hashes are known.
 
     Args:
@@ -87,7 +88,8 @@ class LoggedValues:
 
     def __init__(self, find_logged: Callable[[Collection[str]], Collection[str]]) -> None:
         self._find_logged = find_logged
-        self._buckets = Buckets(bytes)
+        self._added = 0
+        self._buckets: Buckets | list[bytes] = Buckets(bytes)
 
     def add_all(self, values: Collection[str]) -> bool:
         """Add values, before they are logged. False, and none is added, unless all are new."""
@@ -95,6 +97,10 @@ class LoggedValues:
             return False
         for at, found in map(_hash_quickly, values):
             self._buckets[at] += found
+        self._added += len(values)
+        if self._added > _MOST_IN_DICT and isinstance(self._buckets, dict):
+            # A list is smaller and faster, but has all buckets: too much for an order's one key.
+            self._buckets = [self._buckets.get(at, b"") for at in range(1 << _BITS)]
         return True
 
     def find_new(self, values: Iterable[str]) -> list[str]:
