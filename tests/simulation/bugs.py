@@ -312,14 +312,6 @@ BUGS: Final = (
         seed=72,
     ),
     Bug(
-        "nobody renews the lease",
-        "_jobs/postgres_record.py",
-        "                await self._commit_all(_Changes())\n",
-        "                pass\n",
-        "leased-job",
-        seed=0,
-    ),
-    Bug(
         "an update that may have been carried out counts as failed",
         "_jobs/update.py",
         "            if latest is not RequestStatus.NOT_EXECUTED:\n",
