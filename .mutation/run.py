@@ -60,14 +60,15 @@ class _Runner(isolation.ForkRunner):
         self.session = session
         self.items = {item.nodeid: item for item in session.items}
         self.passed: set[str] = set()
+        self.calls: Counter[str] = Counter()
 
     def submit(self, mutant_name: str, tests: list[str], *_: float) -> None:
+        chosen = self._order_tests(tests)
         pid = os.fork()
         if pid:
             self._running[pid] = isolation.RunningWorker(mutant_name, datetime.now(), 0)  # noqa: DTZ005 - as mutmut's
             return
         set_mutant_under_test(mutant_name)
-        chosen = self._order_tests(tests)
         usual = sum(state().duration_by_test[test] for test in chosen)
         limit = int(time.process_time() + usual + _CPU_SECONDS)
         resource.setrlimit(resource.RLIMIT_CPU, (limit, limit + 1))
@@ -101,9 +102,10 @@ class _Runner(isolation.ForkRunner):
         return ListAllTestsResult(ids=set(self.items))
 
     def _order_tests(self, tests: list[str]) -> list[str]:
-        calls = Counter(
-            test for several in state().tests_by_mangled_function_name.values() for test in several
-        )
+        if not self.calls:  # how many functions a test calls
+            for several in state().tests_by_mangled_function_name.values():
+                self.calls.update(several)
+        calls = self.calls
         durations = state().duration_by_test
         chosen: list[str] = []
         seconds = 0.0

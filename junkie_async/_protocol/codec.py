@@ -193,10 +193,8 @@ def read_action(body: bytes) -> models.ActionResult:
 
 def read_delete(body: bytes) -> None:
     """Read the response of ``DELETE /keys/{keyId}``: any body will do that is no refusal."""
-    document: Any = None
     with contextlib.suppress(InvalidResponseError):
-        document = decode_document(body) if body else None
-    check_refusal(document)
+        check_refusal(decode_document(body))
 
 
 def find_created(document: Any) -> tuple[str, ...] | None:

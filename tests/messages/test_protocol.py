@@ -380,6 +380,13 @@ def test_several_bad_rows() -> None:
         (codec.read_page, {}, "the response is not a page of keys"),
         (codec.read_page, {"keys": "v"}, "keys must be a list, got a string"),
         (codec.read_batch, {}, "keys must be a list of key values, got null"),
+        (codec.read_batch, [], "keys must be a list of key values, got null"),
+        (codec.read_batch, {"keys": "JNK"}, "keys must be a list of key values, got a string"),
+        (
+            codec.read_batch,
+            {"keys": [{"id": 1}]},
+            "keys[0] must be a key value, got an object; the other 0 rows are in this error's `rows`",
+        ),
         (codec.read_action, None, "the response must be an object, got null"),
         (codec.read_batch, {"keys": [], "config": ["v"]}, "config has the wrong shape"),
         (

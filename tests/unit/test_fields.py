@@ -6,6 +6,7 @@ says what is right; openapi-schema-validator validates the bodies.
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 from collections.abc import Callable, Iterator
@@ -33,6 +34,7 @@ from junkie_async._protocol import requests
 from junkie_async._protocol.fields import (
     CreateBatchBody,
     CreateKeyBody,
+    check_key_list,
     declared_fields,
     validate_fields,
 )
@@ -401,3 +403,12 @@ def test_every_option_has_help(declaration: Any) -> None:
     hints = get_type_hints(declaration, include_extras=True)
     texts = {name: hint.__metadata__[1] for name, hint in hints.items()}
     assert all(text.endswith(".") for text in texts.values())
+
+
+def test_a_list_of_keys_has_its_limits() -> None:
+    """1,000 are the most; of what is endless no more is taken than shows that."""
+    assert check_key_list("keys", range(1, 1001)) == [*range(1, 1001)]
+    endless = itertools.count(1)
+    with pytest.raises(InvalidRequestError):
+        check_key_list("keys", endless)
+    assert next(endless) == 1002

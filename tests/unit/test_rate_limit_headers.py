@@ -205,6 +205,14 @@ def test_no_rate_limit(headers: dict[str, str]) -> None:
     assert read_rate_limit(CIMultiDict(headers)) is None
 
 
+def test_the_tightest_policy_counts() -> None:
+    """That is the one with the fewest requests a second; a reset that is due allows them all."""
+    for line in ('"a";r=1;t=0, "b";r=5;t=2, "c";r=9;t=3', '"c";r=9;t=3, "b";r=5;t=2, "a";r=1;t=0'):
+        state = read_rate_limit({"RateLimit": line})
+        assert state is not None
+        assert (state.remaining, state.reset) == (5, 2)
+
+
 def test_a_list_may_be_spread_over_several_fields() -> None:
     """Policies in fields of their own are as good as in one list (RFC 9110, section 5.3)."""
     headers = CIMultiDict([("RateLimit", '"daily";r=9;t=80000'), ("ratelimit", '"burst";r=0;t=2')])

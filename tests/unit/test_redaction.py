@@ -139,6 +139,36 @@ def test_a_secret_that_is_cut_short(said: str, shown: str) -> None:
     assert Redactor(["ABCD-EFGH-IJKL", "ABCE"])(said, 100) == shown
 
 
+@pytest.mark.parametrize(
+    ("secrets", "said", "shown"),
+    [
+        # A short one is a word of its own, and a long one may be within a word.
+        (["ABCD-EFGH-IJKL"], "xABCD-EFGH-IJKLx", "x***x"),
+        (["ABCD-EFGH-IJK"], "xABCD-EFGH-IJKx", "xABCD-EFGH-IJKx"),
+        (["ABCDEF"], r"x\nABCDEF\ty", r"x\n***\ty"),
+        (["ABCDEF"], "x%0AABCDEF&nbsp;y", "x%0A***&nbsp;y"),
+        # Its letters may be twice as far apart, and never where it has them side by side.
+        (["ABCD-EFGH-IJKL"], "of ABCD--EFGH--IJKL", "of ***"),
+        (["ABCD-EFGH-IJKL"], "of ABCD---EFGH---IJKL", "of ABCD---EFGH---IJKL"),
+        (["ABCDEFGHIJKL"], "of A-BCDEFGHIJKL", "of A-BCDEFGHIJKL"),
+        (["ABCD..EFGH..IJKL"], "of ABCD..EFGH..IJKL", "of ***"),
+        # The longest one that fits.
+        (["ABCDEFGHIJKLM", "ABCD-EFGH-IJKL"], "of ABCD-EFGH-IJKL-M", "of ***-M"),
+        (["ABCD-EFGH-IJKL-M", "ABCD-EFGH-IJKL"], "of ABCD-EFGH-IJKL-M", "of ***"),
+    ],
+)
+def test_where_a_secret_is(secrets: list[str], said: str, shown: str) -> None:
+    """By its letters, and by how far apart they are."""
+    assert Redactor(secrets)(said, 100) == shown
+
+
+@pytest.mark.parametrize(("letters", "kept"), [(64, 2), (65, 67)])
+def test_the_last_word_of_what_is_cut(letters: int, kept: int) -> None:
+    """It may be half an escape, and is dropped; a longer one is a text without words."""
+    said = "a " + "b" * 100
+    assert Redactor([])(said, 2 + letters) == said[:kept]
+
+
 # --- forms ----------------------------------------------------------------------------------------
 
 FORMS: list[Callable[[str], str]] = [

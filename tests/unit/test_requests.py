@@ -95,7 +95,7 @@ def all_requests() -> list[requests.Request[Any]]:
 
 def test_what_must_not_be_repeated() -> None:
     """Creates and resets are sent once; everything else may be sent again."""
-    once = {(call.method, call.path) for call in all_requests() if not call.idempotent}
+    once = {(call.method, call.path) for call in all_requests() if call.idempotent is False}
     assert once == {
         ("POST", "/keys"),
         ("POST", "/keys/batch"),
