@@ -323,6 +323,7 @@ def test_refusals_in_a_2xx(request_: requests.Request[Any], body: Any, text: str
 # --- rows and shapes ------------------------------------------------------------------------------
 
 MARK = "S3CRET"
+IN_ROWS = "rows are in this error's `rows`"
 SMALL = "must be an integer of at most 53 bits"
 
 
@@ -385,7 +386,7 @@ def test_several_bad_rows() -> None:
         (
             codec.read_batch,
             {"keys": [{"id": 1}]},
-            "keys[0] must be a key value, got an object; the other 0 rows are in this error's `rows`",
+            f"keys[0] must be a key value, got an object; the other 0 {IN_ROWS}",
         ),
         (codec.read_action, None, "the response must be an object, got null"),
         (codec.read_batch, {"keys": [], "config": ["v"]}, "config has the wrong shape"),
