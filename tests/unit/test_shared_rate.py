@@ -25,7 +25,14 @@ class Store(RateStore):
     pause_left: float = 0.0
     hangs: bool = False
     fails: bool = False
+    latency: float = 0.001
     requests: list[int] = attrs.field(factory=list[int])
+    horizons: list[float] = attrs.field(factory=list[float])
+    pauses: list[tuple[float, int, float]] = attrs.field(factory=list[tuple[float, int, float]])
+    listeners: list[Callable[[float], None]] = attrs.field(factory=list[Callable[[float], None]])
+    drops: asyncio.Event = attrs.field(factory=asyncio.Event)
+    closed: int = 0
+    abandoned: int = 0
     under_way: int = 0
     next: float = 0.0
     number: int = 0
@@ -35,12 +42,13 @@ class Store(RateStore):
         assert self.under_way == 0
         self.under_way += 1
         self.requests.append(count)
+        self.horizons.append(horizon)
         try:
-            await asyncio.sleep(1000.0 if self.hangs else 0.001)
+            await asyncio.sleep(1000.0 if self.hangs else self.latency)
             if self.fails:
                 raise OSError("refused")
             reservation = self._take(count, horizon)
-            await asyncio.sleep(0.001)
+            await asyncio.sleep(self.latency)
         finally:
             self.under_way -= 1
         return reservation
@@ -62,17 +70,26 @@ class Store(RateStore):
         )
 
     async def pause(self, seconds: float, number: int, age: float) -> None:
-        """Do nothing."""
+        """Note the pause."""
+        self.pauses.append((seconds, number, round(age, 3)))
+        if self.hangs:
+            await asyncio.sleep(1000.0)
+        if self.fails:
+            raise OSError("refused")
 
     async def listen(self, on_pause: Callable[[float], None]) -> None:
-        """Wait for nothing."""
-        await asyncio.Event().wait()
+        """Listen until the connection is dropped."""
+        self.listeners.append(on_pause)
+        await self.drops.wait()
+        raise OSError("dropped")
 
     async def close(self) -> None:
-        """Do nothing."""
+        """Count the calls."""
+        self.closed += 1
 
     def abandon(self) -> None:
-        """Do nothing."""
+        """Count the calls."""
+        self.abandoned += 1
 
 
 def make(store: Store, max_in_flight: int = 16) -> tuple[Throttle, list[Event]]:
@@ -231,3 +248,196 @@ def test_a_slot_after_the_deadline_ends_the_wait() -> None:
         assert asyncio.get_running_loop().time() < 1000.1
 
     run(main())
+
+
+def test_a_refusal_is_told_to_all_with_the_slot_that_was_refused() -> None:
+    """Its number and its age: by these the store learns the rate. A challenge says neither."""
+
+    async def main() -> None:
+        store = Store()
+        throttle, events = make(store)
+        sent = [await take(throttle) + 1000 for _ in range(3)]
+        now = asyncio.get_running_loop().time()
+        throttle.record_refusal(now + 0.01, 5.0, sent=sent[1])
+        await asyncio.sleep(0)
+        assert store.pauses == [(5.0, 2, round(now + 0.01 - sent[1], 3))]
+        throttle.record_refusal(now + 0.02, 9.0, sent=sent[2])  # it only prolongs the pause
+        throttle.record_refusal(now + 0.03, 1.0, sent=sent[2])  # it does not even do that
+        await asyncio.sleep(0)
+        assert [pause[:2] for pause in store.pauses[1:]] == [(9.0, 0)]
+        assert await take(throttle) == pytest.approx(9.23, abs=0.05)
+        assert events == []
+
+    run(main())
+
+
+def test_a_challenge_of_the_cdn_tells_nothing_of_the_rate() -> None:
+    """Its pause has no number."""
+
+    async def main() -> None:
+        store = Store()
+        throttle, _ = make(store)
+        begin = await take(throttle) + 1000
+        throttle.record_challenge(begin, "GET /a", sent=begin)
+        throttle.record_challenge(begin, "GET /b", sent=begin)
+        await asyncio.sleep(0)
+        assert [(number, age) for _, number, age in store.pauses] == [(0, 0.0)]
+
+    run(main())
+
+
+@pytest.mark.parametrize("state", ["fails", "hangs"])
+def test_a_pause_that_does_not_reach_the_store(state: str) -> None:
+    """The store counts as lost, and calls go on after the pause, at this client's share."""
+
+    async def main() -> None:
+        store = Store()
+        throttle, events = make(store)
+        begin = await take(throttle) + 1000
+        setattr(store, state, True)
+        throttle.record_refusal(begin, 3.0, sent=begin)
+        times = await asyncio.gather(*(take(throttle) for _ in range(2)))
+        assert times == pytest.approx([3.0, 3.4], abs=0.05)  # one of four clients
+        reason = "OSError" if state == "fails" else "TimeoutError"
+        assert [(event.available, event.error) for event in events] == [  # type: ignore[union-attr]
+            (False, reason)
+        ]
+        throttle.record_refusal(begin + 9, 1.0, sent=begin + 9)  # nobody is there to be told
+        await asyncio.sleep(0)
+        assert len(store.pauses) == 1
+
+    run(main())
+
+
+def test_a_pause_that_is_heard_holds_for_this_client() -> None:
+    """Reserved slots that are due in it are given up. A pause that adds less than 50 ms is none."""
+
+    async def main() -> None:
+        store = Store(interval=0.03)
+        throttle, _ = make(store)
+        calls = [asyncio.create_task(take(throttle)) for _ in range(3)]
+        await calls[0]
+        store.listeners[0](2.0)
+        resumes_at = asyncio.get_running_loop().time() - 1000 + 2.0
+        late = asyncio.create_task(throttle.acquire(1001.0))
+        with pytest.raises(RateLimitError):
+            await late
+        store.listeners[0](2.0)  # the same one, as another response states it
+        times = await asyncio.gather(*calls[1:])
+        assert times == pytest.approx([resumes_at, resumes_at + 0.03], abs=0.03)
+        assert times[0] >= resumes_at - 1e-6
+
+    run(main())
+
+
+def test_pauses_are_heard_again_after_a_lost_connection() -> None:
+    """The connection for them is opened anew after half a second."""
+
+    async def main() -> None:
+        store = Store()
+        throttle, events = make(store)
+        await take(throttle)
+        store.drops.set()
+        await asyncio.sleep(0.4)
+        assert len(store.listeners) == 1
+        store.drops.clear()
+        await asyncio.sleep(0.2)
+        assert len(store.listeners) == 2
+        store.listeners[1](1.0)
+        assert await take(throttle) == pytest.approx(1.6, abs=0.05)
+        assert events == []
+
+    run(main())
+
+
+def test_closing_ends_all_that_a_shared_rate_does() -> None:
+    """No task is left, whether the store responds or not, and its connections are closed."""
+
+    async def main(*, hangs: bool) -> None:
+        store = Store(hangs=hangs)
+        shared = SharedRate(store, lambda _: None)
+        throttle = Throttle(1, shared_rate=shared)
+        await throttle.acquire()
+        await asyncio.sleep(0.1)
+        closed = store.closed
+        await shared.close()
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+        assert store.closed > closed
+
+    run(main(hangs=False))
+    run(main(hangs=True))
+
+
+def test_another_event_loop_goes_on_with_what_was_learned() -> None:
+    """The store forgets its connections, and without it the share is the one of before."""
+    store = Store()
+    throttle, events = make(store)
+
+    async def learn() -> None:
+        await asyncio.gather(*(take(throttle) for _ in range(5)))
+
+    async def go_on() -> None:
+        renewed = throttle.renew()
+        store.under_way, store.fails = 0, True
+        times = await asyncio.gather(*(take(renewed) for _ in range(3)))
+        assert times[2] - times[1] == pytest.approx(0.4, abs=0.01)  # one of four clients
+        assert [event.rate for event in events] == [pytest.approx(2.5)]  # type: ignore[union-attr]
+
+    run(learn())
+    abandoned = store.abandoned
+    run(go_on())
+    assert (abandoned, store.abandoned) == (1, 2)
+
+
+def test_a_store_that_comes_back_is_joined_slowly() -> None:
+    """For a second each client also keeps to its share, as others may not have noticed it."""
+
+    async def main() -> None:
+        store = Store(interval=0.01, fails=True)
+        throttle, events = make(store)
+        throttle.shared_rate._share_interval = 0.2  # type: ignore[union-attr]
+        await take(throttle)
+        store.fails = False
+        await asyncio.sleep(0.6)
+        assert [event.available for event in events] == [False, True]  # type: ignore[union-attr]
+        assert 0 in store.requests  # looking for it reserves nothing that nobody asked for
+        begin = asyncio.get_running_loop().time() - 1000
+        times = [at - begin for at in await asyncio.gather(*(take(throttle) for _ in range(30)))]
+        assert [times[2] - times[1], times[3] - times[2]] == pytest.approx([0.2, 0.2], abs=0.03)
+        assert times[-1] - times[-11] == pytest.approx(0.1, abs=0.05)
+
+    run(main())
+
+
+def test_a_store_that_has_lost_its_state_is_joined_slowly() -> None:
+    """Its numbers begin anew: other clients may still hold slots of before."""
+
+    async def main() -> None:
+        store = Store(interval=0.01)
+        throttle, events = make(store)
+        await asyncio.gather(*(take(throttle) for _ in range(5)))
+        store.number = 0
+        begin = asyncio.get_running_loop().time() - 1000
+        times = [at - begin for at in await asyncio.gather(*(take(throttle) for _ in range(6)))]
+        assert times[5] - times[3] == pytest.approx(0.08, abs=0.03)  # four times as slow as before
+        assert events == []
+
+    run(main())
+
+
+def test_how_far_ahead_slots_are_reserved() -> None:
+    """Two round trips and 20 ms before the last one is due, and 100 ms at most."""
+
+    async def main(latency: float, horizon: float) -> None:
+        store = Store(latency=latency, interval=1.0)
+        throttle, _ = make(store)
+        for _ in range(3):
+            await take(throttle)
+        assert store.horizons == pytest.approx([0.02, horizon, horizon], abs=1e-4)
+        waiting = asyncio.create_task(take(throttle))
+        await asyncio.sleep(1.0 - horizon - 3 * latency)
+        waiting.cancel()
+        assert set(store.requests) == {1}
+
+    run(main(0.005, 0.04))
+    run(main(0.04, 0.1))
