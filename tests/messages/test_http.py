@@ -20,6 +20,7 @@ import pytest
 from junkie_async import (
     AttemptEvent,
     ConfigurationError,
+    ConnectError,
     Hooks,
     InvalidRequestError,
     JunkieClient,
@@ -38,6 +39,8 @@ from junkie_async.emulator import Emulator
 
 from ..unit.clock import run
 from ..unit.scripted import CREATE, FOLDERS, Script, delayed, hang, make_client, make_dispatcher
+from ..unit.test_shared_rate import Store
+from ..unit.test_shared_rate import make as make_shared_throttle
 from ..unit.test_transport import PEER, REQUEST
 
 URL = "http://127.0.0.1:9"
@@ -62,6 +65,18 @@ async def send_without_a_slot() -> None:
     await asyncio.sleep(1)
     first.add_done_callback(lambda task: task.exception())
     await dispatcher.send(FOLDERS)
+
+
+async def send_amid_an_outage() -> None:
+    """Send a job's call while the probe of another one takes longer than it can wait."""
+    retry = RetryPolicy(outage=60.0)
+    dispatcher = make_dispatcher(Script(*[ConnectError("refused")] * 5, hang), retry)
+    first = asyncio.create_task(dispatcher.send(FOLDERS, priority="job"))
+    await asyncio.sleep(30)
+    try:
+        await dispatcher.send(FOLDERS, priority="job")
+    finally:
+        first.cancel()
 
 
 async def send_when_closed() -> None:
@@ -96,6 +111,13 @@ CALLS: list[tuple[Callable[[], Awaitable[None]], str]] = [
         "GET /keys/folders: timed out waiting for a request slot (max_in_flight)",
     ),
     (send_when_closed, "GET /keys/folders: the client is closed"),
+    (
+        send_amid_an_outage,
+        (
+            "GET /keys/folders: not sent: the service was failing for as long as this call could"
+            " wait"
+        ),
+    ),
     (
         lambda: close_during(LOST, LOST),
         f"{CLOSED_WHILE_WAITING} (after 2 attempts)",
@@ -708,11 +730,16 @@ async def _hang() -> str:
     return ""
 
 
+async def _cancel() -> str:
+    raise asyncio.CancelledError
+
+
 @pytest.mark.parametrize(
     ("function", "text"),
     [
         (_raise, "not sent: the function passed as api_key= raised KeyError"),
         (_hang, "not sent: timed out waiting for the function passed as api_key="),
+        (_cancel, "not sent: the function passed as api_key= was cancelled"),
         (lambda: None, "no API key: the function passed as api_key= returned none"),
         (
             lambda: "key\n",
@@ -767,3 +794,28 @@ def test_options_that_are_refused(option: str, value: Any, text: str) -> None:
     with pytest.raises(InvalidRequestError) as caught:
         JunkieClient("any").with_options(**{option: value})
     assert str(caught.value) == text
+
+
+def test_a_store_that_is_lost_and_back(caplog: pytest.LogCaptureFixture) -> None:
+    """The lines name the store, and what happened to it."""
+    caplog.set_level(logging.DEBUG, "junkie_async")
+
+    async def main() -> None:
+        store = Store(fails=True)
+        throttle, _ = make_shared_throttle(store)
+        await throttle.acquire()
+        store.drops.set()  # the connection for pauses
+        await asyncio.sleep(0.01)
+        store.drops.clear()
+        store.fails = False
+        await asyncio.sleep(0.8)
+        store.hangs = True
+        await asyncio.gather(*(throttle.acquire() for _ in range(2)))
+
+    run(main())
+    assert [line for line in caplog.messages if "selector" not in line] == [
+        "store: OSError: each process throttles itself until it is back",
+        "store: the connection for pauses was lost",
+        "store is back: the rate is shared again",
+        "store: TimeoutError: each process throttles itself until it is back",
+    ]

@@ -19,7 +19,9 @@ from junkie_async import (
     Hooks,
     JunkieError,
     OutageEvent,
+    Outcome,
     OutcomeUnknownError,
+    RequestTimeoutError,
     RetryPolicy,
     ServerError,
     TransportError,
@@ -31,7 +33,7 @@ from junkie_async._protocol import requests
 from junkie_async.export import atomic_file, export_keys
 
 from .clock import run
-from .scripted import CREATE, FOLDERS, Script, make_dispatcher, now
+from .scripted import CREATE, FOLDERS, Script, delayed, hang, make_dispatcher, now
 
 T = TypeVar("T")
 POLICY = RetryPolicy()
@@ -277,5 +279,47 @@ def test_cancelled_calls_keep_no_other_from_probing(seed: int) -> None:
         assert now() < 1080
         assert dispatcher._state.throttle._in_flight == 0
         assert not dispatcher._outages._by_endpoint
+
+    run(main())
+
+
+def test_what_hooks_are_told_of_an_outage() -> None:
+    """Which call fails and why, for how long it has and may, and when it is sent next."""
+
+    async def main() -> None:
+        watch, errors = Watch(), [ConnectError(f"refused {number}") for number in range(6)]
+        policy = RetryPolicy(wait_initial=1.0, wait_max=5.0, wait_jitter=0.0, outage=90.0)
+        dispatcher = make_dispatcher(Script(*errors), policy, hooks=[watch])
+        await dispatcher.send(FOLDERS, priority="job")
+        first, second = watch.events
+        assert (first.method, first.path, first.limit) == ("GET", "/keys/folders", 90.0)
+        assert (first.error, second.error) == (errors[4], errors[5])
+        assert (first.wait, second.wait) == (1.0, 2.0)
+        assert first.seconds == pytest.approx(1 + 2 + 4 + 5, abs=0.01)
+        assert second.seconds == pytest.approx(first.seconds + first.wait, abs=0.01)
+
+    run(main())
+
+
+def test_a_call_that_can_not_probe_in_time() -> None:
+    """Its patience ends while another one probes: with its own error, or as a time-out."""
+
+    async def main() -> None:
+        script = Script(delayed(40.0, answer_503()), *[ConnectError("refused")] * 5, hang)
+        dispatcher = make_dispatcher(script, RetryPolicy(outage=100.0))
+        before = asyncio.create_task(dispatcher.send(FOLDERS, priority="job"))
+        await asyncio.sleep(0)
+        probe = asyncio.create_task(dispatcher.send(FOLDERS, priority="walk"))
+        await asyncio.sleep(30)
+        with pytest.raises(RequestTimeoutError) as late:
+            await dispatcher.send(FOLDERS, priority="job")
+        assert now() == pytest.approx(1130, abs=0.1)
+        assert (late.value.outcome, late.value.transient) == (Outcome.NOT_EXECUTED, False)
+        with pytest.raises(ServerError) as failed:
+            await before
+        assert now() == pytest.approx(1140, abs=0.1)
+        assert (late.value.attempts, failed.value.attempts) == (0, 1)
+        assert len(script.began) == 7
+        probe.cancel()
 
     run(main())
