@@ -182,6 +182,8 @@ JSON = (
     "what JSON can hold: dicts with string keys, lists, strings, finite numbers, bools, None,"
     " datetimes with an offset, or this package's models"
 )
+LOOP: list[Any] = []
+LOOP.append(LOOP)
 
 
 @pytest.mark.parametrize(
@@ -204,6 +206,7 @@ JSON = (
         ({"params": {"a": [1, {}]}}, f"params['a'] must be {PARAM}, got a dict of 0"),
         ({"json": []}, "json must be None for GET: use params=, got a list"),
         ({"method": "PUT", "json": [math.nan]}, f"json[0] must be {JSON}, got nan"),
+        ({"method": "PUT", "json": LOOP}, f"json must be {JSON}, got a list"),
         ({"method": "PUT", "json": {"a": b"x"}}, f"json['a'] must be {JSON}, got a bytes"),
         (
             {"method": "PUT", "json": [{5: 1}]},

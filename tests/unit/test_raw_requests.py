@@ -151,6 +151,7 @@ def test_options() -> None:
         ("/a?x=1&y=%20", None, "/a?x=1&y=%20"),
         ("/a", {"x": 1, "y": " ", "z": None}, "/a?x=1&y=%20"),
         ("/a", {"x": [1, "b"], "y": True, "z": 1.5}, "/a?x=1&x=b&y=true&z=1.5"),
+        ("/a?x=&y", None, "/a?x=&y="),
         ("/a", {"x": KeyStatus.ACTIVE}, "/a?x=active"),
         ("/a", {"x": False, "y": "", "z": (0, None)}, "/a?x=false&y=&z=0"),
         ("/a", {"x": datetime(2026, 1, 2, tzinfo=UTC)}, "/a?x=2026-01-02T00%3A00%3A00Z"),
