@@ -65,19 +65,18 @@ def make_raw_request(
     pairs = _write_params(params, query)
     body = _encode_body(verb, json)
     document = None if body is None else decode_json(body)
-    names = {*_find_names(document), *(name for name, _ in pairs)}
-    hidden = {one for one in declared if one not in names}
-    names &= secret_fields() | _SECRET_IN_RESPONSES | declared
+    hidden = declared - {*_find_names(document), *(name for name, _ in pairs)}
+    names = secret_fields() | _SECRET_IN_RESPONSES | declared
     hidden |= {text for name, text in pairs if name in names}
     hidden |= set(_find_values(document, names))
-    template = [_name_segment(segments, index, hidden) for index in range(len(segments))]
-    shown = zip(segments, template, strict=True)
-    hidden |= {unquote(one) for one, name in shown if name in ("{value}", "{keyId}")}
+    shown = [(one, _name_segment(segments, at, hidden)) for at, one in enumerate(segments)]
+    values = (one for one, name in shown if name in ("{value}", "{keyId}"))
+    hidden |= {unquote(one) for one in values if not one.isdigit()}  # of digits it is an ID
     target = "/" + "/".join(segments) + (f"?{urlencode(pairs, quote_via=quote)}" if pairs else "")
     is_idempotent = _IS_IDEMPOTENT[verb] if idempotent is None else idempotent
     return Request(
         verb,
-        "/" + "/".join(template),
+        "/" + "/".join(name for _, name in shown),
         target,
         _read_nothing,
         body,
