@@ -8,8 +8,9 @@ a purge, an export to CSV, and a durable create with its ledger in SQLite or Pos
 in the order of their IDs, as from the service, or at random, which is the worst case for the IDs
 that a walk has to remember. The CPU is that of the client's process, and the memory what its peak
 grows by. The whole table takes hours; ``--keys 10000 100000`` takes a minute. So samples are added
-to those that the file has: other load only adds to a sample, and of several the one with the least
-CPU counts, and the most memory.
+to those that the file has, and ``--add`` takes those of other files. Other load makes a key dearer,
+so on a busy machine samples of 100,000 keys are taken while ten million run. Of several samples the
+median of the CPU counts, and the most memory.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import argparse
 import json
 import os
 import sqlite3
+import statistics
 import subprocess
 import sys
 from importlib import metadata
@@ -27,6 +29,7 @@ from typing import Any, Final, TypeAlias
 from _costs import chart, scaled, server
 from _peers import results
 
+PLACE: Final = ("work", "order", "keys")
 SIZES: Final = (10_000, 100_000, 1_000_000, 10_000_000)
 BASE: Final = 100_000
 MAX_GROWTH: Final = 1.10
@@ -37,7 +40,7 @@ MAX_MEMORY: Final = {"ids": 64.0, "random": 450.0}
 Row: TypeAlias = dict[str, Any]
 
 
-def measure(work: str, order: str, keys: int) -> dict[str, Any]:
+def measure(work: str, order: str, keys: int) -> Row:
     """Run one work, and return what it took."""
     load = os.getloadavg()[0]
     with server.running() as address:
@@ -55,22 +58,18 @@ def find_commit() -> str:
     return subprocess.run(command, cwd=folder, capture_output=True, text=True).stdout.strip()
 
 
-def add_sample(rows: list[Row], work: str, order: str, keys: int) -> Row:
-    """Measure, and return the row with the new sample."""
-    place = {"work": work, "order": order, "keys": keys}
+def add_samples(rows: list[Row], place: Row, samples: list[Row]) -> None:
+    """Add samples to the row of their work, order and keys."""
     row = next((row for row in rows if place.items() <= row.items()), None)
     if row is None:
         row = {**place, "samples": []}
         rows.append(row)
-        rows.sort(
-            key=lambda row: (list(scaled.WORKS).index(row["work"]), row["order"], row["keys"])
-        )
-    samples: list[dict[str, Any]] = row["samples"]
-    samples.append(measure(work, order, keys))
-    least = min(samples, key=lambda sample: sample["cpu_us_per_key"])
-    row |= {name: least[name] for name in ("cpu_us_per_key", "wall_us_per_key")}
-    row["memory_mb"] = max(sample["memory_mb"] for sample in samples)
-    return row
+        works = list(scaled.WORKS)
+        rows.sort(key=lambda row: (works.index(row["work"]), row["order"], row["keys"]))
+    row["samples"] += samples
+    for name in ("cpu_us_per_key", "wall_us_per_key"):
+        row[name] = round(statistics.median(sample[name] for sample in row["samples"]), 3)
+    row["memory_mb"] = max(sample["memory_mb"] for sample in row["samples"])
 
 
 def find_failures(rows: list[Row]) -> list[str]:
@@ -95,6 +94,21 @@ def find_versions() -> dict[str, str]:
     return {name: metadata.version(name) for name in names} | {"sqlite": sqlite3.sqlite_version}
 
 
+def say(work: str, order: str, keys: int, row: Row) -> None:
+    """Print a row of the table."""
+    print(
+        f"{work:20} {order:7} {keys:12,} {row['cpu_us_per_key']:11.2f}"
+        f" {row['wall_us_per_key']:12.2f} {row['memory_mb']:7.1f}",
+        flush=True,
+    )
+
+
+def save(document: dict[str, Any], path: Path | None) -> None:
+    """Write the table, if it is to be kept."""
+    if path is not None:
+        path.write_text(json.dumps(document, indent=1) + "\n", "utf-8")
+
+
 def main() -> int:
     """Measure, print the table, and return 1 if a limit is exceeded."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -102,28 +116,31 @@ def main() -> int:
     parser.add_argument("--work", nargs="+", choices=scaled.WORKS, default=list(scaled.WORKS))
     parser.add_argument("--order", nargs="+", choices=MAX_MEMORY, default=list(MAX_MEMORY))
     parser.add_argument("--json", type=Path, help="add the samples to this file")
+    parser.add_argument("--add", type=Path, nargs="+", default=[], help="add the samples of these")
     parser.add_argument("--chart", type=Path, help="draw all rows of the file as SVG in this one")
     options = parser.parse_args()
-    rows: list[Row] = []
+    document: dict[str, Any] = {"machine": results.machine(), "versions": find_versions()}
     if options.json and options.json.exists():
-        rows = json.loads(options.json.read_text("utf-8"))["rows"]
+        document = json.loads(options.json.read_text("utf-8"))
+    rows: list[Row] = document.setdefault("rows", [])
+    for path in options.add:
+        for row in json.loads(path.read_text("utf-8"))["rows"]:
+            add_samples(rows, {name: row[name] for name in PLACE}, row["samples"])
     print(f"{'work':20} {'order':7} {'keys':>12} {'CPU us/key':>11} {'wall us/key':>12} {'MB':>7}")
     for work in options.work:
         for order in ("ids",) if work.startswith("create") else options.order:
             for keys in sorted(options.keys):
-                row = add_sample(rows, work, order, keys)
-                sample = row["samples"][-1]
-                print(
-                    f"{work:20} {order:7} {keys:12,} {sample['cpu_us_per_key']:11.2f}"
-                    f" {sample['wall_us_per_key']:12.2f} {sample['memory_mb']:7.1f}",
-                    flush=True,
-                )
-                if options.json:
-                    about = {"machine": results.machine(), "versions": find_versions()}
-                    document = json.dumps({**about, "rows": rows}, indent=1)
-                    options.json.write_text(document + "\n", "utf-8")
+                sample = measure(work, order, keys)
+                add_samples(rows, dict(zip(PLACE, (work, order, keys), strict=True)), [sample])
+                say(work, order, keys, sample)
+                document |= {"machine": results.machine(), "versions": find_versions()}
+                save(document, options.json)
+    save(document, options.json)
+    print()
+    for row in rows:
+        say(row["work"], row["order"], row["keys"], row)
     if options.chart:
-        options.chart.write_text(chart.draw(rows), "utf-8")
+        options.chart.write_text(chart.draw(document), "utf-8")
     failures = find_failures(rows)
     print(*failures or ["all within the limits"], sep="\n")
     return 1 if failures else 0

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 from xml.sax.saxutils import escape
 
 _WIDTH: Final = 840
-_HEIGHT: Final = 460
-_PLOT: Final = (60, 90, 330, 290)  # left, top, width and height of the first of two plots
+_HEIGHT: Final = 480
+_PLOT: Final = (60, 90, 315, 290)  # left, top, width and height of the first of two plots
 _GAP: Final = 420
+_STEPS: Final = 4  # of a scale
 _COLOURS: Final = ("#0969da", "#bf3989", "#1a7f37", "#9a6700", "#8250df")
 _TITLE: Final = "A key costs as much in a job of millions as in a small one"
 
@@ -29,8 +30,10 @@ polyline { fill: none; stroke-width: 2 }
 """
 
 
-def draw(rows: Sequence[dict[str, Any]]) -> str:
+def draw(document: Mapping[str, Any]) -> str:
     """Draw the CPU a key and the memory of each work over the number of keys."""
+    rows, machine = document["rows"], document["machine"]
+    where = f"{machine['cpu']}, {machine['cores']} cores, {machine['python']}, {machine['date']}"
     works = list(dict.fromkeys((row["work"], row["order"]) for row in rows))
     colours = dict(zip(dict.fromkeys(work for work, _ in works), _COLOURS, strict=False))
     parts = [
@@ -43,8 +46,9 @@ def draw(rows: Sequence[dict[str, Any]]) -> str:
         parts += _draw_plot(rows, field, what, _PLOT[0] + number * _GAP, colours)
     for index, (work, colour) in enumerate(colours.items()):
         left = 16 + 165 * index
-        parts.append(f'<rect x="{left}" y="430" width="12" height="12" fill="{colour}"/>')
-        parts.append(_draw_text(left + 18, 441, work))
+        parts.append(f'<rect x="{left}" y="426" width="12" height="12" fill="{colour}"/>')
+        parts.append(_draw_text(left + 18, 437, work))
+    parts.append(_draw_text(16, 465, f"One server: {where}", "note"))
     size = f'viewBox="0 0 {_WIDTH} {_HEIGHT}" width="{_WIDTH}" height="{_HEIGHT}"'
     head = f'<svg xmlns="http://www.w3.org/2000/svg" {size} role="img" aria-label="{_TITLE}">'
     return "\n".join([head, f"<style>{_STYLE}</style>", *parts, "</svg>\n"])
@@ -55,7 +59,8 @@ def _draw_plot(
 ) -> list[str]:
     _, top, width, height = _PLOT
     sizes = sorted({row["keys"] for row in rows})
-    most = max(row[field] for row in rows) * 1.1 or 1.0
+    step = _find_step(max(row[field] for row in rows))
+    most = _STEPS * step
     first, span = math.log10(sizes[0]), math.log10(sizes[-1]) - math.log10(sizes[0]) or 1.0
 
     def place(row: dict[str, Any]) -> str:
@@ -63,10 +68,10 @@ def _draw_plot(
         return f"{right:.1f},{top + height * (1 - row[field] / most):.1f}"
 
     parts = [_draw_text(left - 44, top - 14, what)]
-    for step in range(5):
-        y = top + height * (1 - step / 4)
+    for number in range(_STEPS + 1):
+        y = top + height * (1 - number / _STEPS)
         parts.append(f'<line x1="{left}" x2="{left + width}" y1="{y}" y2="{y}"/>')
-        parts.append(_draw_text(left - 6, y + 4, f"{most * step / 4:.0f}", "note", "end"))
+        parts.append(_draw_text(left - 6, y + 4, f"{step * number:g}", "note", "end"))
     for size in sizes:
         x = left + width * (math.log10(size) - first) / span
         parts.append(_draw_text(x, top + height + 20, f"{size:,}", "note", "middle"))
@@ -75,6 +80,12 @@ def _draw_plot(
         points = " ".join(place(row) for row in sorted(mine, key=lambda row: row["keys"]))
         parts.append(f'<polyline class="{order}" points="{points}" stroke="{colours[work]}"/>')
     return parts
+
+
+def _find_step(most: float) -> float:
+    """Return a round number, a few of which are as much as the most."""
+    power = 10.0 ** math.floor(math.log10(max(most, 0.1) / _STEPS))
+    return next(step for n in (1, 2, 2.5, 5, 10) if (step := n * power) * _STEPS >= most)
 
 
 def _draw_text(x: float, y: float, text: str, kind: str = "", anchor: str = "start") -> str:
