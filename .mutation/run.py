@@ -21,6 +21,7 @@ from __future__ import annotations
 import argparse
 import fnmatch
 import os
+import random
 import resource
 import sys
 import time
@@ -234,6 +235,8 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--survivors", action="store_true", help="only survivors")
     parser.add_argument("--unchecked", action="store_true", help="only those without a result")
+    parser.add_argument("--sample", type=int, default=0, help="so many of these, at random")
+    parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--score", action="store_true", help="only print the score")
     parser.add_argument(
         "--limit", type=float, default=float("inf"), help="seconds of tests for a mutant"
@@ -254,6 +257,8 @@ def main() -> None:
             for name, status in results.items()
             if status in wanted and any(fnmatch.fnmatch(name, one) for one in names or ["*"])
         ]
+    if given.sample:
+        names = random.Random(given.seed).sample(names, min(given.sample, len(names)))  # noqa: S311
     _run_mutants(names, given)
     _print_score()
 

@@ -120,7 +120,7 @@ _JSON_TYPES: dict[type, str] = {
 
 def json_type(value: object) -> str:
     """Name the JSON type of a value."""
-    return _JSON_TYPES.get(type(value), type(value).__name__)
+    return _JSON_TYPES[type(value)]
 
 
 @functools.cache

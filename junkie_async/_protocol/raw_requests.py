@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from typing import Any, Final, TypeAlias, TypeGuard, cast
@@ -234,7 +234,7 @@ def _find_names(document: Any) -> Iterator[str]:
             left += member
 
 
-def _find_values(document: Any, names: set[str]) -> Iterator[str]:
+def _find_values(document: Any, names: Collection[str]) -> Iterator[str]:
     """Yield the values of the fields with these names, and all that is inside of them."""
     left = [(document, False)]
     while left:

@@ -48,7 +48,7 @@ def in_utc(value: Any) -> Any:
     if kind is datetime:
         return to_utc(value)
     if kind is tuple:
-        return tuple(map(in_utc, value)) if value else value
+        return tuple(map(in_utc, value))
     changed = {
         name: new
         for name in _field_names(kind)

@@ -8,6 +8,7 @@ import json
 import math
 from collections.abc import Callable
 from datetime import date, datetime, timedelta, timezone
+from functools import partial
 from typing import Any
 
 import pytest
@@ -326,6 +327,7 @@ def test_refusals_in_a_2xx(request_: requests.Request[Any], body: Any, text: str
 # --- rows and shapes ------------------------------------------------------------------------------
 
 MARK = "S3CRET"
+ANOTHER_KEY = "the response is about another key"
 IN_ROWS = "rows are in this error's `rows`"
 SMALL = "must be an integer of at most 53 bits"
 
@@ -391,6 +393,13 @@ def test_several_bad_rows() -> None:
             {"keys": [{"id": 1}]},
             f"keys[0] must be a key value, got an object; the other 0 {IN_ROWS}",
         ),
+        (
+            partial(codec.read_key, sent={"provider_id": 1}),
+            {"key": BARE | {"provider_id": 2}},
+            "the response is about a key with another provider_id",
+        ),
+        (partial(codec.read_detailed, reference="8"), {"key": BARE}, ANOTHER_KEY),
+        (partial(codec.read_detailed, reference="KNJ"), {"key": BARE}, ANOTHER_KEY),
         (codec.read_action, None, "the response must be an object, got null"),
         (codec.read_batch, {"keys": [], "config": ["v"]}, "config has the wrong shape"),
         (

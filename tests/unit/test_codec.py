@@ -11,8 +11,8 @@ import json
 import re
 import time
 import tracemalloc
-from collections.abc import Callable
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import attrs
@@ -37,6 +37,7 @@ from junkie_async import (
 )
 from junkie_async._protocol import bodies, codec, lenient
 from junkie_async._protocol.error_details import read_error_details
+from junkie_async._protocol.fields import format_timestamp
 from junkie_async._protocol.json_documents import decode_document
 from junkie_async._protocol.utc import keys_in_utc
 
@@ -88,6 +89,45 @@ def test_a_row_that_can_not_be_reduced(row: Any) -> None:
         codec.read_page(page_of({"id": 1, "key_value": "a"}, row), bad_rows="reduce")
     assert [key.id for key in caught.value.rows] == [1]
     assert caught.value.row == 1
+
+
+@pytest.fixture
+def in_tokyo(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Set the process's time zone; CI machines are in UTC."""
+    if not hasattr(time, "tzset"):
+        pytest.skip("the time zone of a process is not its own")
+    with monkeypatch.context() as patch:
+        patch.setenv("TZ", "Asia/Tokyo")
+        time.tzset()
+        yield
+    time.tzset()
+
+
+@pytest.mark.parametrize(
+    ("moment", "in_utc"),
+    [
+        ("9999-12-31T23:59:59-01:00", lenient.LAST_MOMENT),
+        ("12024-05-17T12:00:00Z", lenient.LAST_MOMENT),
+        ("0001-01-01T00:00:00+01:00", datetime(1, 1, 1, tzinfo=timezone(timedelta(hours=1)))),
+        ("20240517t140000+02:00", NOON),
+        ("20240517t120000z", NOON),
+        ("2024-05-17 12:00:00", NOON),
+        ("infinity", None),
+        (1715947200, None),
+    ],
+)
+@pytest.mark.usefixtures("in_tokyo")
+def test_a_moment_anywhere(moment: Any, in_utc: datetime | None) -> None:
+    """It is read alike in every time zone, as UTC if it states none."""
+    page = codec.read_page(page_of({"id": 1, "key_value": "a", "expires_at": moment}))
+    assert page.keys[0].expires_at == in_utc
+
+
+@pytest.mark.usefixtures("in_tokyo")
+def test_a_moment_that_is_sent() -> None:
+    """It is in UTC."""
+    tokyo = timezone(timedelta(hours=9))
+    assert format_timestamp(NOON.astimezone(tokyo)) == "2024-05-17T12:00:00Z"
 
 
 # --- what a service may send, by schema -----------------------------------------------------------

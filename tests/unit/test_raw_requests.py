@@ -218,10 +218,10 @@ def test_secrets_are_masked() -> None:
 def test_a_key_in_the_path() -> None:
     """It is as secret as in a call of the package's own; an ID is none."""
     for path, shown in (("/keys/JNK-0001-abcd/log", "*** of 7"), ("/keys/7", "JNK-0001-abcd of 7")):
-        refusal = (400, {}, b'{"error": "JNK-0001-abcd of 7"}')
+        refusal: Response = (400, {}, b'{"error": "JNK-0001-abcd of 7"}')
         with pytest.raises(BadRequestError) as caught:
             call(Script(refusal), "GET", path, secret="")
-        assert (caught.value.message, caught.value.path[:13]) == (shown, "/keys/{keyId}")
+        assert (caught.value.message, str(caught.value.path)[:13]) == (shown, "/keys/{keyId}")
 
 
 def test_a_key_that_is_sent_back() -> None:
