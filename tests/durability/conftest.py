@@ -18,8 +18,9 @@ from .server import Service
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add ``--durability-runs``, which works when pytest is given this folder by name."""
+    """Add options, which work when pytest is given this folder by name."""
     parser.addoption("--durability-runs", type=int, help="how many scenarios to run, 20 by default")
+    parser.addoption("--orders", type=int, help="those in a large ledger, 100,000 by default")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
