@@ -273,6 +273,20 @@ async def test_a_last_page_that_comes_again_takes_two_requests(prefetch: int) ->
     assert not pager.drift
 
 
+@_PREFETCH
+async def test_a_page_of_repeats_that_is_not_the_last_one(prefetch: int) -> None:
+    """A service that refuses a page far beyond does not give its last page for it."""
+    moving = Moving([*range(1000), *range(900, 1000), *range(1000, 1050)])
+
+    async def fetch(page: int, limit: int) -> KeyPage:
+        if page > 100:
+            raise ServerError("no such page", status=501)
+        fetched = await moving.fetch(page, limit)
+        return KeyPage(keys=fetched.keys, pagination=Pagination(page=page, total=1000))
+
+    assert await _read(KeyPager(as_pending(fetch), prefetch=prefetch)) == [*range(1050)]
+
+
 _SIZES = [*range(12), 19, 20, 21, 99, 100, 101, 350, 1000, 2500, 9900, 9990, 10_000, 10_010, 10_100]
 
 

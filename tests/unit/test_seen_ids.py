@@ -52,6 +52,11 @@ def test_overlapping_pages_in_order(
     assert new_ids(pages) == list(dict.fromkeys(key_id for page in pages for key_id in page))
 
 
+def test_the_id_0() -> None:
+    """It is an ID like any other, with the marks and beyond them."""
+    assert new_ids([[5, 3, 9], [0], [0], [2**60, 0], [1, 0]]) == [5, 3, 9, 0, 2**60, 1]
+
+
 @pytest.mark.parametrize("sign", [1, -1])
 def test_an_order_that_starts_over(sign: int) -> None:
     """Premium keys first, then the others, each in order: a watermark would lose the others."""

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from junkie_async import Drift, InvalidRequestError, JunkieClient, Key, KeyStatus
+from junkie_async import (
+    Drift,
+    InvalidRequestError,
+    JunkieClient,
+    Key,
+    KeyGroup,
+    KeyStats,
+    KeyStatus,
+)
 from junkie_async._pagination.stats import KeyTally
 from junkie_async.emulator import Emulator
 
@@ -63,6 +71,40 @@ def test_keys_outside_of_the_window(fields: dict[str, Any], expected: str) -> No
         expected: 1
     }
     assert not any(stats.expiring.values())
+
+
+def test_every_count() -> None:
+    """Keys add up, groups have their names, and the moment is in UTC."""
+    group = {
+        "service_id": 1,
+        "service_name": "S",
+        "provider_id": 2,
+        "provider_name": "P",
+        "folder_id": 3,
+        "folder_name": "F",
+    }
+    kinds: list[dict[str, Any]] = [
+        {"expires_at": NOW + timedelta(hours=1)},
+        {"expires_at": NOW + timedelta(9)},
+        {},
+        {"expiry_on_first_use": True, "validity_minutes": 5},
+        {"is_invalidated": True, "expires_at": NOW + timedelta(hours=1)},
+    ]
+    stats = tally(*[group | kind for kind in kinds * 2], days=1)
+    assert stats == KeyStats(
+        as_of=NOW,
+        total=10,
+        by_status=dict.fromkeys(KeyStatus, 0) | {KeyStatus.ACTIVE: 8, KeyStatus.INVALIDATED: 2},
+        by_service=(KeyGroup(id=1, name="S", keys=10),),
+        by_provider=(KeyGroup(id=2, name="P", keys=10),),
+        by_folder=(KeyGroup(id=3, name="F", keys=10),),
+        expiring={date(2026, 1, 31): 2},
+        expiring_later=2,
+        not_started=2,
+        never_expiring=2,
+    )
+    at = KeyTally(NOW.astimezone(timezone(timedelta(hours=9))), 1).make_stats(Drift()).as_of
+    assert (at, at.tzinfo) == (NOW, UTC)
 
 
 KEYS = st.fixed_dictionaries(

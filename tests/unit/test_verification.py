@@ -279,6 +279,9 @@ def test_a_verdict_says_what_was_looked_for() -> None:
     verdict, requests = verified(" JNK-0123456789-SECRET ", GONE, page(), GONE, page())
     assert (verdict.looked_for, requests) == ("JNK-0123456789-SECRET", 4)
     assert "0123456789" not in repr(verdict)
+    assert "looked_for='" not in repr(verdict)
+    assert "looked_for=…" in repr(evaluate(None, Claims(), looked_for="JNK-1"))
+    assert "looked_for=None" in repr(evaluate(None, Claims()))
 
 
 def test_the_services_clock_judges() -> None:
