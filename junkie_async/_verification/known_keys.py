@@ -115,8 +115,7 @@ class KnownKeys:
             self._changed, self._oldest_change = {}, self.changes
 
     def _is_changed(self, names: Iterable[int | bytes], since: int) -> bool:
-        latest = max(self._changed.get(name, 0) for name in names)
-        return max(latest, self._oldest_change) > since
+        return max(self._changed.get(name, self._oldest_change) for name in names) > since
 
     def _drop_hashes(self) -> None:
         """Drop the hashes of keys that are forgotten, now and then."""

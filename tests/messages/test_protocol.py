@@ -90,6 +90,15 @@ ARGUMENTS: list[tuple[Any, str, Any, str]] = [
     (Filters, "discord_id", "Bob", "a Discord ID of 17 to 19 digits, got 'Bob'"),
     (UpdateFields, "hwid_limit", "1", "an integer from 0 to 100, got the string '1'"),
     (UpdateFields, "discord_id", 12, "a Discord ID of 17 to 19 digits, got 12"),
+    (UpdateFields, "discord_id", 0, "a Discord ID of 17 to 19 digits, got 0"),
+    (UpdateFields, "discord_id", 1.5, f"an integer from 0 to {10**19 - 1}, got 1.5"),
+    (UpdateFields, "discord_id", 10**19, f"an integer from 0 to {10**19 - 1}, got {10**19}"),
+    (
+        UpdateFields,
+        "discord_id",
+        "1" * 300,
+        "a string of at most 255 characters, got one of 300 characters",
+    ),
     (
         UpdateFields,
         "hwids",
@@ -345,6 +354,11 @@ SMALL = "must be an integer of at most 53 bits"
         ({"id": 2.0**53 + 2, "key_value": MARK}, "keys[1].id", "must be an integer, got a number"),
         ({"id": 2**53, "key_value": MARK}, "keys[1].id", f"{SMALL}, got a number"),
         ({"id": -(2**61) + 1, "key_value": MARK}, "keys[1].id", f"{SMALL}, got a number"),
+        (
+            {"id": 1, "key_value": ""},
+            "keys[1].key_value",
+            "must be a string of at least one character, got a string",
+        ),
         ({"id": 1, "key_value": [MARK]}, "keys[1].key_value", "must be a string, got a list"),
         (BARE | {"keys_hwid": MARK}, "keys[1].keys_hwid", "must be a list, got a string"),
         (BARE | {"keys_hwid": [None]}, "keys[1].keys_hwid[0]", "must be a string, got null"),

@@ -198,7 +198,7 @@ BODY = {
 def test_secrets_are_masked() -> None:
     """Declared fields and values, the fields of other calls, and values of the path."""
     secrets = "4711 PC-1234567 PC-7654321 JNK-0001-abcd sesame-street 77-token"
-    said = {"error": f"{secrets}, not public-word, public-name, None or True"}
+    said = {"error": f"{secrets}, not public-word, public-name, pin, None or True"}
     script = Script((400, {"X-Said": "77-token"}, msgspec.json.encode(said)))
     with pytest.raises(BadRequestError) as caught:
         call(
@@ -210,7 +210,9 @@ def test_secrets_are_masked() -> None:
             secret=("pin", "auth", "sesame-street"),
         )
     error = caught.value
-    assert error.message == "*** *** *** *** *** ***, not public-word, public-name, None or True"
+    assert (
+        error.message == "*** *** *** *** *** ***, not public-word, public-name, pin, None or True"
+    )
     assert error.headers == {"x-said": "***"}
     assert error.path == "/users/{value}"
 

@@ -105,6 +105,8 @@ def test_an_error_in_a_2xx(name: str) -> None:
         {"error": None},
         {"error": ""},
         {"success": None, "error": False},
+        {"success": {"what": "long" * 99}},
+        {"ok": {"what": "long" * 99}, "error": "none"},
     ],
 )
 def test_no_refusal(body: dict[str, Any]) -> None:
@@ -113,11 +115,20 @@ def test_no_refusal(body: dict[str, Any]) -> None:
     assert outcome_of(CALLS["delete"], answer(body)) is None
 
 
+def test_a_long_refusal() -> None:
+    """It is one, however long its words are."""
+    for name in ("update", "delete", "folders"):
+        error = outcome_of(CALLS[name], answer({"error": "no " * 99, "folders": []}))
+        assert type(error) is APIError
+        assert error.message.startswith("no no")
+
+
 def test_a_refusal_shows_no_secret() -> None:
-    """It is masked like the words of any other refusal."""
-    refusal = {"success": False, "message": "JNK-0001-SECRET is locked"}
-    error = outcome_of(lambda keys: keys.delete("JNK-0001-SECRET"), answer(refusal))
-    assert error.message == "*** is locked"
+    """It is masked like the words and headers of any other refusal."""
+    refusal = b'{"success": false, "message": "JNK-0001-SECRET is locked"}'
+    said: Response = (200, {"X-Locked": "JNK-0001-SECRET"}, refusal)
+    error = outcome_of(lambda keys: keys.delete("JNK-0001-SECRET"), said)
+    assert (error.message, error.headers) == ("*** is locked", {"x-locked": "***"})
     assert "SECRET" not in error.body
 
 
