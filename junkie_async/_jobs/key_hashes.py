@@ -69,7 +69,7 @@ def _hash_surely(value: str) -> tuple[int, bytes]:
     """Return the number of a bucket, and a hash that no two values have in common."""
     # Surrogates: a key value of a list is whatever JSON can hold.
     found = blake2b(value.encode("utf-8", "surrogatepass"), digest_size=16).digest()
-    return int.from_bytes(found[:2]) % 4096, found
+    return int.from_bytes(found[:2]), found
 
 
 _BITS: Final = 17  # of the number of a bucket
