@@ -112,6 +112,10 @@ CALLS: list[tuple[Callable[[], Awaitable[None]], str]] = [
     ),
     (send_when_closed, "GET /keys/folders: the client is closed"),
     (
+        lambda: make_dispatcher(Script()).send(FOLDERS, max_seconds=0.0),
+        "GET /keys/folders: not sent: the deadline of this call has passed",
+    ),
+    (
         send_amid_an_outage,
         (
             "GET /keys/folders: not sent: the service was failing for as long as this call could"

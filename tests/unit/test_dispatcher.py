@@ -35,7 +35,17 @@ from junkie_async._protocol import requests
 
 from .clock import run
 from .random_headers import random_headers
-from .scripted import CREATE, FOLDERS, GOOD, Script, delayed, hang, make_dispatcher, now
+from .scripted import (
+    CREATE,
+    FOLDERS,
+    GOOD,
+    Script,
+    delayed,
+    hang,
+    make_client,
+    make_dispatcher,
+    now,
+)
 
 
 def test_the_deadline_covers_attempts_and_waits() -> None:
@@ -415,3 +425,84 @@ def test_no_headers_stop_a_client_for_long() -> None:
         return longest
 
     assert 100 < run(main()) < 120.01  # the script rounds its times
+
+
+def test_a_call_whose_time_is_over_is_not_sent() -> None:
+    """Earlier requests of the same call have taken all of it: nothing is sent, or retried."""
+
+    async def main() -> None:
+        for seconds in (0.0, -1.0):
+            script = Script()
+            with pytest.raises(RequestTimeoutError) as caught:
+                await make_dispatcher(script).send(FOLDERS, max_seconds=seconds)
+            assert (caught.value.outcome, caught.value.attempts) == (Outcome.NOT_EXECUTED, 0)
+            assert not caught.value.transient
+            assert script.began == []
+            assert now() == pytest.approx(1000)
+
+    run(main())
+
+
+@pytest.mark.parametrize(
+    ("priority", "given", "left"),
+    [
+        ("interactive", None, 30.0),
+        ("interactive", 20.0, 20.0),
+        ("interactive", 40.0, 30.0),
+        ("job", None, float("inf")),
+        ("job", 40.0, 40.0),
+    ],
+)
+def test_what_a_call_may_take(priority: Priority, given: float | None, left: float) -> None:
+    """The shorter of the policy's deadline, which jobs don't have, and what the caller gives."""
+
+    async def main() -> None:
+        script = Script()
+        dispatcher = make_dispatcher(script, RetryPolicy(deadline=30.0))
+        await dispatcher.send(FOLDERS, priority=priority, max_seconds=given)
+        assert script.began == [(1000, left)]
+
+    run(main())
+
+
+def test_a_call_that_waited_out_an_outage_has_all_its_attempts() -> None:
+    """Those before the outage do not count any more."""
+
+    async def main() -> None:
+        lost = [ConnectError("refused")] * 3
+        script = Script(*lost, delayed(9.0), (500, {}, b""), GOOD)
+        policy = RetryPolicy(attempts=2, wait_initial=1.0, wait_jitter=0.0)
+        dispatcher = make_dispatcher(script, policy)
+        calls = [asyncio.create_task(dispatcher.send(FOLDERS, priority="job")) for _ in range(2)]
+        assert await asyncio.gather(*calls) == [[], []]
+        assert len(script.began) == 6
+
+    run(main())
+
+
+def test_another_api_key_is_tried_at_once_and_counts_as_no_attempt() -> None:
+    """A 401 was not carried out: the policy's attempts are left, and its waits are as before."""
+
+    async def main() -> None:
+        keys = iter(["first", "second"])
+        script = Script((401, {}, b""), ConnectError("refused"), GOOD)
+        policy = RetryPolicy(attempts=2, wait_initial=1.0, wait_jitter=0.0)
+        client = make_client(script, lambda: next(keys), retry=policy)
+        assert await client.keys.folders() == []
+        assert [moment for moment, _ in script.began] == [1000, 1000, 1001]
+        assert script.api_keys == ["first", "second", "second"]
+
+    run(main())
+
+
+def test_a_client_is_closed_in_the_event_loop_of_its_calls() -> None:
+    """Another loop can't end what runs there. Once closed it may be closed anywhere."""
+    dispatcher = make_dispatcher(Script())
+    with asyncio.Runner() as runner:
+        runner.run(dispatcher.send(FOLDERS))
+        with pytest.raises(ClientClosedError):
+            run(dispatcher.close())
+        assert not dispatcher.closed
+        runner.run(dispatcher.close())
+        assert dispatcher.closed
+        run(dispatcher.close())

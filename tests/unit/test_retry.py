@@ -119,6 +119,18 @@ def test_the_budget_runs_out_and_refills() -> None:
     assert [budget.take(lost) for _ in range(101)] == [True] * 100 + [False]
 
 
+def test_jobs_leave_the_retries_of_interactive_calls() -> None:
+    """Each kind has a hundred of its own, and each success refills both."""
+    budget, lost = RetryBudget(), TransportError("lost")
+    taken = [budget.take(lost, interactive=False) for _ in range(101)]
+    assert taken == [True] * 100 + [False]
+    assert [budget.take(lost) for _ in range(101)] == [True] * 100 + [False]
+    budget.earn(retried=True)
+    for interactive in (False, True):
+        taken = [budget.take(lost, interactive=interactive) for _ in range(2)]
+        assert taken == [True, False]
+
+
 def test_a_time_out_costs_double() -> None:
     """After time-outs the budget lasts for fifty retries."""
     budget = RetryBudget()

@@ -8,12 +8,14 @@ from collections.abc import Callable
 import attrs
 import pytest
 
-from junkie_async import RateLimitError
+from junkie_async import Hooks, RateLimitError, RetryPolicy, SharedThrottleEvent
 from junkie_async._hooks import Event
-from junkie_async._http.shared_rate import RateStore, Reservation, SharedRate
+from junkie_async._http.dispatcher import Dispatcher
+from junkie_async._http.shared_rate import RateStore, Reservation, SharedRate, SharedThrottle
 from junkie_async._http.throttle import Priority, Throttle
 
 from .clock import run
+from .scripted import FOLDERS, GOOD, Script
 
 
 @attrs.define(eq=False)
@@ -441,3 +443,59 @@ def test_how_far_ahead_slots_are_reserved() -> None:
 
     run(main(0.005, 0.04))
     run(main(0.04, 0.1))
+
+
+class Shared(SharedThrottle):
+    """Describes stores in memory, one for each API key."""
+
+    def __init__(self) -> None:
+        self.stores: dict[tuple[str, str], Store] = {}
+
+    def open_store(self, api_key: str, base_url: str) -> RateStore:
+        """Make the store of an API key."""
+        store = Store(interval=1.0, name=api_key)
+        return self.stores.setdefault((api_key, base_url), store)
+
+
+def test_a_client_shares_the_rate_of_its_api_key() -> None:
+    """The store is that of its key and service; with another key it changes, and is closed."""
+    shared, keys = Shared(), iter(["first", "second", "third"])
+    seen: list[Event] = []
+
+    class Watch(Hooks):
+        def on_shared_throttle(self, event: SharedThrottleEvent) -> None:
+            seen.append(event)
+
+    script = Script(GOOD, (401, {}, b""))
+    dispatcher = Dispatcher(
+        script,
+        api_key=lambda: next(keys),
+        retry=RetryPolicy(),
+        max_in_flight=4,
+        rate_limit=None,
+        shared_throttle=shared,
+        hooks=[Watch()],
+    )
+
+    async def main() -> None:
+        for _ in range(3):
+            await dispatcher.send(FOLDERS)
+        first, second = shared.stores.values()
+        assert [moment for moment, _ in script.began] == pytest.approx(
+            [1000, 1001, 1001, 1002], abs=0.01
+        )
+        assert list(shared.stores) == [(key, script.base_url) for key in ("first", "second")]
+        assert first.closed >= 1
+        assert [len(store.requests) for store in (first, second)] == [2, 2]
+
+    async def go_on() -> None:
+        store = shared.stores["second", script.base_url]
+        before, store.fails = len(store.requests), True
+        await dispatcher.send(FOLDERS)
+        assert len(store.requests) > before
+        assert [event.store for event in seen] == ["second"]  # type: ignore[union-attr]
+        await dispatcher.close()
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+
+    run(main())
+    run(go_on())
