@@ -79,6 +79,11 @@ async def send_amid_an_outage() -> None:
         first.cancel()
 
 
+async def send_too_late() -> None:
+    """Send a request of a call whose time earlier ones have taken."""
+    await make_dispatcher(Script()).send(FOLDERS, max_seconds=0.0)
+
+
 async def send_when_closed() -> None:
     """Send a call after `close`."""
     dispatcher = make_dispatcher(Script())
@@ -112,7 +117,7 @@ CALLS: list[tuple[Callable[[], Awaitable[None]], str]] = [
     ),
     (send_when_closed, "GET /keys/folders: the client is closed"),
     (
-        lambda: make_dispatcher(Script()).send(FOLDERS, max_seconds=0.0),
+        send_too_late,
         "GET /keys/folders: not sent: the deadline of this call has passed",
     ),
     (
