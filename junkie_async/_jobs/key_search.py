@@ -153,7 +153,7 @@ class KeySearch(msgspec.Struct, eq=False):
     async def _find_last_page(self, first: KeyPage) -> int:
         """Find the last page that has keys, or 0 where what is stated does not lead there."""
         stated, size = first.pagination.total or 0, first.pagination.limit or len(first.keys)
-        number = stated // max(size, 1) + 1
+        number = -(-stated // max(size, 1))
         for _ in range(_MAX_PAGES_BEYOND):
             if not await self._has_keys(number + 1):
                 return number

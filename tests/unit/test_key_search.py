@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection
+import random
+from collections.abc import Callable, Collection, Sequence
 from datetime import UTC, datetime, timedelta
 
+import attrs
 import pytest
 
-from junkie_async import InvalidResponseError, Key, KeyPage, Pagination
+from junkie_async import (
+    DriftError,
+    InvalidResponseError,
+    Key,
+    KeyPage,
+    NotFoundError,
+    Outcome,
+    Pagination,
+)
 from junkie_async._jobs.key_search import KeySearch
 from junkie_async._pagination.list_pass import PendingPage
 
@@ -119,3 +129,168 @@ async def test_a_list_that_lacks_keys_is_refused() -> None:
     with pytest.raises(InvalidResponseError):
         await pages.find(since=None)
     assert pages.served.count(5) == 2
+
+
+_NEWEST_FIRST = [_make_key(900 - at, "ours" if at < 150 else "theirs") for at in range(900)]
+_OLDEST_FIRST = _NEWEST_FIRST[::-1]
+
+
+class _FixedList:
+    """A list that nobody changes, and what a service may state of it."""
+
+    def __init__(self, keys: Sequence[Key], beyond: str = "empty", lags: int = 0) -> None:
+        self.keys = [*keys]
+        self.beyond = beyond
+        self.lags = lags  # keys that the first response does not state yet
+        self.states_totals = True
+        self.served: list[int] = []
+
+    async def fetch(self, page: int, limit: int) -> PendingPage:
+        """Serve a page; those beyond the last one as the service at hand does."""
+        self.served.append(page)
+        last = -(-len(self.keys) // limit)
+        if page > last and self.beyond == "404":
+            raise NotFoundError("no such page", status=404, outcome=Outcome.NOT_EXECUTED)
+        at = last if page > last and self.beyond == "last" else page
+        total = len(self.keys) - (self.lags if len(self.served) == 1 else 0)
+        stated = Pagination(page=at, limit=limit, total=total if self.states_totals else None)
+        keys = tuple(self.keys[(at - 1) * limit : at * limit])
+
+        async def decode() -> KeyPage:
+            return KeyPage(keys=keys, pagination=stated)
+
+        return decode
+
+    async def find(
+        self,
+        since: datetime | None = _BEGIN + timedelta(seconds=750),
+        is_plausible: Callable[[Collection[Key]], bool] = bool,
+    ) -> set[int]:
+        """Search it for our keys; return their IDs."""
+        search = KeySearch(
+            fetch=self.fetch,
+            is_wanted=lambda key: key.key_name == "ours",
+            since=since,
+            is_plausible=is_plausible,
+        )
+        return {key.id for key in await search.find()}
+
+
+_OURS = {*range(751, 901)}
+
+
+async def test_the_newest_keys_come_first() -> None:
+    """The search ends with the first page whose last key is from before the job."""
+    pages = _FixedList(_NEWEST_FIRST)
+    assert await pages.find() == _OURS
+    assert pages.served == [1, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("since", "is_plausible"),
+    [(None, bool), (_BEGIN + timedelta(seconds=750), lambda _: False), (_BEGIN, bool)],
+)
+async def test_it_is_not_known_where_the_job_began(
+    since: datetime | None, is_plausible: Callable[[Collection[Key]], bool]
+) -> None:
+    """Without that moment, or with one that is not plausible, or none so old, all are read once."""
+    pages = _FixedList(_NEWEST_FIRST)
+    assert await pages.find(since, is_plausible) == _OURS
+    assert [*dict.fromkeys(pages.served)] == [*range(1, 11)]
+    backwards = _FixedList(_OLDEST_FIRST)
+    assert await backwards.find(since, is_plausible) == _OURS
+    assert backwards.served == [1, 10, *range(9, 0, -1)]
+
+
+@pytest.mark.parametrize("beyond", ["empty", "404", "last"])
+@pytest.mark.parametrize("amount", [900, 850])
+async def test_the_newest_keys_come_last(beyond: str, amount: int) -> None:
+    """The list is read backwards, whatever the service does with pages beyond the last one."""
+    pages = _FixedList(_OLDEST_FIRST[900 - amount :], beyond)
+    assert await pages.find() == _OURS
+    assert pages.served == [1, 10, 9, 8] + [7] * (amount == 850)
+
+
+async def test_the_newest_keys_come_last_in_a_list_that_grows() -> None:
+    """What the first page stated is less than there is: the end is looked for."""
+    pages = _FixedList(_OLDEST_FIRST, lags=250)
+    assert await pages.find() == _OURS
+    assert pages.served == [1, 8, 9, 10, 9, 8]
+
+
+async def test_the_end_is_far_from_what_was_stated() -> None:
+    """After ten pages more than stated the list is read forwards instead."""
+    keys = [_make_key(number, "ours" if number > 2950 else "theirs") for number in range(1, 3001)]
+    pages = _FixedList(keys, lags=2500)
+    assert await pages.find(_BEGIN + timedelta(seconds=2900)) == {*range(2951, 3001)}
+    assert pages.served[:12] == [1, *range(6, 16), 1]
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_keys_in_no_order(seed: int) -> None:
+    """A second walk has to find the same keys, for any of them may be anywhere."""
+    keys = [*_NEWEST_FIRST]
+    random.Random(seed).shuffle(keys)
+    pages = _FixedList(keys)
+    assert await pages.find() == _OURS
+    assert pages.served.count(5) == 2
+
+
+@pytest.mark.parametrize("keys", [_NEWEST_FIRST, _OLDEST_FIRST])
+async def test_a_list_without_totals(keys: Sequence[Key]) -> None:
+    """Nothing shows whether it has changed: it is walked until nothing new comes."""
+    pages = _FixedList(keys)
+    pages.states_totals = False
+    assert await pages.find() == _OURS
+    assert pages.served.count(5) == 2
+
+
+@pytest.mark.parametrize("keys", [_NEWEST_FIRST, _OLDEST_FIRST])
+async def test_dates_that_say_nothing_of_the_order(keys: Sequence[Key]) -> None:
+    """Without dates, or with the same for all keys, the IDs show it."""
+    undated = _FixedList([attrs.evolve(key, created_at=None) for key in keys])
+    assert await undated.find() == _OURS
+    assert undated.served.count(5) == 1
+    same = _FixedList([attrs.evolve(key, created_at=_BEGIN) for key in keys])
+    assert await same.find(None) == _OURS
+    assert same.served.count(5) == 1
+
+
+async def test_dates_that_contradict_the_ids() -> None:
+    """Then nothing is known of the order."""
+    keys = [
+        attrs.evolve(key, created_at=_make_key(901 - key.id).created_at) for key in _NEWEST_FIRST
+    ]
+    pages = _FixedList(keys)
+    assert await pages.find() == _OURS
+    assert pages.served.count(5) == 2
+
+
+@pytest.mark.parametrize("amount", [0, 1, 50, 100])
+async def test_one_page(amount: int) -> None:
+    """It is enough to read it once, in whichever order it is."""
+    for keys in (_NEWEST_FIRST[:amount], _NEWEST_FIRST[:amount][::-1]):
+        pages = _FixedList(keys)
+        assert len(await pages.find()) == amount
+        assert pages.served.count(1) == 2
+
+
+class _GrowingList(_FixedList):
+    """Each walk meets another key of ours where the one before it has passed."""
+
+    async def fetch(self, page: int, limit: int) -> PendingPage:
+        """Add a key before the list is read once more."""
+        if page == 1:
+            key = _make_key(1000 + len(self.served), "ours")
+            self.keys.insert(random.Random(page).randrange(100), key)
+        return await super().fetch(page, limit)
+
+
+async def test_keys_that_never_come_to_an_end() -> None:
+    """After ten walks the search says that others are to blame."""
+    keys = [*_NEWEST_FIRST[:300]]
+    random.Random(1).shuffle(keys)
+    pages = _GrowingList(keys)
+    with pytest.raises(DriftError):
+        await pages.find()
+    assert pages.served.count(2) == 10
