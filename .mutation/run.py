@@ -7,6 +7,7 @@ It runs the tests that call the mutated function, those of the fewest functions 
     pip install -e ".[mutation]"  # on CPython 3.12 or newer
     nice python .mutation/run.py 'junkie_async._protocol.*'       # those, again
     nice python .mutation/run.py                                  # all that have no result yet
+    nice python .mutation/run.py --survivors --tests tests/unit/test_codec.py  # by new tests
     nice python .mutation/run.py --limit 20                       # at most 20 s of tests for each
     nice python .mutation/run.py --survivors 'junkie_async._http.*'  # those that survived, again
     python .mutation/run.py --score                               # killed and total of each room
@@ -46,6 +47,7 @@ from mutmut.utils.file_utils import (
     setup_source_paths,
     walk_mutatable_files,
 )
+from mutmut.utils.format_utils import mangled_name_from_mutant_name
 from mutmut.workers import isolation
 
 _CPU_SECONDS = 5
@@ -100,7 +102,14 @@ class _Runner(isolation.ForkRunner):
         return self._run_and_log(tests), recorder.calls, recorder.durations
 
     def list_all_tests(self) -> ListAllTestsResult:
-        return ListAllTestsResult(ids=set(self.items))
+        if not self.options.tests:
+            return ListAllTestsResult(ids=set(self.items))
+        for name in self.options.names:
+            function = mangled_name_from_mutant_name(name)
+            state().tests_by_mangled_function_name[function] = set(self.items)
+        durations = state().duration_by_test
+        durations.update({test: durations.get(test, 0.0) for test in self.items})
+        return ListAllTestsResult(ids=set(durations))
 
     def _order_tests(self, tests: list[str]) -> list[str]:
         if not self.calls:  # how many functions a test calls
@@ -184,7 +193,7 @@ class _Loop:
         return True
 
 
-def _run_mutants(names: list[str], options: argparse.Namespace) -> None:
+def _run_mutants(options: argparse.Namespace) -> None:
     set_mutant_under_test("mutant_generation")
     Path("mutants").mkdir(exist_ok=True)
     with mutmut.CatchOutput():
@@ -197,11 +206,13 @@ def _run_mutants(names: list[str], options: argparse.Namespace) -> None:
     def work(session: pytest.Session) -> None:
         runner = _Runner(session, options)
         setattr(mutmut, "get_mutant_runner", lambda _: runner)  # noqa: B010 - mypy refuses the other
-        mutmut._run(names, options.workers)
+        mutmut._run(options.names, options.workers)
 
+    selection = config().pytest_add_cli_args_test_selection
     arguments = [
         *("--rootdir=.", "-x", "-s", "-q", "--tb=native"),
-        *config().pytest_add_cli_args_test_selection,
+        *(one for one in selection if not options.tests or one.startswith("-")),
+        *(options.tests or ()),
         *config().pytest_add_cli_args,
     ]
     with chdir("mutants"):
@@ -235,6 +246,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--survivors", action="store_true", help="only survivors")
     parser.add_argument("--unchecked", action="store_true", help="only those without a result")
+    parser.add_argument("--tests", nargs="+", help="only the tests of these files, and all of them")
     parser.add_argument("--sample", type=int, default=0, help="so many of these, at random")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--score", action="store_true", help="only print the score")
@@ -259,7 +271,8 @@ def main() -> None:
         ]
     if given.sample:
         names = random.Random(given.seed).sample(names, min(given.sample, len(names)))  # noqa: S311
-    _run_mutants(names, given)
+    given.names = names
+    _run_mutants(given)
     _print_score()
 
 

@@ -400,6 +400,7 @@ def test_several_bad_rows() -> None:
         (codec.read_page, {}, "the response is not a page of keys"),
         (codec.read_page, {"keys": "v"}, "keys must be a list, got a string"),
         (codec.read_batch, {}, "keys must be a list of key values, got null"),
+        (codec.read_batch, {"keys": ["JNK", ""]}, "keys must not be empty strings"),
         (codec.read_batch, [], "keys must be a list of key values, got null"),
         (codec.read_batch, {"keys": "JNK"}, "keys must be a list of key values, got a string"),
         (

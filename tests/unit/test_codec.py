@@ -13,6 +13,7 @@ import time
 import tracemalloc
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta, timezone
+from functools import partial
 from typing import Any
 
 import attrs
@@ -89,6 +90,49 @@ def test_a_row_that_can_not_be_reduced(row: Any) -> None:
         codec.read_page(page_of({"id": 1, "key_value": "a"}, row), bad_rows="reduce")
     assert [key.id for key in caught.value.rows] == [1]
     assert caught.value.row == 1
+
+
+@pytest.mark.parametrize(
+    ("read", "document", "field"),
+    [
+        (codec.read_page, {}, "keys"),
+        (codec.read_page, {"keys": 5}, "keys"),
+        (codec.read_page, {"keys": [{"id": 1, "key_value": "a"}] * 101}, "keys"),
+        (codec.read_batch, {"keys": 5}, "keys"),
+        (codec.read_batch, {"keys": ["a", ""]}, "keys"),
+        (partial(codec.read_batch, amount=2, whole=True), {"keys": ["a", "a"]}, "keys"),
+        (
+            partial(codec.read_batch, sent={"provider_id": 2}),
+            {"keys": ["a"], "config": {"provider_id": 1}},
+            "config.provider_id",
+        ),
+        (
+            partial(codec.read_key, sent={"discord_id": "1" * 18}),
+            {"key": {"id": 1, "key_value": "a", "discord_id": "2" * 18}},
+            "key.discord_id",
+        ),
+        (
+            partial(codec.read_detailed, reference="2"),
+            {"key": {"id": 1, "key_value": "2"}},
+            "key",
+        ),
+        (partial(codec.read_bulk_delete, requested=1), {"deleted": -1}, "deleted"),
+    ],
+)
+def test_the_field_of_an_error(read: Callable[[bytes], Any], document: Any, field: str) -> None:
+    """It is the place in the body."""
+    with pytest.raises(InvalidResponseError) as caught:
+        read(dump(document))
+    assert (caught.value.field, caught.value.outcome) == (field, Outcome.EXECUTED)
+
+
+@pytest.mark.parametrize(
+    ("stated", "seconds"),
+    [(0, 0.0), (2.5, 2.5), (10**12 - 1, 1e12 - 1), (10**12, None), (-1, None), (True, None)],
+)
+def test_the_wait_in_an_error_body(stated: object, seconds: float | None) -> None:
+    """It is a number of seconds that makes sense."""
+    assert read_error_details(dump({"retry_after": stated})).retry_after == seconds
 
 
 @pytest.fixture

@@ -335,6 +335,20 @@ async def test_totals_that_fall_though_no_key_moves_are_not_believed() -> None:
     assert pager.drift.contradictions == 1
 
 
+@pytest.mark.parametrize(("first", "vain"), [(1, 83), (50, 83)])
+async def test_what_totals_that_fall_cost(first: int, vain: int) -> None:
+    """It does not depend on the page that a walk begins with."""
+    moving = Moving(list(range(20_000)))
+
+    async def fetch(page: int, limit: int) -> KeyPage:
+        fetched = await moving.fetch(page, limit)
+        total = 10**6 - 1000 * len(moving.requests) if page < 200 else 20_000
+        return KeyPage(keys=fetched.keys, pagination=Pagination(page=page, total=total))
+
+    await _read(KeyPager(as_pending(fetch), page=first, prefetch=1))
+    assert len(moving.requests) == 200 - (first - 1) + vain
+
+
 async def test_a_second_look_names_the_page_that_failed() -> None:
     """As any page of a walk does."""
     moving = Moving(list(range(1000)))

@@ -152,6 +152,10 @@ def test_a_secret_that_is_cut_short(said: str, shown: str) -> None:
         (["ABCD-EFGH-IJKL"], "of ABCD---EFGH---IJKL", "of ABCD---EFGH---IJKL"),
         (["ABCDEFGHIJKL"], "of A-BCDEFGHIJKL", "of A-BCDEFGHIJKL"),
         (["ABCD..EFGH..IJKL"], "of ABCD..EFGH..IJKL", "of ***"),
+        # In letters of which some have two in lower case, or in another encoding.
+        (["ABCD-EFGH-IJKL"], "İİİ ABCD-EFGH-IJKL!", "İİİ ***!"),
+        (["Schlüssel-01234"], "of Schl\u00c3\u00bcssel-01234!", "of ***!"),
+        (["Schlüssel-01234"], "of Schl?ssel-01234!", "of ***!"),
         # The longest one that fits.
         (["ABCDEFGHIJKLM", "ABCD-EFGH-IJKL"], "of ABCD-EFGH-IJKL-M", "of ***-M"),
         (["ABCD-EFGH-IJKL-M", "ABCD-EFGH-IJKL"], "of ABCD-EFGH-IJKL-M", "of ***"),
