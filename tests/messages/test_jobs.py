@@ -9,6 +9,7 @@ from contextlib import aclosing, closing
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
 
 from junkie_async import (
@@ -18,10 +19,12 @@ from junkie_async import (
     CreateJob,
     DeleteJob,
     InvalidRequestError,
+    InvalidResponseError,
     JunkieClient,
     JunkieError,
     KeyBatch,
     Outcome,
+    OutcomeUnknownError,
     RequestTimeoutError,
     RetryPolicy,
     ServerError,
@@ -31,9 +34,12 @@ from junkie_async import (
 )
 from junkie_async._hooks import StatusCallback
 from junkie_async._jobs import markers, sqlite_record
-from tests.durability.server import Service
+from tests.durability import server
+from tests.durability.server import Exchange, Service
 from tests.other_user import give_away, posix, share_folder
 from tests.unit.job_service import Service as ServiceInMemory
+from tests.unit.test_reconcile import _Service as ListOfKeys
+from tests.unit.test_reconcile import reconcile
 
 
 def _make_create(error: Exception | None = None, count: int = 100) -> Any:
@@ -485,3 +491,104 @@ async def test_an_order_that_times_out(service: Service, tmp_path: Path) -> None
         "timed out after 0.2 s: another call fills this order, an earlier one is not settled yet,"
         " or the ledger or the service does not respond. Call again"
     )
+
+
+_NO_LEDGER = "ledger must be a path or a DSN:"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"job": "a"}, f"{_NO_LEDGER} a job with a name is one of a ledger, got None"),
+        (
+            {"idempotency_key": "a"},
+            f"{_NO_LEDGER} an idempotency_key needs a record of what was created, got None",
+        ),
+        (
+            {"job": "a", "idempotency_key": "b", "ledger": "o.db"},
+            "job must be None with an idempotency_key, got 'a'",
+        ),
+        ({"job": 5, "ledger": "o.db"}, "job must be a string of at most 255 characters, got 5"),
+        (
+            {"idempotency_key": "", "ledger": "o.db"},
+            "idempotency_key must be a string that is not empty, got ''",
+        ),
+    ],
+)
+async def test_names_of_jobs_and_orders(options: dict[str, Any], message: str) -> None:
+    """The text says what the name needs, whichever argument lacks it."""
+    client = JunkieClient("any", base_url="http://127.0.0.1:1")
+    with pytest.raises(InvalidRequestError) as caught:
+        await client.keys.create_many(1, provider_id=7, **options)
+    assert str(caught.value) == message
+
+
+async def test_an_order_whose_key_could_not_be_recorded(
+    service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The text says what exists, why nothing is recorded, and what to do."""
+    commits: list[None] = []
+
+    def fail_second(db: sqlite3.Connection, statements: Any) -> None:
+        commits.append(None)
+        if len(commits) == 2:
+            raise sqlite3.OperationalError("database or disk is full")
+        commit_batch(db, statements)
+
+    commit_batch = sqlite_record._commit_batch
+    monkeypatch.setattr(sqlite_record, "_commit_batch", fail_second)
+    path = tmp_path / "o.db"
+    async with JunkieClient("jk_test", base_url=service.url) as client:
+        with pytest.raises(OutcomeUnknownError) as caught:
+            await client.keys.create(provider_id=7, idempotency_key="a", ledger=path)
+    assert str(caught.value) == (
+        f"outcome unknown: the key was created, and could not be recorded (the ledger {path} can't"
+        " be written: database or disk is full. Run the job again when it can: it resumes where the"
+        " ledger ends): call again with the same idempotency_key"
+    )
+
+
+async def test_a_response_about_another_order(
+    service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The text does not name the key, which is somebody else's."""
+
+    async def swap(exchange: Exchange) -> None:
+        exchange.make()
+        await exchange.respond(service.values()[:1])
+
+    monkeypatch.setitem(server.FAULTS, "another order's", swap)
+    order: dict[str, Any] = {"provider_id": 7, "ledger": tmp_path / "o.db"}
+    async with JunkieClient("jk_test", base_url=service.url) as client:
+        await client.keys.create(idempotency_key="a", **order)
+    service.script.append("another order's")
+    async with JunkieClient("jk_test", base_url=service.url) as client:
+        with pytest.raises(OutcomeUnknownError) as caught:
+            await client.keys.create(idempotency_key="b", **order)
+    assert str(caught.value) == "outcome unknown: the response is about the key of another call"
+
+
+async def test_a_list_that_lacks_what_the_job_has_created() -> None:
+    """The text says how many keys are missing, and which ones came in their place."""
+    memory = ListOfKeys("m1", "m1", "m1")
+    (lost,) = await memory.lose(1)
+    (answered,) = await memory.journal.log_intents([2])
+    memory.journal.log_result(answered, ["X1", "X2"], final=True)
+    with pytest.raises(InvalidResponseError) as caught:
+        await reconcile(memory)
+    assert caught.value.message == (
+        "the list has none of the 2 keys that the job has created and logged, by their markers in"
+        " key_name: so it can't show what became of others"
+    )
+    assert caught.value.outcome is Outcome.EXECUTED
+    memory.keys[0] = attrs.evolve(memory.keys[0], key_value="X1")
+    with pytest.raises(InvalidResponseError) as strays:
+        await reconcile(memory)
+    assert strays.value.message == (
+        "1 keys of the job are not listed with its marker, and 2 others are: the service has"
+        " answered a call with keys of another one. Compare the keys of the report with those of"
+        " the list"
+    )
+    assert strays.value.outcome is Outcome.EXECUTED
+    assert not memory.deleted
+    assert lost.number in memory.journal.open_intents
