@@ -197,6 +197,28 @@ def test_one_that_hangs(options: dict[str, Any], seconds: float) -> None:
     assert not script.began
 
 
+def test_a_question_that_hangs_is_asked_anew() -> None:
+    """Each call that waited for it has timed out, whatever its own time-out; the next one asks."""
+    asked: list[float] = []
+
+    async def hang_once() -> str:
+        asked.append(now())
+        await asyncio.sleep(1000 if len(asked) == 1 else 0)
+        return OLD
+
+    async def main() -> None:
+        client = make_client(Script(), hang_once)
+        patient = client.with_options(timeout=60)
+        first, second = (asyncio.create_task(one.keys.folders()) for one in (client, patient))
+        for call in (first, second):
+            with pytest.raises(RequestTimeoutError):
+                await call
+        assert await client.keys.folders() == []
+        assert asked == pytest.approx([1000, 1030])
+
+    run(main())
+
+
 def test_the_next_call_has_the_answer() -> None:
     """A function that takes longer than one call may wait is not asked again by the next one."""
     script, vault = Script(), Vault(OLD, seconds=3)
