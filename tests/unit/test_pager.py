@@ -24,6 +24,7 @@ from junkie_async import (
     Pagination,
     ServerError,
 )
+from junkie_async._pagination.pager import collect_ids
 
 from .pages import as_pending
 
@@ -256,6 +257,23 @@ async def test_a_list_that_shrinks_ends() -> None:
     listing = Listing(list(range(100)))
     listing.before_page = lambda page: listing.ids.clear() if page == 3 else None
     assert await ids_of(listing.pager(prefetch=1)) == list(range(20))
+
+
+async def test_ids_take_four_bytes_until_one_is_larger() -> None:
+    """The IDs of what is to be deleted are exact at any size."""
+    lists: list[tuple[list[int], int]] = [
+        ([0, 7, 2**32 - 1], 4),
+        ([7, 2**32, 1], 8),
+        ([7, 8, 2**40, 9, 2**41], 8),
+        ([-1], 8),
+        ([], 4),
+    ]
+    for ids, size in lists:
+        found = await collect_ids(Listing(ids).pager(limit=2))
+        assert ([*found], found.itemsize) == (ids, size)
+    with pytest.raises(InvalidRequestError) as caught:
+        await collect_ids(Listing([2**53]).pager())
+    assert caught.value.field == "key.id"
 
 
 async def test_a_service_that_ignores_the_page_number() -> None:
