@@ -11,11 +11,11 @@ from typing import IO, Final
 
 from .._protocol.json_documents import decode_json, encode_json
 
-_BLOCK: Final = 1 << 20  # bytes, some 24,000 keys: jobs of fewer write no file
+_BLOCK: Final = 1 << 18  # bytes, some 6,000 keys: jobs of fewer write no file
 
 
 class KeyLog:
-    """Key values in blocks of 1 MiB, which go to a file without a name.
+    """Key values in blocks of 256 KiB, which go to a file without a name.
 
     The file is in the given folder, or in the one for temporary files. It is read in a tenth of the
     time that SQLite takes, and whatever became of the ledger.
