@@ -461,3 +461,99 @@ def test_an_outage_does_not_multiply_the_load(seconds: float) -> None:
 
     calls, sent = run(main())
     assert calls < sent <= 1.5 * calls
+
+
+def refuse(seconds: float, calls: int, pause: float) -> AdaptiveRate:
+    """Admit so many calls in so many seconds, the first at once, and then refuse one."""
+    rate = AdaptiveRate()
+    for at in range(calls):
+        rate.record_success(1000.0 + seconds * at / calls)
+    rate.record_refusal(1000.0 + seconds, pause)
+    return rate
+
+
+def test_nothing_is_known_before_a_refusal_of_something_that_was_admitted() -> None:
+    """A service that refuses from the first request on says nothing of its rate."""
+    rate = AdaptiveRate()
+    assert rate.rate(1000.0) == math.inf
+    rate.record_refusal(1000.0, 10.0)
+    assert rate.rate(1010.0) == math.inf
+
+
+def test_the_rate_after_the_first_refusal() -> None:
+    """It begins at what was admitted from pause to pause, and doubles each second, or faster."""
+    slow = refuse(8.0, 100, 2.0)
+    assert [slow.rate(1010.0 + at) for at in (0, 1, 2)] == pytest.approx([10.0, 20.0, 40.0])
+    assert slow.rate(1009.0) == pytest.approx(10.0)  # it is the one after the pause
+    assert slow.rate(1100.0) == math.inf  # it restrains nothing any more, and is forgotten
+    assert slow.rate(1010.0) == math.inf
+    fast = refuse(9.5, 100, 0.5)
+    assert [fast.rate(1010.0 + at) for at in (0, 0.25, 0.5)] == pytest.approx([10.0, 20.0, 40.0])
+    assert refuse(8.0, 4, 2.0).rate(1010.0) == pytest.approx(1.0)  # too few to believe
+
+
+def test_a_pause_without_an_end_is_as_long_as_its_refusals() -> None:
+    """Each refusal in a row moves it; only their pauses count, not the last wait."""
+    rate = refuse(8.0, 100, 2.0)
+    rate.record_refusal(1012.0, 8.0)
+    assert rate.rate(1020.0) == pytest.approx(100 / 12)
+
+
+def test_what_was_in_flight_at_a_refusal_counts() -> None:
+    """It was admitted before. What comes after the pause belongs to the next window."""
+    rate = refuse(8.0, 100, 2.0)
+    for _ in range(20):
+        rate.record_success(1009.0)
+    assert rate.rate(1010.0) == pytest.approx(12.0)
+    rate.record_success(1010.0)
+    assert rate.rate(1010.0) == pytest.approx(12.0)
+
+
+def test_the_rate_after_the_second_refusal() -> None:
+    """95% of what explains the admissions that the first burst does not explain."""
+    rate = refuse(8.0, 20, 2.0)
+    for at in range(60):
+        rate.record_success(1010.0 + at / 10)
+    rate.record_refusal(1016.0, 10.0)
+    assert rate.rate(1026.0) == pytest.approx(0.95 * 40 / 6.0)
+    windows = refuse(50.0, 100, 10.0)  # a service that counts in them admits no more in the second
+    for at in range(100):
+        windows.record_success(1060.0 + at / 2)
+    windows.record_refusal(1110.0, 10.0)
+    assert windows.rate(1120.0) == pytest.approx(100 / 60)
+
+
+def test_the_rate_after_later_refusals() -> None:
+    """95% of the mean of what was admitted from pause to pause, and of the rate that was refused.
+
+    From then on it grows slowly: by 1% in a pause, or in ten requests.
+    """
+    rate = refuse(8.0, 100, 2.0)
+    for begin, pause in ((1010.0, 2.0), (1020.0, 8.0)):
+        for at in range(100):
+            rate.record_success(begin + at * 0.08)
+        rate.record_refusal(begin + 8.0, pause)
+        if begin == 1010.0:
+            assert rate.rate(1020.0) == pytest.approx(10.0)
+            assert rate.rate(1022.0) == pytest.approx(10.1, rel=1e-3)
+    assert rate.rate(1036.0) == pytest.approx(0.95 * math.sqrt(100 / 16 * 10.4), rel=1e-3)
+
+
+def test_an_idle_time_begins_a_new_window() -> None:
+    """What was admitted a second before says nothing of the rate."""
+    rate = AdaptiveRate()
+    for at in range(100):
+        rate.record_success(1000.0 + at / 100)
+    for at in range(10):
+        rate.record_success(1002.5 + at / 10)
+    rate.record_refusal(1003.5, 1.0)
+    assert rate.rate(1004.5) == pytest.approx(10 / 2.0)
+
+
+def test_a_long_window_is_halved() -> None:
+    """Of more than 64 s the older half is dropped, with its admissions."""
+    rate = AdaptiveRate()
+    for at in range(1291):
+        rate.record_success(1000.0 + at / 20)
+    rate.record_refusal(1064.5, 1.0)
+    assert rate.rate(1065.5) == pytest.approx(20.0, rel=0.05)

@@ -6,10 +6,26 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from junkie_async import BatchError, CreateJob, InvalidResponseError, KeyBatch, OutcomeUnknownError
+from junkie_async import (
+    BatchError,
+    CreateJob,
+    InvalidRequestError,
+    InvalidResponseError,
+    KeyBatch,
+    Outcome,
+    OutcomeUnknownError,
+)
 from junkie_async._hooks import StatusCallback
 
 from .job_service import Service
+
+
+@pytest.mark.parametrize("amount", [0, -1, 1.5, True, "1"])
+def test_bad_amounts(service: Service, amount: int) -> None:
+    """They are refused when the job is made."""
+    with pytest.raises(InvalidRequestError) as caught:
+        service.create_job(amount)
+    assert caught.value.field == "amount"
 
 
 @given(st.integers(1, 2500), st.integers(1, 9))
@@ -68,7 +84,9 @@ async def test_fewer_keys_than_requested_end_the_job(service: Service) -> None:
     with pytest.raises(BatchError) as caught:
         async for batch in CreateJob(300, create_fewer, concurrency=1):
             keys += batch.keys
-    assert isinstance(caught.value.__cause__, InvalidResponseError)
+    cause = caught.value.__cause__
+    assert isinstance(cause, InvalidResponseError)
+    assert (cause.field, cause.outcome) == ("keys", Outcome.EXECUTED)
     assert tuple(keys) == caught.value.report.keys
     report = caught.value.report
     assert (len(keys), report.unknown, report.failed) == (99, 1, 200)

@@ -104,6 +104,9 @@ def test_an_unusable_response_that_comes_again(
         assert isinstance(error, OutcomeUnknownError)
         assert isinstance(error.__cause__, InvalidResponseError)
         assert error.__cause__.rows == ()
+        if first == second == batch("A", "B"):
+            assert error.__cause__.field == "key_value"
+            assert error.outcome is Outcome.UNKNOWN
         assert error.__cause__.__context__ is None
 
     run(main())

@@ -129,6 +129,8 @@ async def test_a_call_that_is_too_large_is_halved(service: Service) -> None:
     report = await DeleteJob(range(1, 3001), delete, concurrency=1)
     assert (report.requested, report.deleted, report.failed) == (3000, 3000, 0)
     assert [len(chunk) for chunk in service.deleted] == [250] * 12
+    yielded = [result async for result in DeleteJob(range(1, 1001), delete, concurrency=1)]
+    assert yielded == [BulkDeleteResult(deleted=1000, requested=1000)]  # of the call as it was
     most = 0
     with pytest.raises(BatchError) as caught:
         await DeleteJob([1, 2, 3], delete, concurrency=1)
