@@ -244,13 +244,17 @@ async def test_creations_as_fast_as_pages_are_read(created: int, total: int | No
     assert {*range(1, 1501)} <= {*await _read(KeyPager(as_pending(fetch), prefetch=1))}
 
 
-@pytest.mark.parametrize("total", [None, 5000])
-async def test_a_list_that_repeats_itself_is_endless(total: int | None) -> None:
+@pytest.mark.parametrize("rows", [100, 50])
+@pytest.mark.parametrize(("first", "others"), [(None, None), (5000, 5000), (None, 5000)])
+async def test_a_list_that_repeats_itself_is_endless(
+    rows: int, first: int | None, others: int | None
+) -> None:
     """It takes ten pages, and the first one once more."""
-    moving = Moving(list(range(100)))
+    moving = Moving(list(range(rows)))
 
     async def fetch(page: int, limit: int) -> KeyPage:
         fetched = await moving.fetch(1, limit)
+        total = others if len(moving.requests) > 1 else first
         return KeyPage(keys=fetched.keys, pagination=Pagination(page=page, total=total))
 
     with pytest.raises(InvalidResponseError, match="endless"):
