@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import importlib.resources
 import json
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Iterator
 from typing import Any, Final
 
 import pytest
@@ -47,3 +48,15 @@ async def service() -> AsyncIterator[Service]:
     """Create a service for jobs; no task may be left running after the test."""
     yield Service()
     assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+@pytest.fixture
+def in_tokyo(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Set the process's time zone; CI machines are in UTC."""
+    if not hasattr(time, "tzset"):
+        pytest.skip("the time zone of a process is not its own")
+    with monkeypatch.context() as patch:
+        patch.setenv("TZ", "Asia/Tokyo")
+        time.tzset()
+        yield
+    time.tzset()

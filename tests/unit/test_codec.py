@@ -11,7 +11,7 @@ import json
 import re
 import time
 import tracemalloc
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, timezone
 from functools import partial
 from typing import Any
@@ -133,18 +133,6 @@ def test_the_field_of_an_error(read: Callable[[bytes], Any], document: Any, fiel
 def test_the_wait_in_an_error_body(stated: object, seconds: float | None) -> None:
     """It is a number of seconds that makes sense."""
     assert read_error_details(dump({"retry_after": stated})).retry_after == seconds
-
-
-@pytest.fixture
-def in_tokyo(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Set the process's time zone; CI machines are in UTC."""
-    if not hasattr(time, "tzset"):
-        pytest.skip("the time zone of a process is not its own")
-    with monkeypatch.context() as patch:
-        patch.setenv("TZ", "Asia/Tokyo")
-        time.tzset()
-        yield
-    time.tzset()
 
 
 @pytest.mark.parametrize(
