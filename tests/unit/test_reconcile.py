@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from datetime import UTC, datetime, timedelta
 
+import attrs
 import pytest
 
 from junkie_async import (
@@ -219,3 +221,78 @@ def test_a_list_that_lags_less_than_the_delay_ends_no_job(rounds: int, lag: floa
 
     # The list is looked at a second time at once, and believed if it shows a key.
     assert run(main()) == pytest.approx(120 * (rounds + (lag > 0)), abs=1)
+
+
+_BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+class _LongList(_Service):
+    """Has 700 keys, the newest first, one for each hour; the job was begun 24 hours after 576."""
+
+    def __init__(self, ours: Collection[int], logged: Collection[int] = ()) -> None:
+        super().__init__()
+        self.keys = [
+            Key(
+                id=number,
+                key_value=f"K{number}",
+                key_name="m0" if number in ours else "m1" if number in logged else "theirs",
+                created_at=_BEGIN + timedelta(hours=number),
+            )
+            for number in range(700, 0, -1)
+        ]
+        self.journal.begun = (_BEGIN + timedelta(hours=600)).timestamp()
+
+    async def fetch(self, page: int, limit: int) -> PendingPage:
+        """Fetch a page, which states the total."""
+        self.pages.append(page)
+
+        async def decode() -> KeyPage:
+            keys = tuple(self.keys[(page - 1) * limit : page * limit])
+            return KeyPage(keys=keys, pagination=Pagination(page=page, limit=limit, total=700))
+
+        return decode
+
+
+@pytest.mark.parametrize(
+    ("ours", "logged", "is_soon"),
+    [
+        ([650, 640], [], True),
+        ([650, 576], [], True),  # as old as can be
+        ([650, 575], [], False),  # older than the job: clocks are wrong
+        ([300, 290], [], False),  # nothing of the job is where it should be
+        ([650, 640], [655, 580], True),
+        ([650, 640], [655, 300], False),  # a key that is logged is not where it should be
+        ([650, 640], [300, 290, 280], False),
+    ],
+)
+async def test_how_far_a_list_is_read(
+    ours: Collection[int], logged: Collection[int], *, is_soon: bool
+) -> None:
+    """Until the moment at which the job was begun, if what was found is as it should be."""
+    service = _LongList(ours, logged)
+    await service.lose(2)
+    if logged:
+        (intent,) = await service.journal.log_intents([len(logged)])
+        service.journal.log_result(intent, [f"K{number}" for number in logged], final=True)
+    assert await reconcile(service) == [[f"K{number}" for number in ours]]
+    assert max(service.pages) == (2 if is_soon else 8)
+
+
+async def test_a_list_without_dates_of_the_job_s_keys() -> None:
+    """They contradict nothing."""
+    service = _LongList([650, 640])
+    service.keys = [
+        attrs.evolve(key, created_at=None) if key.key_name == "m0" else key for key in service.keys
+    ]
+    await service.lose(2)
+    assert await reconcile(service) == [["K650", "K640"]]
+    assert max(service.pages) == 2
+
+
+async def test_a_job_of_unknown_age_reads_the_whole_list() -> None:
+    """Its keys may be anywhere."""
+    service = _LongList([650, 640])
+    service.journal.begun = None
+    await service.lose(2)
+    assert await reconcile(service) == [["K650", "K640"]]
+    assert max(service.pages) == 8
