@@ -138,3 +138,17 @@ def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
             await keys.create_batch(provider_id=1, amount=1)
 
     run(main())
+
+
+def test_all_keys_are_remembered_not_only_the_latest() -> None:
+    """The response of the first creation comes again after that of another one."""
+
+    async def main() -> None:
+        other: Response = (200, {}, b'{"key": {"id": 2, "key_value": "B"}}')
+        keys = Keys(make_dispatcher(Script(ONE, other, ONE)))
+        await create(keys)
+        await create(keys)
+        with pytest.raises(OutcomeUnknownError):
+            await create(keys)
+
+    run(main())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import logging
 import subprocess
 import sys
@@ -142,3 +143,17 @@ def test_another_value(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFi
     (line,) = capsys.readouterr().err.splitlines()
     assert "JUNKIE_LOG" in line
     assert "secret" not in line
+
+
+@pytest.mark.parametrize("handler", [logging.NullHandler(), logging.StreamHandler(io.StringIO())])
+def test_handlers_that_write_elsewhere(
+    handler: logging.Handler,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """With a handler for a file, or for nothing, the lines that were asked for are still seen."""
+    monkeypatch.setenv("JUNKIE_LOG", "info")
+    with unconfigured():
+        logging.root.addHandler(handler)
+        send()
+    assert LINE in capsys.readouterr().err

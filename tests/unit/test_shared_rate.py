@@ -222,6 +222,7 @@ def test_a_connection_that_was_closed_while_idle_is_no_loss() -> None:
         store.fails = False
         await call
         assert events == []
+        assert store.horizons == [0.02, 0.02]
 
     run(main())
 
@@ -269,6 +270,20 @@ def test_a_refusal_is_told_to_all_with_the_slot_that_was_refused() -> None:
         assert [pause[:2] for pause in store.pauses[1:]] == [(9.0, 0)]
         assert await take(throttle) == pytest.approx(9.23, abs=0.05)
         assert events == []
+
+    run(main())
+
+
+def test_a_refusal_of_a_request_without_a_slot_tells_nothing_of_the_rate() -> None:
+    """It was sent before the rate was shared: all pause, and that is all."""
+
+    async def main() -> None:
+        store = Store()
+        throttle, _ = make(store)
+        await take(throttle)
+        throttle.record_refusal(1000.5, 5.0, sent=999.0)
+        await asyncio.sleep(0)
+        assert store.pauses == [(5.0, 0, 1.5)]
 
     run(main())
 
