@@ -48,7 +48,9 @@ def draw(document: Mapping[str, Any]) -> str:
         left = 16 + 165 * index
         parts.append(f'<rect x="{left}" y="426" width="12" height="12" fill="{colour}"/>')
         parts.append(_draw_text(left + 18, 437, work))
-    parts.append(_draw_text(16, 465, f"One server: {where}", "note"))
+    loads = [sample["load"] for row in rows for sample in row["samples"]]
+    load = f"other load {min(loads):.0f} to {max(loads):.0f}"
+    parts.append(_draw_text(16, 465, f"One server: {where}, {load}", "note"))
     size = f'viewBox="0 0 {_WIDTH} {_HEIGHT}" width="{_WIDTH}" height="{_HEIGHT}"'
     head = f'<svg xmlns="http://www.w3.org/2000/svg" {size} role="img" aria-label="{_TITLE}">'
     return "\n".join([head, f"<style>{_STYLE}</style>", *parts, "</svg>\n"])
