@@ -193,16 +193,18 @@ class _Loop:
         return True
 
 
-def _run_mutants(options: argparse.Namespace) -> None:
+def _generate_mutants(workers: int) -> None:
     set_mutant_under_test("mutant_generation")
     Path("mutants").mkdir(exist_ok=True)
     with mutmut.CatchOutput():
         copy_src_dir()
         copy_also_copy_files()
         setup_source_paths()
-        mutmut.create_mutants(options.workers)
+        mutmut.create_mutants(workers)
     set_mutant_under_test("")
 
+
+def _run_mutants(options: argparse.Namespace) -> None:
     def work(session: pytest.Session) -> None:
         runner = _Runner(session, options)
         setattr(mutmut, "get_mutant_runner", lambda _: runner)  # noqa: B010 - mypy refuses the other
@@ -260,19 +262,20 @@ def main() -> None:
     if given.score:
         _print_score()
         return
-    wanted = ("survived", "no tests") if given.survivors else ("not checked",)
-    names = given.names
-    if given.survivors or given.unchecked:
-        results = _load_results()
-        names = [
-            name
-            for name, status in results.items()
-            if status in wanted and any(fnmatch.fnmatch(name, one) for one in names or ["*"])
-        ]
+    _generate_mutants(given.workers)
+    results = _load_results()
+    names = [
+        name for name in results if any(fnmatch.fnmatch(name, one) for one in given.names or ["*"])
+    ]
+    if given.survivors:
+        names = [name for name in names if results[name] in ("survived", "no tests")]
+    elif given.unchecked or not given.names:
+        names = [name for name in names if results[name] == "not checked"]
     if given.sample:
         names = random.Random(given.seed).sample(names, min(given.sample, len(names)))  # noqa: S311
     given.names = names
-    _run_mutants(given)
+    if names:
+        _run_mutants(given)
     _print_score()
 
 

@@ -155,6 +155,14 @@ def test_a_moment_anywhere(moment: Any, in_utc: datetime | None) -> None:
     assert page.keys[0].expires_at == in_utc
 
 
+def test_both_readers_round_alike() -> None:
+    """A page with one field to mend has the same moments as one without."""
+    for fraction in ("", ".1", ".0000004", ".0000005", ".0000009", ".9999999"):
+        row = {"key_value": "a", "expires_at": f"2024-05-17T12:00:00{fraction}Z"}
+        (strict, mended) = (codec.read_page(page_of({"id": id_, **row})) for id_ in (1, "1"))
+        assert strict.keys == mended.keys
+
+
 @pytest.mark.usefixtures("in_tokyo")
 def test_a_moment_that_is_sent() -> None:
     """It is in UTC."""
