@@ -13,10 +13,12 @@ import gc
 import json
 import os
 import platform
+import re
+import shutil
 import statistics
 import subprocess
 import sys
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -104,6 +106,35 @@ def timed(job: Callable[[], Awaitable[None]], clock: Callable[[], float]) -> flo
         return clock() - begin
 
     return asyncio.run(run())
+
+
+def count_instructions(
+    command: Sequence[str],
+    *,
+    input: str | None = None,  # noqa: A002 - as `subprocess.run` has it
+    cwd: Path | None = None,
+    environment: Mapping[str, str] = os.environ,
+) -> int:
+    """Return the instructions of a process, counted by valgrind.
+
+    Exits with what the process printed if it failed.
+    """
+    if shutil.which("valgrind") is None:
+        sys.exit("valgrind is not on PATH, and it counts the instructions: install it first")
+    done = subprocess.run(
+        ["valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null", *command],
+        check=False,
+        capture_output=True,
+        text=True,
+        input=input,
+        cwd=cwd,
+        # A seed of hashes, and no files: both would change the count from run to run.
+        env={**environment, "PYTHONHASHSEED": "0", "PYTHONDONTWRITEBYTECODE": "1"},
+    )
+    found = re.search(r"Collected : (\d+)", done.stderr)
+    if done.returncode or not found:
+        sys.exit(f"the counted process failed: {' '.join(command)}\n{done.stderr[-2000:]}")
+    return int(found[1])
 
 
 @contextlib.contextmanager

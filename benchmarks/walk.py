@@ -1,14 +1,11 @@
-"""A walk over 100,000 keys: time, memory and CPU against a bare aiohttp loop.
+"""A walk over 100,000 keys: time and memory against a bare aiohttp loop.
 
     pip install ".[emulator]"
     python benchmarks/walk.py [--quick] [--json FILE]
 
 Time: 50 ms per request and 4 pages in flight, against a loop that keeps 4 requests in flight and
 only reads their bytes. Memory: the peak of a process that walks 100,000 keys, minus that of one
-that walks 5,000. CPU: of the event loop's thread, per key, against a serial loop that iterates over
-the dicts of ``await response.json()``. The server is another process; it is busy while the client
-prefetches, but idle while the serial loop decodes. On hyperthreads of one core the CPU figure is
-therefore biased against the client.
+that walks 5,000. What a page costs in CPU is counted by `instructions.py`.
 """
 
 from __future__ import annotations
@@ -27,16 +24,13 @@ import aiohttp
 from junkie_async import JunkieClient
 
 KEYS = 100_000
-CPU_KEYS = 20_000
 FEW_KEYS = 5_000
 PAGE = 100
 PREFETCH = 4
 LATENCY = 0.05
 MAX_TIME_RATIO = 1.15
-MAX_CPU_RATIO = 0.75
 MAX_MEMORY_GROWTH = 3.0  # MB
 TIME_ROUNDS = 5
-CPU_ROUNDS = 25
 MEMORY_ROUNDS = 3
 
 
@@ -62,17 +56,6 @@ async def bare_bytes(url: str, keys: int) -> None:
         await asyncio.gather(*(work(session) for _ in range(PREFETCH)))
 
 
-async def bare_json(url: str, keys: int) -> None:
-    """Iterate over the dicts of all pages, one request after another."""
-    count = 0
-    async with aiohttp.ClientSession(headers=_bench.HEADERS) as session:
-        for page in range(1, keys // PAGE + 1):
-            async with session.get(f"{url}/keys?page={page}&limit={PAGE}") as response:
-                for _ in (await response.json())["keys"]:
-                    count += 1
-    assert count == keys, f"{count} keys of {keys}"
-
-
 def walk_time(keys: int, rounds: int) -> _bench.Figure:
     """Compare the wall time of a walk with that of only reading the bytes."""
     with _bench.server(keys=keys, latency=LATENCY) as url:
@@ -84,19 +67,6 @@ def walk_time(keys: int, rounds: int) -> _bench.Figure:
     ideal = keys / PAGE * LATENCY / PREFETCH
     name = f"time of {keys:,} keys (ideal {ideal:.3f} s)"
     return _bench.ratio(name, *samples, MAX_TIME_RATIO, unit="s")
-
-
-def walk_cpu(keys: int, rounds: int) -> _bench.Figure:
-    """Compare the loop thread's CPU with that of a serial loop over dicts."""
-    with _bench.server(keys=keys) as url:
-        samples = _bench.alternate(
-            rounds,
-            lambda: _bench.timed(lambda: ours(url, keys), time.thread_time) / keys,
-            lambda: _bench.timed(lambda: bare_json(url, keys), time.thread_time) / keys,
-        )
-    return _bench.ratio(
-        "loop CPU per key, no latency", *samples, MAX_CPU_RATIO, scale=1e6, unit="us"
-    )
 
 
 def walk_memory(keys: int, rounds: int) -> list[_bench.Figure]:
@@ -150,7 +120,6 @@ def main() -> int:
     keys = KEYS // 10 if options.quick else KEYS
     figures = [
         walk_time(keys, 2 if options.quick else TIME_ROUNDS),
-        walk_cpu(CPU_KEYS, 3 if options.quick else CPU_ROUNDS),
         *walk_memory(keys, 1 if options.quick else MEMORY_ROUNDS),
     ]
     title = f"walk: list(prefetch={PREFETCH}), {LATENCY * 1000:.0f} ms per request"

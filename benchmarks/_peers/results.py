@@ -77,15 +77,11 @@ def _median_ratio(series: list[float], other: list[float]) -> float:
 def figures(samples: Samples) -> list[_bench.Figure]:
     """Compare with the limits, as far as measured."""
     found = []
-    walk = samples.get("walk", {})
-    loop, process = walk.get("loop", {}), walk.get("process", {})
+    walk = samples.get("walk", {}).get("instructions", {})
     for rival, limit in (("serial", 0.65), *((name, 0.20) for name in GENERATED)):
-        if rival in loop:
-            name = f"walk, loop CPU per key, against {NAMES[rival]}"
-            found.append(_ratio_figure(name, loop, rival, limit, 1e6 / 100, "us"))
-    if "serial" in process:
-        name = f"walk, process CPU per key, against {NAMES['serial']}"
-        found.append(_ratio_figure(name, process, "serial", 1.0, 1e6 / 100, "us"))
+        if rival in walk:
+            name = f"walk, instructions per key, against {NAMES[rival]}"
+            found.append(_ratio_figure(name, walk, rival, limit, 1e-3 / 100, "k"))
     for scenario, what in (("walk_50ms", "per page"), ("create_50ms", "per batch")):
         if scenario in samples:
             name = f"{scenario.partition('_')[0]}, 50 ms per request, wall {what}, against bytes"
@@ -120,12 +116,11 @@ def _growth_figure(
 def table(samples: Samples, wanted: Sequence[Scenario]) -> list[list[str]]:
     """Return all medians and spreads as rows of a table."""
     rows = [["what", "client", "median", "min to max", "x ours"]]
-    scales = {"wall": ("wall, ms per ", 1e3), "loop": ("loop CPU, us per ", 1e6)}
+    scales = {"wall": ("wall, ms per ", 1e3), "instructions": ("thousand instructions per ", 1e-3)}
     for scenario in wanted:
-        for metric, (measure, scale) in scales.items():
-            if scenario.name in samples:
-                title = f"{scenario.title}: {measure}{scenario.unit}"
-                rows += _table_rows(title, samples[scenario.name][metric], scale)
+        for metric, clients in samples.get(scenario.name, {}).items():
+            measure, scale = scales[metric]
+            rows += _table_rows(f"{scenario.title}: {measure}{scenario.unit}", clients, scale)
     for scenario_name, metrics in samples.items():
         for metric, clients in metrics.items():
             if scenario_name.startswith("memory_"):

@@ -1,4 +1,7 @@
-"""Scenarios and their measurement: alternating rounds, each client in its own process."""
+"""Scenarios and their measurement, each client in its own process.
+
+What has a latency is timed, in alternating rounds. What has none is counted in instructions.
+"""
 
 from __future__ import annotations
 
@@ -9,12 +12,14 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import IO
+from typing import IO, Final
+
+import _bench
 
 from .environments import HERE, Environment, child_environment
 
 Samples = dict[str, dict[str, dict[str, list[float]]]]
-"""By scenario, metric and client: one number per round."""
+"""By scenario, metric and client: one number per round; of what is counted, one in all."""
 
 
 @dataclass(frozen=True)
@@ -48,19 +53,20 @@ class Scenario:
 AHEAD = ("ours", "bytes", "semaphore")
 """The clients with several requests in flight."""
 
-MEASURES = ("wall", "loop", "process")
+SHORT: Final = 20
+"""The calls of the shorter of two runs whose instructions are counted."""
 
 
 def scenarios(*, quick: bool) -> list[Scenario]:
-    """Return the timed scenarios; a quick run has fewer calls."""
-    fast, slow, alone = (60, 40, 8) if quick else (1000, 1000, 100)
+    """Return the scenarios; a quick run has fewer calls."""
+    count, calls, alone = (2 * SHORT, 40, 8) if quick else (3 * SHORT, 1000, 100)
     page, batch, bulk = "page of 100 keys", "batch of 100 keys", "bulk delete of 1,000 keys"
     return [
-        Scenario("walk", "Walk", "walk", 0, fast, fast, page),
-        Scenario("walk_50ms", "Walk, 50 ms per request", "walk", 50, slow, alone, page),
-        Scenario("create", "Batch create", "create", 0, fast, fast, batch),
-        Scenario("create_50ms", "Batch create, 50 ms", "create", 50, slow, alone, batch),
-        Scenario("delete", "Bulk delete", "delete", 0, fast // 4, fast // 4, bulk),
+        Scenario("walk", "Walk", "walk", 0, count, count, page),
+        Scenario("walk_50ms", "Walk, 50 ms per request", "walk", 50, calls, alone, page),
+        Scenario("create", "Batch create", "create", 0, count, count, batch),
+        Scenario("create_50ms", "Batch create, 50 ms", "create", 50, calls, alone, batch),
+        Scenario("delete", "Bulk delete", "delete", 0, count, count, bulk),
     ]
 
 
@@ -70,7 +76,7 @@ class Process:
     def __init__(self, client: str, environment: Environment) -> None:
         self.client = client
         self._process = subprocess.Popen(
-            [environment.python, "-m", "_peers.child", client],
+            _make_command(client, environment),
             cwd=HERE,
             env=child_environment(),
             stdin=subprocess.PIPE,
@@ -84,11 +90,7 @@ class Process:
         Raises:
             RuntimeError: The process exited; its message is on stderr.
         """
-        print(
-            json.dumps({"job": job, "url": url, "calls": calls}),
-            file=self._input_pipe(),
-            flush=True,
-        )
+        print(_make_line(job, url, calls), file=self._input_pipe(), flush=True)
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         if not line:
@@ -116,6 +118,14 @@ def processes(environments: Mapping[str, Environment]) -> Iterator[list[Process]
         ]
 
 
+def _make_command(client: str, environment: Environment) -> list[str]:
+    return [str(environment.python), "-m", "_peers.child", client]
+
+
+def _make_line(job: str, url: str, calls: int) -> str:
+    return json.dumps({"job": job, "url": url, "calls": calls})
+
+
 Say = Callable[[str], None]
 
 
@@ -126,11 +136,13 @@ def time_all(
     rounds: int,
     say: Say,
 ) -> Samples:
-    """Time all scenarios: each client once per round, each round in another order."""
+    """Time the scenarios with a latency: each client once per round, in an order of its own."""
     samples: Samples = {}
     with processes(environments) as clients:
         for scenario in wanted:
-            found: dict[str, dict[str, list[float]]] = {name: {} for name in MEASURES}
+            if not scenario.milliseconds:
+                continue
+            found: dict[str, list[float]] = {}
             # The first job of a process is not counted: it imports modules and fills caches.
             for number in range(-1, rounds):
                 say(f"{scenario.title}: round {number + 1} of {rounds}")
@@ -138,9 +150,37 @@ def time_all(
                     calls = scenario.calls_of(client.client) if number >= 0 else 4
                     url = address(scenario.milliseconds, calls * 100)
                     taken = client.run(scenario.job, url, calls)
-                    for name in MEASURES if number >= 0 else ():
-                        found[name].setdefault(client.client, []).append(taken[name] / calls)
-            samples[scenario.name] = found
+                    if number >= 0:
+                        found.setdefault(client.client, []).append(taken["wall"] / calls)
+            samples[scenario.name] = {"wall": found}
+    return samples
+
+
+def count_all(
+    environments: Mapping[str, Environment],
+    wanted: list[Scenario],
+    address: Callable[[int, int], str],
+    say: Say,
+) -> Samples:
+    """Count the instructions of a call in the scenarios without a latency."""
+    samples: Samples = {}
+    for scenario in wanted:
+        if scenario.milliseconds:
+            continue
+        found: dict[str, list[float]] = {}
+        for client, environment in environments.items():
+            say(f"{scenario.title}: instructions of {client}")
+            counts = [
+                _bench.count_instructions(
+                    _make_command(client, environment),
+                    cwd=HERE,
+                    environment=child_environment(),
+                    input=_make_line(scenario.job, address(0, calls * 100), calls),
+                )
+                for calls in (SHORT, scenario.calls)
+            ]
+            found[client] = [(counts[1] - counts[0]) / (scenario.calls - SHORT)]
+        samples[scenario.name] = {"instructions": found}
     return samples
 
 

@@ -27,8 +27,8 @@ def test_the_comparison_is_current(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_bars_and_labels_say_the_same() -> None:
     """Each bar is as long as the number beside it."""
     widths = [float(width) for width in re.findall(r'<rect [^>]*width="([\d.]+)"', DRAWN)]
-    labels = [float(label) for label in re.findall(r">([\d.]+) µs", DRAWN)]
-    medians = [client["median"] for client in FIGURES["results"]["walk"]["loop"].values()]
+    labels = [float(label) for label in re.findall(r">([\d.]+) k", DRAWN)]
+    medians = [client["median"] for client in FIGURES["results"]["walk"]["instructions"].values()]
     assert len(widths) == len(labels) == len(medians)
     scale = max(widths) / max(labels)
     assert widths == pytest.approx([label * scale for label in labels], abs=0.1 * scale)
