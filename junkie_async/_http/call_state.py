@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Generic, TypeVar
+from types import MappingProxyType
+from typing import Final, Generic, TypeVar
 
 import attrs
 
@@ -28,6 +29,9 @@ from .throttle import Priority
 
 T = TypeVar("T")
 
+NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
+_NOTHING_SENT: Final = SendState()
+
 
 @attrs.define(eq=False)
 class CallState(Generic[T]):
@@ -38,18 +42,18 @@ class CallState(Generic[T]):
     limit: float
     """The end of the whole call. Without one, ``deadline`` ends it some time after a failure."""
     on_status: StatusCallback | None
+    before_send: Callable[[], None] | None
     priority: Priority
     deadline: float
     attempts: int = 0
-    send_state: SendState = attrs.field(factory=SendState)
+    send_state: SendState = _NOTHING_SENT
     """That of the latest attempt."""
-    headers: Mapping[str, str] = attrs.field(factory=dict[str, str], repr=False)
+    headers: Mapping[str, str] = attrs.field(default=NO_HEADERS, repr=False)
     """Those of the latest attempt's response; empty without one."""
     failure: JunkieError | None = None
     """The error of the latest attempt, once one has failed."""
     failed_at: float = 0.0
     first_failed_at: float | None = None
-    before_send: Callable[[], None] | None = None
     waited: float = 0.0
     """Seconds of its back-offs and probes' waits so far."""
     patience: float = math.inf

@@ -30,7 +30,7 @@ from .._protocol.request_ids import read_request_id
 from .._protocol.requests import Request
 from .advice import advise
 from .api_key import APIKey, APIKeySource
-from .call_state import CallState
+from .call_state import NO_HEADERS, CallState
 from .client_state import ClientState
 from .coroutines import running_loop
 from .created_keys import CreatedKeys
@@ -135,15 +135,21 @@ class Dispatcher:
         on_status: StatusCallback | None = None,
         before_send: Callable[[], None] | None = None,
     ) -> T:
-        """Send a request, retry it where that can do no harm, and return its value."""
-        read = await self.fetch(
-            request,
-            priority=priority,
-            max_seconds=max_seconds,
-            on_status=on_status,
-            before_send=before_send,
-        )
-        return await read()
+        """Send a request, retry it where that can do no harm, and return its value.
+
+        The call takes ``max_seconds`` at most, with its waits and retries. ``before_send`` is
+        called just before each request is written, which must have a body; if it raises, that
+        request is not sent.
+        """
+        call = self._begin_call(request, priority, max_seconds, on_status, before_send)
+        try:
+            value = self._read_response(call, await self._attempt(call))
+        except JunkieError as error:
+            failure = error
+        else:
+            self._budget.earn()
+            return value
+        return await self._recover(call, failure)
 
     async def fetch(
         self,
@@ -151,23 +157,13 @@ class Dispatcher:
         *,
         priority: Priority = "interactive",
         max_seconds: float | None = None,
-        on_status: StatusCallback | None = None,
-        before_send: Callable[[], None] | None = None,
     ) -> Callable[[], Awaitable[T]]:
         """Send a request as `send` does, and return a function that reads the response.
 
         Until then the response takes the memory of its bytes only. If it can't be read, the request
-        is retried as far as the policy allows. The call takes ``max_seconds`` at most, with its
-        waits and retries. ``before_send`` is called just before each request is written, which must
-        have a body; if it raises, that request is not sent.
+        is retried as far as the policy allows.
         """
-        deadline = running_loop().time() + self._choose_limit(priority, max_seconds)
-        call = CallState(request, self._policy, deadline, on_status, priority, deadline)
-        call.before_send = before_send
-        if max_seconds is not None and max_seconds <= 0:  # earlier requests of the call took all
-            message = "not sent: the deadline of this call has passed"
-            late = RequestTimeoutError(message, outcome=Outcome.NOT_EXECUTED, transient=False)
-            raise call.make_final_error(late)
+        call = self._begin_call(request, priority, max_seconds)
         try:
             response = await self._attempt(call)
         except JunkieError as error:
@@ -183,9 +179,25 @@ class Dispatcher:
 
         return read
 
-    def _choose_limit(self, priority: Priority, max_seconds: float | None) -> float:
+    def _begin_call(
+        self,
+        request: Request[T],
+        priority: Priority,
+        max_seconds: float | None,
+        on_status: StatusCallback | None = None,
+        before_send: Callable[[], None] | None = None,
+    ) -> CallState[T]:
+        loop = running_loop()
         limit = self._policy.deadline if priority == "interactive" else math.inf
-        return limit if max_seconds is None else min(limit, max_seconds)
+        if max_seconds is not None:
+            limit = min(limit, max_seconds)
+        ends_at = math.inf if limit == math.inf else loop.time() + limit
+        call = CallState(request, self._policy, ends_at, on_status, before_send, priority, ends_at)
+        if max_seconds is not None and max_seconds <= 0:  # earlier requests of the call took all
+            message = "not sent: the deadline of this call has passed"
+            late = RequestTimeoutError(message, outcome=Outcome.NOT_EXECUTED, transient=False)
+            raise call.make_final_error(late)
+        return call
 
     async def _finish_call(self, call: CallState[T], response: Response) -> T:
         """Read the response of the first attempt."""
@@ -254,40 +266,42 @@ class Dispatcher:
 
     async def _attempt_soon(self, call: CallState[T], back_off: float) -> Response:
         loop, throttle = asyncio.get_running_loop(), self._state.throttle
-        await throttle.acquire(call.deadline, back_off=back_off, priority=call.priority)
+        if back_off or not throttle.take_slot(call.priority):
+            await throttle.acquire(call.deadline, back_off=back_off, priority=call.priority)
         try:
-            return await self._attempt_in_slot(call, loop)
+            begin = loop.time()
+            if call.failure is not None:
+                self._reports.report_retry(call, call.failure, begin - call.failed_at)
+            response = await self._send_once(call, loop, begin)
+            self._check_response(call, response, sent=begin, now=loop.time())
+            return response
         finally:
             throttle.release(call.priority)
 
-    async def _attempt_in_slot(
-        self, call: CallState[T], loop: asyncio.AbstractEventLoop
-    ) -> Response:
-        begin = loop.time()
-        if call.failure is not None:
-            self._reports.report_retry(call, call.failure, begin - call.failed_at)
-        response = await self._send_once(call, loop, begin)
+    def _check_response(
+        self, call: CallState[T], response: Response, *, sent: float, now: float
+    ) -> None:
+        """Learn from a response, and raise what it stands for unless it is a 2xx."""
         failure = responses.read_failure(call.request, *response, *self._api_key.known)
         if not isinstance(failure, ServerError):
             self._outages.record_response(call)
-        self._state.record_response(call, call.headers, failure, sent=begin, now=loop.time())
-        if failure is None:
-            return response
-        call.report_not_executed(failure)
-        raise failure
+        self._state.record_response(call, call.headers, failure, sent=sent, now=now)
+        if failure is not None:
+            call.report_not_executed(failure)
+            raise failure
 
     async def _send_once(
         self, call: CallState[T], loop: asyncio.AbstractEventLoop, begin: float
     ) -> Response:
         """Send the request once, and count and report the attempt."""
         call.send_state = state = SendState(
-            fresh=isinstance(call.failure, TransportError),
-            before_send=call.before_send,
-            timeout=self._timeout,
+            self._api_key.current,
+            isinstance(call.failure, TransportError),
+            call.before_send,
+            self._timeout,
         )
         result: int | str = "CancelledError"
-        call.headers = {}
-        state.api_key = self._api_key.current
+        call.headers = NO_HEADERS
         call.attempts += 1
         if call.on_status is not None:
             call.on_status(RequestStatus.IN_FLIGHT)
@@ -306,7 +320,7 @@ class Dispatcher:
                 call.report_idle()
             raise
         finally:
-            self._reports.report_attempt(call, result, loop.time() - begin, self._api_key)
+            self._reports.report_attempt(call, result, begin, loop, self._api_key)
 
     async def _recover(self, call: CallState[T], failure: JunkieError) -> T:
         """Retry a call that has failed, while the policy and the budget allow it."""

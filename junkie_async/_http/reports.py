@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Sequence
 from typing import Any
@@ -28,12 +29,14 @@ class Reports:
         self,
         call: CallState[Any],
         result: int | str,
-        seconds: float,
+        begin: float,
+        loop: asyncio.AbstractEventLoop,
         api_key: APIKey,
     ) -> None:
         """Report an attempt that has ended with an HTTP status, or with an error's class name."""
         if not self._hooks and not _log.isEnabledFor(self._line_level):
             return
+        seconds = loop.time() - begin
         method, path = call.request.method, call.request.path
         request_id = read_request_id(call.request, call.headers, *api_key.known)
         shown = f", request ID {request_id}" if request_id else ""

@@ -124,11 +124,16 @@ class Throttle:
         """
         if self._closed:
             raise ClientClosedError("the client is closed")
-        if self._restrained or back_off or self._waits or not self._has_slot(priority):
+        if back_off or not self.take_slot(priority):
             await self._wait_for_slot(deadline, back_off, priority)
-        else:
-            self._in_flight += 1
-            self._patient_in_flight += priority != "interactive"
+
+    def take_slot(self, priority: Priority = "interactive") -> bool:
+        """Take a slot if nothing restrains: what `acquire` does mostly, without a coroutine."""
+        if self._restrained or self._waits or not self._has_slot(priority):
+            return False
+        self._in_flight += 1
+        self._patient_in_flight += priority != "interactive"
+        return True
 
     def release(self, priority: Priority = "interactive") -> None:
         """Give a slot back."""

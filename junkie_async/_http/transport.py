@@ -8,7 +8,7 @@ import math
 import socket
 import ssl
 import weakref
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
 from functools import partial
 from typing import Any, TypeAlias
 from weakref import WeakSet
@@ -29,6 +29,7 @@ from .._protocol.decompression import MAX_BODY
 from .._protocol.requests import Request
 from .._version import __version__
 from .aiohttp_errors import translate_error
+from .deadlines import Deadlines
 from .proxy import Proxy
 from .send_state import ConnectionLostError, SendState
 from .unclosed import warn_unclosed
@@ -44,6 +45,8 @@ _KEEPALIVE = 15.0
 _KEEPALIVE_NON_IDEMPOTENT = 0.5
 
 _CONNECT_TIMEOUT = 10.0
+
+_JSON = "application/json"
 
 _USER_AGENT = f"junkie_async/{__version__}"
 
@@ -77,7 +80,7 @@ class Transport:
     ) -> None:
         self.base_url = base_url
         self._headers = {
-            "Accept": "application/json",
+            "Accept": _JSON,
             "Accept-Encoding": "gzip",
             # RFC 9110, section 10.1.5: the most significant product comes first.
             "User-Agent": f"{app} {_USER_AGENT}" if app else _USER_AGENT,
@@ -86,11 +89,12 @@ class Transport:
             del self._headers["User-Agent"]  # the application's own name
         self._body_headers = self._headers
         self.max_seconds = timeout
-        self._timeout = _make_timeout(timeout)
+        self._limits = _make_limits(timeout)
         self._given = session
         self._proxy, self._tls_context = proxy, tls_context
         self._sessions: dict[float, aiohttp.ClientSession] = {}  # by seconds of keep-alive
         self._sockets: WeakSet[socket.socket] = WeakSet()
+        self._deadlines = Deadlines()
         self._closer: AsyncGenerator[None, None] | None = None
         # What the sessions and the closer refer to is not this object: it ends before they do.
         weakref.finalize(self, warn_unclosed, base_url, self._sessions)
@@ -98,7 +102,7 @@ class Transport:
     def authorize(self, api_key: str) -> None:
         """Send this API key from now on."""
         self._headers = self._headers | {"Authorization": f"Bearer {api_key}"}
-        self._body_headers = self._headers | {"Content-Type": "application/json"}
+        self._body_headers = self._headers | {"Content-Type": _JSON}
 
     async def close(self) -> None:
         """Close the connections, but not a session that was passed in. May be called again."""
@@ -124,6 +128,7 @@ class Transport:
         """Begin in the running event loop. The one before it is closed."""
         dead = [*self._sessions.values()]
         self._sessions.clear()
+        self._deadlines.forget_loop()
         self._closer = _close_with_loop(self._sessions)
         await anext(self._closer)
         for session in dead:  # open only if their loop ended without its async generators
@@ -141,12 +146,11 @@ class Transport:
         session = self._given or self._get_session(0.0 if state.fresh else keepalive)
         if session.closed:
             raise ClientClosedError(_SESSION_CLOSED)
+        seconds = min(left, longest)
         try:
             if self._given is not None:
-                return await self._exchange_over_given(self._given, request, state, left, longest)
-            seconds = min(left, longest)
-            timeout = self._timeout if seconds == self.max_seconds else _make_timeout(seconds)
-            return await self._exchange_bytes(session, request, timeout, state.middleware)
+                return await self._exchange_over_given(session, request, state, left, longest)
+            return await self._exchange_bytes(session, request, seconds, state.middleware)
         except ConnectionLostError as lost:
             failure = self._translate(lost.error, state)
             clear_frames(lost)  # aiohttp's have the error, and the request, in variables
@@ -170,68 +174,82 @@ class Transport:
         address = "" if self._proxy is None else self._proxy.address
         return translate_error(error, sent=state.sent, proxy=address)
 
-    async def _exchange_over_given(
+    def _exchange_over_given(
         self,
         session: aiohttp.ClientSession,
         request: Request[object],
         state: SendState,
         left: float,
         longest: float,
-    ) -> Response:
+    ) -> Coroutine[Any, Any, Response]:
         """Use the session that was passed in, whose connector may have a limit of its own.
 
-        aiohttp's time-outs count the wait for a connection, so a time-out of ours replaces its
-        total. Only the call's deadline ends the wait.
+        Only the call's deadline ends the wait for one of its connections.
         """
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + left
+        deadline = asyncio.get_running_loop().time() + left
 
         async def wait_for_connection(
             request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
         ) -> aiohttp.ClientResponse:
+            task = _current_task()
             state.is_queued = True
-            limit.reschedule(None if deadline == math.inf else deadline)
+            self._deadlines.start(task, deadline)
             await _wait_for_connection(session.connector, request.connection_key)
             state.is_queued = False
-            limit.reschedule(min(deadline, loop.time() + longest))
+            self._deadlines.start(task, min(deadline, task.get_loop().time() + longest))
             return await handler(request)
 
         # The session's own come first: an argument here replaces them.
         own = getattr(session, "_middlewares", ())
-        timeout = _make_timeout(min(left, longest), has_total=False)
-        async with asyncio.timeout(min(left, longest)) as limit:
-            return await self._exchange_bytes(
-                session, request, timeout, *own, wait_for_connection, state.middleware
-            )
+        return self._exchange_bytes(
+            session,
+            request,
+            min(left, longest),
+            *own,
+            wait_for_connection,
+            state.middleware,
+        )
 
     async def _exchange_bytes(
         self,
         session: aiohttp.ClientSession,
         request: Request[object],
-        limits: aiohttp.ClientTimeout,
+        seconds: float,
         *middlewares: aiohttp.ClientMiddlewareType,
     ) -> Response:
-        async with session.request(
-            request.method,
-            URL(self.base_url + request.target, encoded=True),
-            data=request.body,
-            headers=self._headers if request.body is None else self._body_headers,
-            # aiohttp's errors show a proxy's URL, so that has no credentials.
-            proxy=None if self._proxy is None else self._proxy.url,
-            proxy_headers=None if self._proxy is None else self._proxy.headers,
-            timeout=limits,
-            allow_redirects=False,  # aiohttp would repeat our headers, and so the API key, there
-            raise_for_status=False,
-            auto_decompress=False,
-            # aiohttp gives a POST without a body the type application/octet-stream, which web
-            # frameworks refuse: Fastify 5 answers 415.
-            skip_auto_headers=("Content-Type",) if request.body is None else None,
-            middlewares=middlewares,
-        ) as response:
+        """Send a request, and read the response within so many seconds."""
+        task, response, seconds = _current_task(), None, max(seconds, 0.001)
+        self._deadlines.start(task, task.get_loop().time() + seconds)
+        try:
+            response = await session.request(
+                request.method,
+                URL(self.base_url + request.target, encoded=True),
+                data=request.body,
+                headers=self._headers if request.body is None else self._body_headers,
+                # aiohttp's errors show a proxy's URL, so that has no credentials.
+                proxy=None if self._proxy is None else self._proxy.url,
+                proxy_headers=None if self._proxy is None else self._proxy.headers,
+                timeout=self._limits if seconds == self.max_seconds else _make_limits(seconds),
+                allow_redirects=False,  # aiohttp would repeat our headers, and so the API key
+                raise_for_status=False,
+                auto_decompress=False,
+                # aiohttp gives a POST without a body the type application/octet-stream, which web
+                # frameworks refuse: Fastify 5 answers 415.
+                skip_auto_headers=("Content-Type",) if request.body is None else None,
+                middlewares=middlewares,
+            )
             if 300 <= response.status < 400:
                 response.close()
                 return response.status, response.headers, b""
             return response.status, response.headers, await _read_body(response)
+        except BaseException as error:
+            if response is not None:
+                response.close()
+            if isinstance(error, asyncio.CancelledError) and self._deadlines.end(task):
+                raise TimeoutError from error
+            raise
+        finally:
+            self._deadlines.end(task)
 
     def _get_session(self, keepalive: float) -> aiohttp.ClientSession:
         """Return the session that keeps idle connections so long, and open it for its first use."""
@@ -337,25 +355,27 @@ def _describe_credentials(session: Any, url: URL) -> str | None:
     return None
 
 
-def _make_timeout(total: float, *, has_total: bool = True) -> aiohttp.ClientTimeout:
-    # `total` also ends a response that comes in drips, which `sock_read` never does: it would only
-    # add a timer for each piece. Connecting gets less, so that a retry, which is safe as long as
+def _make_limits(total: float) -> aiohttp.ClientTimeout:
+    # `Deadlines` ends the whole. Connecting gets less, so that a retry, which is safe as long as
     # nothing was sent, still fits. aiohttp rounds time-outs above `ceil_threshold` up to seconds.
-    total = max(total, 0.001)
     connect = min(total / 2, _CONNECT_TIMEOUT)
     return aiohttp.ClientTimeout(
-        total=total if has_total else None,
-        connect=connect,
-        sock_connect=connect,
-        ceil_threshold=math.inf,
+        total=None, connect=connect, sock_connect=connect, ceil_threshold=math.inf
     )
+
+
+def _current_task() -> asyncio.Task[Any]:
+    task = asyncio.current_task()
+    assert task is not None  # asyncio runs coroutines in tasks only
+    return task
 
 
 async def _read_body(response: aiohttp.ClientResponse) -> bytes | None:
     """Read the undecoded body. None, with the connection closed, if it is larger than the cap."""
     chunks: list[bytes] = []
     content, size = response.content, 0
-    while chunk := await content.readany():
+    while not content.at_eof():
+        chunk = await content.readany()
         size += len(chunk)
         if size > MAX_BODY:
             response.close()
