@@ -108,7 +108,8 @@ class CreateJob(Job[Intent | KeyBatch, KeyBatch, CreateReport]):
 
     async def _before_yield(self, result: KeyBatch) -> None:
         # A key that the consumer has seen must not get lost: the next run would replace it.
-        await self._journal.sync()
+        if self._journal.is_durable:
+            await self._journal.sync()
         self._yielded += len(result.keys)
         if self._journal.can_lose_writer:
             self._given.append(result.keys)
@@ -138,14 +139,8 @@ class CreateJob(Job[Intent | KeyBatch, KeyBatch, CreateReport]):
         async for keys in self._journal.replay():
             yield _make_batch(keys)
         while True:
-            missing = self._amount - self._journal.created - self._journal.outstanding
-            # One restart of the service can fail all calls in flight; twice as many are an outage.
-            is_outage = self._doubts_in_a_row >= 2 * self._concurrency
-            if not self._ready and missing > 0 and not is_outage:
-                # One sync covers two rounds of calls; more would leave more in doubt at a crash.
-                ahead = min(missing, 2 * self._concurrency * MAX_BATCH)
-                amounts = [min(MAX_BATCH, ahead - at) for at in range(0, ahead, MAX_BATCH)]
-                self._ready += await self._journal.log_intents(amounts)
+            if not self._ready:
+                await self._log_ahead()
             if self._ready:
                 self._in_progress += 1
                 yield self._ready.popleft()
@@ -157,6 +152,17 @@ class CreateJob(Job[Intent | KeyBatch, KeyBatch, CreateReport]):
             else:
                 for adopted in await self._reconcile():
                     yield _make_batch([key.key_value for key in adopted])
+
+    async def _log_ahead(self) -> None:
+        """Log the next calls, as many as are missing."""
+        missing = self._amount - self._journal.created - self._journal.outstanding
+        # One restart of the service can fail all calls in flight; twice as many are an outage.
+        is_outage = self._doubts_in_a_row >= 2 * self._concurrency
+        if missing > 0 and not is_outage:
+            # One sync covers two rounds of calls; more would leave more in doubt at a crash.
+            ahead = min(missing, 2 * self._concurrency * MAX_BATCH)
+            amounts = [min(MAX_BATCH, ahead - at) for at in range(0, ahead, MAX_BATCH)]
+            self._ready += await self._journal.log_intents(amounts)
 
     def _is_unconfirmed(self) -> bool:
         return self._reconciler is not None and self._reconciler.is_unconfirmed
@@ -187,7 +193,8 @@ class CreateJob(Job[Intent | KeyBatch, KeyBatch, CreateReport]):
             on_status(status)
 
         try:
-            await self._journal.wait_until_writer()
+            if self._journal.can_lose_writer:
+                await self._journal.wait_until_writer()
             batch = await self._create(chunk.outstanding, chunk.marker, track_doubt)
         except OutcomeUnknownError as error:
             readable_keys: tuple[str, ...] = getattr(error.__cause__, "rows", ())

@@ -145,7 +145,8 @@ class Job(LazyCoroutine[ReportT], Generic[ChunkT, ResultT, ReportT]):
                 async for result in results:
                     try:
                         await self._before_yield(result)
-                        await self._report_progress()
+                        if self._hooks or self._on_progress is not None:
+                            await self._report_progress()
                     except Exception as error:  # ours, or that of the caller's callback
                         pool.stop(error)
                         break

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Any, Final, Generic, TypeVar
 
@@ -36,10 +37,13 @@ class WorkerPool(Generic[ChunkT, ResultT]):
         self._source = source
         self._call = call
         self._stopped = self._drained = False
-        self._source_lock = asyncio.Lock()  # an async generator refuses a second `anext`
+        self._is_reading = False  # an async generator refuses a second `anext`
         # As many as workers: when a consumer leaves, no more is lost to it than may be in flight.
-        self._result_slots = asyncio.Semaphore(concurrency)
-        self._results: asyncio.Queue[ResultT | None] = asyncio.Queue()
+        self._result_slots = concurrency
+        self._results: deque[ResultT | None] = deque()
+        # asyncio's locks and queues for these waits are a sixth of what a job adds to its calls.
+        self._waiting: deque[asyncio.Future[None]] = deque()  # workers
+        self._consumer: asyncio.Future[None] | None = None
         # Workers with a request in flight: cancelling one of these would lose its outcome.
         self._in_flight: set[asyncio.Task[None]] = set()
         self._workers = {asyncio.create_task(self._run_worker()) for _ in range(concurrency)}
@@ -52,8 +56,11 @@ class WorkerPool(Generic[ChunkT, ResultT]):
             while True:
                 # Before the wait: a worker goes on at once, without waiting to be woken. Whenever
                 # the consumer has a result in hand, the slots are as many as workers.
-                self._result_slots.release()
-                if (result := await self._results.get()) is None:
+                self._release_slot()
+                while not self._results:
+                    self._consumer = asyncio.get_running_loop().create_future()
+                    await self._consumer
+                if (result := self._results.popleft()) is None:
                     return
                 yield result
         finally:
@@ -69,10 +76,7 @@ class WorkerPool(Generic[ChunkT, ResultT]):
 
     async def _run_worker(self) -> None:
         while not (self._stopped or self._drained):
-            await self._result_slots.acquire()
-            async with self._source_lock:
-                chunk = await self._next_chunk()
-            if chunk is None:
+            if (chunk := await self._next_chunk()) is None:
                 return
             try:
                 result = await self._call(chunk, self._note_status)
@@ -83,9 +87,9 @@ class WorkerPool(Generic[ChunkT, ResultT]):
                 return
             self._in_flight.discard(_current_worker())
             if result is None:
-                self._result_slots.release()
+                self._release_slot()
             else:
-                self._results.put_nowait(result)
+                self._add_result(result)
 
     def _note_status(self, status: RequestStatus) -> None:
         in_flight = status is RequestStatus.IN_FLIGHT
@@ -93,7 +97,38 @@ class WorkerPool(Generic[ChunkT, ResultT]):
         if self._stopped and not in_flight:  # `stop` spared it, but now it would only retry
             _current_worker().cancel()
 
+    def _add_result(self, result: ResultT | None) -> None:
+        self._results.append(result)
+        if self._consumer is not None and not self._consumer.done():
+            self._consumer.set_result(None)
+
+    def _release_slot(self) -> None:
+        self._result_slots += 1
+        self._wake_worker()
+
+    def _wake_worker(self) -> None:
+        while self._waiting:
+            waiter = self._waiting.popleft()
+            if not waiter.done():  # else its worker was cancelled
+                waiter.set_result(None)
+                return
+
     async def _next_chunk(self) -> ChunkT | None:
+        """Take a slot for a result, and read the source once no other worker does."""
+        while self._is_reading or not self._result_slots:
+            waiter = asyncio.get_running_loop().create_future()
+            self._waiting.append(waiter)
+            await waiter
+        self._result_slots -= 1
+        self._is_reading = True
+        try:
+            return await self._read_source()
+        finally:
+            self._is_reading = False
+            if self._result_slots or self._drained:
+                self._wake_worker()
+
+    async def _read_source(self) -> ChunkT | None:
         if self._stopped or self._drained:
             return None
         try:
@@ -118,7 +153,7 @@ class WorkerPool(Generic[ChunkT, ResultT]):
     def _remove_worker(self, worker: asyncio.Task[None]) -> None:
         self._workers.discard(worker)
         if not self._workers:
-            self._results.put_nowait(None)
+            self._add_result(None)
 
     async def _finish_in_flight(self) -> None:
         """Wait for the calls in flight: up to the grace period or a second cancellation."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterable, Callable, Coroutine, Iterable, Mapping, Sequence
 from functools import lru_cache, partial
 from typing import Any, TypeVar, cast
 
@@ -80,8 +80,10 @@ class KeyJobs(KeyCalls):
         def make_request(count: int, mark: str | None) -> wire.Request[KeyBatch]:
             return wire.create_batch(add_marker({**body, "amount": count}, mark), marker=mark)
 
-        async def create(count: int, mark: str | None, on_status: StatusCallback) -> KeyBatch:
-            return await self._dispatcher.send(
+        def create(
+            count: int, mark: str | None, on_status: StatusCallback
+        ) -> Coroutine[Any, Any, KeyBatch]:
+            return self._dispatcher.send(
                 make_request(count, mark),
                 priority="job",
                 on_status=on_status,
