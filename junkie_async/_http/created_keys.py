@@ -47,10 +47,14 @@ class CreatedKeys:
                 outcome=Outcome.UNKNOWN,
                 field="key_value",
             )
-        self.remember([value])
+        self._add_hash(found)
 
     def remember(self, values: Iterable[str]) -> None:
         """Remember keys whose response was lost: it may yet come to another call."""
-        self._hashes |= dict.fromkeys(map(hash, values))
-        while len(self._hashes) > _MOST_KEPT:
+        for value in values:
+            self._add_hash(hash(value))
+
+    def _add_hash(self, found: int) -> None:
+        self._hashes[found] = None
+        if len(self._hashes) > _MOST_KEPT:
             del self._hashes[next(iter(self._hashes))]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import attrs
 import msgspec
@@ -87,7 +87,7 @@ class FoldersBody(Body):
 class BatchBody(Body):
     """``POST /keys/batch``."""
 
-    keys: tuple[str, ...]
+    keys: tuple[Annotated[str, msgspec.Meta(min_length=1)], ...]  # checked in C
     count: int | None = None
     config: dict[str, Any] | None = None
 

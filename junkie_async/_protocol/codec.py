@@ -154,13 +154,14 @@ def read_batch(
     given once, and an error for keys that are fewer, or another call's, carries them. ``marker`` is
     the last word of the name that was sent, if it tells calls apart.
     """
-    batch = _decode_strict(body, BatchBody) or _structure_batch(decode_document(body), amount)
+    strict = _decode_strict(body, BatchBody)
+    batch = _structure_batch(decode_document(body), amount) if strict is None else strict
     if batch.config and sent and (name := find_other_field(batch.config, sent, marker)):
         message = f"the response is to a call with another {name}"
         rows = tuple(filter(None, batch.keys)) if whole else ()  # a job would take them for its own
         raise wrong_shape(message, f"{ECHO}.{name}", rows=rows)
     _check_amount(batch.keys, amount)
-    if "" in batch.keys:
+    if strict is None and "" in batch.keys:
         good = tuple(filter(None, batch.keys))
         raise wrong_shape("keys must not be empty strings", "keys", rows=good)
     keys = tuple(dict.fromkeys(batch.keys)) if whole else batch.keys
