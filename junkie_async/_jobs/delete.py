@@ -50,7 +50,7 @@ class DeleteJob(Job[list[int | str], BulkDeleteResult, DeleteReport]):
         self._most = MAX_BULK_DELETE  # keys in a call
         self._unique = unique  # known to have no repeats: then nothing is remembered
         self._are_ids = False  # whether the latest chunk is known to have nothing else
-        # A value takes 18 bytes, and an ID 2 as long as the IDs only rise or only fall.
+        # In a large job a value takes 18 bytes, and an ID 2 as long as the IDs only rise or fall.
         self._seen_ids, self._seen_values = SeenIDs(), KeyHashes()
         self._read = self._repeated = self._done = self._deleted = 0
         super().__init__(concurrency=concurrency, on_progress=on_progress, hooks=hooks)

@@ -43,7 +43,10 @@ class KeySet:
 
 
 class KeyHashes:
-    """Hashes of key values that are kept nowhere else: 18 bytes each, where a set takes 100."""
+    """Hashes of key values that are kept nowhere else.
+
+    They take 18 bytes each in a large job, and 60 in one of 40,000 keys, where a set takes 115.
+    """
 
     def __init__(self) -> None:
         self._buckets = Buckets(bytes)
@@ -69,7 +72,7 @@ def _hash_surely(value: str) -> tuple[int, bytes]:
     """Return the number of a bucket, and a hash that no two values have in common."""
     # Surrogates: a key value of a list is whatever JSON can hold.
     found = blake2b(value.encode("utf-8", "surrogatepass"), digest_size=16).digest()
-    return int.from_bytes(found[:2]), found
+    return int.from_bytes(found[:2]) % 16384, found
 
 
 _BITS: Final = 17  # of the number of a bucket

@@ -88,7 +88,7 @@ class UpdateJob(Job[Change, KeyOutcome, UpdateReport]):
         self._keys, self._check_item = _check_source(keys, fields)
         self._total = len(keys) if isinstance(keys, Collection) else None
         self._send = send
-        # 18 bytes a key, in whatever order they come. None if there are no repeats to be dropped.
+        # 18 bytes a key in a large job. None if there are no repeats to be dropped.
         self._seen = None if unique or fields is None else KeyHashes()
         self._read = self._repeated = 0
         self._counts = Counter[OutcomeStatus]()
