@@ -40,9 +40,9 @@ class SendState:
         before_send: Callable[[], None] | None = None,
         timeout: float | None = None,
     ) -> None:
-        self.api_key = api_key
-        self.fresh = fresh
-        self.timeout = timeout
+        self.api_key: IssuedKey | None = api_key
+        self.fresh: bool = fresh
+        self.timeout: float | None = timeout
         self._before_send = before_send
         self.is_queued: bool = False
         self.sent: bool = False
