@@ -20,8 +20,6 @@ import contextlib
 import importlib
 import json
 import math
-import os
-import re
 import shutil
 import socket
 import subprocess
@@ -32,6 +30,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+import _bench
 from _costs import counted, server
 
 MAX_RATIOS: Final = {"walk": 0.58, "create": 1.06, "delete": 1.30}
@@ -46,20 +45,8 @@ def count(client: str, work: str, number: int, *more: str) -> int:
     """Return the instructions of a process that makes so many calls."""
     with server.running() as address:
         url = f"{address}/{number * 100}-ids{'-retry' if work == 'retry' else ''}"
-        valgrind = ["valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null"]
-        client_command = [sys.executable, counted.__file__, client, work, url, str(number)]
-        done = subprocess.run(
-            [*valgrind, *client_command, *more],
-            check=False,
-            capture_output=True,
-            text=True,
-            # A seed of hashes, and no files: both would change the count from run to run.
-            env={**os.environ, "PYTHONHASHSEED": "0", "PYTHONDONTWRITEBYTECODE": "1"},
-        )
-    found = re.search(r"Collected : (\d+)", done.stderr)
-    if done.returncode or not found:
-        sys.exit(f"{client}, {work}: the counted process failed:\n{done.stderr[-2000:]}")
-    return int(found[1])
+        command = [sys.executable, counted.__file__, client, work, url, str(number), *more]
+        return _bench.count_instructions(command)
 
 
 def measure(client: str, work: str, *more: str) -> float:
@@ -96,8 +83,6 @@ def main() -> int:
     options = parser.parse_args()
     if unknown := set(options.work) - set(WORKS):
         parser.error(f"unknown work {min(unknown)!r}: choose from {', '.join(WORKS)}")
-    if shutil.which("valgrind") is None:
-        sys.exit("valgrind is not on PATH, and it counts the instructions: install it first")
     figures: dict[str, dict[str, float]] = {}
     print(f"{'a call':16} {'bare aiohttp':>14} {'junkie_async':>14} {'ratio':>7} {'limit':>6}")
     for work in options.work or WORKS:

@@ -11,11 +11,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
-import subprocess
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Final
+
+import _canned
 
 PAGE: Final = 100
 BULK: Final = 1000
@@ -23,7 +22,6 @@ _STEP: Final = 48_271  # a prime: its multiples, modulo a power of ten, come to 
 _REQUEST = re.compile(
     rb"(?:GET|POST) /(\d+)-(ids|random)(-retry)?(/keys[^ ?]*)\??([^ ]*) HTTP/1\.1"
 )
-_LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 _ROW = (
     b'{"id":%d,"key_value":"KEY-%d-df530f87-7294-4670-af2a","user_id":7,"service_id":2,'
     b'"provider_id":1,"folder_id":null,"expires_at":null,"used_at":null,"is_premium":false,'
@@ -48,26 +46,15 @@ def _make_page(keys: int, order: bytes, query: bytes) -> bytes:
     return b'{"keys":[%b],"pagination":%b}' % (rows, stated)
 
 
-class _Connection(asyncio.Protocol):
-    """One client's connection: requests and responses in turn."""
+class _Connection(_canned.Connection):
+    """Answers at once."""
 
     created = 0
     requests = 0
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
-        self._received = b""
-
-    def data_received(self, data: bytes) -> None:
-        self._received += data
-        head, found, body = self._received.partition(b"\r\n\r\n")
-        length = _LENGTH.search(head)
-        if not found or (length is not None and len(body) < int(length[1])):
-            return
-        self._received = b""
+    def respond(self, head: bytes, body: bytes) -> None:  # noqa: ARG002 - nothing depends on it
         status, content = self._answer(head)
-        self._transport.write(
+        self.transport.write(
             b"HTTP/1.1 %b\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b"
             % (status, len(content), content)
         )
@@ -98,25 +85,9 @@ class _Connection(asyncio.Protocol):
 @contextlib.contextmanager
 def running() -> Iterator[str]:
     """Run the server in another process, and yield its address."""
-    command = [sys.executable, str(Path(__file__))]
-    with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as process:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        try:
-            yield f"http://127.0.0.1:{int(process.stdout.readline())}"
-        finally:
-            process.stdin.close()
-
-
-async def _serve() -> None:
-    loop = asyncio.get_running_loop()
-    server = await loop.create_server(_Connection, "127.0.0.1", 0)
-    async with server:
-        print(server.sockets[0].getsockname()[1], flush=True)
-        await asyncio.to_thread(sys.stdin.read)
+    with _canned.running("_costs.server") as port:
+        yield f"http://127.0.0.1:{port}"
 
 
 if __name__ == "__main__":
-    asyncio.run(_serve())
+    asyncio.run(_canned.serve(_Connection))

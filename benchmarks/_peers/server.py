@@ -11,11 +11,10 @@ import asyncio
 import contextlib
 import json
 import re
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from http import HTTPStatus
-from pathlib import Path
+
+import _canned
 
 API_KEY = "benchmark"
 PROVIDER = 42
@@ -24,7 +23,6 @@ BATCH = 100
 BULK = 1000
 
 _HEAD = re.compile(rb"(GET|POST) /(\d+)/(\d+)(/[a-z/-]*)\??([^ ]*) HTTP/1\.1\r\n")
-_LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 _BEARER = b"authorization: bearer " + API_KEY.encode()
 _NUMBER = b"@@@@@@@@"  # replaced by eight digits, so that each page has its own IDs and key values
 
@@ -97,28 +95,12 @@ def _bulk_delete_body(body: bytes) -> bytes:
     return b'{"deleted":%d,"requested":%d}' % (BULK, BULK)
 
 
-class _Connection(asyncio.Protocol):
-    """One client's connection: requests and responses in turn."""
+class _Connection(_canned.Connection):
+    """Answers after a latency."""
 
     served = 0
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
-        self._received = b""
-
-    def data_received(self, data: bytes) -> None:
-        self._received += data
-        head, found, rest = self._received.partition(b"\r\n\r\n")
-        if not found:
-            return
-        length = _LENGTH.search(head)
-        if length is not None and len(rest) < int(length[1]):
-            return
-        self._received = b""
-        self._respond(head + b"\r\n", rest)
-
-    def _respond(self, head: bytes, body: bytes) -> None:
+    def respond(self, head: bytes, body: bytes) -> None:
         type(self).served += 1
         request, status, milliseconds = _HEAD.match(head), HTTPStatus.BAD_REQUEST, 0
         content = b'{"error":"the request breaks the contract"}'
@@ -135,9 +117,9 @@ class _Connection(asyncio.Protocol):
         )
         if milliseconds:
             loop = asyncio.get_running_loop()
-            loop.call_later(milliseconds / 1000, self._transport.write, response)
+            loop.call_later(milliseconds / 1000, self.transport.write, response)
         else:
-            self._transport.write(response)
+            self.transport.write(response)
 
     def _find_content(self, request: re.Match[bytes], body: bytes) -> tuple[HTTPStatus, bytes]:
         match request[1], request[4]:
@@ -156,27 +138,9 @@ def running() -> Iterator[Callable[[int, int], str]]:
 
     Yields a function from a latency in milliseconds and a number of keys to a base URL.
     """
-    with subprocess.Popen(
-        [sys.executable, Path(__file__)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as process:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        try:
-            port = process.stdout.readline().strip()
-            if not port:
-                raise RuntimeError("the server process did not start; see its message above")
-            yield lambda milliseconds, keys: f"http://127.0.0.1:{port}/{milliseconds}/{keys}"
-        finally:
-            process.stdin.close()  # the server exits at the end of its input
-
-
-async def _serve() -> None:
-    loop = asyncio.get_running_loop()
-    server = await loop.create_server(_Connection, "127.0.0.1", 0)
-    async with server:
-        print(server.sockets[0].getsockname()[1], flush=True)
-        await asyncio.to_thread(sys.stdin.read)
+    with _canned.running("_peers.server") as port:
+        yield lambda milliseconds, keys: f"http://127.0.0.1:{port}/{milliseconds}/{keys}"
 
 
 if __name__ == "__main__":
-    asyncio.run(_serve())
+    asyncio.run(_canned.serve(_Connection))
