@@ -15,6 +15,7 @@ import aiohttp
 from junkie_async import JunkieClient, RetryPolicy
 
 _HEADERS = {"Authorization": "Bearer benchmark"}
+_VALUE = "KEY-1-df530f87-7294-4670-af2a"
 _RETRY = RetryPolicy(attempts=3, wait_initial=0.001, wait_max=0.001, wait_jitter=0.0)
 
 
@@ -42,7 +43,7 @@ async def _bare(work: str, url: str, number: int) -> None:
                 case "create one":
                     await _read(session.post(f"{url}/keys", json={"provider_id": 1}))
                 case "verify":
-                    found = {"key_value": "KEY-1", "limit": "1"}
+                    found = {"key_value": _VALUE, "limit": "1"}
                     await _read(session.get(f"{url}/keys", params=found))
                 case "retry":
                     for _attempt in range(3):
@@ -70,7 +71,7 @@ async def _ours(work: str, url: str, number: int) -> None:
             "shared throttle": keys.get,
             "retry": keys.get,
             "create one": lambda _: keys.create(provider_id=1),
-            "verify": lambda _: keys.verify("KEY-1"),
+            "verify": lambda _: keys.verify(_VALUE),
         }
         if work == "walk":
             async for _key in keys.list():

@@ -22,6 +22,7 @@ _STEP: Final = 48_271  # a prime: its multiples, modulo a power of ten, come to 
 _REQUEST = re.compile(
     rb"(?:GET|POST) /(\d+)-(ids|random)(-retry)?(/keys[^ ?]*)\??([^ ]*) HTTP/1\.1"
 )
+_KEY = re.compile(rb"/keys/(?:KEY-)?(\d+)")  # by its ID, or by its value
 _ROW = (
     b'{"id":%d,"key_value":"KEY-%d-df530f87-7294-4670-af2a","user_id":7,"service_id":2,'
     b'"provider_id":1,"folder_id":null,"expires_at":null,"used_at":null,"is_premium":false,'
@@ -74,7 +75,9 @@ class _Connection(_canned.Connection):
             return b"201 Created", b'{"keys":[%b],"count":%d,"config":{}}' % (values, PAGE)
         if path == b"/keys/bulk-delete":
             return b"200 OK", b'{"deleted":%d,"requested":%d}' % (BULK, BULK)
-        if head.startswith(b"POST") or path != b"/keys":  # one key
+        if named := _KEY.match(path):
+            return b"200 OK", b'{"key":%b}' % (_ROW % (int(named[1]), int(named[1])))
+        if head.startswith(b"POST"):
             _Connection.created += 1
             return b"200 OK", b'{"key":%b}' % (_ROW % (_Connection.created, _Connection.created))
         if b"key_value=" in query or query[-7:] == b"limit=1":
