@@ -78,7 +78,7 @@ def figures(samples: Samples) -> list[_bench.Figure]:
     """Compare with the limits, as far as measured."""
     found = []
     walk = samples.get("walk", {}).get("instructions", {})
-    for rival, limit in (("serial", 0.65), *((name, 0.20) for name in GENERATED)):
+    for rival, limit in (("serial", 0.65), *((name, 0.25) for name in GENERATED)):
         if rival in walk:
             name = f"walk, instructions per key, against {NAMES[rival]}"
             found.append(_ratio_figure(name, walk, rival, limit, 1e-3 / 100, "k"))
