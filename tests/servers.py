@@ -29,12 +29,18 @@ def find_redis_server() -> str:
     )
 
 
+def find_free_port() -> int:
+    """Return a port of loopback that nobody uses."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port: int = free.getsockname()[1]
+        return port
+
+
 class RedisServer:
     """A redis-server on a free port of loopback, in a temporary folder."""
 
     def __init__(self, binary: str, *options: str) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port = free.getsockname()[1]
+        self.port = find_free_port()
         self._folder = tempfile.TemporaryDirectory(prefix="junkie-redis-")
         listen = ["--bind", "127.0.0.1", "--port", str(self.port), "--dir", self._folder.name]
         self._command = [binary, *listen, "--save", "", "--appendonly", "no", *options]

@@ -15,7 +15,7 @@ from junkie_async import JunkieClient, RateLimit, RateLimitError
 from junkie_async.emulator import Emulator
 from junkie_async.pytest_plugin import running_emulator
 from junkie_async.redis import RedisThrottle
-from tests.servers import RedisServer, start_redis
+from tests.servers import RedisServer, find_free_port, start_redis
 
 from .conftest import CountScripts, Fleet, Recorder
 
@@ -172,7 +172,9 @@ def test_one_event_loop_after_another(redis_url: str) -> None:
 
 async def test_a_cluster_is_used_as_given() -> None:
     """A RedisCluster of the caller's own keeps the state, and passes pauses on."""
-    for server in start_redis("--cluster-enabled", "yes"):
+    # Its own choice, 10,000 above the other port, may be above 65,535: then Redis does not start.
+    bus = str(find_free_port())
+    for server in start_redis("--cluster-enabled", "yes", "--cluster-port", bus):
         node = redis.asyncio.Redis.from_url(server.url)
         await node.cluster("ADDSLOTSRANGE", 0, 16383)
         get_info: Any = node.execute_command
