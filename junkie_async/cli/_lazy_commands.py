@@ -19,7 +19,31 @@ class LazyCommand(NamedTuple):
     help: str
 
 
-class LazyGroup(TyperGroup):
+class _Completable:
+    """A command that a shell completes without pydantic, which takes longer to load than typer.
+
+    typer reads the values of options with it. A completion takes them as they are.
+    """
+
+    def get_params(self, ctx: Any) -> Any:
+        """Return the options."""
+        typers: Any = super()
+        options: list[Any] = typers.get_params(ctx)
+        if ctx.resilient_parsing:  # that is a completion
+            for option in options:
+                option.process_value = _return_value
+        return options
+
+
+def _return_value(_: Any, value: Any) -> Any:
+    return value
+
+
+class _Command(_Completable, TyperCommand):
+    pass
+
+
+class LazyGroup(_Completable, TyperGroup):
     """A group of commands that lists and completes their names without importing them."""
 
     lazy_commands: ClassVar[Mapping[str, LazyCommand]]
@@ -40,5 +64,5 @@ class LazyGroup(TyperGroup):
 def _load_command(name: str, command: LazyCommand) -> Any:
     function = getattr(import_module(command.module, __package__), command.function)
     app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
-    app.command(name)(function)
+    app.command(name, cls=_Command)(function)
     return typer.main.get_command(app)

@@ -44,7 +44,10 @@ def _load(code: str, *arguments: str, **variables: str) -> tuple[set[str], str]:
 def test_the_command_line_describes_itself_without_the_sdk(
     arguments: list[str], complete: str, shown: str
 ) -> None:
-    """Neither the SDK, nor its libraries, nor rich's tables and bars are loaded."""
+    """Neither the SDK, nor its libraries, nor rich's tables are loaded.
+
+    A completion does not load pydantic either, with which typer reads the options of a command.
+    """
     asked = {
         "_JUNKIE_COMPLETE": "complete_bash",
         "COMP_WORDS": complete,
@@ -54,6 +57,7 @@ def test_the_command_line_describes_itself_without_the_sdk(
     assert shown in printed
     assert "typer" in loaded
     assert not loaded & {*_SDK, "rich.progress", "rich.table"}
+    assert "pydantic" not in loaded or not complete
 
 
 def test_options_are_completed() -> None:
