@@ -476,9 +476,9 @@ class Keys(KeyJobs):
                 iterable or async iterable. Without ``**fields``, pairs of a key and its own
                 fields: ``[(5, {"key_name": "a"}), (6, {"folder_id": None})]``. A collection is
                 validated before anything is sent, an iterator as the job reads it. For a
-                `KeyPager`, the IDs are collected first (8 bytes each). A key that is repeated is
-                sent once. Pairs with the same key are all sent, one after the other in their
-                order; an ID and a value count as different keys.
+                `KeyPager`, the IDs are collected first, in 4 or 8 bytes each. A key that is
+                repeated is sent once. Pairs with the same key are all sent, one after the other in
+                their order; an ID and a value count as different keys.
             concurrency: Calls in flight, 1 to 1000.
             on_progress: Called after each call with the number of keys that have an outcome, and
                 how many there are, or None where that is unknown.
@@ -547,8 +547,8 @@ class Keys(KeyJobs):
         Args:
             keys: IDs (int), values (str) or `Key`s, in any iterable or async iterable. A collection
                 is validated before anything is sent, an iterator as the job reads it. For a
-                `KeyPager`, the IDs are collected first (8 bytes each). Nothing is deleted if the
-                list contradicts itself. A key that is repeated is sent once.
+                `KeyPager`, the IDs are collected first, in 4 or 8 bytes each. Nothing is deleted
+                if the list contradicts itself. A key that is repeated is sent once.
             concurrency: Calls in flight, 1 to 1000.
             on_progress: Called after each call with the keys done so far, and how many there are,
                 or None where that is unknown.
@@ -574,7 +574,7 @@ class Keys(KeyJobs):
     ) -> DeleteReport:
         """Delete every key that matches the filters.
 
-        The IDs are collected first (8 bytes each), by a strict walk: see `KeyPager`.
+        The IDs are collected first, in 4 or 8 bytes each, by a strict walk: see `KeyPager`.
 
         Args:
             everything: Delete all keys. Required without filters, refused with them.
