@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import itertools
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, nullcontext
@@ -16,12 +17,16 @@ from junkie_async import (
     ClientClosedError,
     ConfigurationError,
     ConnectError,
+    InvalidResponseError,
     JunkieClient,
+    JunkieError,
+    NotFoundError,
     Outcome,
     RequestTimeoutError,
     RetryPolicy,
 )
 
+from ..unit.scripted import CREATE
 from .operations import on_virtual_clock
 
 AT_ONCE = RetryPolicy(attempts=3, wait_initial=0.0, wait_jitter=0.0, outage=0.0)
@@ -76,11 +81,14 @@ def response(body: bytes, status: str = "200 OK", *headers: str) -> bytes:
     [
         (response(b"", "403 Forbidden"), 1),
         (response(b"", "407 Proxy Authentication Required"), 1),
+        (response(b"", "408 Request Timeout"), 3),
+        (response(b"", "429 Too Many Requests"), 3),
+        (response(b"", "500 Internal Server Error"), 3),
         (response(b"", "502 Bad Gateway"), 3),
         (response(b"", "503 Service Unavailable"), 3),
         (b"", 3),
     ],
-    ids=["403", "407", "502", "503", "closed"],
+    ids=["403", "407", "408", "429", "500", "502", "503", "closed"],
 )
 async def test_a_proxy_that_refuses_has_sent_nothing(answer: bytes, requests: int) -> None:
     """A call through it did not happen; only what may pass is tried again."""
@@ -121,6 +129,62 @@ async def test_many_and_long_headers_are_read(headers: list[str]) -> None:
     created = response(KEY, "201 Created", *headers)
     async with raw_server(lambda _: created) as (url, _), client(url) as junkie:
         assert (await junkie.keys.create(provider_id=42)).key_value == "JNK"
+
+
+async def test_a_compressed_response_in_many_pieces() -> None:
+    """It is put together, and decompressed once."""
+    rows = b",".join(b'{"id": %d, "name": "%x"}' % (at, at**40) for at in range(1, 9_000))
+    zipped = gzip.compress(b'{"folders": [%s]}' % rows)
+    assert len(zipped) > 2**18  # what asyncio reads at most at a time
+    answer = response(zipped, "200 OK", "Content-Encoding: gzip")
+    async with raw_server(lambda _: answer) as (url, _), client(url) as junkie:
+        assert len(await junkie.keys.folders()) == 8_999
+
+
+async def test_a_path_is_sent_as_it_is_written() -> None:
+    """Whoever encodes more than is necessary has a reason."""
+    async with raw_server(lambda _: response(b"{}")) as (url, heads), client(url) as junkie:
+        await junkie.request("GET", "/a%21%7Eb?c=%3A%27")
+    assert heads[0].startswith(b"GET /a%21%7Eb?c=%3A%27 HTTP/1.1\r\n")
+
+
+@pytest.mark.parametrize("status", ["300 Multiple Choices", "399 Odd", "404 Not Found"])
+async def test_a_session_that_raises_for_a_status(status: str) -> None:
+    """Its setting is not that of the client, which reads the response, or a redirect without it."""
+    found = status.startswith("404")
+    error: Any = NotFoundError if found else InvalidResponseError
+    async with (
+        raw_server(lambda _: response(b'{"error": "no such key"}', status)) as (url, _),
+        aiohttp.ClientSession(raise_for_status=True) as session,
+    ):
+        with pytest.raises(error) as caught:
+            await JunkieClient("k", base_url=url, session=session, retry=AT_ONCE).keys.get(1)
+    assert caught.value.status == int(status[:3])
+    assert ("no such key" in caught.value.message) is found
+
+
+@pytest.mark.parametrize("given", [True, False])
+async def test_a_request_that_is_kept_back(given: bool) -> None:
+    """A check just before a create is written may refuse it: nothing is sent, and it is final."""
+    seen: list[int] = []
+    refusal = JunkieError("lost the ledger", outcome=Outcome.NOT_EXECUTED, transient=False)
+
+    def refuse() -> None:
+        seen.append(len(heads))
+        raise refusal
+
+    async with (
+        raw_server(lambda _: response(KEY, "201 Created")) as (url, heads),
+        aiohttp.ClientSession() as session,
+        JunkieClient("k", base_url=url, session=session if given else None) as junkie,
+    ):
+        send = junkie._dispatcher.send
+        with pytest.raises(JunkieError) as caught:
+            await send(CREATE, before_send=refuse)
+        assert (caught.value, caught.value.attempts, seen) == (refusal, 0, [0])
+        assert caught.value.outcome is Outcome.NOT_EXECUTED
+        assert (await send(CREATE, before_send=lambda: seen.append(len(heads)))).id == 1
+        assert (seen, len(heads)) == ([0, 0], 1)
 
 
 async def test_a_given_sessions_own_name_is_kept() -> None:

@@ -25,12 +25,14 @@ from junkie_async import (
     InvalidRequestError,
     JunkieClient,
     JunkieError,
+    NotFoundError,
     Outcome,
     RateLimit,
     RequestTimeoutError,
     RetryPolicy,
     TransportError,
 )
+from junkie_async._http.advice import advise
 from junkie_async._http.aiohttp_errors import translate_error
 from junkie_async._http.dispatcher import Dispatcher
 from junkie_async._http.transport import Response
@@ -239,6 +241,16 @@ BEGINNING = "0f1e2d3c-0000-4000-8000-000000000000"
             "slow down: retry in 1 s [429]",
         ),
         (
+            {"api_key": "short", "retry": RetryPolicy(attempts=1, retry_after_cap=7.0)},
+            (429, {"Retry-After": "7"}, b'{"message": "slow down"}'),
+            "slow down: retry in 7 s [429]",
+        ),
+        (
+            {"api_key": "short", "retry": RetryPolicy(attempts=1, retry_after_cap=0.5)},
+            (429, {}, b'{"message": "slow down"}'),
+            "slow down [429]",
+        ),
+        (
             {"api_key": "short"},
             (404, {}, b""),
             "the service gave no reason; is the base URL http://127.0.0.1/api/v1 right? [404]",
@@ -259,6 +271,24 @@ def test_advice(
         assert str(caught.value) == f"GET /keys/folders: {text}"
 
     run(main())
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "is_list"),
+    [
+        ("GET", "/keys", True),
+        ("GET", "/keys/folders", True),
+        ("POST", "/keys", False),
+        ("GET", "/keys/{keyId}", False),
+    ],
+)
+def test_advice_on_the_base_url(method: str, path: str, is_list: bool) -> None:
+    """The lists always exist: a 404 is about the URL. Other 404s may be about a key."""
+    error = NotFoundError("no", status=404)
+    error.method, error.path = method, path
+    url = "https://keys.example/api/v1"
+    advice = advise(error, base_url=url, api_key="k", source="api_key=", longest_pause=1.0)
+    assert advice == (f"is the base URL {url} right?" if is_list else None)
 
 
 @pytest.mark.parametrize(
@@ -517,6 +547,7 @@ async def test_a_closed_session() -> None:
             "the API key ends with a newline: strip() it",
         ),
         ({"api_key": " key"}, "the API key begins with a blank: strip() it"),
+        ({"api_key": "\nkey"}, "the API key begins with a newline: strip() it"),
         ({"api_key": "kéy"}, "the API key must have printable ASCII characters only"),
         ({"api_key": 5}, "the API key must be a string, got 5"),
         (
@@ -577,6 +608,7 @@ async def test_a_closed_session() -> None:
             "can't load the CA file, '/nowhere/ca.pem': No such file or directory",
         ),
         ({"ssl": ""}, "can't load the CA file, '': the path is empty"),
+        ({"ssl": "a\0b"}, r"can't load the CA file, 'a\x00b': not a valid path"),
         (
             {"ssl": __file__},
             f"can't load the CA file, '{__file__}': it has no valid certificate in PEM format",
@@ -716,10 +748,10 @@ class Broken(Hooks):
 def test_log_lines(caplog: pytest.LogCaptureFixture) -> None:
     """Attempts are debug lines, and a hook's exception is an error line."""
     caplog.set_level(logging.DEBUG, "junkie_async")
-    dispatcher: Dispatcher = make_dispatcher(Script(), hooks=[Broken()])
+    dispatcher: Dispatcher = make_dispatcher(Script(delayed(0.5)), hooks=[Broken()])
     run(dispatcher.send(FOLDERS))
     attempt, ignored = [line for line in caplog.messages if "selector" not in line]
-    assert re.fullmatch(r"GET /keys/folders: 200, attempt 1, \d+\.\d ms", attempt)
+    assert attempt == "GET /keys/folders: 200, attempt 1, 500.0 ms"
     assert ignored == "a hook raised an exception, which is ignored"
 
 

@@ -557,3 +557,26 @@ def test_a_long_window_is_halved() -> None:
         rate.record_success(1000.0 + at / 20)
     rate.record_refusal(1064.5, 1.0)
     assert rate.rate(1065.5) == pytest.approx(20.0, rel=0.05)
+
+
+def test_a_slow_rate_grows_by_the_requests() -> None:
+    """Where ten of them take longer than the pause, the 1% are those of the ten requests."""
+    rate = refuse(10.0, 25, 1.0)
+    for at in range(25):
+        rate.record_success(1011.0 + at * 0.2)
+    rate.record_refusal(1016.0, 1.0)
+    slow = 25 / 6
+    assert rate.rate(1017.0) == pytest.approx(slow)
+    assert rate.rate(1017.0 + 10 / slow) == pytest.approx(1.01 * slow, rel=5e-4)
+
+
+def test_late_successes_of_a_second_window() -> None:
+    """They were admitted, but nobody knows when: they count as the latest ones."""
+    rate = refuse(0.5, 1, 2.0)
+    for at in range(5):
+        rate.record_success(1002.5 + at)
+    rate.record_refusal(1012.5, 5.0)
+    for _ in range(3):
+        rate.record_success(1013.0)
+    # Seven of them after a burst of one, in ten seconds.
+    assert rate.rate(1017.5) == pytest.approx(0.95 * 0.7)

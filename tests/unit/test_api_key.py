@@ -9,8 +9,10 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
+from multidict import CIMultiDict
 
 from junkie_async import (
+    AttemptEvent,
     AuthenticationError,
     ClientClosedError,
     ConfigurationError,
@@ -177,7 +179,8 @@ def test_a_bad_value(value: Any, seconds: float | None) -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "seconds"), [({"timeout": 3}, 3.0), ({"deadline": 2}, 2.0), ({}, 30.0)]
+    ("options", "seconds"),
+    [({"timeout": 3}, 3.0), ({"deadline": 2}, 2.0), ({"deadline": 0.5}, 0.5), ({}, 30.0)],
 )
 def test_one_that_hangs(options: dict[str, Any], seconds: float) -> None:
     """A call waits for its time-out or its deadline; nothing was sent."""
@@ -248,6 +251,45 @@ def test_a_hasty_call_does_not_end_the_refresh() -> None:
 
     run(main())
     assert vault.asked == 1
+
+
+def test_a_late_401_of_the_key_before() -> None:
+    """It does not end the question for the next key: nobody sends the refused one meanwhile."""
+    late = delayed(2.0, (401, {}, b""))
+    script, vault = Script(late, REFUSED, GOOD, REFUSED), Vault("A", "B", "C", seconds=1.0)
+    client = make_client(script, vault)
+
+    async def main() -> None:
+        first, second = (asyncio.create_task(client.keys.folders()) for _ in range(2))
+        await asyncio.sleep(2.5)  # B has come at 1002
+        third = asyncio.create_task(client.keys.folders())  # it is refused at once
+        await asyncio.gather(first, second, third)
+
+    run(main())
+    assert (script.api_keys, vault.asked) == (["A", "A", "B", "B", "C", "C"], 3)
+
+
+def test_no_second_key_after_the_deadline() -> None:
+    """A 401 that comes too late is final: no other key is asked for, and nothing is sent."""
+    script, vault = Script(delayed(40.0, (401, {}, b""))), Vault(OLD, NEW)
+    client = make_client(script, vault, retry=RetryPolicy(deadline=30.0))
+    with pytest.raises(AuthenticationError):
+        run(_await(client.keys.folders()))
+    assert (len(script.began), vault.asked) == (1, 1)
+
+
+def test_a_closed_client_asks_for_no_key() -> None:
+    """Its calls end before."""
+    vault = Vault(OLD)
+
+    async def main() -> None:
+        client = make_client(Script(), vault)
+        await client.close()
+        with pytest.raises(ClientClosedError):
+            await client.keys.folders()
+
+    run(main())
+    assert vault.asked == 0
 
 
 def test_the_cause_of_a_shared_look_up() -> None:
@@ -340,6 +382,31 @@ def test_the_frames_of_its_error(seconds: float | None) -> None:
         run(_await(make_client(Script(), Broken(OLD, seconds=seconds)).keys.get(1)))
     assert isinstance(caught.value.__cause__, KeyError)
     assert OLD not in _locals_of(caught.value) + _locals_of(caught.value.__cause__)
+
+
+def test_no_key_is_a_request_id() -> None:
+    """A header that repeats the API key is not shown: in errors, in hooks, or in refusals."""
+    events: list[AttemptEvent] = []
+
+    class Watch(Hooks):
+        def on_attempt(self, event: AttemptEvent) -> None:
+            events.append(event)
+
+    headers = CIMultiDict({"X-Request-Id": NEW})
+    script = Script(
+        (400, headers, b"{}"),
+        (200, CIMultiDict(), f'{{"success": false, "error": "no {NEW}"}}'.encode()),
+        (400, CIMultiDict({"X-Request-Id": "abc"}), b"{}"),
+    )
+    client = make_client(script, NEW, hooks=Watch())
+    errors = []
+    for _ in range(3):
+        with pytest.raises(JunkieError) as caught:
+            run(_await(client.keys.get(1)))
+        errors.append(caught.value)
+    assert [error.request_id for error in errors] == [None, None, "abc"]
+    assert [event.request_id for event in events] == [None, None, "abc"]
+    assert NEW not in repr([str(error) for error in errors]) + repr(events)
 
 
 def _locals_of(error: BaseException) -> str:

@@ -112,6 +112,20 @@ def test_an_unusable_response_that_comes_again(
     run(main())
 
 
+def test_responses_without_a_readable_key_are_not_taken_for_one_another() -> None:
+    """Nothing tells that one came before: the second says what is wrong with it, too."""
+
+    async def main() -> None:
+        keys = Keys(make_dispatcher(Script(*[(201, {}, b'{"key": {"id": 3}}')] * 2)))
+        for _ in range(2):
+            with pytest.raises(OutcomeUnknownError) as caught:
+                await keys.create(provider_id=1)
+            assert isinstance(caught.value.__cause__, InvalidResponseError)
+            assert caught.value.__cause__.field == "key.key_value"
+
+    run(main())
+
+
 def test_keys_of_another_call_are_not_remembered() -> None:
     """That call may get them, too."""
     foreign = {"keys": ["A", "B"], "config": {"provider_id": 2}}

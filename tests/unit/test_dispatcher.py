@@ -15,6 +15,7 @@ from junkie_async import (
     APIError,
     ClientClosedError,
     ConnectError,
+    Hooks,
     InvalidResponseError,
     JunkieClient,
     JunkieError,
@@ -23,6 +24,7 @@ from junkie_async import (
     PermissionDeniedError,
     RateLimitError,
     RequestTimeoutError,
+    RetryEvent,
     RetryPolicy,
     ServerError,
     TransportError,
@@ -291,6 +293,97 @@ def test_a_client_is_not_pickled() -> None:
             pickle.dumps(value)
 
 
+def test_a_dead_connection_costs_no_wait() -> None:
+    """A first attempt that was lost drew a dead connection, most likely: a new one is tried."""
+
+    async def main() -> None:
+        lost, events = TransportError("lost"), list[RetryEvent]()
+
+        class Watch(Hooks):
+            def on_retry(self, event: RetryEvent) -> None:
+                events.append(event)
+
+        script = Script(lost, TransportError("lost"), GOOD, ConnectError("refused"))
+        dispatcher = make_dispatcher(script, hooks=[Watch()])
+        await dispatcher.send(FOLDERS)
+        await dispatcher.send(FOLDERS)
+        assert [at for at, _ in script.began] == [1000, 1000, 1002, 1002, 1003]
+        assert [event.seconds for event in events] == pytest.approx([0, 2, 1], abs=1e-3)
+        assert [event.attempt for event in events] == [2, 3, 2]
+        assert events[0].error is lost
+
+    run(main())
+
+
+@pytest.mark.parametrize(
+    ("make", "attempts"),
+    [(RequestTimeoutError, 51), (ConnectError, 100)],
+    ids=["late", "refused"],
+)
+def test_the_budget_ends_a_call(make: type[JunkieError], attempts: int) -> None:
+    """A time-out costs double. Jobs have a budget of their own."""
+
+    async def main() -> None:
+        policy = RetryPolicy(attempts=100, wait_initial=0, wait_jitter=0, outage=0)
+        dispatcher = make_dispatcher(Script(*[make("down")] * 300), policy)
+        priorities: tuple[Priority, ...] = ("interactive", "job")
+        for priority in priorities:
+            with pytest.raises(make) as caught:
+                await dispatcher.send(FOLDERS, priority=priority)
+            assert caught.value.attempts == attempts
+
+    run(main())
+
+
+@pytest.mark.parametrize("broken", [False, True])
+def test_a_success_pays_for_its_retry(broken: bool) -> None:
+    """Though every other request fails, or can't be read, no call does."""
+
+    async def main() -> None:
+        bad: Response = (200, {}, b"{") if broken else (500, {}, b"")
+        policy = RetryPolicy(attempts=2, wait_initial=0, wait_jitter=0)
+        script = Script(*[bad, GOOD] * 200)
+        dispatcher = make_dispatcher(script, policy)
+        for number in range(200):
+            if number % 2:
+                assert await dispatcher.send(FOLDERS) == []
+            else:
+                assert await (await dispatcher.fetch(FOLDERS))() == []
+        assert len(script.began) == 400
+
+    run(main())
+
+
+def test_a_retry_has_the_priority_of_its_call() -> None:
+    """A job's calls that are sent again leave the slot that is kept free."""
+
+    async def main() -> None:
+        script = Script(ConnectError("refused"), ConnectError("refused"), hang)
+        dispatcher = make_dispatcher(script, max_in_flight=2)
+        jobs = [asyncio.create_task(dispatcher.send(FOLDERS, priority="job")) for _ in range(2)]
+        await asyncio.sleep(10)
+        assert len(script.began) == 3  # one of them hangs, the other one waits for its slot
+        await dispatcher.send(FOLDERS)
+        assert now() == pytest.approx(1010)
+        for job in jobs:
+            job.cancel()
+        await asyncio.gather(*jobs, return_exceptions=True)
+        await asyncio.gather(*(dispatcher.send(FOLDERS, priority="job") for _ in range(5)))
+
+    run(main())
+
+
+def test_a_text_without_secrets() -> None:
+    """The API key and what the caller names are masked; no more than so many letters are left."""
+    dispatcher = make_dispatcher(Script())  # its key is "secret"
+    text = dispatcher.redact("the secret of JNK-7\nis long", ["JNK-7"], 200)
+    assert "secret" not in text
+    assert "JNK-7" not in text
+    assert text.startswith("the ")
+    assert text.endswith("is long")
+    assert len(dispatcher.redact("x" * 500, [], 20)) <= 20
+
+
 # --- throttles, challenges and gateways -----------------------------------------------------------
 
 PAGE: Response = (403, CIMultiDict({"Content-Type": "text/html"}), b"<html>blocked</html>")
@@ -491,6 +584,20 @@ def test_another_api_key_is_tried_at_once_and_counts_as_no_attempt() -> None:
         assert await client.keys.folders() == []
         assert [moment for moment, _ in script.began] == [1000, 1000, 1001]
         assert script.api_keys == ["first", "second", "second"]
+
+    run(main())
+
+
+def test_another_api_key_gives_no_more_attempts() -> None:
+    """Those of the policy are what is left after the 401."""
+
+    async def main() -> None:
+        keys = iter(["first", "second"])
+        script = Script((401, {}, b""), *[ConnectError("refused")] * 3)
+        client = make_client(script, lambda: next(keys), retry=RetryPolicy(attempts=2))
+        with pytest.raises(ConnectError) as caught:
+            await client.keys.folders()
+        assert caught.value.attempts == 3
 
     run(main())
 

@@ -190,6 +190,22 @@ def test_an_outage_is_noticed_by_all_calls_together(fail: Callable[[], Response]
     run(main())
 
 
+def test_dead_connections_are_no_outage() -> None:
+    """All connections of a pool may be dead: all calls are sent again at once."""
+
+    async def lose_late() -> Response:
+        await asyncio.sleep(1)
+        raise TransportError("lost")
+
+    async def main() -> None:
+        script = Script(*[lose_late] * 12)
+        dispatcher = make_dispatcher(script, max_in_flight=16)
+        await asyncio.gather(*(dispatcher.send(FOLDERS, priority="job") for _ in range(12)))
+        assert [at for at, _ in script.began] == [1000] * 12 + [1001] * 12
+
+    run(main())
+
+
 def test_a_longer_outage_ends_a_walk_and_a_job() -> None:
     """They give up ``outage`` seconds after their first failure, with the last error."""
 

@@ -143,6 +143,45 @@ def test_a_slot_is_kept_free(priority: Priority, slots: int, waited: float) -> N
     run(main())
 
 
+@pytest.mark.parametrize("fast", [True, False])
+@pytest.mark.parametrize("amount", [0, 1])
+def test_a_slot_is_kept_free_beside_interactive_calls(amount: int, fast: bool) -> None:
+    """However long a job's call waits, for as long as those in flight leave no other slot."""
+
+    async def main() -> None:
+        throttle = Throttle(4)
+        if not fast:  # nothing is left of a pause but the slow path
+            throttle.record_refusal(now(), 1.0, sent=now(), slow_down=False)
+        for _ in range(amount):
+            await throttle.acquire()
+        for _ in range(3 - amount):
+            await throttle.acquire(priority="job")
+        waiting = asyncio.create_task(hold(throttle, "job", 0.0))
+        await asyncio.sleep(0.1)
+        for _ in range(20 if amount == 0 else 7):
+            begin = now() - 1000
+            assert await hold(throttle, "interactive", 0.1) == round(begin, 3)
+        assert not waiting.done()
+        waiting.cancel()
+
+    run(main())
+
+
+def test_a_starving_job_goes_on_beside_its_own_calls() -> None:
+    """Two of a job's calls and two others are in flight: its third comes after eight turns."""
+
+    async def main() -> None:
+        throttle = Throttle(4)
+        for _ in range(2):
+            await throttle.acquire(priority="job")
+        others = [asyncio.create_task(hold(throttle, "interactive", 1.0)) for _ in range(20)]
+        await asyncio.sleep(0.5)
+        assert await hold(throttle, "job", 0.0) == 5.0
+        await asyncio.gather(*others)
+
+    run(main())
+
+
 def test_turns_go_by_priority_and_none_starves() -> None:
     """Interactive calls go first, then walks, then jobs; each waits for eight turns at most."""
 
@@ -201,6 +240,8 @@ def test_a_job_leaves_a_part_of_a_stated_limit() -> None:
         throttle.record_success(now(), stated)
         job = asyncio.create_task(hold(throttle, "job", 0.1))
         assert await hold(throttle, "interactive", 0.1) == 0
+        await throttle.acquire(now() + 30)  # an interactive call's turn is before the reset
+        throttle.release()
         assert await job == 60
 
     run(main())

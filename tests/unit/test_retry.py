@@ -20,7 +20,7 @@ from junkie_async import (
     ServerError,
     TransportError,
 )
-from junkie_async._http.retry import RetryBudget
+from junkie_async._http.retry import RetryBudget, hurry, shorten_wait
 
 POLICY = RetryPolicy()
 
@@ -88,9 +88,63 @@ def test_the_deadline() -> None:
     lost = TransportError("lost")
     asked = RateLimitError("429", outcome=Outcome.NOT_EXECUTED, retry_after=2.0)
     assert POLICY.decide(lost, idempotent=True, attempt=1, left=1.0) is True
+    assert POLICY.decide(lost, idempotent=True, attempt=1, left=0.75) is True  # with all jitter
     assert POLICY.decide(lost, idempotent=True, attempt=1, left=0.5) is False
     assert POLICY.decide(asked, idempotent=False, attempt=1, left=2.0) == 2.0
     assert POLICY.decide(asked, idempotent=False, attempt=1, left=1.9) is False
+
+
+@pytest.mark.parametrize(
+    ("error", "if_idempotent", "otherwise"),
+    [
+        (ConnectError("refused"), True, True),
+        (ConnectError("certificate", transient=False), False, False),
+        (TransportError("lost"), True, False),
+        (ServerError("500", status=500), True, False),
+        (RateLimitError("429", outcome=Outcome.NOT_EXECUTED), False, False),
+        (InvalidResponseError("html", transient=True), False, False),
+    ],
+    ids=str,
+)
+def test_what_is_an_outage(error: JunkieError, if_idempotent: bool, otherwise: bool) -> None:
+    """Walks and jobs go on while the service does not respond, or answers 5xx."""
+    assert POLICY.rides_out(error, idempotent=True, seconds=1.0) is if_idempotent
+    assert POLICY.rides_out(error, idempotent=False, seconds=1.0) is otherwise
+    once = RetryPolicy(attempts=1)
+    assert not once.rides_out(error, idempotent=True, seconds=1.0)
+
+
+def test_how_long_an_outage_may_be() -> None:
+    """Up to the policy's end, with the wait that the service states."""
+    for error, limit in (
+        (ServerError("500", status=500), 600.0),
+        (ServerError("503", status=503, retry_after=100.0), 500.0),
+        (ConnectError("refused"), 600.0),
+    ):
+        for seconds in (0.0, limit - 0.5):
+            assert POLICY.rides_out(error, idempotent=True, seconds=seconds)
+        assert not POLICY.rides_out(error, idempotent=True, seconds=limit)
+
+
+def test_instant_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All waits pass a thousand times faster, stated ones too; what is decided is the same."""
+    url = "http://127.0.0.1"
+    assert hurry(POLICY, url) is POLICY
+    monkeypatch.setenv("JUNKIE_TEST_INSTANT_WAITS", "1")
+    assert hurry(POLICY, "https://shop.example") is POLICY
+    fast = hurry(POLICY, url)
+    assert [shorten_wait(policy, 60.0) for policy in (POLICY, fast)] == [60.0, 0.06]
+    assert (fast.wait_initial, fast.wait_max, fast.outage) == (0.00025, 0.008, 0.6)
+    assert (fast.attempts, fast.deadline, fast.retry_after_cap) == (5, 180.0, 120.0)
+    for error in (
+        ServerError("503", status=503, retry_after=60.0),
+        RateLimitError("429", outcome=Outcome.NOT_EXECUTED, retry_after=60.0),
+        ServerError("502", status=502, retry_after=60.0),
+    ):
+        assert fast.decide(error, idempotent=True, attempt=1, interactive=False) == 0.06
+    down = ServerError("503", status=503, retry_after=100.0)
+    assert fast.rides_out(down, idempotent=True, seconds=0.49)
+    assert not fast.rides_out(down, idempotent=True, seconds=0.51)
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from junkie_async._hooks import Event
 from junkie_async._http.dispatcher import Dispatcher
 from junkie_async._http.shared_rate import RateStore, Reservation, SharedRate, SharedThrottle
 from junkie_async._http.throttle import Priority, Throttle
+from junkie_async._protocol.rate_limit_headers import RateLimitState
 
 from .clock import run
 from .scripted import FOLDERS, GOOD, Script
@@ -164,6 +165,34 @@ def test_an_unused_slot_serves_the_next_call_for_a_moment() -> None:
     run(main(0.07, 0.2))
 
 
+def test_a_slot_is_reserved_for_an_interactive_call_that_a_job_would_wait_for() -> None:
+    """When little of a stated limit is left, jobs wait for its reset, and others don't."""
+
+    async def main() -> None:
+        throttle, _ = make(Store())
+        stated = RateLimitState(remaining=10, reset=60, limit=100)
+        throttle.record_success(asyncio.get_running_loop().time(), stated)
+        assert await take(throttle) < 0.1
+
+    run(main())
+
+
+def test_each_slot_has_its_number() -> None:
+    """Also those that were reserved together: a refusal tells the store which one it was."""
+
+    async def main() -> None:
+        store = Store(interval=0.001)
+        throttle, _ = make(store)
+        times = await asyncio.gather(*(take(throttle) for _ in range(30)))
+        assert len(store.requests) < 30
+        sent = 1000 + max(times)
+        throttle.record_refusal(sent, 5.0, sent=sent)
+        await asyncio.sleep(0)
+        assert [number for _, number, _ in store.pauses] == [30]
+
+    run(main())
+
+
 def test_a_ceiling_in_use_reserves_nothing() -> None:
     """While all slots are in use, none are reserved for those who wait."""
 
@@ -207,6 +236,18 @@ def test_the_share_is_that_of_the_clients_seen_lately() -> None:
         assert times[0] < 0.25
         assert [times[3] - times[2], times[2] - times[1]] == pytest.approx([0.4, 0.4], abs=0.01)
         assert events[0].rate == pytest.approx(2.5)  # type: ignore[union-attr]
+
+    run(main())
+
+
+def test_a_store_that_is_lost_before_its_rate_is_known() -> None:
+    """Without a limit of the caller's own, calls then go on without one."""
+
+    async def main() -> None:
+        throttle, events = make(Store(interval=0.0, fails=True))
+        times = await asyncio.gather(*(take(throttle) for _ in range(5)))
+        assert max(times) < 0.1
+        assert [event.rate for event in events] == [None]  # type: ignore[union-attr]
 
     run(main())
 
@@ -422,6 +463,23 @@ def test_a_store_that_comes_back_is_joined_slowly() -> None:
         times = [at - begin for at in await asyncio.gather(*(take(throttle) for _ in range(30)))]
         assert [times[2] - times[1], times[3] - times[2]] == pytest.approx([0.2, 0.2], abs=0.03)
         assert times[-1] - times[-11] == pytest.approx(0.1, abs=0.05)
+
+    run(main())
+
+
+def test_a_store_that_has_been_back_for_a_second() -> None:
+    """The first call after that second takes its slot, and the next ones, at the store's rate."""
+
+    async def main() -> None:
+        store = Store(interval=0.01, fails=True)
+        throttle, _ = make(store)
+        throttle.shared_rate._share_interval = 0.2  # type: ignore[union-attr]
+        await take(throttle)
+        store.fails = False
+        await asyncio.sleep(2.0)
+        begin = asyncio.get_running_loop().time() - 1000
+        times = [at - begin for at in await asyncio.gather(*(take(throttle) for _ in range(10)))]
+        assert max(times) < 0.15
 
     run(main())
 

@@ -168,6 +168,57 @@ def test_refusals_without_retry_after_back_off() -> None:
     run(main())
 
 
+def test_a_late_refusal_prolongs_a_pause() -> None:
+    """The back-off of those that were in flight together counts from the last of them."""
+
+    async def main() -> None:
+        throttle = Throttle(4, back_off=lambda refusals: 2.0**refusals)
+        throttle.record_refusal(now(), None, sent=now(), slow_down=False)
+        for _ in range(2):
+            await throttle.acquire()
+        sent = now()
+        assert throttle.record_refusal(sent, None, sent=sent, slow_down=False) == 2.0
+        await asyncio.sleep(1.0)
+        assert throttle.record_refusal(now(), None, sent=sent - 0.1, slow_down=False) is None
+        assert await take_slot(throttle) == pytest.approx(sent + 3.0, abs=1e-5)
+
+    run(main())
+
+
+def test_half_of_an_odd_number_in_flight() -> None:
+    """Of five in flight two are left, not two and a half."""
+
+    async def main() -> None:
+        throttle = Throttle(16)
+        for _ in range(5):
+            await throttle.acquire()
+        throttle.record_refusal(now(), 0.0, sent=now())
+        for _ in range(5):
+            throttle.release()
+        begun = await take_slots(throttle, 4, 100.0)
+        assert begun[1] < 1 < 100 <= begun[2]
+
+    run(main())
+
+
+def test_the_learned_rate_outlasts_the_ceiling() -> None:
+    """Once the ceiling has recovered, slots still come at the rate, also one by one."""
+
+    async def main() -> None:
+        throttle = Throttle(2)
+        for _ in range(3):
+            await take_slot(throttle, 0.1)
+            throttle.record_success(now(), None)
+        throttle.record_refusal(now(), 10.0, sent=now())
+        await take_slot(throttle)
+        throttle.record_success(now(), None)
+        assert throttle.ceiling == 2
+        first = await take_slot(throttle)
+        assert await take_slot(throttle) - first > 0.1
+
+    run(main())
+
+
 def test_a_time_that_was_stated_wrongly_backs_off() -> None:
     """A service that refuses again after the time that it stated is asked less and less often."""
 
@@ -205,6 +256,73 @@ def test_no_wait_beyond_a_deadline() -> None:
         assert not refused.value.transient
         await throttle.acquire(now() + 61)
         assert now() == pytest.approx(1063, abs=0.1)
+
+    run(main())
+
+
+def test_a_turn_behind_others_that_is_too_late() -> None:
+    """Who would wait beyond the deadline behind those before it raises immediately."""
+
+    async def main() -> None:
+        throttle = Throttle(10, RateLimit(1, per=10.0))
+        await take_slot(throttle)
+        others = [asyncio.create_task(take_slot(throttle)) for _ in range(2)]
+        await asyncio.sleep(0)
+        with pytest.raises(RateLimitError) as refused:
+            await throttle.acquire(now() + 25, priority="job")
+        assert refused.value.retry_after == pytest.approx(30, abs=0.1)
+        assert now() == 1000
+        assert await asyncio.gather(*others) == pytest.approx([1010, 1020])
+
+    run(main())
+
+
+def test_a_retry_has_nobody_before_it_yet() -> None:
+    """A turn that is in time is waited for, after the back-off."""
+
+    async def main() -> None:
+        throttle = Throttle(10, RateLimit(1, per=10.0))
+        await take_slot(throttle)
+        await throttle.acquire(now() + 15, back_off=1.0)
+        assert now() == pytest.approx(1010)
+
+    run(main())
+
+
+def test_a_wait_that_is_refused_and_cancelled_gives_no_slot_back() -> None:
+    """It had none: both may happen in one iteration of the event loop."""
+
+    async def main() -> None:
+        throttle = await _slot_wait()
+        waiter = asyncio.create_task(throttle.acquire(now() + 30))
+        await asyncio.sleep(1)
+        throttle.record_refusal(now(), 60.0, sent=now())
+        waiter.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiter
+        throttle.release()
+        assert await take_slots(throttle, 2, 1.0) == pytest.approx([60, 61], abs=0.1)
+
+    run(main())
+
+
+def test_responses_that_arrive_together_are_all_read_before_the_next_turn() -> None:
+    """One of them leaves ten requests and the next none: who comes in between gets no slot."""
+
+    async def main() -> None:
+        throttle = Throttle(2)
+        for _ in range(2):
+            await throttle.acquire()
+        waiter = asyncio.create_task(take_slot(throttle))
+        await asyncio.sleep(1)
+
+        async def respond(remaining: int) -> None:
+            state = RateLimitState(remaining=remaining, reset=60, limit=100)
+            throttle.record_success(now(), state)
+            throttle.release()
+
+        begun = await asyncio.gather(respond(50), take_slot(throttle), respond(0), waiter)
+        assert begun[1::2] == pytest.approx([1061, 1061], abs=1e-3)
 
     run(main())
 
