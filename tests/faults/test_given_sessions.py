@@ -30,6 +30,7 @@ from ..unit.scripted import CREATE
 from .operations import on_virtual_clock
 
 AT_ONCE = RetryPolicy(attempts=3, wait_initial=0.0, wait_jitter=0.0, outage=0.0)
+HANGING = b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n"
 KEY = b'{"key": {"id": 1, "key_value": "JNK"}}'
 
 Respond = Callable[[bytes], bytes]
@@ -224,7 +225,7 @@ async def test_a_busy_session_is_waited_for(limits: dict[str, Any]) -> None:
     def busy(head: bytes) -> bytes:
         if b"/keys" in head:
             return response(b'{"key": {"id": 1, "key_value": "K%d"}}' % next(numbers))
-        return b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n"
+        return HANGING
 
     async with (
         raw_server(busy) as (url, heads),
@@ -246,18 +247,39 @@ async def test_a_busy_session_is_waited_for(limits: dict[str, Any]) -> None:
     assert len(heads) == 2 + 4
 
 
-async def test_a_session_that_is_closed_while_a_call_waits_for_it() -> None:
-    """The call ends with an error of ours, not as if it were cancelled."""
-    async with raw_server(lambda _: b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n") as (url, _):
+@pytest.mark.parametrize("is_cancelled", [False, True])
+async def test_a_session_that_is_closed_while_a_call_waits_for_it(is_cancelled: bool) -> None:
+    """The call ends with an error of ours, not as if it were cancelled, unless it is that, too."""
+    async with raw_server(lambda _: HANGING) as (url, _):
         session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=1))
         held = await session.get(url)
         junkie = JunkieClient("k", base_url=url, session=session)
         call = asyncio.ensure_future(junkie.keys.get(1))
         await asyncio.sleep(0.01)
-        await session.close()
-        with pytest.raises(ClientClosedError):
+        closing = asyncio.ensure_future(session.close())
+        if is_cancelled:
+            call.cancel()
+        with pytest.raises(asyncio.CancelledError if is_cancelled else ClientClosedError):
             await call
+        await closing
         held.close()
+
+
+async def test_an_idle_connection_of_a_busy_session() -> None:
+    """It is used at once, although as many others as the session may have are in use."""
+    async with (
+        raw_server(lambda _: HANGING) as (other, _),
+        raw_server(lambda _: response(KEY)) as (url, heads),
+        aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=2)) as session,
+    ):
+        junkie = JunkieClient("k", base_url=url, session=session, retry=RetryPolicy(deadline=5.0))
+        held = [await session.get(other)]
+        await junkie.keys.get(1)
+        held.append(await session.get(other))
+        await junkie.keys.get(1)
+        assert len(heads) == 2
+        for each in held:
+            each.close()
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of auth=
@@ -278,6 +300,7 @@ async def test_credentials_of_a_given_session_are_refused(
     assert (caught.value.attempts, heads) == (0, [])
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of auth=
 @pytest.mark.parametrize("place", ["trace", "middleware"])
 async def test_a_value_error_of_the_sessions_own_code(place: str) -> None:
     """It is not taken for aiohttp's complaint about credentials."""
@@ -291,10 +314,15 @@ async def test_a_value_error_of_the_sessions_own_code(place: str) -> None:
         "trace": {"trace_configs": [trace]},
         "middleware": {"middlewares": [fail]},
     }
-    async with aiohttp.ClientSession(**options[place]) as session:
-        junkie = JunkieClient("k", base_url="http://127.0.0.1:9", session=session)
-        with pytest.raises(ValueError, match="a bug of the application"):
-            await junkie.keys.get(1)
+    elsewhere: dict[str, Any] = {
+        "base_url": "http://127.0.0.1:8",
+        "auth": aiohttp.BasicAuth("somebody", "pw"),
+    }
+    for others in ({}, elsewhere):  # credentials for another service
+        async with aiohttp.ClientSession(**options[place], **others) as session:
+            junkie = JunkieClient("k", base_url="http://127.0.0.1:9", session=session)
+            with pytest.raises(ValueError, match="a bug of the application"):
+                await junkie.keys.get(1)
 
 
 @pytest.mark.parametrize("source", ["url", "netrc"])

@@ -39,6 +39,7 @@ from junkie_async._http.transport import Response
 from junkie_async._protocol import requests
 from junkie_async.emulator import Emulator
 
+from ..faults.test_given_sessions import HANGING, raw_server
 from ..unit.clock import run
 from ..unit.scripted import CREATE, FOLDERS, Script, delayed, hang, make_client, make_dispatcher
 from ..unit.test_shared_rate import Store
@@ -536,6 +537,22 @@ async def test_a_closed_session() -> None:
     with pytest.raises(JunkieError) as caught:
         await junkie.keys.folders()
     assert caught.value.message == "the aiohttp session passed as session= is closed"
+
+
+async def test_a_busy_session() -> None:
+    """The limit of its connector keeps a call waiting until its deadline."""
+    async with (
+        raw_server(lambda _: HANGING) as (url, _),
+        aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=1)) as session,
+    ):
+        held = await session.get(url)
+        retry = RetryPolicy(deadline=0.05)
+        with pytest.raises(JunkieError) as caught:
+            await JunkieClient("x", base_url=url, session=session, retry=retry).keys.folders()
+        held.close()
+    assert caught.value.message == (
+        "timed out waiting for a free connection of session= (the limit of its connector)"
+    )
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
 import traceback
 from collections.abc import Awaitable, Callable
@@ -435,7 +436,7 @@ class Stores(SharedThrottle):
         return self.opened.setdefault(api_key, Noted())
 
 
-def test_the_rate_is_shared_by_the_key() -> None:
+def test_the_rate_is_shared_by_the_key(caplog: pytest.LogCaptureFixture) -> None:
     """Slots come from the store of the key that is sent; that of the key before is closed."""
     stores, script = Stores(), Script(GOOD, REFUSED)
     client = make_client(script, Vault(OLD, NEW), throttle=stores)
@@ -452,6 +453,7 @@ def test_the_rate_is_shared_by_the_key() -> None:
     assert script.api_keys == [OLD, OLD, *[NEW] * 6]
     assert [(key, store.number) for key, store in stores.opened.items()] == [(OLD, 2), (NEW, 6)]
     assert set(stores.closed) == {OLD, NEW}
+    assert [one.message for one in caplog.records if one.levelno >= logging.WARNING] == []
 
 
 async def test_a_job_beside_a_rotation() -> None:

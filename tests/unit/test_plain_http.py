@@ -8,7 +8,7 @@ from junkie_async import ConfigurationError, JunkieClient
 from junkie_async._http.plain_http import is_private
 
 PRIVATE = [
-    *("junkie", "Junkie", "junkie.", "junkie-1", "junkie.shop.svc.cluster.local"),
+    *("junkie", "Junkie", "junkie.", "junkie-1", "s3", "junkie.shop.svc.cluster.local"),
     *("host.docker.internal", "keys.test", "10.1.2.3", "172.16.0.1", "172.31.255.255"),
     *("192.168.1.9", "fd00::1"),
 ]

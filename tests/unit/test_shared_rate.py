@@ -132,6 +132,22 @@ def test_several_slots_at_once_where_they_are_near() -> None:
         await asyncio.gather(*(take(throttle) for _ in range(1000)))
         assert asyncio.get_running_loop().time() < 1001.1
         assert len(store.requests) < 600
+        assert store.number == 1000  # none is reserved that nobody uses
+
+    run(main())
+
+
+def test_a_slot_at_hand_is_enough() -> None:
+    """However many wait, the next slot is reserved when the one at hand is nearly due."""
+
+    async def main() -> None:
+        store = Store(interval=1.0)
+        throttle, _ = make(store)
+        await take(throttle)
+        calls = [asyncio.create_task(take(throttle)) for _ in range(3)]
+        await asyncio.sleep(0.5)
+        assert (len(store.requests), store.number) == (2, 2)
+        assert await asyncio.gather(*calls) == pytest.approx([1, 2, 3], abs=0.01)
 
     run(main())
 
@@ -380,10 +396,27 @@ def test_a_pause_that_is_heard_holds_for_this_client() -> None:
         late = asyncio.create_task(throttle.acquire(1001.0))
         with pytest.raises(RateLimitError):
             await late
+        await asyncio.sleep(0.04)
         store.listeners[0](2.0)  # the same one, as another response states it
         times = await asyncio.gather(*calls[1:])
         assert times == pytest.approx([resumes_at, resumes_at + 0.03], abs=0.03)
         assert times[0] >= resumes_at - 1e-6
+
+    run(main())
+
+
+def test_what_was_in_flight_when_a_pause_is_heard() -> None:
+    """Its refusal is that of the same limit, and begins no other pause."""
+
+    async def main() -> None:
+        store = Store()
+        throttle, _ = make(store)
+        sent = await take(throttle) + 1000
+        await asyncio.sleep(0.01)
+        store.listeners[0](2.0)
+        now = asyncio.get_running_loop().time()
+        assert throttle.record_refusal(now, 1.0, sent=sent) is None
+        assert throttle.record_refusal(now + 3, 1.0, sent=now + 3) == 1.0
 
     run(main())
 
