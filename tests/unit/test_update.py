@@ -677,6 +677,7 @@ def test_hooks_and_progress_see_each_key() -> None:
 MANY = 40_000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("has_pairs", "most"), [(True, 0.8e6), (False, 3.0e6)], ids=["pairs", "shared fields"]
 )
