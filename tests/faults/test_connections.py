@@ -35,6 +35,7 @@ from .operations import (
     check_failure,
     client_of,
     connect,
+    on_virtual_clock,
     warm_up,
     with_each,
 )
@@ -130,6 +131,59 @@ async def test_connecting_takes_too_long(operation: Operation, full_port: str) -
         with pytest.raises(ConnectError) as caught:
             await operation.call(client)
     check_failure(caught.value, operation, ConnectError, NO, 2)
+
+
+@pytest.mark.parametrize(("whole", "seconds"), [(8.0, 4.0), (15.0, 7.5), (60.0, 10.0)])
+@on_virtual_clock
+async def test_how_long_connecting_may_take(full_port: str, whole: float, seconds: float) -> None:
+    """Half of the time-out, so that a retry still fits, and ten seconds at most."""
+    loop, policy = asyncio.get_running_loop(), RetryPolicy(attempts=1)
+    begin = loop.time()
+    async with client_of(full_port, timeout=whole, retry=policy) as client:
+        with pytest.raises(ConnectError):
+            await client.keys.get(1)
+    assert loop.time() - begin == pytest.approx(seconds, abs=0.01)
+
+
+async def test_as_many_connections_as_requests() -> None:
+    """No limit of aiohttp's, which is a hundred by default, holds one back."""
+    arrived, all_there = 0, asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal arrived
+        await reader.readuntil(b"\r\n\r\n")
+        arrived += 1
+        if arrived == 120:
+            all_there.set()
+        await all_there.wait()
+        writer.write(b'HTTP/1.1 200 OK\r\nContent-Length: 15\r\n\r\n{"folders": []}')
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0, backlog=200)
+    async with server, asyncio.timeout(10):
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        async with client_of(url, max_in_flight=150) as client:
+            await asyncio.gather(*(client.keys.folders() for _ in range(120)))
+
+
+async def test_no_cookie_is_kept() -> None:
+    """A load balancer's cookie would send all calls of a client to one server."""
+    heads: list[bytes] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heads.append(await reader.readuntil(b"\r\n\r\n"))
+        lines = ["HTTP/1.1 200 OK", "Set-Cookie: server=1; Path=/", "Content-Length: 15"]
+        writer.write("\r\n".join([*lines, "", '{"folders": []}']).encode())
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server:
+        port = server.sockets[0].getsockname()[1]
+        async with client_of(f"http://localhost:{port}") as client:
+            for _ in range(2):
+                await client.keys.folders()
+    assert len(heads) == 2
+    assert not any(b"cookie" in head.lower() for head in heads)
 
 
 @with_each(OPERATIONS)
