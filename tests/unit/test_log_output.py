@@ -97,6 +97,15 @@ def test_repeats() -> None:
     assert all(configured)
 
 
+def test_repeats_with_a_handler_for_these_lines_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The program that has set it gets all of them."""
+    log = logging.getLogger("junkie_async")
+    with unconfigured():
+        monkeypatch.setattr(log, "handlers", [logging.NullHandler()])
+        line = record("outage", 0.0)
+        assert all(logging.getLogger(line.name).filter(line) for _ in range(2))
+
+
 # --- $JUNKIE_LOG ----------------------------------------------------------------------------------
 
 

@@ -275,6 +275,20 @@ def test_an_outage_that_states_its_end(seconds: str, attempts: int) -> None:
     run(main())
 
 
+def test_instant_waits_shorten_what_a_call_may_take(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a test of an app, 20 s of waiting are 20 ms: for the waits of an outage, too."""
+    monkeypatch.setenv("JUNKIE_TEST_INSTANT_WAITS", "1")
+
+    async def main() -> None:
+        script = Script(*[ConnectError("refused")] * 1000)
+        dispatcher = make_dispatcher(script, RetryPolicy(wait_jitter=0.0))
+        with pytest.raises(ConnectError):
+            await dispatcher.send(FOLDERS, priority="job", max_seconds=20.0)
+        assert now() - 1000 == pytest.approx(0.02, abs=0.01)
+
+    run(main())
+
+
 @pytest.mark.parametrize("seed", range(10))
 def test_cancelled_calls_keep_no_other_from_probing(seed: int) -> None:
     """Whichever calls end amid an outage, the others go on and end with it."""
