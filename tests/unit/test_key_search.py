@@ -22,6 +22,9 @@ from junkie_async import (
 from junkie_async._jobs.key_search import KeySearch
 from junkie_async._pagination.list_pass import PendingPage
 
+from .clock import run
+from .scripted import now
+
 _BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
 
 
@@ -96,6 +99,26 @@ class _TornList(_ChangingList):
             self.create()
 
 
+class _ShrinkingList(_ChangingList):
+    """A key is deleted before the third page, so that one moves to the second page."""
+
+    async def change(self, page: int) -> None:
+        """Delete a key."""
+        if page == 3 and page not in self.served:
+            del self.keys[50]
+
+
+class _AlwaysTornList(_ChangingList):
+    """Each walk looks again at the second page just when another key was created."""
+
+    async def change(self, page: int) -> None:
+        """Delete a key whenever the third page comes after the second, and create one after it."""
+        if page == 3 and self.served[-1] == 2:
+            del self.keys[50]
+        elif page == 2 and self.served[-1] == 3:
+            self.create()
+
+
 class _ShortList(_ChangingList):
     """It has one key twice, and so one less than it states."""
 
@@ -115,6 +138,30 @@ async def test_a_key_that_moves_back_and_forth_is_not_missed() -> None:
     """Since the list is read again from its beginning, as the totals show that change."""
     pages = _TornList(900, ours=(0, 200))
     assert await pages.find() == 2
+
+
+def test_a_key_that_moves_to_an_earlier_page_is_found_at_once() -> None:
+    """The walk looks again at the page before. Another one confirms it, without a pause."""
+    pages = _ShrinkingList(900, ours=(0, 200))
+
+    async def find() -> tuple[int, float]:
+        return await pages.find(), now()
+
+    found, ended = run(find())
+    assert (found, round(ended - 1000, 3)) == (2, 0)
+    assert pages.served == [1, 1, 2, 3, 3, 2, *range(4, 10), *range(1, 8)]
+
+
+def test_a_list_that_others_keep_changing_is_read_again_later() -> None:
+    """Each walk is followed by a longer pause than the one before it, 20 s in all."""
+    pages = _AlwaysTornList(900, ours=(0, 200))
+
+    async def find() -> float:
+        with pytest.raises(DriftError):
+            await pages.find()
+        return now()
+
+    assert 20 < run(find()) - 1000 < 21
 
 
 async def test_a_list_that_changes_without_a_change_of_its_total_is_read_again() -> None:
@@ -143,6 +190,7 @@ class _FixedList:
         self.beyond = beyond
         self.lags = lags  # keys that the first response does not state yet
         self.states_totals = True
+        self.states_limits = True
         self.served: list[int] = []
 
     async def fetch(self, page: int, limit: int) -> PendingPage:
@@ -153,7 +201,11 @@ class _FixedList:
             raise NotFoundError("no such page", status=404, outcome=Outcome.NOT_EXECUTED)
         at = last if page > last and self.beyond == "last" else page
         total = len(self.keys) - (self.lags if len(self.served) == 1 else 0)
-        stated = Pagination(page=at, limit=limit, total=total if self.states_totals else None)
+        stated = Pagination(
+            page=at,
+            limit=limit if self.states_limits else None,
+            total=total if self.states_totals else None,
+        )
         keys = tuple(self.keys[(at - 1) * limit : at * limit])
 
         async def decode() -> KeyPage:
@@ -186,6 +238,14 @@ async def test_the_newest_keys_come_first() -> None:
     assert pages.served == [1, 1, 2]
 
 
+async def test_the_last_key_of_a_page_is_the_first_from_before_the_job() -> None:
+    """No other page is read, from either end of the list."""
+    since = _BEGIN + timedelta(seconds=802)
+    newest, oldest = _FixedList(_NEWEST_FIRST), _FixedList(_OLDEST_FIRST)
+    assert await newest.find(since) == await oldest.find(since) == {*range(801, 901)}
+    assert (newest.served, oldest.served) == ([1, 1], [1, 10, 9])
+
+
 @pytest.mark.parametrize(
     ("since", "is_plausible"),
     [(None, bool), (_BEGIN + timedelta(seconds=750), lambda _: False), (_BEGIN, bool)],
@@ -209,6 +269,42 @@ async def test_the_newest_keys_come_last(beyond: str, amount: int) -> None:
     pages = _FixedList(_OLDEST_FIRST[900 - amount :], beyond)
     assert await pages.find() == _OURS
     assert pages.served == [1, 10, 9, 8] + [7] * (amount == 850)
+
+
+async def test_the_newest_keys_come_last_and_page_sizes_are_not_stated() -> None:
+    """A page is as large as the first one."""
+    pages = _FixedList(_OLDEST_FIRST)
+    pages.states_limits = False
+    assert await pages.find() == _OURS
+    assert pages.served == [1, 10, 9, 8]
+
+
+class _CutList(_FixedList):
+    """Its last pages are deleted once the search has found them."""
+
+    left = 0
+
+    async def fetch(self, page: int, limit: int) -> PendingPage:
+        """Delete them before the third request."""
+        if len(self.served) == 2:
+            del self.keys[self.left :]
+        return await super().fetch(page, limit)
+
+
+@pytest.mark.parametrize("empty_pages", [1, 10, 11])
+async def test_the_newest_keys_come_last_and_are_deleted(empty_pages: int) -> None:
+    """Empty pages are passed, up to ten: then the list is read forwards instead."""
+    keys = [_make_key(number) for number in range(1, 2001)]
+    pages = _CutList(keys)
+    pages.left = 2000 - 100 * empty_pages
+    ours = range(pages.left - 49, pages.left + 1)
+    pages.keys = [attrs.evolve(key, key_name="ours") if key.id in ours else key for key in keys]
+    found = await pages.find(_BEGIN + timedelta(seconds=pages.left - 150))
+    assert found == {*ours}
+    if empty_pages > 10:
+        assert pages.served[:15] == [1, 21, *range(20, 9, -1), 1, 2]
+    else:
+        assert pages.served == [1, 21, *range(20, 18 - empty_pages, -1)]
 
 
 async def test_the_newest_keys_come_last_in_a_list_that_grows() -> None:
@@ -243,6 +339,51 @@ async def test_a_list_without_totals(keys: Sequence[Key]) -> None:
     pages.states_totals = False
     assert await pages.find() == _OURS
     assert pages.served.count(5) == 2
+
+
+async def test_one_page_in_no_order() -> None:
+    """It is enough to walk it once."""
+    keys = [*_NEWEST_FIRST[:50]]
+    random.Random(1).shuffle(keys)
+    pages = _FixedList(keys)
+    assert len(await pages.find()) == 50
+    assert pages.served.count(1) == 2  # the first one was to see the order
+
+
+class _OddList(_FixedList):
+    """It has one empty page, as where a filter is applied to pages, and may cap its totals."""
+
+    empty_page = 0
+    cap: int | None = None
+
+    async def fetch(self, page: int, limit: int) -> PendingPage:
+        """Serve a page."""
+        decode = await super().fetch(page, limit)
+
+        async def decode_oddly() -> KeyPage:
+            found = await decode()
+            keys = () if page == self.empty_page else found.keys
+            stated = attrs.evolve(found.pagination, total=self.cap)
+            return attrs.evolve(found, keys=keys, pagination=stated)
+
+        return decode_oddly
+
+
+async def test_an_empty_page_amid_a_list_is_not_its_end() -> None:
+    """Nothing is stated, so that only a row of empty pages is the end."""
+    pages = _OddList(_NEWEST_FIRST)
+    pages.empty_page = 1
+    assert await pages.find(None) == {*range(751, 801)}
+
+
+async def test_a_list_with_more_keys_than_it_states_is_refused() -> None:
+    """The walk goes on beyond the stated end, and does not take it for the end."""
+    keys = [_make_key(number) for number in range(1500)]
+    random.Random(1).shuffle(keys)
+    pages = _OddList(keys)
+    pages.cap = 1200
+    with pytest.raises(InvalidResponseError):
+        await pages.find(None)
 
 
 @pytest.mark.parametrize("keys", [_NEWEST_FIRST, _OLDEST_FIRST])
