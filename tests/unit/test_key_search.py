@@ -152,6 +152,12 @@ def test_a_key_that_moves_to_an_earlier_page_is_found_at_once() -> None:
     assert pages.served == [1, 1, 2, 3, 3, 2, *range(4, 10), *range(1, 8)]
 
 
+async def test_a_key_that_leaves_the_last_page_of_a_search_is_found() -> None:
+    """The page where the search could end has a lower total: the page before comes first."""
+    pages = _ShrinkingList(900, ours=(0, 200))
+    assert await pages.find(since=_BEGIN + timedelta(seconds=650)) == 2
+
+
 def test_a_list_that_others_keep_changing_is_read_again_later() -> None:
     """Each walk is followed by a longer pause than the one before it, 20 s in all."""
     pages = _AlwaysTornList(900, ours=(0, 200))
@@ -191,11 +197,13 @@ class _FixedList:
         self.lags = lags  # keys that the first response does not state yet
         self.states_totals = True
         self.states_limits = True
+        self.size = 100  # of a page, at most
         self.served: list[int] = []
 
     async def fetch(self, page: int, limit: int) -> PendingPage:
         """Serve a page; those beyond the last one as the service at hand does."""
         self.served.append(page)
+        limit = min(limit, self.size)
         last = -(-len(self.keys) // limit)
         if page > last and self.beyond == "404":
             raise NotFoundError("no such page", status=404, outcome=Outcome.NOT_EXECUTED)
@@ -239,11 +247,14 @@ async def test_the_newest_keys_come_first() -> None:
 
 
 async def test_the_last_key_of_a_page_is_the_first_from_before_the_job() -> None:
-    """No other page is read, from either end of the list."""
-    since = _BEGIN + timedelta(seconds=802)
+    """No other page is read, from either end of the list. One of that very moment is not."""
     newest, oldest = _FixedList(_NEWEST_FIRST), _FixedList(_OLDEST_FIRST)
+    since = _BEGIN + timedelta(seconds=802)
     assert await newest.find(since) == await oldest.find(since) == {*range(801, 901)}
     assert (newest.served, oldest.served) == ([1, 1], [1, 10, 9])
+    newest.served.clear()
+    assert await newest.find(_BEGIN + timedelta(seconds=801)) == _OURS
+    assert newest.served == [1, 1, 2]
 
 
 @pytest.mark.parametrize(
@@ -277,6 +288,14 @@ async def test_the_newest_keys_come_last_and_page_sizes_are_not_stated() -> None
     pages.states_limits = False
     assert await pages.find() == _OURS
     assert pages.served == [1, 10, 9, 8]
+
+
+async def test_the_newest_keys_come_last_on_smaller_pages() -> None:
+    """A service may grant fewer keys than are requested."""
+    pages = _FixedList(_OLDEST_FIRST)
+    pages.size = 50
+    assert await pages.find() == _OURS
+    assert pages.served == [1, 19, 18, 17, 16, 15]
 
 
 class _CutList(_FixedList):
@@ -341,13 +360,14 @@ async def test_a_list_without_totals(keys: Sequence[Key]) -> None:
     assert pages.served.count(5) == 2
 
 
-async def test_one_page_in_no_order() -> None:
-    """It is enough to walk it once."""
-    keys = [*_NEWEST_FIRST[:50]]
+@pytest.mark.parametrize(("amount", "walks"), [(50, 1), (150, 2)])
+async def test_one_page_in_no_order(amount: int, walks: int) -> None:
+    """It is enough to walk it once, unlike more of them."""
+    keys = [*_NEWEST_FIRST[:amount]]
     random.Random(1).shuffle(keys)
     pages = _FixedList(keys)
-    assert len(await pages.find()) == 50
-    assert pages.served.count(1) == 2  # the first one was to see the order
+    assert len(await pages.find()) == amount
+    assert pages.served.count(1) == 1 + walks  # the first one was to see the order
 
 
 class _OddList(_FixedList):
@@ -376,6 +396,14 @@ async def test_an_empty_page_amid_a_list_is_not_its_end() -> None:
     assert await pages.find(None) == {*range(751, 801)}
 
 
+async def test_the_newest_keys_come_last_and_one_page_lacks_them() -> None:
+    """What is stated does not lead to the end: keys may be missing."""
+    pages = _OddList(_OLDEST_FIRST)
+    pages.empty_page, pages.cap = 9, 900
+    with pytest.raises(InvalidResponseError):
+        await pages.find(None)
+
+
 async def test_a_list_with_more_keys_than_it_states_is_refused() -> None:
     """The walk goes on beyond the stated end, and does not take it for the end."""
     keys = [_make_key(number) for number in range(1500)]
@@ -388,10 +416,13 @@ async def test_a_list_with_more_keys_than_it_states_is_refused() -> None:
 
 @pytest.mark.parametrize("keys", [_NEWEST_FIRST, _OLDEST_FIRST])
 async def test_dates_that_say_nothing_of_the_order(keys: Sequence[Key]) -> None:
-    """Without dates, or with the same for all keys, the IDs show it."""
-    undated = _FixedList([attrs.evolve(key, created_at=None) for key in keys])
-    assert await undated.find() == _OURS
-    assert undated.served.count(5) == 1
+    """Without dates, or with some, or with the same for all keys, the IDs show it."""
+    for step in (1, 2):
+        undated = _FixedList(
+            [attrs.evolve(key, created_at=None) if key.id % step == 0 else key for key in keys]
+        )
+        assert await undated.find(None) == _OURS
+        assert undated.served.count(5) == 1
     same = _FixedList([attrs.evolve(key, created_at=_BEGIN) for key in keys])
     assert await same.find(None) == _OURS
     assert same.served.count(5) == 1
