@@ -28,9 +28,12 @@ from junkie_async._http.created_keys import CreatedKeys
 from junkie_async._jobs import sqlite_record
 from junkie_async._jobs.create import CreateJob
 from junkie_async._jobs.key_hashes import LoggedValues
+from junkie_async._jobs.ledger import Ledger
 from junkie_async._jobs.reconcile import Reconciler
+from junkie_async._jobs.sqlite_record import SqliteStore
 
-from .server import PROVIDER, RECONCILE_AFTER, Row, Service
+from . import server
+from .server import PROVIDER, RECONCILE_AFTER, Exchange, Row, Service
 
 _RETRY = RetryPolicy(attempts=3, wait_initial=0.01, wait_max=0.05, wait_jitter=0.01, outage=0.0)
 
@@ -68,6 +71,73 @@ def _is_exact(report: CreateReport, service: Service, amount: int) -> bool:
     """Whether the service has that many keys, and the report has each of them once."""
     service.catch_up()
     return sorted(report.keys) == sorted(service.values()) and len(report.keys) == amount
+
+
+async def test_what_a_ledger_has_of_an_earlier_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The keys in order, the calls that are open with their markers, and for how long."""
+    moment = 1_800_000_000.0
+    monkeypatch.setattr("time.time", lambda: moment)
+
+    def make_ledger() -> Ledger:
+        record = SqliteStore(tmp_path / "ledger.db").make_record(None, waits=False)
+        return Ledger(record, {"amount": 500}, "jk", folder=tmp_path)
+
+    ledger = make_ledger()
+    await ledger.open()
+    assert (ledger.created, ledger.begun, ledger.open_intents) == (0, moment, {})
+    done, doubted, short = await ledger.log_intents([100, 100, 100])
+    keys = [f"K{at}" for at in range(250)]
+    assert ledger.log_result(done, keys[:100], final=True)
+    length, read_keys = ledger.snapshot_keys()
+    assert ledger.log_result(short, keys[100:150], final=False)
+    assert ledger.log_result(doubted, keys[150:], final=False)
+    assert not ledger.log_result(short, keys[:1], final=True)
+    assert (length, read_keys()) == (100, tuple(keys[:100]))
+    await ledger.close()
+    moment += 50
+    again = make_ledger()
+    await again.open()
+    assert (again.created, again.begun, again.doubted_for) == (250, moment - 50, 50)
+    assert again.snapshot_keys()[1]() == tuple(keys)
+    assert [key async for part in again.replay() for key in part] == keys
+    assert {*again.open_intents} == {short.number, doubted.number}
+    for intent in (short, doubted):
+        loaded = again.open_intents[intent.number]
+        assert loaded.marker == intent.marker
+        assert (loaded.outstanding, loaded.in_doubt) == (intent.outstanding, True)
+        assert again.suspects[str(intent.marker)] is loaded
+        assert again.find_intent(str(intent.marker)) == intent.number
+    assert done.marker is not None
+    assert again.find_intent(done.marker) == 0
+    assert again.find_intent(f"{done.marker[:-1]}3") is None  # a call that it does not have
+    assert again.find_intent("jk-another.0") is None
+    (later,) = await again.log_intents([1])
+    assert (later.number, later.marker) == (3, f"{done.marker[:-1]}3")
+    await again.close()
+
+
+async def _refuse(exchange: Exchange) -> None:
+    await exchange.send(400, {"error": "No"})
+
+
+async def test_what_a_failed_job_has_not_sent_is_not_in_doubt(
+    service: Service,
+    make_job: Callable[..., CreateJob],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The next run sends it at once, and looks for no keys."""
+    monkeypatch.setitem(server.FAULTS, "refused", _refuse)
+    service.script.extend(["healthy", "refused"])
+    with pytest.raises(BatchError) as caught:
+        await make_job(2000)
+    status = provisioning.status(tmp_path / "ledger.db")
+    assert (status.open, status.created) == (0, caught.value.report.created)
+    assert caught.value.report.unknown == 0
+    assert _is_exact(await make_job(2000), service, 2000)
+    assert "GET /keys" not in service.requests
 
 
 async def test_a_second_job_on_a_ledger_is_refused(
@@ -256,7 +326,7 @@ async def test_a_commit_that_is_interrupted_ends_the_job(
     assert _is_exact(await make_job(amount=800), service, 800)
 
 
-@pytest.mark.parametrize("suffix", ["", "-wal", ".lock"])
+@pytest.mark.parametrize("suffix", ["", "-wal", "-shm", ".lock"])
 async def test_a_ledger_that_is_deleted_ends_the_job(
     suffix: str, service: Service, make_job: Callable[..., CreateJob], tmp_path: Path
 ) -> None:

@@ -23,6 +23,7 @@ from junkie_async import (
     provisioning,
 )
 from junkie_async._jobs.ledger_tables import limit_time
+from junkie_async._jobs.record import DamagedError, read_arguments
 from tests.other_user import posix
 
 from .server import PROVIDER, Service
@@ -242,6 +243,16 @@ for path in sys.argv[1:]:
     except ConfigurationError:
         print("refused")
 """
+
+
+@pytest.mark.parametrize("amount", [0, 1, 2**53 - 1, 2**53])
+def test_the_amount_of_a_job(amount: int) -> None:
+    """It is one that a job may have."""
+    if 0 < amount < 2**53:
+        assert read_arguments(f'{{"amount": {amount}}}') == {"amount": amount}
+    else:
+        with pytest.raises(DamagedError):
+            read_arguments(f'{{"amount": {amount}}}')
 
 
 def test_a_query_of_an_order_ends_in_time() -> None:

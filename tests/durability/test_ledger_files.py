@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import sqlite3
 import stat
 import subprocess
 import sys
+import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import aclosing, closing, contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pytest
 
 from junkie_async import ConfigurationError, CreateJob, InvalidRequestError, JunkieClient
 from junkie_async._jobs import ledger_file
-from junkie_async._jobs.file_owners import resolve_links
+from junkie_async._jobs.file_owners import (
+    check_regular,
+    create_private,
+    is_kept_by_folder,
+    resolve_links,
+)
 from junkie_async.provisioning import status
 from tests.other_user import give_away, posix, share_folder
 
@@ -297,5 +304,70 @@ def test_links_in_a_circle(tmp_path: Path) -> None:
     """They are an error, not an endless loop."""
     (tmp_path / "a").symlink_to("b")
     (tmp_path / "b").symlink_to("a")
-    with pytest.raises(OSError):
+    with pytest.raises(OSError) as caught:
         resolve_links(tmp_path / "a")
+    assert caught.value.errno == errno.ELOOP
+    assert caught.value.filename in (str(tmp_path / "a"), str(tmp_path / "b"))
+
+
+def test_a_long_chain_of_links(tmp_path: Path) -> None:
+    """Forty are followed, as Linux does."""
+    for number in range(41):
+        (tmp_path / str(number)).symlink_to(str(number + 1))
+    assert resolve_links(tmp_path / "1") == tmp_path.resolve() / "41"
+    with pytest.raises(OSError):
+        resolve_links(tmp_path / "0")
+
+
+def test_what_is_no_file_is_named(tmp_path: Path) -> None:
+    """A named pipe, for one, might never be opened."""
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path, tmp_path / "pipe"):
+        with pytest.raises(OSError) as caught:
+            check_regular(path)
+        assert (caught.value.errno, caught.value.filename) == (errno.EINVAL, str(path))
+
+
+def test_a_new_file_is_private_from_its_first_moment(tmp_path: Path) -> None:
+    """Whatever the process lets others do; and nothing is made where a link leads."""
+    before = os.umask(0)
+    try:
+        create_private(tmp_path / "new")
+    finally:
+        os.umask(before)
+    (tmp_path / "link").symlink_to("elsewhere")
+    create_private(tmp_path / "link")
+    assert _modes(tmp_path)["new"] == 0o600
+    assert {*_modes(tmp_path)} == {"new", "link"}
+
+
+@pytest.mark.parametrize("is_sticky", [True, False])
+def test_a_file_of_another_user_is_kept_by_a_folder_like_tmp(
+    is_sticky: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody else but the owner of the folder may replace it there."""
+    path, owner = tmp_path / "file", os.geteuid()
+    path.touch()
+    tmp_path.chmod(0o1777 if is_sticky else 0o777)
+    assert not is_kept_by_folder(path)
+    monkeypatch.setattr(os, "geteuid", lambda: owner + 1)
+    assert is_kept_by_folder(path) is is_sticky
+
+
+async def test_what_does_not_fit_in_memory_lies_beside_the_ledger(
+    client: JunkieClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a file without a name: the folder for temporary files may be small, or in memory."""
+    folders: list[object] = []
+    make_file = tempfile.TemporaryFile
+
+    def note_folder(**options: Any) -> Any:
+        folders.append((options["dir"], options.get("buffering")))
+        return make_file(**options)
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", note_folder)
+    path = tmp_path / "ledger.db"
+    report = await client.keys.create_many(14_000, provider_id=PROVIDER, ledger=path)
+    assert (tmp_path, 0) in folders
+    assert len({*report.keys}) == 14_000
+    assert {*_modes(tmp_path)} == {"ledger.db", "ledger.db.lock"}

@@ -14,6 +14,7 @@ import asyncpg
 import pytest
 
 from junkie_async import (
+    BadRequestError,
     ConfigurationError,
     InvalidRequestError,
     JunkieClient,
@@ -132,6 +133,22 @@ async def test_the_next_call_settles_an_unknown_outcome(
     assert service.requests["POST /keys"] == requests
 
 
+async def test_an_order_that_is_refused_leaves_no_doubt(
+    client: JunkieClient, service: Service, ledger: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next call creates the key at once."""
+
+    async def refuse(exchange: Exchange) -> None:
+        await exchange.send(400, {"error": "No"})
+
+    monkeypatch.setitem(server.FAULTS, "refused", refuse)
+    service.script.append("refused")
+    with pytest.raises(BadRequestError):
+        await _order(client, ledger)
+    assert [await _order(client, ledger)] == service.values()
+    assert "GET /keys" not in service.requests
+
+
 async def test_a_cancelled_call_is_in_doubt_from_that_moment_on(
     client: JunkieClient,
     service: Service,
@@ -213,6 +230,7 @@ async def test_a_pruned_order_is_a_new_one(
         "UPDATE job SET begun = begun - 100",
         "UPDATE junkie_async.job SET begun = begun - interval '100 s'",
     )
+    assert await _prune(ledger, 150.0) == 0
     assert await _prune(ledger, 50.0) == 1
     await _order(client, ledger)
     await _age_doubt(ledger)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import sqlite3
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing, closing
@@ -18,6 +19,7 @@ from junkie_async import (
     ConfigurationError,
     CreateJob,
     DeleteJob,
+    DriftError,
     InvalidRequestError,
     InvalidResponseError,
     JunkieClient,
@@ -38,6 +40,9 @@ from tests.durability import server
 from tests.durability.server import Exchange, Service
 from tests.other_user import give_away, posix, share_folder
 from tests.unit.job_service import Service as ServiceInMemory
+from tests.unit.test_key_search import _NEWEST_FIRST as NEWEST_FIRST
+from tests.unit.test_key_search import _GrowingList as GrowingList
+from tests.unit.test_key_search import _OddList as OddList
 from tests.unit.test_reconcile import _Service as ListOfKeys
 from tests.unit.test_reconcile import reconcile
 
@@ -71,6 +76,57 @@ async def test_jobs_that_end_early(create: Any, message: str) -> None:
     with pytest.raises(BatchError) as caught:
         await CreateJob(100, create, concurrency=1)
     assert str(caught.value) == message
+
+
+async def test_a_response_with_keys_that_came_before() -> None:
+    """The text counts them."""
+    calls = 0
+
+    async def create(amount: int, marker: str | None, on_status: StatusCallback) -> KeyBatch:
+        nonlocal calls
+        calls += 1
+        first = 98 * (calls - 1)
+        return KeyBatch(keys=tuple(f"K{at}" for at in range(first, first + amount)), count=amount)
+
+    with pytest.raises(BatchError) as caught:
+        await CreateJob(200, create, concurrency=1)
+    assert str(caught.value) == (
+        "the job ended early: outcome unknown: the response has 2 key values that came before, so"
+        " it may be that of another call"
+    )
+
+
+async def test_an_outage_after_short_responses() -> None:
+    """The text of the last one says how many keys it had."""
+    memory = ListOfKeys()
+
+    async def create(amount: int, marker: str | None, on_status: StatusCallback) -> KeyBatch:
+        return KeyBatch(keys=(), count=0)
+
+    with pytest.raises(BatchError) as caught:
+        await CreateJob(
+            100, create, concurrency=1, journal=memory.journal, reconciler=memory.reconciler()
+        )
+    assert str(caught.value) == ("the job ended early: requested 100 keys, but the response has 0")
+
+
+async def test_searches_of_a_list_that_find_no_end() -> None:
+    """The texts say what contradicts what, or who is to blame."""
+    keys = [attrs.evolve(key, key_name="ours") for key in NEWEST_FIRST[:300]]
+    random.Random(1).shuffle(keys)
+    growing, odd = GrowingList(keys), OddList(NEWEST_FIRST[::-1])
+    with pytest.raises(DriftError) as drifts:
+        await growing.find()
+    assert str(drifts.value) == (
+        "others changed the provider's keys during each of 10 walks over them, or it found other"
+        " keys of the job: run it again later"
+    )
+    odd.empty_page, odd.cap = 9, 900
+    with pytest.raises(InvalidResponseError) as contradicts:
+        await odd.find(None)
+    assert str(contradicts.value) == (
+        "the list states 900 keys, but its pages have 800 keys: keys of the job may be missing"
+    )
 
 
 async def test_a_progress_callback_that_fails() -> None:
@@ -304,6 +360,13 @@ async def test_a_file_that_is_not_a_ledger(
             ),
         ),
         (
+            "postgres://shop:s3cret@db/shop",
+            (
+                "ledger must be the path of a file: for PostgreSQL, use"
+                " junkie_async.postgres.PostgresLedger, got a DSN"
+            ),
+        ),
+        (
             "mysql://shop:s3cret@db/shop",
             (
                 "ledger must be the path of a file, or a DSN that begins with postgresql://,"
@@ -325,6 +388,20 @@ def test_a_ledger_that_does_not_exist(tmp_path: Path) -> None:
         provisioning.status(tmp_path / "a.db")
     assert str(caught.value) == (
         f"the ledger {tmp_path}/a.db can't be read: unable to open database file"
+    )
+
+
+@posix
+@pytest.mark.parametrize(
+    "write",
+    [lambda path: provisioning.prune(path, 1), lambda path: provisioning.claim(path, "a", 1)],
+)
+def test_a_ledger_that_is_no_file(write: Callable[[Path], object], tmp_path: Path) -> None:
+    """The text names it, and says what can't be done."""
+    with pytest.raises(ConfigurationError) as caught:
+        write(tmp_path)
+    assert str(caught.value) == (
+        f"the ledger {tmp_path} can't be written: [Errno 22] not a regular file: '{tmp_path}'"
     )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator, Sequence
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,10 +16,15 @@ from junkie_async import (
     KeyBatch,
     Outcome,
     OutcomeUnknownError,
+    ServerError,
 )
 from junkie_async._hooks import StatusCallback
+from junkie_async._jobs.journal import Journal
+from junkie_async._jobs.record import LeaseLostError
 
+from .clock import run
 from .job_service import Service
+from .scripted import now
 
 
 @pytest.mark.parametrize("amount", [0, -1, 1.5, True, "1"])
@@ -119,3 +126,70 @@ async def test_a_key_value_that_comes_twice_in_a_response_is_unknown(service: Se
     with pytest.raises(BatchError) as caught:
         await CreateJob(100, create, concurrency=1)
     assert (caught.value.report.created, caught.value.report.unknown) == (99, 1)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "unknown"), [(Outcome.UNKNOWN, 100), (Outcome.NOT_EXECUTED, 0)]
+)
+async def test_a_failure_is_unknown_unless_it_was_refused(
+    service: Service, outcome: Outcome, unknown: int
+) -> None:
+    """The keys of a call that was not executed for sure are failed ones."""
+
+    def fail(call: int) -> None:
+        if call == 2:
+            raise ServerError("down", status=500, outcome=outcome)
+
+    service.before = fail
+    with pytest.raises(BatchError) as caught:
+        await service.create_job(250, 1)
+    report = caught.value.report
+    assert (report.created, report.unknown, report.failed) == (100, unknown, 150 - unknown)
+
+
+class _SharedJournal(Journal):
+    """Another worker takes the job over, creates keys, and leaves it again."""
+
+    can_lose_writer = True
+
+    def __init__(self, losses: list[int]) -> None:
+        super().__init__()
+        self.losses = losses  # by calls
+        self.calls = self.runs = 0
+
+    async def open(self) -> None:
+        """Find what the other worker has logged."""
+        self.runs += 1
+        self.open_intents.clear()
+        if self.runs > 1:
+            theirs = [f"theirs {self.runs} {at}" for at in range(30)]
+            intents = await self.log_intents([30])
+            self.log_result(intents[0], theirs, final=True)
+
+    async def replay(self) -> AsyncGenerator[Sequence[str], None]:
+        """Yield all keys in other portions than they came, with the earliest first."""
+        keys = self.snapshot_keys()[1]()
+        for at in range(0, len(keys) if self.runs > 1 else 0, 70):
+            yield keys[at : at + 70]
+
+    async def wait_until_writer(self) -> None:
+        """Lose the job before some calls."""
+        self.calls += 1
+        if self.calls in self.losses:
+            raise LeaseLostError("another worker has it")
+
+
+@pytest.mark.parametrize("losses", [[1], [3], [3, 6], [3, 4]])
+def test_a_job_that_another_worker_had_gives_each_key_once(losses: list[int]) -> None:
+    """Those that came before are not given again, and those of the other worker are."""
+    service, journal = Service(), _SharedJournal(losses)
+    job = CreateJob(1000, service.create, concurrency=1, journal=journal)
+
+    async def read() -> tuple[list[str], float]:
+        return [key async for batch in job for key in batch.keys], now()
+
+    given, ended = run(read())
+    assert sorted(given) == sorted(job.report.keys)
+    assert (len(given), len({*given}), journal.runs) == (1000, 1000, 1 + len(losses))
+    assert sum("theirs" in key for key in given) == 30 * len(losses)
+    assert round(ended - 1000, 3) == 0  # no pause

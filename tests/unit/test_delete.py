@@ -151,6 +151,52 @@ async def test_keys_without_repeats_are_not_remembered() -> None:
     assert (report.requested, report.deleted) == (40_000, 40_000)
 
 
+async def test_an_id_that_comes_again_among_key_values_is_dropped(service: Service) -> None:
+    """Chunks of IDs alone and chunks of both remember the same IDs."""
+    keys: list[int | str] = [*range(1, 1001), "a", 5, "5", 2000, "a", 1000]
+    report = await DeleteJob(keys, service.delete, concurrency=1)
+    assert service.deleted == [[*range(1, 1001)], ["a", "5", 2000]]
+    assert (report.requested, report.deleted) == (1003, 1003)
+
+
+@pytest.mark.parametrize("keys", [["a", "b", "a"], ["a", 5, "5", 5, "a"]])
+async def test_key_values_of_an_async_iterable(service: Service, keys: list[int | str]) -> None:
+    """They are deleted as those of a list are."""
+
+    async def stream() -> AsyncIterator[int | str]:
+        for key in keys:
+            yield key
+
+    await DeleteJob(stream(), service.delete, concurrency=1)
+    assert service.deleted == [[*dict.fromkeys(keys)]]
+
+
+async def test_a_full_call_of_an_async_iterable_is_sent_at_once(service: Service) -> None:
+    """No key is read that is not needed for it."""
+    sent: list[int] = []
+
+    async def stream() -> AsyncIterator[int]:
+        for number in range(1, 2502):
+            sent.append(len(service.deleted))
+            yield number
+
+    await DeleteJob(stream(), service.delete, concurrency=1)
+    assert [len(chunk) for chunk in service.deleted] == [1000, 1000, 501]
+    assert [sent.count(calls) for calls in range(4)] == [1000, 1000, 501, 0]
+
+
+async def test_a_refused_call_is_sent_once(service: Service) -> None:
+    """Only one that is too large is sent again, in parts."""
+
+    def refuse(_: int) -> None:
+        raise APIError("no", status=400, outcome=Outcome.NOT_EXECUTED)
+
+    service.before = refuse
+    with pytest.raises(BatchError):
+        await DeleteJob(range(1, 101), service.delete, concurrency=1)
+    assert len(service.deleted) == 1
+
+
 async def test_calls_are_full_although_keys_repeat(service: Service) -> None:
     """Repeats cost no requests."""
     keys = [at for at in range(1, 2001) for _ in range(3)]

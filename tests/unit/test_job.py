@@ -71,6 +71,7 @@ async def test_leaving_the_loop_tells_of_keys_that_were_not_read(
     assert job.report.created == service.made <= 200 + 800
     unread = f" {service.made - 200} created keys "
     assert unread in str(caught[0].message)
+    assert caught[0].source is job  # by it `tracemalloc` says where the job was made
     assert unread in caplog.text
 
 

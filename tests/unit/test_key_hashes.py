@@ -91,3 +91,17 @@ def test_a_hash_takes_four_bytes(amount: int, tmp_path: Path) -> None:
     assert sum(map(len, buckets)) == 4 * amount
     assert len(buckets) <= (amount if amount < 10_000 else 1 << 17)
     assert seen.find_new([*values[:50], "other", *values[-50:]]) == ["other"]
+
+
+@pytest.mark.parametrize("amount", [1000, 12_000])
+def test_the_log_is_not_asked_about_new_values(amount: int) -> None:
+    """It may have to be read as a whole."""
+
+    def find_logged(values: Collection[str]) -> Collection[str]:
+        raise AssertionError(values)
+
+    seen, values = LoggedValues(find_logged), [f"JNK-{at}" for at in range(amount)]
+    for at in range(0, amount, 100):
+        assert seen.add_all(values[at : at + 100])
+    others = [f"OTHER-{at}" for at in range(1000)]
+    assert seen.find_new(others) == others

@@ -33,9 +33,26 @@ def test_keys_come_back_as_they_were(tmp_path: Path) -> None:
     for keys in calls:
         log.append(keys)
     assert _read_all(log) == [keys for keys in calls if keys]
+    assert log.length == 3 + 60_000
     log.append(["later"])
     assert _read_all(log)[-1] == ["later"]
     assert not [*tmp_path.iterdir()]  # its file has no name
+
+
+def test_its_file_is_in_the_given_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The one for temporary files may be small, or in memory."""
+    folders: list[object] = []
+    make_file = tempfile.TemporaryFile
+
+    def note_folder(**options: Any) -> Any:
+        folders.append(options["dir"])
+        return make_file(**options)
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", note_folder)
+    log = KeyLog(tmp_path)
+    for keys in _make_calls(600):
+        log.append(keys)
+    assert folders == [tmp_path]
 
 
 def test_values_are_found_wherever_they_lie(tmp_path: Path) -> None:
@@ -45,6 +62,7 @@ def test_values_are_found_wherever_they_lie(tmp_path: Path) -> None:
         log.append(keys)
     wanted = [calls[0][0], calls[599][99], "late", "b", "a", calls[5][0][:-1]]
     assert log.find(wanted) == {calls[0][0], calls[599][99], "late"}
+    assert log.find([keys[7] for keys in calls]) == {keys[7] for keys in calls}
     assert log.find([]) == set()
     assert _read_all(log) == [*calls, ['a", "b', "late"]]
 

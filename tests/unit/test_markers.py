@@ -70,3 +70,20 @@ def test_bad_prefixes_are_refused(prefix: str) -> None:
     with pytest.raises(InvalidRequestError) as caught:
         markers.check_prefix(prefix)
     assert caught.value.field == "marker"
+
+
+@pytest.mark.parametrize("number", [0, 9, 35, 36, 36**9, 36**10 - 1])
+def test_the_number_of_a_call_is_read_from_its_marker(number: int) -> None:
+    """And from no marker of another job."""
+    marker = markers.make_marker("jk", "k3v9x2mq4f7z", number)
+    assert markers.read_number(marker, "jk", "k3v9x2mq4f7z") == number
+    assert markers.read_number(marker, "jk", "k3v9x2mq4f7a") is None
+    assert markers.read_number(marker, "kj", "k3v9x2mq4f7z") is None
+
+
+@pytest.mark.parametrize(
+    "digits", ["", "00", "01", "A", "-1", " 1", "1 ", "1_0", "\u0661", "1" * 11]
+)
+def test_what_no_call_has_as_its_number(digits: str) -> None:
+    """Somebody else has named a key like that."""
+    assert markers.read_number(f"jk-k3v9x2mq4f7z.{digits}", "jk", "k3v9x2mq4f7z") is None

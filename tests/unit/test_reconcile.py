@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Collection
 from datetime import UTC, datetime, timedelta
 
@@ -153,6 +154,71 @@ async def test_five_rounds_without_a_key_end_the_job() -> None:
     report = caught.value.report
     assert (report.created, report.failed, report.unknown) == (100, 200, 0)
     assert not journal.open_intents
+
+
+class _Lossy:
+    """Creates keys that the list shows, and loses the responses of some calls."""
+
+    def __init__(self, lost: Collection[int], short: Collection[int] = ()) -> None:
+        self.service = _Service()
+        self.lost, self.short = lost, short
+        self.calls = 0
+        self.calls_before_walks: list[int] = []
+
+    async def fetch(self, page: int, limit: int) -> PendingPage:
+        """Note how many calls came before."""
+        if self.calls not in self.calls_before_walks:
+            self.calls_before_walks.append(self.calls)
+        return await self.service.fetch(page, limit)
+
+    async def create(self, amount: int, marker: str | None, _: StatusCallback) -> KeyBatch:
+        """Create keys, and give all of them, one less, or none."""
+        self.calls += 1
+        call, first = self.calls, len(self.service.keys) + 1
+        keys = [
+            Key(id=number, key_value=f"K{number}", key_name=marker)
+            for number in range(first, first + amount)
+        ]
+        self.service.keys += keys
+        await asyncio.sleep(0)
+        if call in self.lost:
+            raise OutcomeUnknownError("lost")
+        given = keys[1:] if call in self.short else keys
+        return KeyBatch(keys=tuple(key.key_value for key in given), count=amount)
+
+    async def run(self, amount: int, concurrency: int) -> list[str]:
+        """Run a job, and return the keys that it gives."""
+        journal = self.service.journal
+        reconciler = Reconciler(
+            journal, 0.0, fetch=self.fetch, delete=self.service.delete, remember=len
+        )
+        job = CreateJob(
+            amount, self.create, concurrency=concurrency, journal=journal, reconciler=reconciler
+        )
+        given = [key async for batch in job for key in batch.keys]
+        assert sorted(given) == sorted(job.report.keys)
+        return given
+
+
+async def test_a_response_that_lacks_a_key_is_settled_by_the_list() -> None:
+    """Its keys are given at once, and the one that it lacks is adopted."""
+    service = _Lossy(lost=(), short=[2])
+    assert sorted(await service.run(300, 1)) == sorted(f"K{at}" for at in range(1, 301))
+    assert service.calls == 3
+
+
+async def test_rounds_that_find_keys_end_no_job() -> None:
+    """Only those without any count, however many there are."""
+    service = _Lossy(lost=range(100))
+    assert len({*await service.run(1600, 1)}) == 1600
+    assert service.calls_before_walks == [*range(2, 17, 2)]
+
+
+async def test_calls_that_are_lost_at_once_are_no_outage() -> None:
+    """A restart of the service loses all calls in flight: the list is looked at in the end."""
+    service = _Lossy(lost=range(2, 9))
+    assert len({*await service.run(2400, 4)}) == 2400
+    assert service.calls_before_walks == [24]
 
 
 async def test_keys_that_another_call_has_logged_are_not_adopted() -> None:
