@@ -159,7 +159,7 @@ async def test_an_id_that_comes_again_among_key_values_is_dropped(service: Servi
     assert (report.requested, report.deleted) == (1003, 1003)
 
 
-@pytest.mark.parametrize("keys", [["a", "b", "a"], ["a", 5, "5", 5, "a"]])
+@pytest.mark.parametrize("keys", [["a", "b", "a"], ["a", 5, "5", 5, "a"], [1, "1", 2**53 - 1]])
 async def test_key_values_of_an_async_iterable(service: Service, keys: list[int | str]) -> None:
     """They are deleted as those of a list are."""
 

@@ -7,7 +7,8 @@ from contextlib import aclosing
 
 import pytest
 
-from junkie_async import BatchError, CreateJob
+from junkie_async import BatchError, ConfigurationError, CreateJob, Outcome, ServerError
+from junkie_async._jobs.journal import Journal
 
 from .job_service import Service
 
@@ -34,6 +35,48 @@ async def test_a_failing_on_progress_ends_the_job_with_its_report(service: Servi
     assert isinstance(caught.value.__cause__, KeyError)
     assert caught.value.report.created == service.made > 0
     assert len(service.calls) <= 4
+
+
+async def test_the_error_of_a_job_has_what_its_failure_says(service: Service) -> None:
+    """The advice, and the request."""
+    failure = ServerError("down", status=503, outcome=Outcome.NOT_EXECUTED)
+    failure.advice, failure.method, failure.path, failure.attempts = "wait", "POST", "/keys", 3
+
+    def fail(_: int) -> None:
+        raise failure
+
+    service.before = fail
+    with pytest.raises(BatchError) as caught:
+        await service.create_job(100)
+    error = caught.value
+    assert error.__cause__ is failure
+    assert (error.advice, error.method, error.path) == ("wait", "POST", "/keys")
+    assert error.attempts == 3
+
+
+class _BrokenJournal(Journal):
+    """It can't be closed, as a ledger on a full disk."""
+
+    async def close(self) -> None:
+        """Fail."""
+        raise ConfigurationError("full")
+
+
+async def test_a_journal_that_cannot_be_closed_ends_the_job(service: Service) -> None:
+    """It does not look complete. A failure of before comes first."""
+    job = CreateJob(100, service.create, concurrency=1, journal=_BrokenJournal())
+    with pytest.raises(BatchError) as caught:
+        await job
+    assert isinstance(caught.value.__cause__, ConfigurationError)
+    assert caught.value.report.created == 100
+
+    def fail(_: int) -> None:
+        raise ServerError("down", status=500)
+
+    service.before = fail
+    with pytest.raises(BatchError) as failed:
+        await CreateJob(100, service.create, concurrency=1, journal=_BrokenJournal())
+    assert isinstance(failed.value.__cause__, ServerError)
 
 
 async def test_on_progress_may_be_a_coroutine_function(service: Service) -> None:

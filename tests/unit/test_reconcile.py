@@ -12,7 +12,9 @@ import pytest
 from junkie_async import (
     BatchError,
     CreateJob,
+    Hooks,
     InvalidResponseError,
+    JobEvent,
     Key,
     KeyBatch,
     KeyPage,
@@ -212,6 +214,34 @@ async def test_rounds_that_find_keys_end_no_job() -> None:
     service = _Lossy(lost=range(100))
     assert len({*await service.run(1600, 1)}) == 1600
     assert service.calls_before_walks == [*range(2, 17, 2)]
+
+
+async def test_hooks_are_told_of_a_wait() -> None:
+    """With the keys so far, and the seconds that the job waits."""
+    service, events = _Lossy(lost=[2]), list[JobEvent]()
+
+    class Recorder(Hooks):
+        def on_job(self, event: JobEvent) -> None:
+            events.append(event)
+
+    journal = service.service.journal
+    reconciler = Reconciler(
+        journal, 0.01, fetch=service.fetch, delete=service.service.delete, remember=len
+    )
+    await CreateJob(
+        200,
+        service.create,
+        concurrency=1,
+        hooks=[Recorder()],
+        journal=journal,
+        reconciler=reconciler,
+    )
+    assert [(event.keys, event.done, event.total) for event in events] == [
+        (100, 100, 200),
+        (0, 100, 200),
+        (100, 200, 200),
+    ]
+    assert [0 < event.waiting <= 0.01 for event in events] == [False, True, False]
 
 
 async def test_calls_that_are_lost_at_once_are_no_outage() -> None:

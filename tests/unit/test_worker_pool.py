@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import gc
+import weakref
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
-from junkie_async import BatchError, CreateJob, DeleteJob, KeyBatch, Outcome, ServerError
+from junkie_async import (
+    BatchError,
+    CreateJob,
+    DeleteJob,
+    KeyBatch,
+    Outcome,
+    ServerError,
+)
 from junkie_async._hooks import RequestStatus, StatusCallback
 from junkie_async._jobs import worker_pool
 
@@ -125,7 +135,28 @@ async def test_cancelling_takes_bounded_time(
         task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
+    assert service.concurrent == 0  # nothing is left running
     assert (job.report.created, job.report.failed, job.report.unknown) == (0, 9600, 400)
+
+
+async def test_a_failed_job_leaves_no_reference_cycle(service: Service) -> None:
+    """Its keys and its errors don't wait for the garbage collector."""
+
+    def fail(call: int) -> None:
+        raise ServerError("down", status=500)
+
+    service.before = fail
+    job = service.create_job(300, 2)
+    gone = weakref.ref(job)
+    gc.collect()
+    gc.disable()
+    try:
+        with contextlib.suppress(BatchError):
+            await job
+        del job
+        assert gone() is None
+    finally:
+        gc.enable()
 
 
 async def test_calls_that_wait_for_a_slot_are_dropped_with_the_job(service: Service) -> None:
