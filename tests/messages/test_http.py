@@ -432,6 +432,11 @@ def _refuse_certificate(code: int, reason: str) -> ssl.SSLCertVerificationError:
             ),
         ),
         (
+            aiohttp.ClientConnectorSSLError(PEER, ssl.SSLError(1, "[SSL] no shared cipher")),
+            False,
+            "the TLS handshake with h:443 failed: [SSL] no shared cipher",
+        ),
+        (
             aiohttp.ClientProxyConnectionError(PEER, REFUSED),
             False,
             "could not connect to the proxy h:443: connection refused",
@@ -514,6 +519,42 @@ def test_a_proxy_that_fails(error: Exception, text: str) -> None:
 def _forget(clients: list[JunkieClient]) -> None:
     clients.clear()
     gc.collect()
+
+
+@pytest.mark.parametrize("given", [False, True])
+async def test_a_proxy_that_forbids_the_service(given: bool) -> None:
+    """The client's own is named. That of a session isn't known."""
+    answer = b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n"
+    async with (
+        raw_server(lambda _: answer) as (proxy, _),
+        aiohttp.ClientSession(proxy=proxy) as session,
+    ):
+        options: dict[str, Any] = {"session": session} if given else {"proxy": proxy}
+        async with JunkieClient("x", base_url="https://shop.test", **options) as junkie:
+            with pytest.raises(ConnectError) as caught:
+                await junkie.keys.folders()
+    name = "" if given else f" {proxy.removeprefix('http://')}"
+    assert caught.value.message == (
+        f"the proxy{name} refused the connection with status 403:"
+        " it does not allow connections to the service"
+    )
+
+
+def test_a_response_that_comes_again() -> None:
+    """It may be that of another call."""
+    created: Response = (201, {}, b'{"key": {"id": 1, "key_value": "JNK"}}')
+
+    async def main() -> None:
+        dispatcher = make_dispatcher(Script(created, created))
+        await dispatcher.send(CREATE)
+        with pytest.raises(JunkieError) as caught:
+            await dispatcher.send(CREATE)
+        assert caught.value.message == (
+            "outcome unknown: the request was sent, but the response has a key value that came"
+            " before, so it may be that of another call"
+        )
+
+    run(main())
 
 
 async def test_a_client_that_is_not_closed() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -80,7 +81,7 @@ def test_a_task_that_ended_in_time_goes_on() -> None:
     run(main())
 
 
-def test_a_task_that_was_late_goes_on() -> None:
+def test_a_task_that_was_late_goes_on(caplog: pytest.LogCaptureFixture) -> None:
     """It is not cancelled any more: a retry awaits other things."""
 
     async def main() -> None:
@@ -92,6 +93,7 @@ def test_a_task_that_was_late_goes_on() -> None:
             await asyncio.sleep(1)
 
     run(main())
+    assert [one for one in caplog.records if one.levelno >= logging.WARNING] == []
 
 
 @pytest.mark.parametrize("at", [1.0, 5.0])

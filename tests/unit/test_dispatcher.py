@@ -559,16 +559,18 @@ def test_what_a_call_may_take(priority: Priority, given: float | None, left: flo
 
 
 def test_a_call_that_waited_out_an_outage_has_all_its_attempts() -> None:
-    """Those before the outage do not count any more."""
+    """Those before the outage do not count any more, nor does the time: it begins anew."""
 
     async def main() -> None:
-        lost = [ConnectError("refused")] * 3
+        lost = [ConnectError("refused")] * 4
         script = Script(*lost, delayed(9.0), (500, {}, b""), GOOD)
-        policy = RetryPolicy(attempts=2, wait_initial=1.0, wait_jitter=0.0)
+        policy = RetryPolicy(attempts=2, wait_initial=1.0, wait_jitter=0.0, deadline=180.0)
         dispatcher = make_dispatcher(script, policy)
         calls = [asyncio.create_task(dispatcher.send(FOLDERS, priority="job")) for _ in range(2)]
         assert await asyncio.gather(*calls) == [[], []]
-        assert len(script.began) == 6
+        # Both fail twice. One is the probe, of nine seconds, and the other one waits for it.
+        assert [at for at, _ in script.began[:5]] == [1000, 1000, 1001, 1001, 1002]
+        assert script.began[5:] == [(1011, 180), (1012, 179)]
 
     run(main())
 
