@@ -7,6 +7,8 @@ import math
 from typing import Any, TypeAlias
 
 _Task: TypeAlias = asyncio.Task[Any]
+Deadline: TypeAlias = tuple[float, int]
+"""When a task is cancelled, and how often it had been before."""
 
 
 class Deadlines:
@@ -18,16 +20,22 @@ class Deadlines:
     """
 
     def __init__(self) -> None:
-        self._ends: dict[_Task, tuple[float, int]] = {}  # and how often it was cancelled before
+        self._ends: dict[_Task, Deadline] = {}
         self._late: dict[_Task, int] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._fires_at = math.inf
 
-    def start(self, task: _Task, deadline: float) -> None:
-        """Cancel a task at a deadline, by its event loop's clock, in place of an earlier one."""
-        self._ends[task] = deadline, task.cancelling()
-        if deadline < self._fires_at:
-            self._set_timer(task.get_loop(), deadline)
+    def start(self, task: _Task, deadline: float) -> Deadline | None:
+        """Cancel a task at a deadline, by its event loop's clock. Return the one it replaces."""
+        replaced = self._ends.get(task)
+        self.resume(task, (deadline, task.cancelling()))
+        return replaced
+
+    def resume(self, task: _Task, deadline: Deadline) -> None:
+        """Let a deadline count that was replaced."""
+        self._ends[task] = deadline
+        if deadline[0] < self._fires_at:
+            self._set_timer(task.get_loop(), deadline[0])
 
     def end(self, task: _Task) -> bool:
         """Forget a task's deadline. True if it has cancelled the task, and nobody else has."""

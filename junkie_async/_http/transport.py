@@ -219,7 +219,7 @@ class Transport:
     ) -> Response:
         """Send a request, and read the response within so many seconds."""
         task, response, seconds = _current_task(), None, max(seconds, 0.001)
-        self._deadlines.start(task, task.get_loop().time() + seconds)
+        outer = self._deadlines.start(task, task.get_loop().time() + seconds)
         try:
             response = await session.request(
                 request.method,
@@ -250,6 +250,8 @@ class Transport:
             raise
         finally:
             self._deadlines.end(task)
+            if outer is not None:  # a session's middleware has made this call within another
+                self._deadlines.resume(task, outer)
 
     def _get_session(self, keepalive: float) -> aiohttp.ClientSession:
         """Return the session that keeps idle connections so long, and open it for its first use."""

@@ -216,6 +216,34 @@ async def test_a_given_sessions_middlewares_run() -> None:
     assert seen == ["GET"]
 
 
+@pytest.mark.parametrize("is_after", [False, True], ids=["before", "after"])
+@on_virtual_clock
+async def test_a_middleware_makes_calls_of_its_own(is_after: bool) -> None:
+    """Over the same client, and the time-out of the call around them still counts."""
+    clients: list[JunkieClient] = []
+
+    async def middleware(
+        request: aiohttp.ClientRequest, handler: Callable[..., Awaitable[aiohttp.ClientResponse]]
+    ) -> aiohttp.ClientResponse:
+        if request.method == "GET":
+            return await handler(request)
+        found = await handler(request) if is_after else None
+        await clients[0].keys.get(1)
+        return found or await handler(request)
+
+    def respond(head: bytes) -> bytes:
+        return response(KEY) if head.startswith(b"GET") else HANGING
+
+    async with (
+        raw_server(respond) as (url, _),
+        aiohttp.ClientSession(middlewares=[middleware]) as session,
+        JunkieClient("k", base_url=url, session=session, timeout=5.0) as junkie,
+    ):
+        clients.append(junkie)
+        with pytest.raises(RequestTimeoutError):
+            await asyncio.wait_for(junkie.keys.update(1, key_name="new"), 1000)
+
+
 @pytest.mark.parametrize("limits", [{"limit": 2}, {"limit_per_host": 2}], ids=str)
 @on_virtual_clock
 async def test_a_busy_session_is_waited_for(limits: dict[str, Any]) -> None:

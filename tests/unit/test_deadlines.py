@@ -68,6 +68,29 @@ def test_a_deadline_replaces_the_one_before(starts: tuple[float, ...], ends: flo
     run(main())
 
 
+def test_one_that_was_replaced_counts_again() -> None:
+    """At once, if it has passed meanwhile."""
+
+    async def call(deadlines: Deadlines, inner: float) -> tuple[str, float]:
+        begin = now()
+        outer = deadlines.start(current_task(), begin + 5.0)
+        assert outer is None
+        replaced = deadlines.start(current_task(), begin + 50.0)
+        assert replaced is not None
+        await asyncio.sleep(inner)
+        assert not deadlines.end(current_task())
+        deadlines.resume(current_task(), replaced)
+        with pytest.raises(asyncio.CancelledError):
+            await asyncio.sleep(100)
+        return "late" if deadlines.end(current_task()) else "cancelled", now() - begin
+
+    async def main() -> None:
+        for inner, ends in ((1.0, 5.0), (20.0, 20.0)):
+            assert await call(Deadlines(), inner) == ("late", pytest.approx(ends, abs=0.1))
+
+    run(main())
+
+
 def test_a_task_that_ended_in_time_goes_on() -> None:
     """Its deadline ends nothing that it does later, and it is no longer known."""
 
