@@ -133,16 +133,47 @@ async def test_connecting_takes_too_long(operation: Operation, full_port: str) -
     check_failure(caught.value, operation, ConnectError, NO, 2)
 
 
-@pytest.mark.parametrize(("whole", "seconds"), [(8.0, 4.0), (15.0, 7.5), (60.0, 10.0)])
+@pytest.mark.parametrize(
+    ("whole", "left", "seconds"),
+    [(8.0, 99.0, 4.0), (15.0, 99.0, 7.5), (60.0, 99.0, 10.0), (60.0, 6.0, 3.0)],
+)
 @on_virtual_clock
-async def test_how_long_connecting_may_take(full_port: str, whole: float, seconds: float) -> None:
-    """Half of the time-out, so that a retry still fits, and ten seconds at most."""
-    loop, policy = asyncio.get_running_loop(), RetryPolicy(attempts=1)
+async def test_how_long_connecting_may_take(
+    full_port: str, whole: float, left: float, seconds: float
+) -> None:
+    """Half of the time-out or of what is left, for a retry must fit; ten seconds at most."""
+    loop, policy = asyncio.get_running_loop(), RetryPolicy(attempts=1, deadline=left)
     begin = loop.time()
     async with client_of(full_port, timeout=whole, retry=policy) as client:
         with pytest.raises(ConnectError):
             await client.keys.get(1)
     assert loop.time() - begin == pytest.approx(seconds, abs=0.01)
+
+
+async def test_the_connection_of_a_retry_is_used_once(server: FaultServer) -> None:
+    """It is a new one for each retry of a call whose connection was dead."""
+    async with client_of(server.url, retry=NO_WAIT) as client:
+        for _ in range(3):
+            server.script.extend([drops, HEALTHY])
+            await client.keys.get(1)
+    assert server.connections == 6
+
+
+async def test_a_response_in_two_pieces() -> None:
+    """Both belong to it."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b'HTTP/1.1 200 OK\r\nContent-Length: 15\r\n\r\n{"folders"')
+        await asyncio.sleep(0.02)
+        writer.write(b": []}")
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server:
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        async with client_of(url) as client:
+            assert await client.keys.folders() == []
 
 
 async def test_as_many_connections_as_requests() -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import gzip
 import itertools
+import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, nullcontext
 from pathlib import Path
@@ -14,6 +16,7 @@ import aiohttp
 import pytest
 
 from junkie_async import (
+    BadRequestError,
     ClientClosedError,
     ConfigurationError,
     ConnectError,
@@ -149,11 +152,17 @@ async def test_a_path_is_sent_as_it_is_written() -> None:
     assert heads[0].startswith(b"GET /a%21%7Eb?c=%3A%27 HTTP/1.1\r\n")
 
 
-@pytest.mark.parametrize("status", ["300 Multiple Choices", "399 Odd", "404 Not Found"])
-async def test_a_session_that_raises_for_a_status(status: str) -> None:
+@pytest.mark.parametrize(
+    ("status", "error"),
+    [
+        ("300 Multiple Choices", InvalidResponseError),
+        ("399 Odd", InvalidResponseError),
+        ("400 Bad Request", BadRequestError),
+        ("404 Not Found", NotFoundError),
+    ],
+)
+async def test_a_session_that_raises_for_a_status(status: str, error: Any) -> None:
     """Its setting is not that of the client, which reads the response, or a redirect without it."""
-    found = status.startswith("404")
-    error: Any = NotFoundError if found else InvalidResponseError
     async with (
         raw_server(lambda _: response(b'{"error": "no such key"}', status)) as (url, _),
         aiohttp.ClientSession(raise_for_status=True) as session,
@@ -161,7 +170,7 @@ async def test_a_session_that_raises_for_a_status(status: str) -> None:
         with pytest.raises(error) as caught:
             await JunkieClient("k", base_url=url, session=session, retry=AT_ONCE).keys.get(1)
     assert caught.value.status == int(status[:3])
-    assert ("no such key" in caught.value.message) is found
+    assert ("no such key" in caught.value.message) is (status[0] == "4")
 
 
 @pytest.mark.parametrize("given", [True, False])
@@ -186,6 +195,32 @@ async def test_a_request_that_is_kept_back(given: bool) -> None:
         assert caught.value.outcome is Outcome.NOT_EXECUTED
         assert (await send(CREATE, before_send=lambda: seen.append(len(heads)))).id == 1
         assert (seen, len(heads)) == ([0, 0], 1)
+
+
+@pytest.mark.parametrize("checked", [False, True])
+async def test_a_request_is_freed_with_its_call(checked: bool) -> None:
+    """Without the garbage collector: it has the API key, and the body."""
+    requests: list[weakref.ref[aiohttp.ClientRequest]] = []
+
+    async def watch(
+        request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+    ) -> aiohttp.ClientResponse:
+        requests.append(weakref.ref(request))
+        return await handler(request)
+
+    async with (
+        raw_server(lambda _: response(KEY, "201 Created")) as (url, _),
+        aiohttp.ClientSession(middlewares=[watch]) as session,
+        JunkieClient("k", base_url=url, session=session) as junkie,
+    ):
+        gc.collect()
+        gc.disable()
+        try:
+            await junkie._dispatcher.send(CREATE, before_send=(lambda: None) if checked else None)
+            await asyncio.sleep(0)
+            assert [request() for request in requests] == [None]
+        finally:
+            gc.enable()
 
 
 async def test_a_given_sessions_own_name_is_kept() -> None:
