@@ -9,8 +9,6 @@ from contextlib import aclosing
 from datetime import timedelta
 from typing import Any, Self, TypeVar
 
-import attrs
-
 from .. import _validation as validation
 from .._errors import InvalidRequestError, NotFoundError, TooManyMatchesError
 from .._http.coroutines import running_loop
@@ -118,7 +116,7 @@ class KeyCalls:
         """
         if wire.is_ambiguous(value):
             return await self._search(value, "GET", wire.KEY, "search list(key=...)", secrets)
-        request = attrs.evolve(wire.get_key(wire.segment(value)), unsent_secrets=secrets)
+        request = wire.get_key(wire.segment(value), unsent_secrets=secrets)
         try:
             return _find_exact(value, [await self._send(request)])
         except NotFoundError as error:
