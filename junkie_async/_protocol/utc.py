@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import attrs
 
-from .._models import Key, KeyDetailed
+from .._models import HWID, Key, KeyDetailed
 from .lenient import to_utc
 
 KeyT = TypeVar("KeyT", bound=Key)
@@ -29,17 +29,19 @@ def keys_in_utc(keys: tuple[KeyT, ...]) -> tuple[KeyT, ...]:
     # an offset writes it everywhere: then the whole page is copied.
     utc = UTC
     for key in keys:
+        # To read a field twice where it is set takes less than to name it where it is None.
         if (
-            ((at := key.created_at) is not None and at.tzinfo is not utc)
-            or ((at := key.expires_at) is not None and at.tzinfo is not utc)
-            or ((at := key.used_at) is not None and at.tzinfo is not utc)
+            (key.created_at is not None and key.created_at.tzinfo is not utc)
+            or (key.expires_at is not None and key.expires_at.tzinfo is not utc)
+            or (key.used_at is not None and key.used_at.tzinfo is not utc)
+            or (key.hwids and any(map(_has_offset, key.hwids)))
         ):
             return tuple(map(in_utc, keys))
-        if hwids := key.hwids:
-            for hwid in hwids:
-                if (at := hwid.bound_at) is not None and at.tzinfo is not utc:
-                    return tuple(map(in_utc, keys))
     return keys
+
+
+def _has_offset(hwid: HWID) -> bool:
+    return hwid.bound_at is not None and hwid.bound_at.tzinfo is not UTC
 
 
 def in_utc(value: Any) -> Any:
