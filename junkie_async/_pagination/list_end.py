@@ -45,25 +45,26 @@ class ListEnd(msgspec.Struct, eq=False, kw_only=True):
 
     def add_page(self, page: KeyPage, number: int, new_keys: int) -> None:
         """Take the next page in order, with ``new_keys`` that no page before it had."""
+        stated, all_rows = page.pagination, count_rows(page)
+        granted = _granted_size(stated.limit, all_rows, self.limit)
         self.number = number
         self._unique += new_keys + len(page.unreadable)
-        if page.pagination.total is not None and len(self._totals) < 2:
-            self._totals.add(page.pagination.total)
-        if page.pagination.total is not None or page.pagination.total_pages is not None:
-            self._stated = page.pagination
-            self._compare(page, number)
-        stated_end = self._find_stated_end(page)
+        if stated.total is not None and len(self._totals) < 2:
+            self._totals.add(stated.total)
+        if stated.total is not None or stated.total_pages is not None:
+            self._stated = stated
+            self._compare(number, all_rows, granted)
+        stated_end = self._find_stated_end(max(self.page_size, granted))
         # Beyond the end, keys that were created meanwhile push others back: these count once.
         is_given = stated_end >= number or not self.is_beyond
-        rows = count_rows(page) if is_given else new_keys
-        is_pushed_back = count_rows(page) > rows == 0
-        is_full = rows >= (self.page_size or _granted_size(page, self.limit))
+        rows = all_rows if is_given else new_keys
+        is_full = rows >= (self.page_size or granted)
         self.rows += rows
         self.page_size = max(self.page_size, rows)
         self._empty_pages = 0 if rows else self._empty_pages + 1
         is_unclear = self._is_unclear()
         goes_on = self._may_follow() if is_unclear else is_full and self._may_be_capped(number)
-        goes_on = goes_on or is_pushed_back
+        goes_on = goes_on or all_rows > rows == 0  # then all of its keys were pushed back
         self.is_beyond = goes_on and not is_unclear and stated_end <= number
         self.last_page = max(stated_end, number + goes_on)
 
@@ -104,29 +105,30 @@ class ListEnd(msgspec.Struct, eq=False, kw_only=True):
         return f"the list states {stated}, but its pages have {self._unique} keys"
 
     def _is_contradictory(self) -> bool:
+        if not (self._excess_pages or self._short_pages):
+            return False
         if self.total is None:
             return self._excess_pages > 0 and self._stated.total_pages is not None
         return self.misses_keys or (self.rows > self.total and self._excess_pages > 0)
 
-    def _compare(self, page: KeyPage, number: int) -> None:
-        """Compare a page's keys with what it states."""
-        total, rows = page.pagination.total, count_rows(page)
+    def _compare(self, number: int, rows: int, granted: int) -> None:
+        """Compare a page's rows with what it states."""
+        total = self._stated.total
         if total is None:
-            self._excess_pages += rows > 0 and number > (page.pagination.total_pages or 0)
+            self._excess_pages += rows > 0 and number > (self._stated.total_pages or 0)
             return
-        size = max(self.page_size, rows, _granted_size(page, self.limit))
+        size = max(self.page_size, rows, granted)
         left = total - (number - 1) * size
         self._excess_pages += rows > max(0, left, total - self.rows)
         self._short_pages += rows < min(size, left)
 
-    def _find_stated_end(self, page: KeyPage) -> int:
-        size = max(self.page_size, _granted_size(page, self.limit))
-        by_total = -(-self.total // size) if self.total is not None else 0
-        return max(by_total, self._stated.total_pages or 0)
+    def _find_stated_end(self, size: int) -> int:
+        total, pages = self._stated.total, self._stated.total_pages or 0
+        return pages if total is None else max(-(-total // size), pages)
 
     def _is_unclear(self) -> bool:
         """Whether nothing is stated that the keys agree with."""
-        nothing = self.total is None and self._stated.total_pages is None
+        nothing = self._stated.total is None and self._stated.total_pages is None
         return nothing or self._is_contradictory()
 
     def _may_follow(self) -> bool:
@@ -150,7 +152,6 @@ def contradicts_total(page: KeyPage, number: int, size: int) -> bool:
     return total is not None and count_rows(page) > max(0, total - (number - 1) * size)
 
 
-def _granted_size(page: KeyPage, limit: int) -> int:
+def _granted_size(stated: int | None, rows: int, limit: int) -> int:
     """Return how many keys a full page has; a service may grant fewer than were requested."""
-    stated = page.pagination.limit
-    return stated if stated and count_rows(page) <= stated <= limit else limit
+    return stated if stated and rows <= stated <= limit else limit
