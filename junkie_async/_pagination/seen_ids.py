@@ -54,6 +54,17 @@ class SeenIDs:
             self._plain = self._move_to_marks()
         return self._plain.add_page(ids)
 
+    def add_run(self, first: int, last: int) -> bool:
+        """Add all IDs from the first one to the last, if they continue the order and are new.
+
+        Else return False and change nothing.
+        """
+        direction = 1 if first < last else -1
+        if self._plain is not None or self._direction == -direction:
+            return False
+        steps = b"\1" * abs(last - first)
+        return self._append_steps(first * direction, last * direction, steps, direction)
+
     def _find_new(self, ids: list[int]) -> list[int]:
         """Return the indexes of the IDs that are not among those kept in order, each once."""
         direction = self._direction or 1
@@ -88,19 +99,25 @@ class SeenIDs:
         if not ids:
             return True
         direction = self._direction or _find_direction(ids)
-        start = ids[0] * direction
-        if direction == 0 or (self._starts and start <= self._latest):
-            return False
         try:
             steps = _pack_steps(ids[1:], ids) if direction > 0 else _pack_steps(ids, ids[1:])
-            if 0 in steps:
-                return False
+        except OverflowError:  # an ID has more than 64 bits
+            return False
+        if direction == 0 or 0 in steps:
+            return False
+        return self._append_steps(ids[0] * direction, ids[-1] * direction, steps, direction)
+
+    def _append_steps(self, start: int, end: int, steps: Sequence[int], direction: int) -> bool:
+        """Append IDs by the steps between them. ``start`` and ``end`` always rise."""
+        if self._starts and start <= self._latest:
+            return False
+        try:
             self._starts.append(start)
         except OverflowError:  # the ID has more than 64 bits
             return False
         if self._steps and self._steps[-1] == steps:
             steps = self._steps[-1]  # pages of IDs without gaps have the same steps: keep one copy
-        self._direction, self._latest = direction, ids[-1] * direction
+        self._direction, self._latest = direction, end
         self._steps.append(steps)
         return True
 

@@ -12,6 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from junkie_async import Key, KeyPage
+from junkie_async._pagination.list_pass import drop_seen
 from junkie_async._pagination.seen_ids import SeenIDs
 
 
@@ -50,6 +52,24 @@ def test_overlapping_pages_in_order(
         pages.append(ids[at : at + limit])
         at += limit
     assert new_ids(pages) == list(dict.fromkeys(key_id for page in pages for key_id in page))
+
+
+RUNS = st.builds(
+    lambda first, count, step: [first + step * at for at in range(count)],
+    st.integers(-5, 60) | st.integers(2**63 - 5, 2**63),
+    st.integers(0, 8),
+    st.sampled_from([1, -1, 2]),
+)
+
+
+@given(st.lists(RUNS | st.lists(st.integers(-5, 60), max_size=8), max_size=12))
+def test_pages_of_consecutive_keys(pages: list[list[int]]) -> None:
+    """A page whose IDs follow on each other, up or down, has its new keys only, as any other."""
+    seen, found = SeenIDs(), []
+    for ids in pages:
+        page = KeyPage(keys=tuple(Key(id=key_id, key_value="v") for key_id in ids))
+        found += [key.id for key in drop_seen(page, seen).keys]
+    assert found == list(dict.fromkeys(key_id for ids in pages for key_id in ids))
 
 
 def test_the_id_0() -> None:
