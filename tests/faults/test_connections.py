@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -308,6 +309,27 @@ async def test_untrusted_certificates(operation: Operation) -> None:
     check_failure(caught.value, operation, ConnectError, NO, 1)
     assert not caught.value.transient
     assert not any(said)
+
+
+async def test_http_1_is_agreed_on_over_tls(tmp_path: Path) -> None:
+    """Also with a CA file of the caller's: some servers insist on it."""
+    authority, agreed = trustme.CA(), list[str | None]()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.set_alpn_protocols(["h2", "http/1.1"])
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        agreed.append(writer.get_extra_info("ssl_object").selected_alpn_protocol())
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b'HTTP/1.1 200 OK\r\nContent-Length: 15\r\n\r\n{"folders": []}')
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context)
+    url = f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    async with server, client_of(url, ssl=tmp_path / "ca.pem") as client:
+        await client.keys.folders()
+    assert agreed == ["http/1.1"]
 
 
 @with_each(OPERATIONS)

@@ -145,6 +145,14 @@ async def test_a_compressed_response_in_many_pieces() -> None:
         assert len(await junkie.keys.folders()) == 8_999
 
 
+async def test_a_response_that_is_too_large() -> None:
+    """It is not read to its end, although its pieces are small."""
+    answer = response(b'{"folders": []}' + b" " * (9 * 2**20))
+    async with raw_server(lambda _: answer) as (url, _), client(url) as junkie:
+        with pytest.raises(InvalidResponseError):
+            await junkie.keys.folders()
+
+
 async def test_a_path_is_sent_as_it_is_written() -> None:
     """Whoever encodes more than is necessary has a reason."""
     async with raw_server(lambda _: response(b"{}")) as (url, heads), client(url) as junkie:

@@ -215,6 +215,16 @@ BEGINNING = "0f1e2d3c-0000-4000-8000-000000000000"
             "the API key was refused; check api_key= (the key begins with '0f1e') [401]",
         ),
         (
+            {"api_key": "0123456789abcdef"},
+            (401, {}, b""),
+            "the API key was refused; check api_key= (the key begins with '0123') [401]",
+        ),
+        (
+            {"api_key": "0123456789abcde"},
+            (401, {}, b""),
+            "the API key was refused; check api_key= [401]",
+        ),
+        (
             {"api_key": "short"},
             (401, {}, b'{"error": "Invalid API key"}'),
             "Invalid API key; check api_key= [401]",
@@ -666,6 +676,10 @@ async def test_a_busy_session() -> None:
             "can't load the CA file, '/nowhere/ca.pem': No such file or directory",
         ),
         ({"ssl": ""}, "can't load the CA file, '': the path is empty"),
+        (
+            {"ssl": "x" * 5000},
+            f"can't load the CA file, '{'x' * 199}: File name too long",
+        ),
         ({"ssl": "a\0b"}, r"can't load the CA file, 'a\x00b': not a valid path"),
         (
             {"ssl": __file__},

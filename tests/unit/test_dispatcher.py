@@ -310,6 +310,7 @@ def test_a_dead_connection_costs_no_wait() -> None:
         assert [at for at, _ in script.began] == [1000, 1000, 1002, 1002, 1003]
         assert [event.seconds for event in events] == pytest.approx([0, 2, 1], abs=1e-3)
         assert [event.attempt for event in events] == [2, 3, 2]
+        assert (events[0].method, events[0].path) == ("GET", "/keys/folders")
         assert events[0].error is lost
 
     run(main())

@@ -71,7 +71,13 @@ logging.getLogger("junkie_async.ext").error("seen")
 
 def record(text: str, at: float, error: Exception | None = None) -> logging.LogRecord:
     """Make a warning of a second."""
-    fields = {"msg": text, "created": at, "levelno": logging.WARNING, "name": "junkie_async.ext"}
+    created = 1_800_000_000.0 + at
+    fields = {
+        "msg": text,
+        "created": created,
+        "levelno": logging.WARNING,
+        "name": "junkie_async.ext",
+    }
     return logging.makeLogRecord(
         fields | {"exc_info": error and (type(error), error, error.__traceback__)}
     )
