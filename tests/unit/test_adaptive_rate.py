@@ -580,3 +580,17 @@ def test_late_successes_of_a_second_window() -> None:
         rate.record_success(1013.0)
     # Seven of them after a burst of one, in ten seconds.
     assert rate.rate(1017.5) == pytest.approx(0.95 * 0.7)
+
+
+def test_a_slow_window() -> None:
+    """A second one that admits no more than the first has measured a limit below one a second."""
+    rate = refuse(10.0, 20, 50.0)
+    for at in range(20):
+        rate.record_success(1060.0 + at / 2)
+    rate.record_refusal(1070.0, 50.0)
+    assert rate.rate(1120.0) == pytest.approx(20 / 60)
+
+
+def test_a_short_window() -> None:
+    """Half a second counts as half a second."""
+    assert refuse(0.5, 10, 2.0).rate(1002.5) == pytest.approx(10 / 2.5)

@@ -277,6 +277,24 @@ def test_a_turn_behind_others_that_is_too_late() -> None:
     run(main())
 
 
+def test_all_whose_turns_have_become_too_late_end_at_once() -> None:
+    """Later calls that go before them put off several turns beyond their deadlines."""
+
+    async def main() -> None:
+        throttle = Throttle(10, RateLimit(1, per=10.0))
+        await take_slot(throttle)
+        wait = throttle.acquire
+        late = [asyncio.create_task(wait(now() + 25, priority="job")) for _ in range(2)]
+        await asyncio.sleep(1)
+        await asyncio.gather(*(take_slot(throttle) for _ in range(2)))
+        assert now() == pytest.approx(1020)
+        ended = await asyncio.gather(*late, return_exceptions=True)
+        assert [type(error) for error in ended] == [RateLimitError] * 2
+        assert now() == pytest.approx(1020)
+
+    run(main())
+
+
 def test_a_retry_has_nobody_before_it_yet() -> None:
     """A turn that is in time is waited for, after the back-off."""
 
