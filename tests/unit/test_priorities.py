@@ -167,6 +167,35 @@ def test_a_slot_is_kept_free_beside_interactive_calls(amount: int, fast: bool) -
     run(main())
 
 
+def test_a_cancelled_interactive_call_leaves_the_slot_that_is_kept_free() -> None:
+    """Also if it is cancelled in the moment in which it gets its slot."""
+
+    async def main() -> None:
+        throttle = Throttle(4)
+        for _ in range(4):
+            await throttle.acquire()
+        call = asyncio.create_task(throttle.acquire())
+        await asyncio.sleep(0.1)
+        throttle.release()
+        await asyncio.sleep(0)  # it has its slot now, and will run next
+        assert not call.done()
+        call.cancel()
+        await asyncio.gather(call, return_exceptions=True)
+        assert call.cancelled()
+        for _ in range(3):
+            throttle.release()
+            await throttle.acquire(priority="job")
+        waiting = asyncio.create_task(hold(throttle, "job", 0.0))
+        await asyncio.sleep(0.1)
+        for _ in range(20):
+            begin = now() - 1000
+            assert await hold(throttle, "interactive", 0.1) == round(begin, 3)
+        assert not waiting.done()
+        waiting.cancel()
+
+    run(main())
+
+
 def test_a_starving_job_goes_on_beside_its_own_calls() -> None:
     """Two of a job's calls and two others are in flight: its third comes after eight turns."""
 
