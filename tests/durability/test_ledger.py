@@ -94,6 +94,7 @@ async def test_what_a_ledger_has_of_an_earlier_run(
     assert ledger.log_result(short, keys[100:150], final=False)
     assert ledger.log_result(doubted, keys[150:], final=False)
     assert not ledger.log_result(short, keys[:1], final=True)
+    assert ledger.suspects == {short.marker: short, doubted.marker: doubted}
     assert (length, read_keys()) == (100, tuple(keys[:100]))
     await ledger.close()
     moment += 50

@@ -129,6 +129,19 @@ async def test_searches_of_a_list_that_find_no_end() -> None:
     )
 
 
+async def test_a_list_with_a_key_value_twice() -> None:
+    """The text says what to do."""
+    memory = ListOfKeys("m0", "m0")
+    memory.keys[1] = attrs.evolve(memory.keys[1], key_value="K1")
+    await memory.lose(2)
+    with pytest.raises(InvalidResponseError) as caught:
+        await reconcile(memory)
+    assert caught.value.message == (
+        "the list has a key value of the job twice: run the job again, or compare the keys of the"
+        " report with those of the list"
+    )
+
+
 async def test_a_progress_callback_that_fails() -> None:
     """The text says that it was the callback, since the call has succeeded."""
 

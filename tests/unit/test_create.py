@@ -186,7 +186,9 @@ def test_a_job_that_another_worker_had_gives_each_key_once(losses: list[int]) ->
     job = CreateJob(1000, service.create, concurrency=1, journal=journal)
 
     async def read() -> tuple[list[str], float]:
-        return [key async for batch in job for key in batch.keys], now()
+        batches = [batch.keys async for batch in job]
+        assert all(batches)  # none is empty
+        return [key for keys in batches for key in keys], now()
 
     given, ended = run(read())
     assert sorted(given) == sorted(job.report.keys)

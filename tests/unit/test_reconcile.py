@@ -113,6 +113,16 @@ async def test_surplus_keys_are_deleted_before_anything_is_logged() -> None:
     assert service.created_at_deletion == 1
 
 
+async def test_a_surplus_key_of_a_call_that_was_never_in_doubt_is_deleted() -> None:
+    """The service has carried it out twice, and all keys that are logged are in the list."""
+    service = _Service("m0", "m1", "m0")
+    (done,) = await service.journal.log_intents([1])
+    service.journal.log_result(done, ["K1"], final=True)
+    await service.lose(1)
+    assert await reconcile(service) == [["K2"]]
+    assert service.deleted == [3]
+
+
 async def test_logged_keys_are_neither_adopted_nor_deleted() -> None:
     """A response with some of its keys: only the others are adopted."""
     service = _Service("m0", "m0", "m0")
@@ -122,8 +132,9 @@ async def test_logged_keys_are_neither_adopted_nor_deleted() -> None:
     assert not service.deleted
 
 
-async def test_five_rounds_without_a_key_end_the_job() -> None:
-    """The error is the latest doubt; a key in between starts the count again."""
+@pytest.mark.parametrize("given", [99, 100])
+async def test_five_rounds_without_a_key_end_the_job(given: int) -> None:
+    """The error is the latest doubt; keys in between start the count again, also without one."""
     service, doubts = _Service(), list[OutcomeUnknownError]()
     walks: list[int] = []  # how many calls were made before each
     calls = 0
@@ -137,7 +148,7 @@ async def test_five_rounds_without_a_key_end_the_job() -> None:
         nonlocal calls
         calls += 1
         if calls == 9:
-            values = tuple(f"K{number}" for number in range(amount))
+            values = tuple(f"K{number}" for number in range(given))
             service.keys += [
                 Key(id=number, key_value=value, key_name=marker)
                 for number, value in enumerate(values, 1)
@@ -154,7 +165,7 @@ async def test_five_rounds_without_a_key_end_the_job() -> None:
     assert walks == [2, 4, 6, 8, 11, 13, 15, 17, 19]
     assert caught.value.__cause__ is doubts[-1]
     report = caught.value.report
-    assert (report.created, report.failed, report.unknown) == (100, 200, 0)
+    assert (report.created, report.failed, report.unknown) == (given, 300 - given, 0)
     assert not journal.open_intents
 
 
@@ -357,6 +368,7 @@ class _LongList(_Service):
         ([650, 575], [], False),  # older than the job: clocks are wrong
         ([300, 290], [], False),  # nothing of the job is where it should be
         ([650, 640], [655, 580], True),
+        ([], [655, 580], True),  # the call that was lost has created nothing
         ([650, 640], [655, 300], False),  # a key that is logged is not where it should be
         ([650, 640], [300, 290, 280], False),
     ],
@@ -370,7 +382,7 @@ async def test_how_far_a_list_is_read(
     if logged:
         (intent,) = await service.journal.log_intents([len(logged)])
         service.journal.log_result(intent, [f"K{number}" for number in logged], final=True)
-    assert await reconcile(service) == [[f"K{number}" for number in ours]]
+    assert await reconcile(service) == ([[f"K{number}" for number in ours]] if ours else [])
     assert max(service.pages) == (2 if is_soon else 8)
 
 

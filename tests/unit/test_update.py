@@ -549,6 +549,18 @@ def test_an_iterable_that_raises_ends_the_job() -> None:
     run(main())
 
 
+def test_a_report_has_a_thousand_keys_that_were_not_done() -> None:
+    """And counts the others."""
+
+    async def main() -> None:
+        service = Service(lambda _: NO_KEY)
+        report = await service.keys().reset_hwid_many(range(1, 1101), concurrency=100)
+        assert (report.not_found, report.done) == (1100, 0)
+        assert len({outcome.key for outcome in report.outcomes}) == len(report.outcomes) == 1000
+
+    run(main())
+
+
 # --- stopping -------------------------------------------------------------------------------------
 
 
@@ -576,19 +588,21 @@ def test_a_call_that_outlasts_a_cancellation_is_unknown() -> None:
         async def send(
             key: int | str, fields: Mapping[str, Any], on_status: StatusCallback
         ) -> UpdateResult:
-            if key == 1:  # the other one waits for its slot
+            if key != 2:  # that one waits for its slot
                 on_status(RequestStatus.IN_FLIGHT)
+            if key == 3:  # a 429: it waits for its retry
+                on_status(RequestStatus.NOT_EXECUTED)
             await asyncio.sleep(100)
             return UpdateResult()
 
-        job = UpdateJob([1, 2], send, fields={}, concurrency=2)
+        job = UpdateJob([1, 2, 3], send, fields={}, concurrency=3)
         task = asyncio.create_task(job)
         await asyncio.sleep(1)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
         report = job.report
-        assert (report.requested, report.unknown, report.failed) == (2, 1, 1)
+        assert (report.requested, report.unknown, report.failed) == (3, 1, 2)
         assert [(one.key, one.status, one.error) for one in report.outcomes] == [(1, UNKNOWN, None)]
 
     run(main())
