@@ -23,6 +23,7 @@ from junkie_async._protocol import requests
 
 from .clock import VirtualLoop, run
 from .scripted import FOLDERS, GOOD, STEADY, Script, make_client, make_dispatcher, now
+from .test_api_key import Stores
 
 KEY: Response = (200, {}, b'{"key": {"id": 1, "key_value": "JNK"}}')
 PAGE: Mapping[str, str] = CIMultiDict({"Content-Type": "text/html"})
@@ -133,6 +134,20 @@ def test_a_pause_in_the_next_event_loop(later: float, waited: float) -> None:
 
     with asyncio.Runner(loop_factory=make_loop) as runner:
         assert runner.run(main()) == pytest.approx(waited, abs=0.1)
+
+
+def test_a_shared_rate_in_an_event_loop_of_an_earlier_clock() -> None:
+    """The slots come from the same store as before."""
+    stores, script = Stores(), Script()
+    client = make_client(script, "key", throttle=stores)
+
+    async def main() -> None:
+        await asyncio.sleep(500.0)
+        await client.keys.folders()
+
+    for reserved in (1, 2):
+        run(main())
+        assert stores.opened["key"].number == reserved
 
 
 def test_the_time_of_the_service_goes_on() -> None:

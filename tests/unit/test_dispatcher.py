@@ -19,6 +19,7 @@ from junkie_async import (
     InvalidResponseError,
     JunkieClient,
     JunkieError,
+    NotFoundError,
     Outcome,
     OutcomeUnknownError,
     PermissionDeniedError,
@@ -370,6 +371,21 @@ def test_a_retry_has_the_priority_of_its_call() -> None:
             job.cancel()
         await asyncio.gather(*jobs, return_exceptions=True)
         await asyncio.gather(*(dispatcher.send(FOLDERS, priority="job") for _ in range(5)))
+
+    run(main())
+
+
+def test_a_delete_that_was_carried_out_already() -> None:
+    """A 404 after a lost response confirms it. A 404 alone says that there was no such key."""
+
+    async def main() -> None:
+        gone: Response = (404, {}, b"{}")
+        await make_dispatcher(Script(TransportError("lost"), gone)).send(requests.delete_key("7"))
+        for steps in ([gone], [ConnectError("refused"), gone]):
+            with pytest.raises(NotFoundError):
+                await make_dispatcher(Script(*steps)).send(requests.delete_key("7"))
+        with pytest.raises(NotFoundError):
+            await make_dispatcher(Script(TransportError("lost"), gone)).send(FOLDERS)
 
     run(main())
 
