@@ -100,6 +100,7 @@ async def test_every_operation(ca: PrivateCA, scheme: str) -> None:
         assert (await keys.delete_many([each.id for each in page.keys[3:6]])).deleted == 3
         assert (await keys.purge(provider_id=1)).deleted == 248
     assert all(head.startswith(f"CONNECT {HOST}:".encode()) for head in shop.proxy.heads)
+    assert not [head for head in shop.proxy.heads if b"bearer" in head.lower()]  # no API key
     assert 2 <= shop.proxy.tunnels == len(shop.proxy.heads) < shop.emulator.requests / 2
 
 

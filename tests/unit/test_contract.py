@@ -138,7 +138,10 @@ class Network(aioresponses):
         self, orig_self: aiohttp.ClientSession, method: str, url: Any, *args: Any, **kwargs: Any
     ) -> aiohttp.ClientResponse:
         assert type(url) is URL  # noted before aioresponses sorts and unquotes its query
-        self.sent.append(validate_request(method, str(url), kwargs["headers"], kwargs["data"]))
+        payload: aiohttp.Payload | None = kwargs.get("data")
+        headers = {**orig_self.headers, **(payload.headers if payload is not None else {})}
+        body = None if payload is None else await payload.as_bytes()
+        self.sent.append(validate_request(method, str(url), headers, body))
         return await super()._request_mock(orig_self, method, url, *args, **kwargs)
 
     def _answer(self, _: URL, **__: Any) -> CallbackResult:
