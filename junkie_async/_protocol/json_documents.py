@@ -37,8 +37,10 @@ def encode_text(value: object) -> str:
 
 def check_size(body: bytes) -> None:
     """Refuse a large body of small values: 8 MiB of them would take seconds and gigabytes."""
+    if len(body) <= _LARGE:
+        return
     values = objects = 0
-    for begin in range(0, len(body) if len(body) > _LARGE else 0, _LARGE):
+    for begin in range(0, len(body), _LARGE):
         # Each value follows a comma, what opens a list or an object, or the name of a field.
         objects += body.count(b"{", begin, begin + _LARGE)
         values += sum(body.count(mark, begin, begin + _LARGE) for mark in (b",", b"["))
