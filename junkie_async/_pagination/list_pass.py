@@ -179,14 +179,15 @@ class ListPass(msgspec.Struct, eq=False, kw_only=True):
         - Keys were deleted. The keys behind them moved forward, onto pages already given. The
           second fetch still states a smaller total, and `_look_again` looks for them.
         """
-        before = self._total
-        if self._has_dropped(page):
+        before, total = self._total, self._believed_total(page, self._number, self._total)
+        if self._is_drop(total):
             self._vain_pages += 1
             page = await get_page(self.fetch, self._number, self.limit)
-            if self._has_dropped(page):
+            total = self._believed_total(page, self._number, before)
+            if self._is_drop(total):
                 self._total_before_drop = before
-        self._total = self._believed_total(page, self._number, before)
-        if before is not None and self._total != before:
+        self._total = total
+        if before is not None and total != before:
             self.report_drift(changes=1)
         return page
 
@@ -230,8 +231,8 @@ class ListPass(msgspec.Struct, eq=False, kw_only=True):
         self.believes_totals = self._vain_pages <= most
         return self.believes_totals
 
-    def _has_dropped(self, page: KeyPage) -> bool:
-        before, total = self._total, self._believed_total(page, self._number, self._total)
+    def _is_drop(self, total: int | None) -> bool:
+        before = self._total
         dropped = before is not None and total is not None and total < before
         return dropped and self.believes_totals
 

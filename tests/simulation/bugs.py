@@ -146,8 +146,8 @@ BUGS: Final = (
         "a page that was served before the one before it is believed",
         "_pagination/list_pass.py",
         "            page = await get_page(self.fetch, self._number, self.limit)\n"
-        "            if self._has_dropped(page):",
-        "            if self._has_dropped(page):",
+        "            total = self._believed_total(page, self._number, before)",
+        "            total = self._believed_total(page, self._number, before)",
         "walk",
         seed=360,
     ),
