@@ -205,7 +205,7 @@ async def test_no_cookie_is_kept() -> None:
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         heads.append(await reader.readuntil(b"\r\n\r\n"))
         lines = ["HTTP/1.1 200 OK", "Set-Cookie: server=1; Path=/", "Content-Length: 15"]
-        writer.write("\r\n".join([*lines, "", '{"folders": []}']).encode())
+        writer.write("\r\n".join([*lines, "Connection: close", "", '{"folders": []}']).encode())
         writer.close()
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
