@@ -16,6 +16,8 @@ from junkie_async._jobs import ledger_file, ledger_tables
 from junkie_async._jobs.sqlite_record import SqliteFile
 from junkie_async.postgres import PostgresLedger
 
+from .clients import SOON
+
 
 def test_a_file_that_becomes_a_ledger_while_it_is_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -68,9 +70,15 @@ async def test_a_file_that_its_client_has_closed(tmp_path: Path) -> None:
     """What comes later says why it can't be written."""
     file = SqliteFile(tmp_path / "orders.db", Path("orders.db"))
     await file.open()
+    file.enqueue(("INSERT INTO key VALUES (?, ?, ?)", [(1, 0, "K1"), (1, 0, "K2")]))
     file.discard()
     with pytest.raises(ConfigurationError, match="the client was closed"):
         await file.run(lambda: None)
+    async with asyncio.timeout(SOON):  # what came before is written, and the file is closed
+        while (tmp_path / "orders.db-wal").exists():
+            await asyncio.sleep(0.01)
+    with contextlib.closing(sqlite3.connect(tmp_path / "orders.db")) as db:
+        assert db.execute("SELECT value FROM key").fetchall() == [("K1",), ("K2",)]
 
 
 @pytest.mark.parametrize("_", range(3))

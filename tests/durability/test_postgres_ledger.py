@@ -21,6 +21,7 @@ from junkie_async import (
     OutcomeUnknownError,
     postgres,
 )
+from junkie_async._jobs.ledger import Ledger
 from junkie_async.postgres import PostgresLedger
 from tests.postgres_server import PostgresServer
 from tests.transaction_pooler import TransactionPooler
@@ -300,6 +301,40 @@ def test_a_client_in_one_event_loop_after_another(
 
 _STEAL: Final = """UPDATE junkie_async.job
 SET epoch = epoch + 1, leased_until = clock_timestamp() + interval '0.3 s'"""
+
+
+async def test_what_a_database_has_of_an_earlier_run(postgres_database: str) -> None:
+    """All keys in order, in several transactions, and what became of the calls."""
+    keys = [f"K{at}" for at in range(20_050)]
+    async with asyncio.timeout(SOON), PostgresLedger(postgres_database) as store:
+
+        def make_ledger() -> Ledger:
+            return Ledger(store.make_record("a", waits=False), {"amount": 20_200}, "jk")
+
+        ledger = make_ledger()
+        await ledger.open()
+        *done, short, doubted, unsent = await ledger.log_intents([100] * 203)
+        for intent, at in zip(done, range(0, 20_000, 100), strict=True):
+            assert ledger.log_result(intent, keys[at : at + 100], final=True)
+        assert ledger.log_result(short, keys[20_000:], final=False)
+        assert ledger.log_result(doubted, (), final=False)
+        await ledger.close()
+        again = make_ledger()
+        await again.open()
+        assert again.created == 20_050
+        assert again.begun == pytest.approx(ledger.begun, abs=SOON)
+        assert again.snapshot_keys()[1]() == tuple(keys)
+        assert {
+            number: (intent.outstanding, intent.marker, intent.in_doubt)
+            for number, intent in again.open_intents.items()
+        } == {
+            200: (50, short.marker, True),
+            201: (100, doubted.marker, True),
+            202: (100, unsent.marker, True),
+        }
+        assert 0 <= again.doubted_for < SOON
+        assert [intent.number for intent in await again.log_intents([1])] == [203]
+        await again.close()
 
 
 @pytest.mark.parametrize("moment", [1, 4])

@@ -472,6 +472,9 @@ async def test_a_ledger_of_other_arguments(make_job: Callable[..., CreateJob]) -
     assert await _fail(make_job(is_premium=True)) == (
         "is_premium must be None, as in the ledger, got True"
     )
+    assert await _fail(make_job(key_name="for the customer with the number 5")) == (
+        "key_name must be None, as in the ledger, got 'for …er 5'"
+    )
 
 
 async def test_a_ledger_of_another_base_url(
