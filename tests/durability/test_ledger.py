@@ -97,10 +97,10 @@ async def test_what_a_ledger_has_of_an_earlier_run(
     assert ledger.suspects == {short.marker: short, doubted.marker: doubted}
     assert (length, read_keys()) == (100, tuple(keys[:100]))
     await ledger.close()
-    moment += 50
+    moment += 0.5
     again = make_ledger()
     await again.open()
-    assert (again.created, again.begun, again.doubted_for) == (250, moment - 50, 50)
+    assert (again.created, again.begun, again.doubted_for) == (250, moment - 0.5, 0.5)
     assert again.snapshot_keys()[1]() == tuple(keys)
     assert [key async for part in again.replay() for key in part] == keys
     assert {*again.open_intents} == {short.number, doubted.number}

@@ -217,6 +217,20 @@ async def test_a_deadline_ends_the_wait_for_another_call(
         assert [await first, await _order(other, ledger)] == service.values() * 2
 
 
+async def test_an_order_that_takes_long_keeps_no_other_one_waiting(
+    client: JunkieClient, service: Service, ledger: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only calls of one order take turns."""
+    gate = _add_gate(monkeypatch)
+    service.script.append("gated")
+    first = asyncio.create_task(_order(client, ledger))
+    await gate.reached.wait()
+    other = await _order(client, ledger, idempotency_key="b")
+    assert not first.done()
+    gate.opened.set()
+    assert sorted([await first, other]) == sorted(service.values())
+
+
 async def test_a_pruned_order_is_a_new_one(
     client: JunkieClient, service: Service, ledger: str
 ) -> None:

@@ -405,6 +405,20 @@ def test_a_ledger_that_does_not_exist(tmp_path: Path) -> None:
 
 
 @posix
+def test_a_ledger_without_a_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The text names the ledger as it was given."""
+    folder = tmp_path / "gone"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    folder.rmdir()
+    with pytest.raises(ConfigurationError) as caught:
+        sqlite_record.SqliteStore("a.db")
+    assert str(caught.value) == (
+        "the ledger a.db can't be opened: [Errno 2] No such file or directory"
+    )
+
+
+@posix
 @pytest.mark.parametrize(
     "write",
     [lambda path: provisioning.prune(path, 1), lambda path: provisioning.claim(path, "a", 1)],

@@ -74,6 +74,7 @@ async def test_bad_arguments(
         ("update_many", "folder", "folder_id"),
         ("list", "state", "status"),
         ("list", "expires", "expires_after or expires_before"),
+        ("list", "expires_aftr", "expires_after"),
         ("stats", "service", "service_id"),
         ("purge", "value", "key"),
         ("purge", "expired", "status"),

@@ -276,6 +276,21 @@ async def test_ids_take_four_bytes_until_one_is_larger() -> None:
     assert caught.value.field == "key.id"
 
 
+async def test_rows_of_what_is_to_be_deleted_have_to_match_the_filters() -> None:
+    """A walk refuses rows that contradict them, and a deletion those that don't tell, too."""
+    listing, certain = Listing([1, 2, 3]), list[bool]()
+
+    def make_pager() -> KeyPager:
+        certain.clear()
+        fetch = as_pending(listing.fetch)
+        return KeyPager(fetch, limit=2, check=lambda _, is_certain: certain.append(is_certain))
+
+    assert await ids_of(make_pager()) == [1, 2, 3]
+    assert set(certain) == {False}
+    assert [*await collect_ids(make_pager())] == [1, 2, 3]
+    assert set(certain) == {True}
+
+
 async def test_a_service_that_ignores_the_page_number() -> None:
     """Page 1 in place of page 2 is an error, not a page of repeats."""
     listing = Listing(list(range(100)))
