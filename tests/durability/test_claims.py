@@ -64,6 +64,7 @@ async def test_a_claim_of_before_lasts_no_longer_than_the_one_that_is_asked_for(
     await _claim(ledger, seconds=1e9)
     assert 5.0 < await _claim(ledger, seconds=10.0) <= 10.0
     assert await _claim(ledger, seconds=1e9) <= 10.0
+    assert await _claim(ledger, seconds=0.5) <= 0.5
 
 
 async def test_claims_and_orders_share_a_ledger(ledger: str, service: Service) -> None:

@@ -22,6 +22,7 @@ from junkie_async import (
     postgres,
 )
 from junkie_async._jobs.ledger import Ledger
+from junkie_async._jobs.record import LeaseLostError
 from junkie_async.postgres import PostgresLedger
 from tests.postgres_server import PostgresServer
 from tests.transaction_pooler import TransactionPooler
@@ -301,6 +302,34 @@ def test_a_client_in_one_event_loop_after_another(
 
 _STEAL: Final = """UPDATE junkie_async.job
 SET epoch = epoch + 1, leased_until = clock_timestamp() + interval '0.3 s'"""
+
+
+async def test_a_lease_is_renewed_while_nothing_is_logged(postgres_database: str) -> None:
+    """Calls may take longer than the lease."""
+    async with asyncio.timeout(SOON), PostgresLedger(postgres_database, lease=1.0) as store:
+        ledger = Ledger(store.make_record("a", waits=False), {"amount": 100}, "jk")
+        await ledger.open()
+        await ledger.log_intents([100])
+        ends = await _read_lease(postgres_database)
+        for _ in range(2):
+            before = ends
+            while ends == before:
+                await asyncio.sleep(0.01)
+                ends = await _read_lease(postgres_database)
+            assert ends > before
+        await ledger.wait_until_writer()
+        ledger.check_writer()
+        await ledger.close()
+        with pytest.raises(LeaseLostError):
+            ledger.check_writer()
+
+
+async def _read_lease(dsn: str) -> Any:
+    db = await asyncpg.connect(dsn)
+    try:
+        return await db.fetchval("SELECT leased_until FROM junkie_async.job")
+    finally:
+        await db.close()
 
 
 async def test_what_a_database_has_of_an_earlier_run(postgres_database: str) -> None:
