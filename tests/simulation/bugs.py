@@ -41,7 +41,8 @@ class Bug:
 # Some lines are left out, as hardly any seed shows what they are for. Keys that are given before
 # they are synced are found again by their markers. A search of a job that reads pages ahead, or is
 # made once, misses a key of a call in doubt only if one key is deleted and another one created
-# between two pages. What a walk misses of a list in which keys are both deleted and created, its
+# between two pages. A worker that is cancelled with a wake-up leaves nobody asleep: all others are
+# cancelled with it. What a walk misses of a list in which keys are both deleted and created, its
 # docstring does not promise.
 BUGS: Final = (
     Bug(
@@ -50,7 +51,7 @@ BUGS: Final = (
         "        await self.sync()\n        return intents",
         "        return intents",
         "durable-job",
-        seed=53,
+        seed=465,
     ),
     Bug(
         "nobody waits for late calls",
@@ -58,7 +59,7 @@ BUGS: Final = (
         "        await asyncio.sleep(seconds)\n",
         "        await asyncio.sleep(min(seconds, 0.0))\n",
         "durable-job",
-        seed=8,
+        seed=115,
     ),
     Bug(
         "a resumed job does not wait for the calls of the run before",
@@ -84,7 +85,7 @@ BUGS: Final = (
         "                self._delete([key.id for _, key in surplus])\n"
         "            )\n",
         "durable-job",
-        seed=10,
+        seed=25,
     ),
     Bug(
         "repeated answers are believed",
@@ -157,7 +158,7 @@ BUGS: Final = (
         "                self.release(priority)  # the slot was given",
         "                pass  # the slot was given",
         "throttle",
-        seed=20,
+        seed=38,
     ),
     Bug(
         "a walk starves while interactive calls use all slots",
@@ -181,7 +182,7 @@ BUGS: Final = (
         "min(stated.reset, self.max_reset)",
         "stated.reset",
         "throttle",
-        seed=3,
+        seed=8,
     ),
     Bug(
         "a Retry-After beyond the cap stops the client",
@@ -189,7 +190,7 @@ BUGS: Final = (
         "wait is not None and wait > self.policy.retry_after_cap:",
         "False:",
         "throttle",
-        seed=4,
+        seed=18,
     ),
     Bug(
         "a call whose deadline has passed waits for a probe",
@@ -197,7 +198,7 @@ BUGS: Final = (
         "        if now >= self.end_of_patience(call, now):\n            return None\n",
         "",
         "throttle",
-        seed=56,
+        seed=9,
     ),
     Bug(
         "a slot that is given to a call that was cancelled is counted",
@@ -205,7 +206,7 @@ BUGS: Final = (
         "        if not waiter.end(None):  # cancelled or late",
         "        if not waiter.end(None) and False:  #",
         "throttle",
-        seed=15,
+        seed=33,
     ),
     Bug(
         "a burst of the caller's own limit comes twice",
@@ -261,7 +262,7 @@ BUGS: Final = (
         "                before_send=journal.check_writer if journal.can_lose_writer else None,\n",
         "                before_send=None,\n",
         "leased-job",
-        seed=10,
+        seed=94,
     ),
     Bug(
         "a lease that has ended counts as held",
@@ -269,7 +270,7 @@ BUGS: Final = (
         "        if _now() >= self._valid_until or self._failure is not None:\n            raise",
         "        if self._failure is not None:\n            raise",
         "leased-job",
-        seed=10,
+        seed=144,
     ),
     Bug(
         "a lease that was renewed begins with the answer",
@@ -277,7 +278,7 @@ BUGS: Final = (
         "        return began + seconds\n",
         "        return _now() + seconds\n",
         "leased-job",
-        seed=10,
+        seed=206,
     ),
     Bug(
         "a worker that has lost its lease goes on writing",
@@ -309,7 +310,7 @@ BUGS: Final = (
         "            while self._failure is None and self._changes is not None:\n",
         "            if self._failure is None and self._changes is not None:\n",
         "leased-job",
-        seed=72,
+        seed=625,
     ),
     Bug(
         "an update that may have been carried out counts as failed",
@@ -317,7 +318,7 @@ BUGS: Final = (
         "            if latest is not RequestStatus.NOT_EXECUTED:\n",
         "            if latest is RequestStatus.IN_FLIGHT:\n",
         "memory-jobs",
-        seed=110,
+        seed=203,
     ),
     Bug(
         "the keys that a short response lacks count as failed",
@@ -325,7 +326,7 @@ BUGS: Final = (
         "        is_short = received < requested  #",
         "        is_short = False  #",
         "memory-jobs",
-        seed=127,
+        seed=169,
     ),
     Bug(
         "a cancelled job drops its calls in flight",
@@ -333,7 +334,7 @@ BUGS: Final = (
         "        for worker in self._workers - self._in_flight:\n",
         "        for worker in self._workers:\n",
         "memory-jobs",
-        seed=7,
+        seed=3,
     ),
     Bug(
         "a reset with an unknown outcome is sent again",
@@ -341,7 +342,7 @@ BUGS: Final = (
         'return Request("POST", path, target, _codec.read_action, idempotent=False)',
         'return Request("POST", path, target, _codec.read_action, idempotent=True)',
         "memory-jobs",
-        seed=6,
+        seed=15,
     ),
     Bug(
         "keys that come twice are deleted twice",
@@ -349,7 +350,7 @@ BUGS: Final = (
         "                fresh = self._drop_repeats(chunk)",
         "                fresh = chunk",
         "memory-jobs",
-        seed=14,
+        seed=1,
     ),
     Bug(
         "a job does not wait for its calls in flight",
@@ -357,7 +358,7 @@ BUGS: Final = (
         "                await asyncio.wait(self._workers, timeout=GRACE_PERIOD)",
         "                await asyncio.sleep(0)",
         "memory-jobs",
-        seed=7,
+        seed=3,
     ),
     Bug(
         "reserved slots never lapse",
@@ -414,6 +415,359 @@ BUGS: Final = (
         "  local at = math.max(state.next, now - 2000000)",
         "shared-throttle",
         seed=1,
+    ),
+    Bug(
+        "a cancelled call keeps its place in the queue",
+        "_http/throttle.py",
+        "        self._queues[priority].pop(waiter, None)\n\n    def _count",
+        "\n    def _count",
+        "throttle",
+        seed=16,
+    ),
+    Bug(
+        "slots of walks are not returned to walks",
+        "_http/throttle.py",
+        "        self._in_flight -= 1\n"
+        '        self._patient_in_flight -= priority != "interactive"\n',
+        "        self._in_flight -= 1\n",
+        "throttle",
+        seed=8,
+    ),
+    Bug(
+        "a slot that is given back wakes nobody",
+        "_http/throttle.py",
+        "        if self._waits:\n            self._give_turns_soon()\n\n    def record_success",
+        "\n    def record_success",
+        "throttle",
+        seed=3,
+    ),
+    Bug(
+        "a shorter pause ends a longer one",
+        "_http/throttle.py",
+        "self._resumes_at = max(self._resumes_at, resumes_at)",
+        "self._resumes_at = resumes_at",
+        "throttle",
+        seed=89,
+    ),
+    Bug(
+        "a pause does not end the waits that it outlasts",
+        "_http/throttle.py",
+        "        self._restrained = True\n"
+        "        self._end_late_waits(now)\n"
+        "\n"
+        "    def record_challenge",
+        "        self._restrained = True\n\n    def record_challenge",
+        "throttle",
+        seed=11,
+    ),
+    Bug(
+        "a 429 does not pause",
+        "_http/throttle.py",
+        "        rate, due = self._adaptive_rate.rate(now), self._resumes_at",
+        "        rate, due = self._adaptive_rate.rate(now), -math.inf",
+        "throttle",
+        seed=3,
+    ),
+    Bug(
+        "a new call overtakes those that wait",
+        "_http/throttle.py",
+        "        if self._restrained or self._waits or not",
+        "        if self._restrained or not",
+        "throttle",
+        seed=3,
+    ),
+    Bug(
+        "after a pause begins, calls do not look for it",
+        "_http/throttle.py",
+        "        self._resumes_at = max(self._resumes_at, resumes_at)\n"
+        "        self._restrained = True",
+        "        self._resumes_at = max(self._resumes_at, resumes_at)",
+        "throttle",
+        seed=107,
+    ),
+    Bug(
+        "a burst of the caller's own limit has one more",
+        "_http/local_rate.py",
+        "max(0.0, limit.per - interval)",
+        "max(0.0, limit.per)",
+        "throttle",
+        seed=0,
+    ),
+    Bug(
+        "a reservation that has failed counts as under way",
+        "_http/shared_rate.py",
+        "        finally:\n            timer.cancel()\n            self._asked_at = None\n",
+        "            self._asked_at = None\n        finally:\n            timer.cancel()\n",
+        "shared-throttle",
+        seed=0,
+    ),
+    Bug(
+        "slots that were reserved wake nobody",
+        "_http/shared_rate.py",
+        "            timer.cancel()\n            self._asked_at = None\n        self._on_slots()",
+        "            timer.cancel()\n            self._asked_at = None\n",
+        "shared-throttle",
+        seed=0,
+    ),
+    Bug(
+        "a probe that is cancelled keeps its turn",
+        "_http/dispatcher.py",
+        "        finally:\n            outage.end_probe()\n",
+        "        except asyncio.CancelledError:\n"
+        "            raise\n"
+        "        except BaseException:\n"
+        "            outage.end_probe()\n"
+        "            raise\n"
+        "        outage.end_probe()\n",
+        "throttle",
+        seed=184,
+    ),
+    Bug(
+        "an outage does not end with a response",
+        "_http/outage.py",
+        "self._by_endpoint.pop(call.endpoint, None)",
+        "self._by_endpoint.get(call.endpoint)",
+        "throttle",
+        seed=2,
+    ),
+    Bug(
+        "an attempt that is cancelled keeps its slot",
+        "_http/dispatcher.py",
+        "            return response\n"
+        "        finally:\n"
+        "            throttle.release(call.priority)",
+        "        except asyncio.CancelledError:\n"
+        "            raise\n"
+        "        except BaseException:\n"
+        "            throttle.release(call.priority)\n"
+        "            raise\n"
+        "        throttle.release(call.priority)\n"
+        "        return response",
+        "throttle",
+        seed=0,
+    ),
+    Bug(
+        "a batch with an unknown outcome is created again",
+        "_protocol/requests.py",
+        "idempotent=False, name_created=_name_first",
+        "idempotent=True, name_created=_name_first",
+        "memory-jobs",
+        seed=20,
+    ),
+    Bug(
+        "a key with an unknown outcome is created again",
+        "_protocol/requests.py",
+        "idempotent=False, name_created=_name_key",
+        "idempotent=True, name_created=_name_key",
+        "deadlines",
+        seed=5,
+    ),
+    Bug(
+        "an attempt that may have acted is forgotten",
+        "_http/call_state.py",
+        "            self.may_have_acted = True\n",
+        "            pass\n",
+        "memory-jobs",
+        seed=374,
+    ),
+    Bug(
+        "a call that waits for a retry counts as not executed",
+        "_http/call_state.py",
+        "            is_unsure = self.may_have_acted or before\n",
+        "            is_unsure = False\n",
+        "memory-jobs",
+        seed=203,
+    ),
+    Bug(
+        "a call is not known to be in flight",
+        "_http/dispatcher.py",
+        "        if call.on_status is not None:\n"
+        "            call.on_status(RequestStatus.IN_FLIGHT)\n",
+        "",
+        "memory-jobs",
+        seed=3,
+    ),
+    Bug(
+        "a worker that has read wakes no other one",
+        "_jobs/worker_pool.py",
+        "            if self._result_slots or self._drained:\n",
+        "            if self._drained:\n",
+        "memory-jobs",
+        seed=128,
+    ),
+    Bug(
+        "a call that has ended counts as in flight",
+        "_jobs/worker_pool.py",
+        "            self._in_flight.discard(_current_worker())\n            if result",
+        "            if result",
+        "memory-jobs",
+        seed=10,
+    ),
+    Bug(
+        "calls go on after a failure",
+        "_jobs/worker_pool.py",
+        "        self.failure = self.failure or failure\n"
+        "        self._stopped = True\n"
+        "        for worker",
+        "        self.failure = self.failure or failure\n        for worker",
+        "memory-jobs",
+        seed=49,
+    ),
+    Bug(
+        "two changes of a key are in flight together",
+        "_jobs/update.py",
+        "        async with self._locks.setdefault(key, asyncio.Lock()):",
+        "        async with asyncio.Lock():",
+        "memory-jobs",
+        seed=27,
+    ),
+    Bug(
+        "a deletion that is split loses keys",
+        "_jobs/delete.py",
+        "for at in range(0, len(part), most)][::-1]",
+        "for at in range(0, len(part) - most + 1, most)][::-1]",
+        "memory-jobs",
+        seed=437,
+    ),
+    Bug(
+        "the keys of an event are counted again in the next",
+        "_jobs/job.py",
+        "keys, self._reported = done - self._reported, done",
+        "keys = done - self._reported",
+        "memory-jobs",
+        seed=0,
+    ),
+    Bug(
+        "a walk that is left goes on fetching",
+        "_pagination/list_pass.py",
+        "            for task in self._in_flight:\n                task.cancel()\n",
+        "            self._in_flight.clear()\n",
+        "walk",
+        seed=9,
+    ),
+    Bug(
+        "each page of a walk counts as a change",
+        "_pagination/list_pass.py",
+        "        if before is not None and total != before:\n            self.report_drift",
+        "        if before is not None:\n            self.report_drift",
+        "walk",
+        seed=1,
+    ),
+    Bug(
+        "all keys of a page count as repeats",
+        "_pagination/list_pass.py",
+        "        repeats = len(page.keys) - len(fresh.keys)\n",
+        "        repeats = len(page.keys)\n",
+        "walk",
+        seed=1,
+    ),
+    Bug(
+        "a lease is renewed too late",
+        "_jobs/postgres_record.py",
+        "asyncio.sleep(self.lease / 3)",
+        "asyncio.sleep(self.lease)",
+        "leased-job",
+        seed=40,
+    ),
+    Bug(
+        "who gives up a shared look-up ends that of others",
+        "_verification/shared_calls.py",
+        "        if call.waiting or call.task.done():",
+        "        if call.task.done():",
+        "look-ups",
+        seed=1,
+    ),
+    Bug(
+        "a look-up is not shielded from those who wait for it",
+        "_verification/shared_calls.py",
+        "ended = await asyncio.shield(call.task)",
+        "ended = await call.task",
+        "look-ups",
+        seed=1,
+    ),
+    Bug(
+        "a look-up goes on for nobody",
+        "_verification/shared_calls.py",
+        "        call.waiting -= 1\n",
+        "",
+        "look-ups",
+        seed=0,
+    ),
+    Bug(
+        "a look-up that will end too early is joined",
+        "_verification/shared_calls.py",
+        "2 * (call.ends_at - loop.time()) >= ends_at - loop.time()",
+        "True",
+        "look-ups",
+        seed=5,
+    ),
+    Bug(
+        "a look-up that was given up is joined",
+        "_verification/shared_calls.py",
+        "        self._drop(name, call)  # so that nobody joins it any more\n",
+        "",
+        "look-ups",
+        seed=4,
+    ),
+    Bug(
+        "who joins a look-up has no deadline",
+        "_verification/shared_calls.py",
+        "asyncio.timeout_at(limit)",
+        "asyncio.timeout_at(None)",
+        "look-ups",
+        seed=1,
+    ),
+    Bug(
+        "a look-up brings back what was changed meanwhile",
+        "_verification/known_keys.py",
+        "or self._is_changed((key.id, hashed), changes):",
+        "or False:",
+        "look-ups",
+        seed=14,
+    ),
+    Bug(
+        "a key is forgotten only before it is changed",
+        "_verification/look_ups.py",
+        "        self._known.forget(keys)\n"
+        "        try:\n"
+        "            yield\n"
+        "        finally:\n"
+        "            self._known.forget(keys)",
+        "        self._known.forget(keys)\n        yield",
+        "look-ups",
+        seed=1,
+    ),
+    Bug(
+        "the age of an answer begins with its end",
+        "_verification/look_ups.py",
+        "            self._known.remember(value, found, began, changes)",
+        "            self._known.remember(value, found, self._clock(), changes)",
+        "look-ups",
+        seed=0,
+    ),
+    Bug(
+        "a look-up from before a change is joined",
+        "_verification/look_ups.py",
+        "        name = (self._known.hash_value(value), changes, *look_up.scope)",
+        "        name = (self._known.hash_value(value), *look_up.scope)",
+        "look-ups",
+        seed=103,
+    ),
+    Bug(
+        "a stale answer is not looked at again",
+        "_verification/look_ups.py",
+        "            if (spare := self._find_spare(look_up)) is None:\n                raise\n",
+        "            if spare is None:\n                raise\n",
+        "look-ups",
+        seed=2,
+    ),
+    Bug(
+        "nobody looks whether the service is back",
+        "_verification/service_health.py",
+        "        self._next_probe_at = now + self._probe_after\n        return False",
+        "        return True",
+        "look-ups",
+        seed=0,
     ),
 )
 

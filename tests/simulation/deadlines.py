@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from junkie_async import JunkieClient, JunkieError, RateLimit, RetryPolicy
 
-from .calls import MORE_REQUESTS, ONE_REQUEST, SLACK, cancel_some, make_call
+from .calls import MORE_REQUESTS, ONE_REQUEST, SLACK, cancel_some, check_creations, make_call
 from .durable_jobs import make_weather
 from .service import PROVIDER, RECONCILE_AFTER, Faults, Limiter
 from .world import World
@@ -34,6 +34,8 @@ async def run_deadlines(world: World) -> None:
         )
     app = world.new_process("app")
     await world.start(app, _run_app(world))
+    await asyncio.sleep(60.0)  # what the network still holds arrives
+    check_creations(world)
 
 
 async def _run_app(world: World) -> None:
@@ -65,7 +67,7 @@ async def _call_often(world: World, client: JunkieClient, policy: RetryPolicy) -
             dice.choice(_CALLS),
             # In a storm without an end only a deadline ends a call that is a job's, for instance.
             deadline=dice.choice((0.2, 1.5, 7.0)) if dice.random() < 0.8 else None,
-            policy_deadline=policy.deadline,
+            policy=policy,
         )
         await asyncio.sleep(dice.choice((0.0, dice.uniform(0.0, 2.0))))
 

@@ -7,6 +7,7 @@ import sqlite3
 from collections import deque
 from collections.abc import Callable, Generator
 from concurrent.futures import Future
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -64,9 +65,20 @@ class SimulatedThread:
             return
         future, act = self._queue[0]
         try:
-            future.set_result(run_as(process, act))
+            end = partial(future.set_result, run_as(process, act))
         except BaseException as error:
-            future.set_exception(error)
+            end = partial(future.set_exception, error)
+        # The thread goes on meanwhile: what is queued now comes too late for this.
+        self.loop.add_event(self.dice.uniform(0.0, 0.005), self._end, end)
+
+    def _end(self, end: Callable[[], None]) -> None:
+        process = self._process
+        if process is not None and not process.alive:
+            return
+        if process is not None and process.stopped is not None:
+            self.loop.add_event(0.001, self._end, end)
+            return
+        end()
         self._queue.popleft()
         if self._queue:
             self._add_event()

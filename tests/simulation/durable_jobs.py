@@ -43,6 +43,15 @@ def make_faults(dice: Random) -> Faults:
     )
 
 
+def add_outages(world: World, amount: int, *, within: float, longest: float) -> None:
+    """Let the service be down some times."""
+    for _ in range(amount):
+        begins = world.dice.uniform(0.0, within)
+        ends = begins + world.dice.uniform(0.0, longest)
+        world.loop.add_event(begins, setattr, world.service, "down", True)
+        world.loop.add_event(ends, setattr, world.service, "down", False)
+
+
 def calm_down(world: World) -> None:
     """End all trouble of the network and the service."""
     world.network.weather, world.service.faults = Weather(), Faults()

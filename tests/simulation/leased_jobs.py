@@ -29,6 +29,9 @@ class _Team:
     world: World
     database: PostgresServer
     amount: int
+    is_undisturbed: bool
+    """Whether no worker crashes or is stopped, and the database has no troubles."""
+    starts: int = 0
     given: set[str] = attrs.field(factory=set[str])
     reports: list[CreateReport] = attrs.field(factory=list[CreateReport])
 
@@ -39,8 +42,10 @@ async def run_leased_job(world: World) -> None:
     world.network.weather, world.service.faults = make_weather(dice), make_faults(dice)
     world.service.order = dice.choice(ORDERS)
     database = PostgresServer(world.loop, Random(dice.random()))
-    team = _Team(world, database, dice.choice((1, 7, 100, 101, 250, 600)))
-    _make_troubles(team)
+    amount = dice.choice((1, 7, 100, 101, 250, 600))
+    team = _Team(world, database, amount, is_undisturbed=dice.random() < 0.2)
+    if not team.is_undisturbed:
+        _make_troubles(team)
     _watch_calls(team)
     world.loop.add_event(_STORM, calm_down, world)
     others = asyncio.create_task(change_others(world))
@@ -86,9 +91,11 @@ async def _run_worker(team: _Team, number: int) -> None:
     await asyncio.sleep(dice.choice((0.0, 0.0, 5.0)))
     for start in range(_MAX_STARTS):
         process = world.new_process(f"worker {number}.{start}")
-        if start < 4 and dice.random() < 0.5:
+        team.starts += 1
+        may_end = start < 4 and not team.is_undisturbed
+        if may_end and dice.random() < 0.5:
             world.crash_at(process, dice.uniform(0.0, dice.choice((0.1, 1.0, 20.0))))
-        if start < 4 and dice.random() < 0.5:
+        if may_end and dice.random() < 0.5:
             stops = dice.choice((0.5, 2 * _LEASE, 30.0))
             world.stop_at(process, dice.uniform(0.0, dice.choice((0.1, 1.0, 20.0))), stops)
         task = world.start(process, _work(team))
@@ -132,6 +139,9 @@ async def _work(team: _Team) -> CreateReport | None:
 
 def _compare(team: _Team) -> None:
     world, there = team.world, sorted(team.world.service.own_values())
+    epoch = team.database.jobs[DEFAULT_JOB].epoch
+    is_kept = epoch < team.starts or not team.is_undisturbed
+    world.check(is_kept, f"a lease was lost, as epoch {epoch} shows after {team.starts} starts")
     for report in team.reports:
         reported = sorted(report.keys)
         world.check(report.created == team.amount, f"created {report.created} of {team.amount}")

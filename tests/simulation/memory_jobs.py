@@ -3,30 +3,36 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from random import Random
-from typing import Any, Final, cast
+from typing import Any, Final, TypeVar, cast
 
 from junkie_async import (
     BatchError,
     CreateReport,
     DeleteReport,
+    Hooks,
+    JobEvent,
     JunkieClient,
     JunkieError,
     KeyOutcome,
     Outcome,
     RetryPolicy,
+    UpdateFields,
     UpdateReport,
 )
 from junkie_async._jobs.job import Job
 from junkie_async._jobs.outcomes import OutcomeStatus
 
-from .durable_jobs import calm_down, make_weather
+from .durable_jobs import add_outages, calm_down, make_weather
 from .network import CALM
 from .service import PROVIDER, Faults, Row
 from .world import World
+
+T = TypeVar("T")
 
 _STORM: Final = 40.0
 _REST: Final = 60.0
@@ -51,7 +57,9 @@ async def run_memory_job(world: World) -> None:
             error_after=dice.choice(choices),
             kinds=_HONEST,
         )
+        add_outages(world, dice.choice((0, 0, 1)), within=1.0, longest=_STORM)
     service.make(dice.choice((3, 40, 300)))
+    service.most_deleted = dice.choice((1000, 1000, 7))
     world.loop.add_event(_STORM, calm_down, world)
     app = world.new_process("app")
     await world.start(app, _run_app(world))
@@ -59,12 +67,29 @@ async def run_memory_job(world: World) -> None:
 
 async def _run_app(world: World) -> None:
     dice = world.dice
-    attempts = dice.choice((1, 2, 5))
+    attempts = dice.choice((1, 2, 2, 5))
     policy = RetryPolicy(attempts=attempts, outage=dice.choice((0.0, 5.0, 60.0)))
     async with world.open_client(
-        retry=policy, timeout=5.0, max_in_flight=dice.choice((1, 2, 16))
+        retry=policy,
+        timeout=5.0,
+        max_in_flight=dice.choice((1, 2, 16)),
+        hooks=_Progress(world),
     ) as client:
         await dice.choice(_KINDS)(world, client)
+
+
+class _Progress(Hooks):
+    """Checks that the events of a job add up."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._keys = Counter[str]()
+
+    def on_job(self, event: JobEvent) -> None:
+        """Check one."""
+        self._keys[event.job] += event.keys
+        is_right = self._keys[event.job] == event.done <= (event.total or math.inf)
+        self._world.check(is_right, f"{self._keys[event.job]} keys, and {event}")
 
 
 async def _consume(world: World, job: Job[Any, Any, Any]) -> tuple[list[Any], bool]:
@@ -72,15 +97,17 @@ async def _consume(world: World, job: Job[Any, Any, Any]) -> tuple[list[Any], bo
     dice, given = world.dice, list[Any]()
     is_calm = world.network.weather == CALM and world.service.faults == Faults()
     way = dice.choice(("await", "loop", "leave", "cancel await", "cancel loop"))
-    many = dice.randrange(1, 6)
+    many, left_at = dice.randrange(1, 6), math.inf
 
     async def loop() -> None:
+        nonlocal left_at
         async with aclosing(aiter(job)) as results:
             async for result in results:
                 given.append(result)
                 if dice.random() < 0.3:
                     await asyncio.sleep(dice.uniform(0.0, 0.5))
                 if way == "leave" and len(given) == many:
+                    left_at = world.loop.time()
                     return
 
     async def run() -> None:
@@ -99,6 +126,14 @@ async def _consume(world: World, job: Job[Any, Any, Any]) -> tuple[list[Any], bo
     unknown = getattr(job.report, "unknown", 0)
     world.check(not unknown or not is_calm, f"{unknown} keys are unknown in calm weather")
     await asyncio.sleep(_REST)
+    # A call whose outcome is unknown may be sent again, to learn it.
+    sent = {
+        what for at, what, state in world.network.attempts if at <= left_at + 0.001 and state.sent
+    }
+    new = [
+        at for at, what, _ in world.network.attempts if at > left_at + 0.001 and what not in sent
+    ]
+    world.check(not new, f"the loop was left at {left_at:.3f}, and calls were sent at {new}")
     return given, not has_failed and way in ("await", "loop")
 
 
@@ -127,7 +162,7 @@ async def _delete(world: World, client: JunkieClient) -> None:
     rows = _choose_rows(world)
     references = [row.id if world.happens(0.5) else row.value for row in rows]
     requested = set(references)
-    job = client.keys.delete_many(references, concurrency=_choose_workers(world))
+    job = client.keys.delete_many(_give(world, references), concurrency=_choose_workers(world))
     given, has_ended = await _consume(world, job)
     report: DeleteReport = job.report
     world.check(not has_ended or report.requested == len(requested), f"{report}")
@@ -158,25 +193,50 @@ async def _purge(world: World, client: JunkieClient) -> None:
 
 async def _update(world: World, client: JunkieClient) -> None:
     rows = _choose_rows(world)
-    references = [row.id for row in rows]
-    job = client.keys.update_many(references, key_name="new", concurrency=_choose_workers(world))
+    references, workers = [row.id for row in rows], _choose_workers(world)
+    source = _give(world, references)
+    job = client.keys.update_many(source, key_name="new", concurrency=workers)
     await _check_outcomes(world, job, rows, "PUT")
+    slots = client._dispatcher._state.throttle.ceiling - 1  # one is for interactive calls
+    if job.report.done >= 30:
+        most = world.network.most_in_flight["app"]
+        world.check(most >= min(workers, slots), f"{most} calls in flight of {workers} workers")
 
 
 async def _reset(world: World, client: JunkieClient) -> None:
     rows = _choose_rows(world)
     references = [row.id for row in rows]
-    job = client.keys.reset_hwid_many(references, concurrency=_choose_workers(world))
+    job = client.keys.reset_hwid_many(_give(world, references), concurrency=_choose_workers(world))
     await _check_outcomes(world, job, rows, "POST reset-hwid")
     # An outcome that is unknown is not tried again: it could unbind a device that is new.
     most = max((world.service.acts["POST reset-hwid", row.id] for row in rows), default=0)
     world.check(most <= 1 + world.network.duplicates, f"{most} resets of one key")
 
 
+async def _update_pairs(world: World, client: JunkieClient) -> None:
+    """Of several changes of a key, the last one holds."""
+    weather = world.network.weather
+    is_in_order = not weather.hang + weather.slow + weather.duplicated  # nothing comes late
+    rows = world.dice.choices([*world.service.rows.values()], k=40)
+    names = [f"name {number}" for number in range(len(rows))]
+    pairs = [(row.id, UpdateFields(key_name=name)) for row, name in zip(rows, names, strict=True)]
+    job = client.keys.update_many(pairs, concurrency=_choose_workers(world))
+    _, has_ended = await _consume(world, job)
+    report: UpdateReport = job.report
+    world.check(not has_ended or report.requested == len(pairs), f"{report} of {len(pairs)}")
+    if is_in_order and report.done == len(pairs):
+        last = dict(zip(rows, names, strict=True))
+        wrong = [row for row in rows if row.name != last[row]]
+        world.check(not wrong, f"an earlier change holds: {wrong}")
+
+
 async def _check_outcomes(
     world: World, job: Job[Any, KeyOutcome, UpdateReport], rows: Sequence[Row], act: str
 ) -> None:
+    others = asyncio.create_task(_delete_some(world, pace=0.2)) if world.happens(0.3) else None
     outcomes, has_ended = await _consume(world, job)
+    if others is not None:
+        others.cancel()
     report, acts = job.report, world.service.acts
     counts = Counter(
         {
@@ -193,10 +253,15 @@ async def _check_outcomes(
     for status in (OutcomeStatus.NOT_FOUND, OutcomeStatus.UNKNOWN):
         listed = sum(one.status is status for one in report.outcomes)
         world.check(listed == counts[status], f"{report} lists {listed} that are {status}")
-    failed = [one for one in report.outcomes if one.status is OutcomeStatus.FAILED]
+    kinds = OutcomeStatus.FAILED, OutcomeStatus.NOT_FOUND
+    failed = [one for one in report.outcomes if one.status in kinds]
     unsure = sum(
         one.error is None or one.error.outcome is not Outcome.NOT_EXECUTED for one in failed
     )
+    for one in failed:
+        is_false = one.error is not None and one.error.outcome is Outcome.NOT_EXECUTED
+        is_false = is_false and acts[act, int(one.key)] > 0
+        world.check(not is_false, f"{one} was executed")
     world.check(report.done <= acted, f"{acted} were done, and {report}")
     least = acted - report.unknown - unsure
     world.check(report.done >= least, f"{acted} were done, {unsure} unsure, and {report}")
@@ -221,13 +286,24 @@ def _compare_deletions(world: World, report: DeleteReport, rows: set[Row], unrea
     world.check(left <= report.failed + unread, f"{left} left: {report}")
 
 
-async def _delete_some(world: World) -> None:
+async def _delete_some(world: World, pace: float = 0.1) -> None:
     """Delete keys, as others do."""
     dice = Random(world.dice.random())
     while rows := [*world.service.rows.values()]:
-        await asyncio.sleep(dice.expovariate(10.0))
+        await asyncio.sleep(dice.expovariate(1 / pace))
         for row in dice.sample(rows, min(len(rows), dice.choice((1, 1, 20)))):
             world.service.delete(row)
+
+
+def _give(world: World, items: Sequence[T]) -> Sequence[T] | AsyncIterator[T]:
+    """Give a job what it is to work on, at once or one by one."""
+
+    async def give_slowly() -> AsyncIterator[T]:
+        for item in items:
+            await asyncio.sleep(world.dice.choice((0.0, 0.001)))
+            yield item
+
+    return give_slowly() if world.happens(0.5) else items
 
 
 def _choose_rows(world: World) -> list[Row]:
@@ -249,5 +325,6 @@ _KINDS: Final[tuple[Callable[[World, JunkieClient], Awaitable[None]], ...]] = (
     _delete,
     _purge,
     _update,
+    _update_pairs,
     _reset,
 )

@@ -61,6 +61,10 @@ class Network:
         self.most_in_flight: Counter[str] = Counter()
         self.begun_at: defaultdict[str, list[float]] = defaultdict(list)
         """When each process has begun an attempt, by its name."""
+        self.attempts: list[tuple[float, tuple[str, bytes | None], SendState]] = []
+        """When each attempt has begun, what its request says, and whether that was sent."""
+        self.pauses: list[tuple[float, float]] = []
+        """When a 429 came, and for how many seconds it asks its client to pause."""
         self.duplicates = 0
         """Requests that the service has got twice."""
         self.on_send: Callable[[Process, str], None] = lambda *_: None
@@ -76,6 +80,7 @@ class Network:
         self.in_flight[name] += 1
         self.most_in_flight[name] = max(self.most_in_flight[name], self.in_flight[name])
         self.begun_at[name].append(self.loop.time())
+        self.attempts.append((self.loop.time(), (request.target, request.body), state))
         try:
             async with asyncio.timeout(seconds):
                 return await self._exchange(request, state)
@@ -104,6 +109,8 @@ class Network:
         if reply is None:
             raise aiohttp.ServerDisconnectedError
         status, headers, body = reply
+        if status == 429:
+            self.pauses.append((self.loop.time(), float(headers.get("Retry-After", 0.0))))
         return status, CIMultiDict(headers), body
 
     def cut(self) -> None:

@@ -45,6 +45,8 @@ class Row:
     hwids: list[str] = attrs.field(factory=list[str])
     invalidated: bool = False
     deleted: bool = False
+    states: list[tuple[float, bool]] = attrs.field(factory=lambda: [(0.0, False)])
+    """When ``invalidated`` was set to what, on the loop's clock."""
 
 
 @attrs.define(eq=False)
@@ -134,11 +136,13 @@ class Service:
 
     Attributes:
         rows: All existing keys by ID, and ``ever``: all that have ever existed.
+        named: How many keys were created with a name.
         requests: How often each operation was executed.
         acts: How often each operation was executed on a key, by its name and the key's ID.
         violations: What a client should never have done.
         order: That of the list, one of `ORDERS`.
         down: While true, every request is answered 503 and not executed.
+        most_deleted: How many keys a deletion may have; those of more are answered 413.
     """
 
     def __init__(
@@ -154,11 +158,13 @@ class Service:
         self.order = ORDERS[0]
         self.rows: dict[int, Row] = {}
         self.ever: dict[str, Row] = {}
+        self.named: Counter[str] = Counter()
         self.requests: Counter[str] = Counter()
         self.used_faults: Counter[str] = Counter()
         self.acts: Counter[tuple[str, int]] = Counter()
         self.violations: list[str] = []
         self.down = False
+        self.most_deleted = 1000
         self._given: list[dict[str, Any]] = []
         self._swapped: dict[str, Any] | None = None
         self._last_id = 0
@@ -172,6 +178,7 @@ class Service:
     def make(self, amount: int, name: str = "", *, foreign: bool = False) -> list[Row]:
         """Create keys, with gaps between their IDs, as other customers create some too."""
         rows = []
+        self.named[name] += amount
         for _ in range(amount):
             self._last_id += self.dice.randint(1, 3)
             value = f"JNK-{self.dice.getrandbits(48):012x}-{self._last_id}"
@@ -184,6 +191,11 @@ class Service:
         """Delete a key."""
         row.deleted = True
         self.rows.pop(row.id, None)
+
+    def set_invalidated(self, row: Row, invalidated: bool) -> None:
+        """Revoke a key, or revalidate it."""
+        row.invalidated = invalidated
+        row.states.append((self.loop.time(), invalidated))
 
     def own_values(self) -> list[str]:
         """Return the values of existing keys that no foreign program has created."""
@@ -245,7 +257,7 @@ class Service:
             return self._reply(200, {"success": True, "message": "HWID reset"})
         row.name = given.get("key_name", row.name)
         row.hwids = given.get("hwids", row.hwids)
-        row.invalidated = given.get("is_invalidated", row.invalidated)
+        self.set_invalidated(row, given.get("is_invalidated", row.invalidated))
         return self._reply(200, {"success": True, "message": "updated", "keys_hwid": row.hwids})
 
     def _list(self, query: Mapping[str, list[str]]) -> Reply:
@@ -263,6 +275,8 @@ class Service:
         return self._reply(200, {"keys": [self._show(row) for row in shown], "pagination": stated})
 
     def _bulk_delete(self, ids: list[Any]) -> Reply:
+        if len(ids) > self.most_deleted:
+            return self._reply(413, {"error": "Payload too large"})
         found = [row for row in self.rows.values() if row.id in ids or row.value in ids]
         for row in found:
             self.acts["bulk-delete", row.id] += 1

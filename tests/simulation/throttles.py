@@ -6,11 +6,11 @@ import asyncio
 from random import Random
 from typing import Any, Final
 
-from junkie_async import JunkieClient, JunkieError, RateLimit, RetryPolicy
+from junkie_async import JunkieClient, JunkieError, RateLimit, RequestTimeoutError, RetryPolicy
 from junkie_async._http.throttle import Priority
 
-from .calls import MORE_REQUESTS, ONE_REQUEST, cancel_some, make_call
-from .durable_jobs import make_weather
+from .calls import MORE_REQUESTS, ONE_REQUEST, cancel_some, check_creations, make_call
+from .durable_jobs import add_outages, make_weather
 from .network import Weather
 from .service import PROVIDER, Faults, Limiter
 from .world import World
@@ -64,21 +64,14 @@ class _App:
         world.check(most <= self.max_in_flight, f"{most} in flight of {self.max_in_flight}")
         if self.rate is not None:
             _check_rate(world, self.rate, world.network.begun_at[name])
+        check_creations(world)
+        _check_pauses(world, self.policy.retry_after_cap, world.network.begun_at[name])
 
     async def _call_often(self, client: JunkieClient) -> None:
         """Make calls, one after the other, some of which are cancelled."""
         dice, end = Random(self.dice.random()), self.world.loop.time() + 2 * _STORM
         while self.world.loop.time() < end:
-            call = asyncio.create_task(
-                make_call(
-                    self.world,
-                    client,
-                    dice.choice(_CALLS),
-                    deadline=dice.choice((None, 0.3, 2.0, 10.0)),
-                    policy_deadline=self.policy.deadline,
-                    priority=dice.choice(_PRIORITIES),
-                )
-            )
+            call = asyncio.create_task(self._call(client, dice))
             if dice.random() < 0.2:
                 self.world.cancel_at(call, dice.uniform(0.0, dice.choice((0.05, 2.0))))
             try:
@@ -86,6 +79,23 @@ class _App:
             finally:
                 call.cancel()
             await asyncio.sleep(dice.uniform(0.0, dice.choice((0.0, 1.0, 8.0))))
+
+    async def _call(self, client: JunkieClient, dice: Random) -> None:
+        """Make a call, which must not wait in vain for the end of a pause."""
+        name, priority = dice.choice(_CALLS), dice.choice(_PRIORITIES)
+        deadline = dice.choice((None, 0.3, 2.0, 10.0))
+        failure = await make_call(
+            self.world, client, name, deadline=deadline, policy=self.policy, priority=priority
+        )
+        is_simple = name in ONE_REQUEST and priority is None
+        if is_simple and isinstance(failure, RequestTimeoutError) and not failure.attempts:
+            now = self.world.loop.time()
+            ends = [
+                at + seconds
+                for at, seconds in self.world.network.pauses
+                if at < now - 0.1 and seconds <= self.policy.retry_after_cap
+            ]
+            self.world.check(now > max(ends, default=0.0), f"{name} has waited for a pause")
 
     async def _work(self, client: JunkieClient) -> None:
         """Walk over the list, or run a job."""
@@ -151,10 +161,7 @@ def _begin_storm(world: World) -> None:
     )
     service.limiter = limiter if dice.random() < 0.7 else None
     service.faults = Faults(error=dice.choice((0.0, 0.0, 0.2)))
-    for _ in range(dice.choice((0, 0, 1, 3))):  # outages
-        begins = dice.uniform(0.0, _STORM)
-        world.loop.add_event(begins, setattr, service, "down", True)
-        world.loop.add_event(begins + dice.uniform(0.0, 6.0), setattr, service, "down", False)
+    add_outages(world, dice.choice((0, 0, 1, 3)), within=_STORM, longest=6.0)
     for _ in range(dice.choice((0, 0, 2))):
         world.loop.add_event(dice.uniform(0.0, _STORM), world.network.cut)
     world.loop.add_event(_STORM + 6.0, _end_storm, world)
@@ -183,3 +190,11 @@ def _check_rate(world: World, rate: RateLimit, begun_at: list[float]) -> None:
         if tokens < -0.01:
             world.check(False, f"more than {rate} at {moment:.3f}")
             return
+
+
+def _check_pauses(world: World, cap: float, begun_at: list[float]) -> None:
+    """Check that nothing is sent while a 429 asks for a pause, unless that is for too long."""
+    for noticed_at, seconds in world.network.pauses:
+        ends_at = noticed_at + min(seconds, cap)
+        early = [at for at in begun_at if noticed_at + 0.001 < at < ends_at - 0.001]
+        world.check(seconds > cap or not early, f"no pause of {seconds} s at {noticed_at:.3f}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from contextlib import aclosing
 from random import Random
 from typing import Final, Literal
 
@@ -65,10 +66,24 @@ async def _read_list(world: World, kind: _Kind) -> None:
             if deletes and dice.random() < 0.5:
                 with contextlib.suppress(JunkieError):  # others may have, or the storm is too bad
                     await client.keys.delete(key)
+        if kind == "nothing":
+            world.check(not pager.drift, f"nothing has changed: {pager.drift}")
+        await _leave_early(world, pager, dice.randrange(3))
     world.check(len(set(given)) == len(given), "a key was given twice")
     world.check(set(given) <= set(world.service.ever), "a key was given that never was")
     if kind != "both":
         _check_complete(world, {row for row in before if not row.deleted}, given)
+
+
+async def _leave_early(world: World, pager: KeyPager, many: int) -> None:
+    """Leave a walk after some pages: its requests end with it."""
+    async with aclosing(pager.pages()) as pages:
+        async for _ in pages:
+            if not many:
+                break
+            many -= 1
+    left = world.network.in_flight["reader"]
+    world.check(not left, f"{left} requests are in flight for nobody")
 
 
 async def _read_lies(world: World) -> None:

@@ -20,7 +20,7 @@ import attrs
 import pytest
 
 import junkie_async._client
-from junkie_async import JunkieClient
+from junkie_async import JunkieClient, Outcome
 
 from .disk import replace_disks
 from .event_loop import Process, SimulatedLoop, current_process
@@ -41,6 +41,7 @@ class World:
     Attributes:
         dice: All choices of the run come from it.
         violations: What must not happen, and has.
+        creations: The keys that single calls were to create, by their name, and the outcome.
     """
 
     def __init__(self, seed: int, folder: Path) -> None:
@@ -50,6 +51,7 @@ class World:
         self.loop = SimulatedLoop(Random(self.dice.random()))
         self.loop.on_step = self._check_step
         self.violations: list[str] = []
+        self.creations: dict[str, tuple[int, Outcome]] = {}
         self._moment, self._first_step = 0.0, 0
         self.processes: list[Process] = []
         self.main_tasks: set[asyncio.Task[Any]] = set()
