@@ -125,3 +125,10 @@ def test_responses_that_arrive_together() -> None:
         state = RateLimitState(limit=100.0, remaining=60.0, reset=60.0)
         stated.record_statement(1000.1, state)
         assert not stated.is_scarce(0)
+
+
+def test_a_response_without_a_statement_arrives_with_one_that_has_it() -> None:
+    """The latest response tells whether the service states a limit at all."""
+    stated = make(0)
+    stated.record_statement(1000.005, None)
+    assert turn(stated, now=1000.005) is None
