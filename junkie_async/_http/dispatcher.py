@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from datetime import datetime
 from functools import partial
 from typing import Any, NoReturn, TypeVar
@@ -225,8 +225,19 @@ class Dispatcher:
             call.report_not_executed(refusal)
             raise
 
-    async def _attempt(self, call: CallState[T], back_off: float = 0.0) -> Response:
+    def _attempt(
+        self, call: CallState[T], back_off: float = 0.0
+    ) -> Coroutine[Any, Any, Response]:
         """Wait for a request slot, and send the request once."""
+        # A coroutine that awaits no more than another one takes 2,000 instructions.
+        is_prepared = asyncio.get_running_loop() is self._state.loop
+        is_prepared = is_prepared and not self._api_key.is_due and call.refused_key is None
+        if is_prepared and self._outages.find(call) is None:
+            return self._attempt_soon(call, back_off)
+        return self._prepare_attempt(call, back_off)
+
+    async def _prepare_attempt(self, call: CallState[T], back_off: float) -> Response:
+        """Attempt it in the running loop, with an API key that is valid, and as outages allow."""
         loop = asyncio.get_running_loop()
         if loop is not self._state.loop and not self.closed:  # a closed client's throttle says that
             self._transport.check_loop(loop)

@@ -82,8 +82,9 @@ class SendState:
             # No other variable may refer to it: this frame is in its traceback, a reference cycle.
             raise ConnectionLostError(error) from None
         finally:
-            for name in ("send", "write_bytes"):  # other cycles: they refer to the request
-                vars(request).pop(name, None)
+            del request.send  # other cycles: they refer to the request
+            if self._before_send is not None:
+                vars(request).pop("write_bytes", None)
 
     def _check_before_write(
         self, request: aiohttp.ClientRequest, before_send: Callable[[], None]

@@ -161,7 +161,8 @@ class CreateJob(Job[Intent | KeyBatch, KeyBatch, CreateReport]):
         if missing > 0 and not is_outage:
             # One sync covers two rounds of calls; more would leave more in doubt at a crash.
             ahead = min(missing, 2 * self._concurrency * MAX_BATCH)
-            amounts = [min(MAX_BATCH, ahead - at) for at in range(0, ahead, MAX_BATCH)]
+            full, rest = divmod(ahead, MAX_BATCH)
+            amounts = [MAX_BATCH] * full + [rest] * (rest > 0)
             self._ready += await self._journal.log_intents(amounts)
 
     def _is_unconfirmed(self) -> bool:

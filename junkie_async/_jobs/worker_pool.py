@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable
+from functools import partial
 from typing import Any, Final, Generic, TypeVar
+
+import msgspec
 
 from .._hooks import RequestStatus, StatusCallback
 from .._masking import clear_frames
@@ -17,6 +20,13 @@ ResultT = TypeVar("ResultT")
 # well below the 30 s that Kubernetes leaves a stopped process, so that it can still report them.
 GRACE_PERIOD: Final = 10.0
 """Seconds that calls in flight may still take after a job is cancelled."""
+
+
+class _Worker(msgspec.Struct, eq=False):
+    """What is known of a worker."""
+
+    is_in_flight: bool = False
+    """Whether it has a request in flight: to cancel it would lose the outcome."""
 
 
 class WorkerPool(Generic[ChunkT, ResultT]):
@@ -44,11 +54,12 @@ class WorkerPool(Generic[ChunkT, ResultT]):
         # asyncio's locks and queues for these waits are a sixth of what a job adds to its calls.
         self._waiting: deque[asyncio.Future[None]] = deque()  # workers
         self._consumer: asyncio.Future[None] | None = None
-        # Workers with a request in flight: cancelling one of these would lose its outcome.
-        self._in_flight: set[asyncio.Task[None]] = set()
-        self._workers = {asyncio.create_task(self._run_worker()) for _ in range(concurrency)}
-        for worker in self._workers:
+        self._workers: dict[asyncio.Task[None], _Worker] = {}
+        for _ in range(concurrency):
+            state = _Worker()
+            worker = asyncio.create_task(self._run_worker(state))
             worker.add_done_callback(self._remove_worker)
+            self._workers[worker] = state
 
     async def results(self) -> AsyncGenerator[ResultT, None]:
         """Yield results as they arrive, until the source is drained or a call has failed."""
@@ -71,30 +82,31 @@ class WorkerPool(Generic[ChunkT, ResultT]):
         """Start no new call, after a failure or because the consumer has left."""
         self.failure = self.failure or failure
         self._stopped = True
-        for worker in self._workers - self._in_flight:
-            worker.cancel()
+        for worker, state in self._workers.items():
+            if not state.is_in_flight:
+                worker.cancel()
 
-    async def _run_worker(self) -> None:
+    async def _run_worker(self, state: _Worker) -> None:
+        note_status = partial(self._note_status, state)
         while not (self._stopped or self._drained):
             if (chunk := await self._next_chunk()) is None:
                 return
             try:
-                result = await self._call(chunk, self._note_status)
+                result = await self._call(chunk, note_status)
             except Exception as error:
                 clear_frames(error)  # of many failures one is raised, and all would be in cycles
                 # Without this frame, which has the pool, and so the error.
                 self.stop(error.with_traceback(error.__traceback__ and error.__traceback__.tb_next))
                 return
-            self._in_flight.discard(_current_worker())
+            state.is_in_flight = False
             if result is None:
                 self._release_slot()
             else:
                 self._add_result(result)
 
-    def _note_status(self, status: RequestStatus) -> None:
-        in_flight = status is RequestStatus.IN_FLIGHT
-        (self._in_flight.add if in_flight else self._in_flight.discard)(_current_worker())
-        if self._stopped and not in_flight:  # `stop` spared it, but now it would only retry
+    def _note_status(self, state: _Worker, status: RequestStatus) -> None:
+        state.is_in_flight = status is RequestStatus.IN_FLIGHT
+        if self._stopped and not state.is_in_flight:  # `stop` spared it, but it would only retry
             _current_worker().cancel()
 
     def _add_result(self, result: ResultT | None) -> None:
@@ -151,7 +163,7 @@ class WorkerPool(Generic[ChunkT, ResultT]):
         self._stopped = True
 
     def _remove_worker(self, worker: asyncio.Task[None]) -> None:
-        self._workers.discard(worker)
+        del self._workers[worker]
         if not self._workers:
             self._add_result(None)
 

@@ -32,7 +32,7 @@ class RefusedError(Exception):
         self.not_executed = not_executed
 
 
-@attrs.frozen(kw_only=True, repr=False)
+@attrs.frozen(kw_only=True, repr=False, slots=False)
 class Body:
     """What every body may have beside its content: whether the request was refused.
 
@@ -54,7 +54,7 @@ class PaginationBody:
     totalPages: int | None = None  # noqa: N815 - the contract's spelling
 
 
-@attrs.frozen(kw_only=True, repr=False)
+@attrs.frozen(kw_only=True, repr=False, slots=False)
 class PageBody(Body):
     """``GET /keys``."""
 
@@ -62,28 +62,28 @@ class PageBody(Body):
     pagination: PaginationBody | None = None
 
 
-@attrs.frozen(kw_only=True, repr=False)
+@attrs.frozen(kw_only=True, repr=False, slots=False)
 class KeyBody(Body):
     """``POST /keys``."""
 
     key: Key
 
 
-@attrs.frozen(kw_only=True, repr=False)
+@attrs.frozen(kw_only=True, repr=False, slots=False)
 class DetailedKeyBody(Body):
     """``GET /keys/{keyId}``."""
 
     key: KeyDetailed
 
 
-@attrs.frozen(kw_only=True, repr=False)
+@attrs.frozen(kw_only=True, repr=False, slots=False)
 class FoldersBody(Body):
     """``GET /keys/folders``."""
 
     folders: list[models.KeyFolder]
 
 
-@attrs.frozen(kw_only=True, repr=False)
+@attrs.frozen(kw_only=True, repr=False, slots=False)
 class BatchBody(Body):
     """``POST /keys/batch``."""
 
@@ -92,7 +92,7 @@ class BatchBody(Body):
     config: dict[str, Any] | None = None
 
 
-@attrs.frozen(kw_only=True, repr=False)
+@attrs.frozen(kw_only=True, repr=False, slots=False)
 class BulkDeleteBody(Body):
     """``POST /keys/bulk-delete``."""
 
@@ -100,7 +100,7 @@ class BulkDeleteBody(Body):
     requested: int | None = None
 
 
-@attrs.frozen(kw_only=True, repr=False)
+@attrs.frozen(kw_only=True, repr=False, slots=False)
 class ActionBody(Body):
     """What an update or a reset of HWIDs is answered with."""
 
