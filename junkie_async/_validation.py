@@ -186,8 +186,12 @@ def key_values_in(name: str, pasted: Any, check: Callable[[str, Any], object]) -
 def _strip_edges(pasted: str) -> str:
     if len(pasted) > 2 * MAX_KEY_VALUE:  # no key value
         return pasted
-    inner = [index for index, letter in enumerate(pasted) if not _is_edge(letter)]
-    return pasted[inner[0] : inner[-1] + 1] if inner else pasted
+    begin, end = 0, len(pasted)
+    while begin < end and _is_edge(pasted[begin]):
+        begin += 1
+    while begin < end and _is_edge(pasted[end - 1]):
+        end -= 1
+    return pasted[begin:end] or pasted
 
 
 def _is_edge(letter: str) -> bool:

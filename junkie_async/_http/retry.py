@@ -37,7 +37,7 @@ def _validate_attempts(_: object, field: attrs.Attribute[int], value: int) -> No
     check_integer(f"RetryPolicy.{field.name}", value, 1, 100)
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, cache_hash=True)  # each `verify` hashes it four times
 class RetryPolicy:
     """How often and how long a call is retried. The back-off doubles each time, with jitter.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import re
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
@@ -121,6 +122,7 @@ def _seconds_until(unix_time: float | None, headers: Mapping[str, str]) -> float
     return max(0.0, unix_time - now)
 
 
+@functools.lru_cache(maxsize=16)  # all responses of a second have the same: 16,000 instructions
 def _parse_date(value: str) -> float | None:
     """Read an HTTP date, or one of ISO 8601, as a Unix time."""
     for parse in (datetime.fromisoformat, parsedate_to_datetime):

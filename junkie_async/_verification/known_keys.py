@@ -85,9 +85,11 @@ class KnownKeys:
 
         ``changes`` is their number when the look-up began. It may have read what was there before.
         """
+        if not self._keep:  # nor was anything kept before
+            return
         hashed = self.hash_value(value)
         self._known.pop(hashed, None)
-        if key is None or not self._keep or self._is_changed((key.id, hashed), changes):
+        if key is None or self._is_changed((key.id, hashed), changes):
             return
         self._known.pop(self._hashes.pop(key.id, hashed), None)
         if key.one_time_use and key.used_at is None:
