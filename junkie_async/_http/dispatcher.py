@@ -225,9 +225,7 @@ class Dispatcher:
             call.report_not_executed(refusal)
             raise
 
-    def _attempt(
-        self, call: CallState[T], back_off: float = 0.0
-    ) -> Coroutine[Any, Any, Response]:
+    def _attempt(self, call: CallState[T], back_off: float = 0.0) -> Coroutine[Any, Any, Response]:
         """Wait for a request slot, and send the request once."""
         # A coroutine that awaits no more than another one takes 2,000 instructions.
         is_prepared = asyncio.get_running_loop() is self._state.loop
