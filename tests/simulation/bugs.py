@@ -769,6 +769,14 @@ BUGS: Final = (
         "look-ups",
         seed=0,
     ),
+    Bug(
+        "calls wait although their client is closed",
+        "_http/throttle.py",
+        "        for wait in self._waits:\n            wait.end(make_closed_error())\n",
+        "",
+        "throttle",
+        seed=0,
+    ),
 )
 
 

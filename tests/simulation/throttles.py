@@ -59,6 +59,7 @@ class _App:
             await self._check_slots(client)
             if self.rate is not None or self.max_in_flight <= 2:
                 await self._check_turns(client)
+            await self._close(client)
         name = "app"
         most = world.network.most_in_flight[name]
         world.check(most <= self.max_in_flight, f"{most} in flight of {self.max_in_flight}")
@@ -125,6 +126,21 @@ class _App:
             await client.keys.folders()
             seconds = world.loop.time() - begun
             world.check(seconds < _AT_ONCE, f"call {number} after the storm took {seconds:.2f} s")
+
+    async def _close(self, client: JunkieClient) -> None:
+        """Close the client while calls wait: all of them end, and give their slots back."""
+        world, throttle = self.world, client._dispatcher._state.throttle
+        calls = [asyncio.create_task(client.keys.folders()) for _ in range(12)]
+        await asyncio.wait(calls, return_when=asyncio.FIRST_COMPLETED)
+        for _ in range(self.dice.randrange(4)):
+            await asyncio.sleep(0)
+        await client.close()
+        _, pending = await asyncio.wait(calls, timeout=1.0)
+        await asyncio.gather(*(call for call in calls if call.done()), return_exceptions=True)
+        world.check(not pending, f"{len(pending)} calls wait although the client is closed")
+        world.check(throttle._in_flight == 0, f"{throttle._in_flight} slots are lost at the end")
+        for call in pending:
+            call.cancel()
 
     async def _check_turns(self, client: JunkieClient) -> None:
         """A walk and a job get turns beside callers that leave none."""
