@@ -331,8 +331,8 @@ BUGS: Final = (
     Bug(
         "a cancelled job drops its calls in flight",
         "_jobs/worker_pool.py",
-        "        for worker in self._workers - self._in_flight:\n",
-        "        for worker in self._workers:\n",
+        "            if not state.is_in_flight:\n                worker.cancel()\n",
+        "            worker.cancel()\n",
         "memory-jobs",
         seed=3,
     ),
@@ -598,7 +598,7 @@ BUGS: Final = (
     Bug(
         "a call that has ended counts as in flight",
         "_jobs/worker_pool.py",
-        "            self._in_flight.discard(_current_worker())\n            if result",
+        "            state.is_in_flight = False\n            if result",
         "            if result",
         "memory-jobs",
         seed=10,
