@@ -89,7 +89,8 @@ async def test_a_ledger_of_each_version_is_resumed(version: int, tmp_path: Path)
             reconcile_after=RECONCILE_AFTER,
         )
         assert sorted(report.keys) == sorted(service.values())
-    assert (status.job, status.requested, status.created, status.open) == ("r755ie6k", 5, 3, 2)
+    assert (status.name, status.job) == ("job", "r755ie6k")
+    assert (status.requested, status.created, status.open) == (5, 3, 2)
     assert status.begun_at == datetime.fromtimestamp(1795748651.59469, UTC)
     assert report.keys[:4] == (*_LOGGED, *late)
     assert [row.name for row in service.rows.values() if row.value == report.keys[4]] == [

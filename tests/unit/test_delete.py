@@ -203,6 +203,10 @@ async def test_calls_are_full_although_keys_repeat(service: Service) -> None:
     report = await DeleteJob(iter(keys), service.delete, concurrency=1)
     assert [len(chunk) for chunk in service.deleted] == [1000, 1000]
     assert (report.requested, report.deleted) == (2000, 2000)
+    service.deleted.clear()
+    await DeleteJob(iter([*range(1, 501), *range(1, 2501)]), service.delete, concurrency=1)
+    assert [len(chunk) for chunk in service.deleted] == [1000, 1000, 500]
+    assert [key for chunk in service.deleted for key in chunk] == [*range(1, 2501)]
 
 
 async def test_what_an_iterator_gave_before_it_failed_is_counted(service: Service) -> None:
