@@ -203,6 +203,7 @@ async def test_a_request_that_is_kept_back(given: bool) -> None:
         assert caught.value.outcome is Outcome.NOT_EXECUTED
         assert (await send(CREATE, before_send=lambda: seen.append(len(heads)))).id == 1
         assert (seen, len(heads)) == ([0, 0], 1)
+        assert b"\r\nContent-Type: application/json\r\n" in heads[0]
 
 
 @pytest.mark.parametrize("checked", [False, True])

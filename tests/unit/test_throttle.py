@@ -295,6 +295,23 @@ def test_all_whose_turns_have_become_too_late_end_at_once() -> None:
     run(main())
 
 
+def test_an_interactive_call_does_not_wait_behind_jobs() -> None:
+    """Nor is it refused because of them: its turn is the next one."""
+
+    async def main() -> None:
+        throttle = Throttle(10, RateLimit(1, per=10.0))
+        await take_slot(throttle)
+        jobs = [asyncio.create_task(throttle.acquire(priority="job")) for _ in range(5)]
+        await asyncio.sleep(1)
+        await throttle.acquire(now() + 15)
+        assert now() == pytest.approx(1010)
+        for job in jobs:
+            job.cancel()
+        await asyncio.gather(*jobs, return_exceptions=True)
+
+    run(main())
+
+
 def test_a_retry_has_nobody_before_it_yet() -> None:
     """A turn that is in time is waited for, after the back-off."""
 
