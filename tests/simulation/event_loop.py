@@ -117,7 +117,10 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         if process.stopped is not None or not process.alive:
             return
         process.stopped = [each for each in (*self._ready, *self._scheduled) if process.owns(each)]
-        self._ready = deque(each for each in self._ready if not process.owns(each))
+        # asyncio has counted the callbacks of this turn: their number must stay.
+        skipped = asyncio.Handle(lambda: None, (), self)
+        skipped.cancel()
+        self._ready = deque(skipped if process.owns(each) else each for each in self._ready)
         self._scheduled = [each for each in self._scheduled if not process.owns(each)]
         heapq.heapify(self._scheduled)
 
