@@ -176,7 +176,8 @@ def key_values_in(name: str, pasted: Any, check: Callable[[str, Any], object]) -
     if not isinstance(pasted, str):
         raise InvalidRequestError(name, safe_repr(pasted), "a string")
     values: list[str] = []
-    for form in dict.fromkeys((str.__str__(pasted), _strip_edges(pasted))):
+    given = str.__str__(pasted)  # a subclass may answer otherwise
+    for form in dict.fromkeys((given, _strip_edges(given))):
         with contextlib.suppress(InvalidRequestError):
             check(name, form)
             values.append(form)
