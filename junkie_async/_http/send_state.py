@@ -82,7 +82,9 @@ class SendState:
             # No other variable may refer to it: this frame is in its traceback, a reference cycle.
             raise ConnectionLostError(error) from None
         finally:
-            del request.send  # other cycles: they refer to the request
+            # Other cycles: they refer to the request. A session's middleware may have sent it twice
+            # at once.
+            vars(request).pop("send", None)
             if self._before_send is not None:
                 vars(request).pop("write_bytes", None)
 

@@ -52,6 +52,7 @@ _JSON_BODY = {"Content-Type": _JSON}
 _USER_AGENT = f"junkie_async/{__version__}"
 
 _SESSION_CLOSED = "the aiohttp session passed as session= is closed"
+_LOOP_ENDS = "the client's connections are being closed, because its event loop ends"
 
 _MAX_HEADER_BYTES = 2**16
 _MAX_HEADERS = 1000
@@ -247,7 +248,9 @@ class Transport:
         if seconds != self.max_seconds:
             options = options | {"timeout": _make_limits(seconds)}
         if request.body is not None:
-            options = options | {"data": self._make_payload(request.body)}
+            is_given = session is self._given  # whose middlewares may change what they are given
+            data = request.body if is_given else self._make_payload(request.body)
+            options = options | {"data": data}
         elif request.method != "GET":
             # aiohttp gives a POST without a body the type application/octet-stream, which web
             # frameworks refuse: Fastify 5 answers 415.
@@ -297,6 +300,8 @@ class Transport:
             session = self._sessions[keepalive] = _open_session(
                 keepalive, self._tls_context, open_socket, self._defaults
             )
+        elif session.closed:  # and about to be forgotten, by `_close_with_loop`
+            raise ClientClosedError(_LOOP_ENDS)
         return session
 
 

@@ -7,7 +7,7 @@ import gc
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -113,6 +113,30 @@ def test_calls_of_a_closed_loop_hold_no_slots() -> None:
         for _ in range(2):
             asyncio.run(abandon())
     asyncio.run(client.close())
+
+
+def test_a_call_while_the_loop_ends(client: JunkieClient) -> None:
+    """An async generator that cleans up then learns that the connections are closed."""
+    ended: list[Exception] = []
+
+    async def clean_up() -> AsyncIterator[None]:
+        try:
+            yield
+        finally:
+            await asyncio.sleep(0)  # the client begins to close its connections: those of `create`
+            try:
+                await client.keys.reset_hwid(1)
+            except Exception as error:
+                ended.append(error)
+
+    async def main() -> AsyncIterator[None]:
+        await create(client)
+        cleaner = clean_up()
+        await anext(cleaner)
+        return cleaner
+
+    assert asyncio.run(main()) is not None  # it is kept until the loop ends
+    assert [type(error) for error in ended] == [ClientClosedError]
 
 
 def test_two_loops_at_once_are_refused(client: JunkieClient, emulator: Emulator) -> None:

@@ -260,6 +260,44 @@ async def test_a_given_sessions_middlewares_run() -> None:
     assert seen == ["GET"]
 
 
+async def test_a_middleware_sends_a_request_twice_at_once() -> None:
+    """As one that hedges does. Both requests are sent, and the call reads one of the responses."""
+
+    async def hedge(
+        request: aiohttp.ClientRequest, handler: Callable[..., Awaitable[aiohttp.ClientResponse]]
+    ) -> aiohttp.ClientResponse:
+        spare, found = await asyncio.gather(handler(request), handler(request))
+        spare.close()
+        return found
+
+    async with (
+        raw_server(lambda _: response(KEY)) as (url, heads),
+        aiohttp.ClientSession(middlewares=[hedge]) as session,
+    ):
+        found = await JunkieClient("k", base_url=url, session=session).keys.get(1)
+    assert (found.id, len(heads)) == (1, 2)
+
+
+async def test_a_middleware_changes_a_body_of_one_request() -> None:
+    """What it does to that is not done to the next request with the same body."""
+
+    async def name_body(
+        request: aiohttp.ClientRequest, handler: Callable[..., Awaitable[aiohttp.ClientResponse]]
+    ) -> aiohttp.ClientResponse:
+        assert request.body
+        request.body.set_content_disposition("attachment", filename="body.json")
+        return await handler(request)
+
+    async with (
+        raw_server(lambda _: response(KEY)) as (url, heads),
+        aiohttp.ClientSession(middlewares=[name_body]) as session,
+    ):
+        junkie = JunkieClient("k", base_url=url, session=session)
+        for _ in range(2):
+            await junkie.keys.update(1, key_name="new")
+    assert heads[0] == heads[1]
+
+
 @pytest.mark.parametrize("is_after", [False, True], ids=["before", "after"])
 @on_virtual_clock
 async def test_a_middleware_makes_calls_of_its_own(is_after: bool) -> None:
