@@ -208,7 +208,7 @@ class Transport:
         """
         if session.closed:
             raise ClientClosedError(_SESSION_CLOSED)
-        deadline = asyncio.get_running_loop().time() + left
+        caller, deadline = _current_task(), asyncio.get_running_loop().time() + left
 
         async def wait_for_connection(
             request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
@@ -216,10 +216,14 @@ class Transport:
             task = _current_task()
             state.is_queued = True
             self._deadlines.start(task, deadline)
-            await _wait_for_connection(session.connector, request.connection_key)
-            state.is_queued = False
-            self._deadlines.start(task, min(deadline, task.get_loop().time() + longest))
-            return await handler(request)
+            try:
+                await _wait_for_connection(session.connector, request.connection_key)
+                state.is_queued = False
+                self._deadlines.start(task, min(deadline, task.get_loop().time() + longest))
+                return await handler(request)
+            finally:
+                if task is not caller:  # one of the session's own middlewares
+                    self._deadlines.end(task)
 
         headers = self._headers if request.body is None else self._headers | _JSON_BODY
         options = self._defaults | self._options | {"headers": headers}

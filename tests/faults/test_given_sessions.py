@@ -278,6 +278,28 @@ async def test_a_middleware_sends_a_request_twice_at_once() -> None:
     assert (found.id, len(heads)) == (1, 2)
 
 
+async def test_a_middleware_sends_in_a_task_of_its_own() -> None:
+    """As `asyncio.wait_for` does in Python 3.11. The task is freed with the call."""
+    tasks: list[weakref.ref[asyncio.Task[aiohttp.ClientResponse]]] = []
+
+    async def send_in_task(
+        request: aiohttp.ClientRequest, handler: Callable[..., Awaitable[aiohttp.ClientResponse]]
+    ) -> aiohttp.ClientResponse:
+        task = asyncio.ensure_future(handler(request))
+        tasks.append(weakref.ref(task))
+        return await task
+
+    async with (
+        raw_server(lambda _: response(KEY)) as (url, _),
+        aiohttp.ClientSession(middlewares=[send_in_task]) as session,
+        JunkieClient("k", base_url=url, session=session) as junkie,
+    ):
+        await junkie.keys.get(1)
+        await asyncio.sleep(0)  # the event loop lets go of it
+        gc.collect()
+        assert [task() for task in tasks] == [None]
+
+
 async def test_a_middleware_changes_a_body_of_one_request() -> None:
     """What it does to that is not done to the next request with the same body."""
 
