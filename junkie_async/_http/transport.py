@@ -251,11 +251,11 @@ class Transport:
         task, response, seconds = _current_task(), None, max(seconds, 0.001)
         if seconds != self.max_seconds:
             options = options | {"timeout": _make_limits(seconds)}
+        is_given = session is self._given  # whose middlewares may change what they are given
         if request.body is not None:
-            is_given = session is self._given  # whose middlewares may change what they are given
             data = request.body if is_given else self._make_payload(request.body)
             options = options | {"data": data}
-        elif request.method != "GET":
+        elif is_given or request.method != "GET":
             # aiohttp gives a POST without a body the type application/octet-stream, which web
             # frameworks refuse: Fastify 5 answers 415.
             options = options | {"skip_auto_headers": ("Content-Type",)}

@@ -123,6 +123,23 @@ async def test_no_body_has_no_content_type(headers: dict[str, str] | None) -> No
     assert all(b"content-type" not in head.lower() for head in heads)
 
 
+async def test_an_empty_body_of_a_middleware_has_no_content_type() -> None:
+    """As of one that writes each body anew, also that of a GET."""
+
+    async def write_anew(
+        request: aiohttp.ClientRequest, handler: Callable[..., Awaitable[aiohttp.ClientResponse]]
+    ) -> aiohttp.ClientResponse:
+        await request.update_body(b"")
+        return await handler(request)
+
+    async with (
+        raw_server(lambda _: response(KEY)) as (url, heads),
+        aiohttp.ClientSession(middlewares=[write_anew]) as session,
+    ):
+        await JunkieClient("k", base_url=url, session=session).keys.get(1)
+    assert [b"content-type" in head.lower() for head in heads] == [False]
+
+
 @pytest.mark.parametrize(
     "headers",
     [[f"X-Policy: {'x' * 9_000}"], [f"X-Header-{number}: x" for number in range(150)]],
