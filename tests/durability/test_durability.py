@@ -95,7 +95,8 @@ async def test_exactly_the_requested_keys(
     record_property("faults", sorted(result.faults.elements()))
     assert not result.violations, f"{scenario} {result}"
     if run < _EVERY_POINT:
-        assert result.codes[:2] == [-9, -9], f"{scenario} {result}"
+        ends = [code for code in result.codes if code != GAVE_UP]
+        assert ends[:2] == [-9, -9], f"{scenario} {result}"
 
 
 @pytest.mark.parametrize("lie", ["zero", "rounded down"])
