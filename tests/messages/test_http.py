@@ -10,7 +10,7 @@ import pickle
 import re
 import socket
 import ssl
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,7 @@ from junkie_async._http.dispatcher import Dispatcher
 from junkie_async._http.transport import Response
 from junkie_async._protocol import requests
 from junkie_async.emulator import Emulator
+from junkie_async.pytest_plugin import running_emulator
 
 from ..faults.test_given_sessions import HANGING, raw_server
 from ..unit.clock import run
@@ -588,6 +589,34 @@ async def test_a_closed_session() -> None:
     with pytest.raises(JunkieError) as caught:
         await junkie.keys.folders()
     assert caught.value.message == "the aiohttp session passed as session= is closed"
+
+
+def test_a_loop_that_ends() -> None:
+    """Clean-up code that the loop runs at its end finds the connections being closed."""
+    texts: list[str] = []
+
+    async def clean_up(junkie: JunkieClient) -> AsyncGenerator[None, None]:
+        try:
+            yield
+        finally:
+            await asyncio.sleep(0)  # the client begins to close its connections
+            try:
+                await junkie.keys.create(provider_id=42)
+            except JunkieError as error:
+                texts.append(error.message)
+
+    async def main(junkie: JunkieClient) -> AsyncGenerator[None, None]:
+        await junkie.keys.create(provider_id=42)
+        late = clean_up(junkie)
+        await anext(late)
+        return late
+
+    with running_emulator() as emulator:
+        junkie = JunkieClient("x", base_url=emulator.url)
+        assert asyncio.run(main(junkie)) is not None  # it is kept until the loop ends
+        asyncio.run(junkie.close())
+    text = "the client's connections are being closed, because its event loop ends"
+    assert texts == [text]
 
 
 async def test_a_busy_session() -> None:
