@@ -21,8 +21,6 @@ from .._errors import (
     ClientClosedError,
     ConfigurationError,
     JunkieError,
-    Outcome,
-    RequestTimeoutError,
 )
 from .._masking import clear_frames
 from .._protocol.decompression import MAX_BODY
@@ -30,6 +28,7 @@ from .._protocol.requests import Request
 from .._version import __version__
 from .aiohttp_errors import translate_error
 from .deadlines import Deadlines
+from .given_session import check_open, describe_credentials, make_queue_error, wait_for_turn
 from .proxy import Proxy
 from .send_state import ConnectionLostError, SendState
 from .unclosed import warn_unclosed
@@ -54,7 +53,6 @@ _NO_BODY = {"skip_auto_headers": ("Content-Type",)}
 
 _USER_AGENT = f"junkie_async/{__version__}"
 
-_SESSION_CLOSED = "the aiohttp session passed as session= is closed"
 _LOOP_ENDS = "the client's connections are being closed, because its event loop ends"
 
 _MAX_HEADER_BYTES = 2**16
@@ -178,11 +176,11 @@ class Transport:
             failure = self._translate(lost.error, state)
             clear_frames(lost)  # aiohttp's have the error, and the request, in variables
         except (aiohttp.ClientError, HttpProcessingError, OSError) as error:
-            failure = _make_queue_error() if state.is_queued else self._translate(error, state)
+            failure = make_queue_error() if state.is_queued else self._translate(error, state)
             clear_frames(error)
         except ValueError as error:  # aiohttp refuses two credentials for one request
             given, url = self._given, URL(self.base_url)
-            refusal = None if given is None else _describe_credentials(given, url)
+            refusal = None if given is None else describe_credentials(given, url)
             if refusal is None:
                 clear_frames(error)
                 raise
@@ -210,8 +208,7 @@ class Transport:
 
         Only the call's deadline ends the wait for one of its connections.
         """
-        if session.closed:
-            raise ClientClosedError(_SESSION_CLOSED)
+        check_open(session)
         caller, deadline = _current_task(), asyncio.get_running_loop().time() + left
 
         async def wait_for_connection(
@@ -221,7 +218,7 @@ class Transport:
             state.is_queued = True
             self._deadlines.start(task, deadline)
             try:
-                await _wait_for_connection(session.connector, request.connection_key)
+                await wait_for_turn(session.connector, request.connection_key)
                 state.is_queued = False
                 self._deadlines.start(task, min(deadline, task.get_loop().time() + longest))
                 return await handler(request)
@@ -361,49 +358,6 @@ def _open_session(
     # sentry-sdk and OpenTelemetry add one to each new session. It records URLs, and so key values.
     session.trace_configs.clear()
     return session
-
-
-async def _wait_for_connection(connector: Any, key: object) -> None:
-    """Wait until the connector may open a connection, after the requests that wait already.
-
-    aiohttp does that within its time-out for connecting. It has no public name for the wait.
-    """
-    count_available = getattr(connector, "_available_connections", None)
-    wait = getattr(connector, "_wait_for_available_connection", None)
-    if count_available is None or wait is None:  # another aiohttp, whose time-out counts the wait
-        return
-    # An idle connection is taken even if all others are in use.
-    if count_available(key) > 0 or key in getattr(connector, "_conns", ()):
-        return
-    try:
-        await wait(key, [])
-    except asyncio.CancelledError:
-        task = asyncio.current_task()
-        if not connector.closed or (task is not None and task.cancelling()):
-            raise
-    if connector.closed:  # which cancels the waits, not the tasks
-        raise ClientClosedError(_SESSION_CLOSED)
-
-
-def _make_queue_error() -> JunkieError:
-    return RequestTimeoutError(
-        "timed out waiting for a free connection of session= (the limit of its connector)",
-        outcome=Outcome.NOT_EXECUTED,
-    )
-
-
-def _describe_credentials(session: Any, url: URL) -> str | None:
-    """Say which credentials of a session that was passed in would replace the API key, if any."""
-    origin = getattr(session, "_base_url_origin", None)
-    if session.auth is not None and origin in (None, url.origin()):
-        return "the session passed as session= has credentials of its own: create it without auth="
-    entry = session.trust_env and session._get_netrc_auth(url.host)  # noqa: SLF001 - as it does
-    if entry:
-        return (
-            f"the session passed as session= takes credentials for {url.host} from .netrc:"
-            " remove that entry, or create the session without trust_env=True"
-        )
-    return None
 
 
 def _make_limits(total: float) -> aiohttp.ClientTimeout:

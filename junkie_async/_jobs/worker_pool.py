@@ -32,8 +32,9 @@ class _Worker(msgspec.Struct, eq=False):
 class WorkerPool(Generic[ChunkT, ResultT]):
     """Makes a call for each chunk of a source, at most ``concurrency`` of them concurrently.
 
-    After the first failure no new call starts. Calls in flight finish. Calls that wait for a
-    request slot or for a retry are dropped. The source is read lazily, by one worker at a time.
+    After the first failure no new call starts. Calls in flight finish, and so do those that wait
+    for a retry since their request may have been carried out. Others that wait for a request slot
+    or for a retry are dropped. The source is read lazily, by one worker at a time.
     A slow consumer applies back-pressure: at most ``concurrency`` results are unread or due.
     """
 

@@ -30,6 +30,7 @@ from junkie_async import (
 )
 
 from ..unit.scripted import CREATE
+from ..unit.test_error_memory import watch_requests
 from .operations import on_virtual_clock
 
 AT_ONCE = RetryPolicy(attempts=3, wait_initial=0.0, wait_jitter=0.0, outage=0.0)
@@ -226,14 +227,7 @@ async def test_a_request_that_is_kept_back(given: bool) -> None:
 @pytest.mark.parametrize("checked", [False, True])
 async def test_a_request_is_freed_with_its_call(checked: bool) -> None:
     """Without the garbage collector: it has the API key, and the body."""
-    requests: list[weakref.ref[aiohttp.ClientRequest]] = []
-
-    async def watch(
-        request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
-    ) -> aiohttp.ClientResponse:
-        requests.append(weakref.ref(request))
-        return await handler(request)
-
+    watch, requests = watch_requests()
     async with (
         raw_server(lambda _: response(KEY, "201 Created")) as (url, _),
         aiohttp.ClientSession(middlewares=[watch]) as session,

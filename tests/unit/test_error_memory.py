@@ -175,9 +175,10 @@ async def test_failures_that_a_job_does_not_raise_are_in_no_cycle() -> None:
     assert [error() for error in errors if error() is not None] == []
 
 
-@pytest.mark.parametrize("is_sent", [False, True])
-async def test_a_request_is_in_no_cycle(is_sent: bool) -> None:
-    """A request has the API key in its headers; it dies with the call that made it."""
+def watch_requests() -> tuple[
+    aiohttp.ClientMiddlewareType, list[weakref.ref[aiohttp.ClientRequest]]
+]:
+    """Make a middleware, and the list of the requests that it has seen, which keeps none."""
     requests: list[weakref.ref[aiohttp.ClientRequest]] = []
 
     async def watch(
@@ -185,6 +186,14 @@ async def test_a_request_is_in_no_cycle(is_sent: bool) -> None:
     ) -> aiohttp.ClientResponse:
         requests.append(weakref.ref(request))
         return await handler(request)
+
+    return watch, requests
+
+
+@pytest.mark.parametrize("is_sent", [False, True])
+async def test_a_request_is_in_no_cycle(is_sent: bool) -> None:
+    """A request has the API key in its headers; it dies with the call that made it."""
+    watch, requests = watch_requests()
 
     async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")

@@ -127,6 +127,17 @@ async def hold(throttle: Throttle, priority: Priority, seconds: float) -> float:
     return round(begin, 3)
 
 
+async def check_free_slot(throttle: Throttle, calls: int) -> None:
+    """Check that interactive calls, one after the other, get the slot that a job waits for."""
+    waiting = asyncio.create_task(hold(throttle, "job", 0.0))
+    await asyncio.sleep(0.1)
+    for _ in range(calls):
+        begin = now() - 1000
+        assert await hold(throttle, "interactive", 0.1) == round(begin, 3)
+    assert not waiting.done()
+    waiting.cancel()
+
+
 @pytest.mark.parametrize("priority", ["walk", "job"])
 @pytest.mark.parametrize(("slots", "waited"), [(1, 30.0), (2, 0.0), (16, 0.0)])
 def test_a_slot_is_kept_free(priority: Priority, slots: int, waited: float) -> None:
@@ -156,13 +167,7 @@ def test_a_slot_is_kept_free_beside_interactive_calls(amount: int, fast: bool) -
             await throttle.acquire()
         for _ in range(3 - amount):
             await throttle.acquire(priority="job")
-        waiting = asyncio.create_task(hold(throttle, "job", 0.0))
-        await asyncio.sleep(0.1)
-        for _ in range(20 if amount == 0 else 7):
-            begin = now() - 1000
-            assert await hold(throttle, "interactive", 0.1) == round(begin, 3)
-        assert not waiting.done()
-        waiting.cancel()
+        await check_free_slot(throttle, calls=20 if amount == 0 else 7)
 
     run(main())
 
@@ -185,13 +190,7 @@ def test_a_cancelled_interactive_call_leaves_the_slot_that_is_kept_free() -> Non
         for _ in range(3):
             throttle.release()
             await throttle.acquire(priority="job")
-        waiting = asyncio.create_task(hold(throttle, "job", 0.0))
-        await asyncio.sleep(0.1)
-        for _ in range(20):
-            begin = now() - 1000
-            assert await hold(throttle, "interactive", 0.1) == round(begin, 3)
-        assert not waiting.done()
-        waiting.cancel()
+        await check_free_slot(throttle, calls=20)
 
     run(main())
 
