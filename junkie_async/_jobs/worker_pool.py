@@ -35,7 +35,7 @@ class WorkerPool(Generic[ChunkT, ResultT]):
     After the first failure no new call starts. Calls in flight finish, and so do those that wait
     for a retry since their request may have been carried out. Others that wait for a request slot
     or for a retry are dropped. The source is read lazily, by one worker at a time.
-    A slow consumer applies back-pressure: at most ``concurrency`` results are unread or due.
+    A slow consumer applies back-pressure: at most ``most_unread`` results are unread or due.
     """
 
     def __init__(
@@ -43,14 +43,14 @@ class WorkerPool(Generic[ChunkT, ResultT]):
         source: AsyncGenerator[ChunkT, None],
         call: Callable[[ChunkT, StatusCallback], Awaitable[ResultT | None]],
         concurrency: int,
+        most_unread: int,
     ) -> None:
         self.failure: Exception | None = None
         self._source = source
         self._call = call
         self._stopped = self._drained = False
         self._is_reading = False  # an async generator refuses a second `anext`
-        # As many as workers: when a consumer leaves, no more is lost to it than may be in flight.
-        self._result_slots = concurrency
+        self._result_slots = most_unread
         self._results: deque[ResultT | None] = deque()
         # asyncio's locks and queues for these waits are a sixth of what a job adds to its calls.
         self._waiting: deque[asyncio.Future[None]] = deque()  # workers
@@ -67,7 +67,7 @@ class WorkerPool(Generic[ChunkT, ResultT]):
         try:
             while True:
                 # Before the wait: a worker goes on at once, without waiting to be woken. Whenever
-                # the consumer has a result in hand, the slots are as many as workers.
+                # the consumer has a result in hand, the slots are ``most_unread``.
                 self._release_slot()
                 while not self._results:
                     self._consumer = asyncio.get_running_loop().create_future()

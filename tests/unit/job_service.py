@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from junkie_async import BulkDeleteResult, CreateJob, KeyBatch
 from junkie_async._hooks import RequestStatus, StatusCallback
+from junkie_async._jobs.job import OnProgress
 
 
 def ignore_status(_: RequestStatus) -> None:
@@ -58,6 +59,8 @@ class Service:
         finally:
             self.concurrent -= 1
 
-    def create_job(self, amount: int, concurrency: int = 4) -> CreateJob:
+    def create_job(
+        self, amount: int, concurrency: int = 4, *, on_progress: OnProgress | None = None
+    ) -> CreateJob:
         """Make a job that creates keys here."""
-        return CreateJob(amount, self.create, concurrency=concurrency)
+        return CreateJob(amount, self.create, concurrency=concurrency, on_progress=on_progress)

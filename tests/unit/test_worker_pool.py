@@ -25,16 +25,27 @@ from .job_service import Service
 
 
 async def test_a_slow_consumer_applies_back_pressure(service: Service) -> None:
-    """A job of 100,000 keys makes only a few calls while its results are not read."""
-    job = service.create_job(100_000, 4)
-    async for _ in job:
+    """While one result is not done with, a job makes as many further calls as it has workers."""
+    async with contextlib.aclosing(aiter(service.create_job(2_000, 4))) as results:
+        await anext(results)
         for _ in range(200):
             await asyncio.sleep(0)
-        break
-    assert len(service.calls) <= 13
-    await asyncio.sleep(0)
-    for _ in range(20):
-        await asyncio.sleep(0)
+        assert len(service.calls) == 1 + 4
+        assert len([result async for result in results]) == 19
+
+
+async def test_an_awaited_job_goes_on_while_its_progress_is_reported(service: Service) -> None:
+    """Its workers have twice as much room, and so don't wait for each result to be read."""
+    calls: list[int] = []
+
+    async def slow_progress(done: int, total: int | None) -> None:
+        for _ in range(200):
+            await asyncio.sleep(0)
+        calls.append(len(service.calls))
+
+    await service.create_job(2_000, 4, on_progress=slow_progress)
+    assert calls[0] == 1 + 2 * 4
+    assert len(service.calls) == len(calls) == 20
 
 
 async def test_a_failure_stops_new_calls_and_keeps_the_report(service: Service) -> None:
