@@ -135,20 +135,10 @@ class WorkerPool(Generic[ChunkT, ResultT]):
         self._result_slots -= 1
         self._is_reading = True
         try:
-            return await self._read_source()
-        finally:
-            self._is_reading = False
-            if self._result_slots or self._drained:
-                self._wake_worker()
-
-    async def _read_source(self) -> ChunkT | None:
-        if self._stopped or self._drained:
-            return None
-        try:
-            return await anext(self._source)
+            if not (self._stopped or self._drained):
+                return await anext(self._source)
         except StopAsyncIteration:
             self._drained = True  # unlike `stop`: other calls go on, and may be retried
-            return None
         except asyncio.CancelledError:
             if _current_worker().cancelling():
                 raise
@@ -156,6 +146,10 @@ class WorkerPool(Generic[ChunkT, ResultT]):
             self._end_source(RuntimeError("the iterable of keys awaited a cancelled task"))
         except Exception as error:  # the caller's own iterable may raise anything
             self._end_source(error)
+        finally:
+            self._is_reading = False
+            if self._result_slots or self._drained:
+                self._wake_worker()
         return None
 
     def _end_source(self, failure: Exception) -> None:
