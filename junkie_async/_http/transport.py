@@ -316,7 +316,7 @@ def _make_url_builder(base_url: str) -> Callable[[str], URL]:
     base = URL(base_url, encoded=True)
     scheme, authority, prefix = base.scheme, base.raw_authority, base.raw_path.removesuffix("/")
 
-    @lru_cache(maxsize=16)  # all calls of a job have the same target
+    @lru_cache(maxsize=16)  # the calls of a batch job all have the same target
     def make_url(target: str) -> URL:
         # To split the whole URL anew takes 16,000 instructions more for each page of a list.
         path, _, query = target.partition("?")

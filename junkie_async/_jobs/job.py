@@ -67,7 +67,7 @@ class Job(LazyCoroutine[ReportT], Generic[ChunkT, ResultT, ReportT]):
         self._reported = 0
         self._pool: WorkerPool[ChunkT, ResultT] | None = None
         self._failure: Exception | None = None
-        self._started = self._is_awaited = False
+        self._started = False
         self._is_progress_broken = False
         super().__init__(f"keys.{self.name}")
 
@@ -113,21 +113,25 @@ class Job(LazyCoroutine[ReportT], Generic[ChunkT, ResultT, ReportT]):
         return self._run_to_end().__await__()
 
     async def _run_to_end(self) -> ReportT:
-        self._is_awaited = True
-        async with aclosing(self.__aiter__()) as results:
+        # Its consumer is here, and loses none. So a worker goes on before its result is read.
+        async with aclosing(self._run(2 * self._concurrency)) as results:
             async for _ in results:
                 pass
         return self.report
 
+    def __aiter__(self) -> AsyncGenerator[ResultT, None]:  # noqa: PYI058 - `aclosing` needs it
+        # As many as workers: a consumer who leaves its loop loses no more than may be in flight.
+        return self._run(self._concurrency)
+
     @error_boundary
-    async def __aiter__(self) -> AsyncGenerator[ResultT, None]:
+    async def _run(self, most_unread: int) -> AsyncGenerator[ResultT, None]:
         self._mark_used()
         running_loop()
         if self._started:
             raise RuntimeError("a job runs only once: make a new job to run it again")
         self._started = True
         while True:
-            async with aclosing(self._run_once()) as results:
+            async with aclosing(self._run_once(most_unread)) as results:
                 async for result in results:
                     yield result
             failure, self._failure = self._failure, None  # a reference cycle, otherwise
@@ -137,15 +141,12 @@ class Job(LazyCoroutine[ReportT], Generic[ChunkT, ResultT, ReportT]):
                 source = "on_progress" if self._is_progress_broken else ""
                 raise _batch_error(failure, self.report, source) from failure
 
-    async def _run_once(self) -> AsyncGenerator[ResultT, None]:
+    async def _run_once(self, most_unread: int) -> AsyncGenerator[ResultT, None]:
         await self._before_start()
-        # As many as workers: when a consumer leaves its loop, no more is lost to it than may be in
-        # flight. Nobody leaves an awaited job's loop, and no worker waits there to be read.
-        most_unread = self._concurrency * (2 if self._is_awaited else 1)
         self._pool = pool = WorkerPool(
             self._make_chunks(), self._process_chunk, self._concurrency, most_unread
         )
-        is_left = False
+        is_left, is_cut_short = False, True
         try:
             async with aclosing(pool.results()) as results:
                 async for result in results:
@@ -157,6 +158,7 @@ class Job(LazyCoroutine[ReportT], Generic[ChunkT, ResultT, ReportT]):
                         pool.stop(error)
                         break
                     yield result
+            is_cut_short = False
         except GeneratorExit:
             is_left = True
             raise
@@ -168,6 +170,8 @@ class Job(LazyCoroutine[ReportT], Generic[ChunkT, ResultT, ReportT]):
                 pool.failure = pool.failure or error
             if is_left:
                 self._after_break()
+            if is_cut_short:
+                pool.failure = None  # nobody will be told, and its frames refer to the pool
         # Another call's error may still have the pool.
         self._failure, pool.failure = pool.failure or self._find_failure(), None
 

@@ -6,12 +6,15 @@ import asyncio
 import contextlib
 import gc
 import weakref
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
+from typing import Any
 
 import pytest
 
 from junkie_async import (
     BatchError,
+    BulkDeleteResult,
+    ConfigurationError,
     CreateJob,
     DeleteJob,
     KeyBatch,
@@ -28,6 +31,24 @@ async def test_a_slow_consumer_applies_back_pressure(service: Service) -> None:
     """While one result is not done with, a job makes as many further calls as it has workers."""
     async with contextlib.aclosing(aiter(service.create_job(2_000, 4))) as results:
         await anext(results)
+        for _ in range(200):
+            await asyncio.sleep(0)
+        assert len(service.calls) == 1 + 4
+        assert len([result async for result in results]) == 19
+
+
+async def test_a_refused_await_changes_nothing_for_a_loop(service: Service) -> None:
+    """A loop has as much room as before when somebody awaits its job in vain."""
+    job = service.create_job(2_000, 4)
+    outside: Any = job
+    with pytest.raises(ConfigurationError, match="no asyncio event loop"):
+        await asyncio.to_thread(outside.send, None)
+    async with contextlib.aclosing(aiter(job)) as results:
+        first = asyncio.create_task(anext(results))
+        await asyncio.sleep(0)
+        with pytest.raises(RuntimeError, match="a job runs only once"):
+            await job
+        await first
         for _ in range(200):
             await asyncio.sleep(0)
         assert len(service.calls) == 1 + 4
@@ -165,6 +186,43 @@ async def test_a_failed_job_leaves_no_reference_cycle(service: Service) -> None:
         with contextlib.suppress(BatchError):
             await job
         del job
+        assert gone() is None
+    finally:
+        gc.enable()
+
+
+async def test_a_job_that_is_cancelled_after_a_failure_is_in_no_reference_cycle(
+    service: Service,
+) -> None:
+    """Its source has failed, and nobody is told of that any more."""
+    has_failed, is_cancelled = asyncio.Event(), asyncio.Event()
+
+    async def source() -> AsyncIterator[int]:
+        for key in range(1, 1001):
+            yield key
+        has_failed.set()
+        raise OSError("the source")
+
+    async def delete(keys: Sequence[int | str], on_status: StatusCallback) -> BulkDeleteResult:
+        on_status(RequestStatus.IN_FLIGHT)
+        await is_cancelled.wait()
+        return BulkDeleteResult(deleted=len(keys), requested=len(keys))
+
+    job = DeleteJob(source(), delete, concurrency=2)
+    gone = weakref.ref(job)
+    gc.collect()
+    gc.disable()
+    try:
+        running = asyncio.ensure_future(job)
+        del job
+        await has_failed.wait()
+        await asyncio.sleep(0)
+        running.cancel()
+        is_cancelled.set()
+        with contextlib.suppress(asyncio.CancelledError):
+            await running
+        del running
+        await asyncio.sleep(0)
         assert gone() is None
     finally:
         gc.enable()
