@@ -82,7 +82,7 @@ async def _ours(work: str, url: str, number: int) -> None:
             ledger = f"{folder}/launch.db"
             await keys.create_many(number * 100, provider_id=1, concurrency=4, ledger=ledger)
         elif work == "delete":
-            await keys.delete_many(iter(range(1, number * 1000 + 1)), concurrency=4)
+            await keys.delete_many([*range(1, number * 1000 + 1)], concurrency=4)
         else:
             for index in range(1, number + 1):
                 await one[work](index)

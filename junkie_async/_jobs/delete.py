@@ -23,7 +23,7 @@ from .._pagination.seen_ids import SeenIDs
 from .._protocol.fields import MAX_BULK_DELETE
 from .job import Job, OnProgress
 from .key_hashes import KeyHashes
-from .key_references import are_valid_ids, check_key, check_keys
+from .key_references import check_key, check_keys, read_ids
 
 _TOO_LARGE: Final = 413  # for a gateway's limit on a request's body
 
@@ -108,10 +108,11 @@ class DeleteJob(Job[list[int | str], BulkDeleteResult, DeleteReport]):
         return chunk
 
     def _check_chunk(self, keys: list[Any]) -> list[int | str]:
-        self._are_ids = are_valid_ids(keys)
-        if self._are_ids:
-            self._read += len(keys)
-            return keys
+        ids = read_ids(keys)
+        self._are_ids = ids is not None
+        if ids is not None:
+            self._read += len(ids)
+            return ids
         chunk: list[int | str] = []
         for key in keys:
             chunk.append(check_key(self._read, key))

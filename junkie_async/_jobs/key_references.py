@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterable, Collection, Iterable
-from typing import Any
+from itertools import islice
+from typing import Annotated, Any, Final
+
+import msgspec
 
 from .._validation import MAX_INTEGER, check_iterable, check_reference
+
+_CHUNK: Final = 1000
+_IDS: Final = list[Annotated[int, msgspec.Meta(ge=1, le=MAX_INTEGER)]]
 
 
 def check_keys(keys: Iterable[Any] | AsyncIterable[Any]) -> None:
     """Check a whole collection before anything is sent; an iterator is checked as it is read."""
     check_source(keys, "IDs, key values or Keys")
-    if isinstance(keys, Collection) and not are_valid_ids(keys):
-        for index, key in enumerate(keys):
-            check_key(index, key)
+    if not isinstance(keys, Collection):
+        return
+    source, first = iter(keys), 0
+    while chunk := [*islice(source, _CHUNK)]:
+        if read_ids(chunk) is None:
+            for index, key in enumerate(chunk, first):
+                check_key(index, key)
+        first += len(chunk)
 
 
 def check_source(keys: Iterable[Any] | AsyncIterable[Any], content: str) -> None:
@@ -22,10 +33,14 @@ def check_source(keys: Iterable[Any] | AsyncIterable[Any], content: str) -> None
         check_iterable("keys", keys, f"an iterable or async iterable of {content}")
 
 
-def are_valid_ids(keys: Collection[Any]) -> bool:
-    """Whether all are plain ints within the limits of an ID."""
-    # The largest jobs are lists of IDs. Three loops in C check a million in 0.03 s.
-    return set(map(type, keys)) == {int} and min(keys) > 0 and max(keys) <= MAX_INTEGER
+def read_ids(keys: list[Any]) -> list[Any] | None:
+    """Return the keys as plain ints, if all are IDs; None if one is anything else."""
+    # The largest jobs are lists of IDs. In Python, or by `map` and `min`, this takes three times as
+    # many instructions, which are a third of a delete then.
+    try:
+        return msgspec.convert(keys, _IDS)
+    except msgspec.ValidationError:
+        return None
 
 
 def check_key(index: int, key: object) -> int | str:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import enum
 import random
 import tracemalloc
 from array import array
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
+from decimal import Decimal
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -24,6 +27,7 @@ from junkie_async import (
 from junkie_async._hooks import StatusCallback
 
 from .job_service import Service
+from .odd_values import Index
 
 
 @given(st.integers(0, 4500), st.integers(1, 5), st.sampled_from(["list", "iterator", "async"]))
@@ -49,6 +53,51 @@ async def test_exactly_the_keys_of_any_iterable(amount: int, concurrency: int, k
     assert {key for chunk in service.deleted for key in chunk} == set(ids)
     assert all(len(chunk) <= 1000 for chunk in service.deleted)
     assert len(service.deleted) == -(-amount // 1000)
+
+
+class _Small(enum.IntEnum):
+    FIVE = 5
+
+
+class _Integer(int):
+    pass
+
+
+@pytest.mark.parametrize("source", [list, iter])
+async def test_other_integers_are_sent_as_plain_ones(
+    service: Service, source: Callable[[list[Any]], Iterable[Any]]
+) -> None:
+    """The check in C takes subclasses of int for IDs, and JSON has no other form of them."""
+    given = [_Small.FIVE, _Integer(6), Index(7), 2**53 - 1]
+    await DeleteJob(source(given), service.delete, concurrency=1)
+    assert service.deleted == [[5, 6, 7, 2**53 - 1]]
+    assert {type(key) for key in service.deleted[0]} == {int}
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        True,
+        0,
+        -1,
+        2**53,
+        2**70,
+        5.0,
+        Decimal(5),
+        None,
+        b"5",
+        [5],
+    ],
+    ids=repr,
+)
+@pytest.mark.parametrize("place", [0, 999, 1000, 2500])
+def test_what_is_no_id_is_refused_wherever_it_is(service: Service, bad: Any, place: int) -> None:
+    """A list is checked in parts. The error names the place in the whole."""
+    given: list[Any] = [*range(1, 3001)]
+    given[place] = bad
+    with pytest.raises(InvalidRequestError, match=rf"keys\[{place}\]"):
+        DeleteJob(given, service.delete, concurrency=1)
+    assert service.deleted == []
 
 
 async def test_duplicates_are_dropped_but_ids_and_values_differ(service: Service) -> None:
