@@ -39,7 +39,7 @@ def read_ids(keys: list[Any]) -> list[Any] | None:
     # many instructions, which are a third of a delete then.
     try:
         return msgspec.convert(keys, _IDS)
-    except msgspec.ValidationError:
+    except (msgspec.ValidationError, UnicodeError):  # UnicodeError: a text with a lone surrogate
         return None
 
 

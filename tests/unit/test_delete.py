@@ -87,8 +87,9 @@ async def test_other_integers_are_sent_as_plain_ones(
         None,
         b"5",
         [5],
+        "\ud800",
     ],
-    ids=repr,
+    ids=ascii,
 )
 @pytest.mark.parametrize("place", [0, 999, 1000, 2500])
 def test_what_is_no_id_is_refused_wherever_it_is(service: Service, bad: Any, place: int) -> None:
