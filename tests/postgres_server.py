@@ -13,6 +13,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import uuid
 from collections.abc import AsyncIterator, Iterator
@@ -49,6 +50,9 @@ class PostgresServer:
         self._data = folder / "data"
         self._port = _find_port()
         self._postmaster: subprocess.Popen[bytes] | None = None
+        # A task that is cancelled in `asyncio.to_thread` leaves its thread at work: the next start
+        # must wait for that one's restart, or both start a server.
+        self._lock = threading.RLock()
         subprocess.run(
             (self._programs / "initdb", "-D", self._data, *_INITDB),
             check=True,
@@ -63,10 +67,11 @@ class PostgresServer:
 
     def start(self) -> None:
         """Start it, or resume it if it is paused, and wait until it accepts connections."""
-        self.resume()
-        if not self._is_running():
-            self._postmaster = self._spawn()
-            self._wait_until_ready(self._postmaster)
+        with self._lock:
+            self.resume()
+            if not self._is_running():
+                self._postmaster = self._spawn()
+                self._wait_until_ready(self._postmaster)
 
     def stop(self, mode: Literal["fast", "immediate"] = "fast") -> None:
         """End all of its processes, paused ones too.
@@ -75,15 +80,17 @@ class PostgresServer:
             mode: "fast" rolls transactions back and closes connections in words. "immediate" is a
                 crash: every process ends as it is, and the next start replays the log.
         """
-        if self._postmaster and self._is_running():
-            self._postmaster.send_signal(_SIGNALS[mode])
-            self.resume()
-            self._postmaster.wait(_TAKES_AT_MOST)
+        with self._lock:
+            if self._postmaster and self._is_running():
+                self._postmaster.send_signal(_SIGNALS[mode])
+                self.resume()
+                self._postmaster.wait(_TAKES_AT_MOST)
 
     def restart(self, mode: Literal["fast", "immediate"] = "fast") -> None:
         """Stop and start it."""
-        self.stop(mode)
-        self.start()
+        with self._lock:
+            self.stop(mode)
+            self.start()
 
     def pause(self) -> None:
         """Stop all of its processes by SIGSTOP: it accepts connections, and never responds."""

@@ -80,6 +80,16 @@ async def test_a_paused_server_can_be_restarted(postgres_server: PostgresServer)
         await (await asyncpg.connect(dsn)).close()
 
 
+async def test_starts_and_restarts_at_once(postgres_server: PostgresServer) -> None:
+    """One waits for the other: a cancelled task may have left a restart behind in its thread."""
+    async with postgres_server.database() as dsn:
+        postgres_server.stop("immediate")
+        async with asyncio.TaskGroup() as group:
+            for act in (postgres_server.start, postgres_server.restart, postgres_server.start):
+                group.create_task(asyncio.to_thread(act))
+        await (await asyncpg.connect(dsn)).close()
+
+
 async def test_sessions_are_terminated(postgres_server: PostgresServer) -> None:
     """Those of other databases go on."""
     async with postgres_server.database() as dsn, postgres_server.database() as other:
