@@ -1,4 +1,4 @@
-"""One attempt of a request over HTTP. The only file that knows `aiohttp.ClientSession`."""
+"""One attempt of a request over HTTP, through an `aiohttp.ClientSession`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import socket
 import ssl
 import weakref
 from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
-from functools import lru_cache, partial
+from functools import lru_cache
 from typing import Any, TypeAlias
 from weakref import WeakSet
 
@@ -30,6 +30,7 @@ from .._version import __version__
 from .aiohttp_errors import translate_error
 from .deadlines import Deadlines
 from .given_session import check_open, describe_credentials, make_queue_error, wait_for_turn
+from .own_session import close_with_loop, open_session
 from .proxy import Proxy
 from .send_state import ConnectionLostError, SendState
 from .unclosed import warn_unclosed
@@ -55,14 +56,6 @@ _NO_BODY = {"skip_auto_headers": ("Content-Type",)}
 _USER_AGENT = f"junkie_async/{__version__}"
 
 _LOOP_ENDS = "the client's connections are being closed, because its event loop ends"
-
-_MAX_HEADER_BYTES = 2**16
-_MAX_HEADERS = 1000
-
-# asyncio reads into a new block of 256 KiB each time. glibc maps and unmaps such a block anew until
-# one that is larger was freed once (mallopt(3), M_MMAP_THRESHOLD: the threshold then grows). The
-# page faults of a fresh mapping cost more than to decode what was read.
-_BLOCK_TO_FREE = 2**19
 
 
 class Transport:
@@ -152,7 +145,7 @@ class Transport:
         dead = [*self._sessions.values()]
         self._sessions.clear()
         self._deadlines.forget_loop()
-        self._closer = _close_with_loop(self._sessions)
+        self._closer = close_with_loop(self._sessions)
         await anext(self._closer)
         for session in dead:  # open only if their loop ended without its async generators
             with contextlib.suppress(RuntimeError):  # "Event loop is closed"
@@ -302,11 +295,10 @@ class Transport:
         """Return the session that keeps idle connections so long, and open it for its first use."""
         session = self._sessions.get(keepalive)
         if session is None:
-            open_socket = partial(_open_socket, self._sockets)
-            session = self._sessions[keepalive] = _open_session(
-                keepalive, self._tls_context, open_socket, self._defaults
+            session = self._sessions[keepalive] = open_session(
+                keepalive, self._tls_context, self._sockets, self._defaults
             )
-        elif session.closed:  # and about to be forgotten, by `_close_with_loop`
+        elif session.closed:  # and about to be forgotten, by `close_with_loop`
             raise ClientClosedError(_LOOP_ENDS)
         return session
 
@@ -329,59 +321,6 @@ def _make_url_builder(base_url: str) -> Callable[[str], URL]:
         )
 
     return make_url
-
-
-async def _close_with_loop(
-    sessions: dict[float, aiohttp.ClientSession],
-) -> AsyncGenerator[None, None]:
-    """Close the sessions when the event loop ends.
-
-    `asyncio.run` finishes all async generators that were begun in its loop before it closes it.
-    Nothing else that asyncio offers runs at that moment.
-    """
-    try:
-        yield
-    finally:
-        for session in [*sessions.values()]:
-            await session.close()
-        sessions.clear()
-
-
-def _open_socket(sockets: WeakSet[socket.socket], address: tuple[Any, ...]) -> socket.socket:
-    opened = socket.socket(*address[:3])
-    sockets.add(opened)
-    return opened
-
-
-def _open_session(
-    keepalive: float,
-    tls_context: ssl.SSLContext | None,
-    open_socket: Callable[[tuple[Any, ...]], socket.socket],
-    defaults: dict[str, Any],
-) -> aiohttp.ClientSession:
-    bytes(_BLOCK_TO_FREE)
-    # The throttle limits the requests in flight. aiohttp's own limit can lose the wake-up of a
-    # waiter that is cancelled, and its time-outs count the wait for a connection.
-    connector = aiohttp.TCPConnector(
-        limit=0,
-        keepalive_timeout=keepalive or None,
-        force_close=not keepalive,
-        ssl=tls_context or True,
-        socket_factory=open_socket,
-    )
-    session = aiohttp.ClientSession(
-        connector=connector,
-        cookie_jar=aiohttp.DummyCookieJar(),
-        trust_env=False,  # it would take credentials from .netrc, and look for proxies in threads
-        # The default of 8,190 bytes a field makes a created key's response unreadable.
-        max_line_size=_MAX_HEADER_BYTES,
-        max_field_size=_MAX_HEADER_BYTES,
-        max_headers=_MAX_HEADERS,
-        **defaults,
-    )
-    # sentry-sdk and OpenTelemetry add one to each new session. It records URLs, and so key values.
-    session.trace_configs.clear()
-    return session
 
 
 def _make_limits(total: float) -> aiohttp.ClientTimeout:

@@ -35,8 +35,8 @@ def check_source(keys: Iterable[Any] | AsyncIterable[Any], content: str) -> None
 
 def read_ids(keys: list[Any]) -> list[Any] | None:
     """Return the keys as plain ints, if all are IDs; None if one is anything else."""
-    # The largest jobs are lists of IDs. In Python, or by `map` and `min`, this takes three times as
-    # many instructions, which are a third of a delete then.
+    # The largest jobs are lists of IDs. `map(type, keys)`, `min` and `max` take three times as many
+    # instructions as this: a third of a delete.
     try:
         return msgspec.convert(keys, _IDS)
     except (msgspec.ValidationError, UnicodeError):  # UnicodeError: a text with a lone surrogate

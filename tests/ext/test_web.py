@@ -28,7 +28,7 @@ from junkie_async import (
     PauseEvent,
     RetryPolicy,
 )
-from junkie_async._http import transport
+from junkie_async._http import own_session, transport
 from junkie_async._jobs.record import LeaseLostError
 from junkie_async.emulator import Emulator, Faults
 from junkie_async.ext import aiohttp as aiohttp_ext
@@ -103,7 +103,7 @@ def serve(request: pytest.FixtureRequest) -> Serve:
 def created(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[Any]]:
     """All clients and all their sessions that the test creates."""
     found: dict[str, list[Any]] = {"clients": [], "sessions": []}
-    original_init, original_open = JunkieClient.__init__, transport._open_session
+    original_init, original_open = JunkieClient.__init__, own_session.open_session
 
     def init(self: JunkieClient, *args: Any, **options: Any) -> None:
         found["clients"].append(self)
@@ -114,7 +114,7 @@ def created(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[Any]]:
         return session
 
     monkeypatch.setattr(JunkieClient, "__init__", init)
-    monkeypatch.setattr(transport, "_open_session", opened)
+    monkeypatch.setattr(transport, "open_session", opened)
     return found
 
 

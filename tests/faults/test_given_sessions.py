@@ -171,11 +171,13 @@ async def test_a_response_that_is_too_large() -> None:
             await junkie.keys.folders()
 
 
-async def test_a_path_is_sent_as_it_is_written() -> None:
-    """Whoever encodes more than is necessary has a reason."""
-    async with raw_server(lambda _: response(b"{}")) as (url, heads), client(url) as junkie:
+@pytest.mark.parametrize("base", ["", "/", "/api/v2", "/a%20b/c/"])
+async def test_a_path_is_sent_as_it_is_written(base: str) -> None:
+    """It follows that of the base URL. Whoever encodes more than is necessary has a reason."""
+    async with raw_server(lambda _: response(b"{}")) as (url, heads), client(url + base) as junkie:
         await junkie.request("GET", "/a%21%7Eb?c=%3A%27")
-    assert heads[0].startswith(b"GET /a%21%7Eb?c=%3A%27 HTTP/1.1\r\n")
+    expected = f"GET {base.rstrip('/')}/a%21%7Eb?c=%3A%27 HTTP/1.1\r\n"
+    assert heads[0].startswith(expected.encode())
 
 
 @pytest.mark.parametrize(

@@ -64,13 +64,14 @@ class _Integer(int):
 
 
 @pytest.mark.parametrize("source", [list, iter])
+@pytest.mark.parametrize("last", [7, Index(7)], ids=["int", "Index"])
 async def test_other_integers_are_sent_as_plain_ones(
-    service: Service, source: Callable[[list[Any]], Iterable[Any]]
+    service: Service, source: Callable[[list[Any]], Iterable[Any]], last: Any
 ) -> None:
-    """The check in C takes subclasses of int for IDs, and JSON has no other form of them."""
-    given = [_Small.FIVE, _Integer(6), Index(7), 2**53 - 1]
+    """The check in C takes subclasses of int for IDs; for an `Index` each key is checked."""
+    given = [_Small.FIVE, _Integer(6), 2**53 - 1, last]
     await DeleteJob(source(given), service.delete, concurrency=1)
-    assert service.deleted == [[5, 6, 7, 2**53 - 1]]
+    assert service.deleted == [[5, 6, 2**53 - 1, 7]]
     assert {type(key) for key in service.deleted[0]} == {int}
 
 
