@@ -12,6 +12,7 @@ import junkie_async._models as models
 
 from .._models import Key, KeyDetailed
 from .json_documents import decode_document
+from .key_rows import KeyRow
 from .lenient import is_object
 
 _ABSENT: Final = msgspec.Raw()
@@ -59,6 +60,14 @@ class PageBody(Body):
     """``GET /keys``."""
 
     keys: tuple[Key, ...]
+    pagination: PaginationBody | None = None
+
+
+@attrs.frozen(kw_only=True, repr=False, slots=False)
+class PageRows(Body):
+    """A `PageBody` as msgspec decodes it."""
+
+    keys: tuple[KeyRow, ...]
     pagination: PaginationBody | None = None
 
 

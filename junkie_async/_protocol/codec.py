@@ -1,6 +1,6 @@
 """JSON to models and back.
 
-msgspec reads a body straight into the models, in C. Only when it refuses does `lenient` read the
+msgspec reads a body into the models, in C. Only when it refuses does `lenient` read the
 body again, with cattrs, row by row.
 """
 
@@ -27,6 +27,7 @@ from .bodies import (
     FoldersBody,
     KeyBody,
     PageBody,
+    PageRows,
     PaginationBody,
     RefusedError,
     check_body,
@@ -34,6 +35,7 @@ from .bodies import (
 )
 from .echoes import ECHO, find_other_field
 from .json_documents import NOT_JSON, check_size, decode_document
+from .key_rows import make_keys
 from .lenient import (
     KeyValueRow,
     is_list,
@@ -92,13 +94,16 @@ def decode_key(written: bytes) -> Key:
 def read_page(body: bytes, limit: int = 100, bad_rows: BadRows = "raise") -> models.KeyPage:
     """Read the response of ``GET /keys``, to a request of up to ``limit`` keys."""
     problems: list[str] = []
-    page = _decode_strict(body, PageBody)
-    if page is None:
+    strict = _decode_strict(body, PageRows)
+    if strict is None:
         page = _structure_page(decode_document(body), limit, bad_rows, problems)
-    _check_amount(page.keys, limit)
-    stated = page.pagination or PaginationBody()
+        keys, pagination = page.keys, page.pagination
+    else:
+        keys, pagination = make_keys(strict.keys), strict.pagination
+    _check_amount(keys, limit)
+    stated = pagination or PaginationBody()
     return models.KeyPage(
-        keys=keys_in_utc(page.keys),
+        keys=keys_in_utc(keys),
         unreadable=tuple(problems),
         pagination=models.Pagination(
             page=stated.page,
