@@ -1,6 +1,6 @@
 """Models: the frozen attrs classes that callers get.
 
-msgspec fills these classes straight from JSON, so a field's annotation is its JSON type. Of a key
+msgspec reads JSON by these classes, so a field's annotation is its JSON type. Of a key
 only ``id`` and ``key_value`` are required: the contract declares no response field as required,
 and a field that the service leaves out must not make a whole page unreadable. Each field's docs are
 a string below it, which editors show.
