@@ -29,7 +29,7 @@ def run_within(seconds: float, work: Callable[[], T]) -> T:
 
 
 def exceeds(taken: float, seconds: float) -> bool:
-    """Whether CPU time is above a limit, by how slow this machine is now.
+    """Whether time that is mostly CPU time is above a limit, by how slow this machine is now.
 
     A shared machine may take several times as long as the usual one, and as itself a minute ago.
     """

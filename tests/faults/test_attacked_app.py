@@ -19,13 +19,14 @@ import aiohttp
 import attrs
 import pytest
 
+from ..cpu_time import exceeds
 from ..module_process import run_module
 from ..readme.document import PATH, blocks
 
 SECONDS = float(os.environ.get("JUNKIE_ATTACK_SECONDS", "1.5"))
 ROUNDS = 3
 PAUSE = 0.01  # seconds between two questions of the others
-MEDIAN, WORST = 0.1, 0.5  # seconds
+MEDIAN, WORST = 0.1, 0.5  # seconds, mostly of CPU
 VERDICTS = {True: '{"valid":true,"reason":null}', False: '{"valid":false,"reason":"not_found"}'}
 
 # What the visitor types, one request of each list in flight.
@@ -65,7 +66,7 @@ class Figures:
     def good(self) -> bool:
         """Whether they noticed nothing."""
         median, worst = statistics.median(self.seconds), max(self.seconds)
-        return not self.wrong and median < MEDIAN and worst < WORST
+        return not (self.wrong or exceeds(median, MEDIAN) or exceeds(worst, WORST))
 
     def __str__(self) -> str:
         median, worst = statistics.median(self.seconds), max(self.seconds)
