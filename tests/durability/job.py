@@ -482,4 +482,5 @@ def _serve_stdin() -> None:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
     _serve_stdin()

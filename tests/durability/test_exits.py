@@ -19,9 +19,10 @@ from .server import Service
 pytestmark = posix
 
 _PROGRAM: Final = """
-import asyncio, os, sys
+import asyncio, signal, sys
 from junkie_async import JunkieClient
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
 url, ledger, how, seconds = sys.argv[1:]
 
 async def main():
