@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from .bugs import BUGS
+
 _ROOT = Path(__file__).parents[2]
 _SEEDS = 300
 _CHUNK = 75
@@ -32,7 +34,8 @@ def test_seeds(first: int) -> None:
 
 
 @pytest.mark.slow
-def test_bugs() -> None:
+@pytest.mark.parametrize("scenario", sorted({bug.scenario for bug in BUGS}))
+def test_bugs(scenario: str) -> None:
     """Each of the seeded bugs is found by its seed, which finds nothing without it."""
-    ended = run_module("tests.simulation.bugs", "--recorded")
+    ended = run_module("tests.simulation.bugs", scenario, "--recorded")
     assert not ended.returncode, ended.stdout + ended.stderr
