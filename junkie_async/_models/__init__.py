@@ -1,9 +1,9 @@
 """Models: the frozen attrs classes that callers get.
 
-msgspec reads JSON by these classes, so a field's annotation is its JSON type. Of a key
-only ``id`` and ``key_value`` are required: the contract declares no response field as required,
-and a field that the service leaves out must not make a whole page unreadable. Each field's docs are
-a string below it, which editors show.
+msgspec reads JSON by these classes, so a field's annotation is its JSON type. Of a key only ``id``
+and ``key_value`` are required: the contract declares no response field as required, and a field
+that the service leaves out must not make a whole page unreadable. Each field's docs are a string
+below it, which editors show.
 """
 
 # No file here has `from __future__ import annotations`: msgspec, cattrs and pydantic read the

@@ -1,7 +1,7 @@
 """JSON to models and back.
 
-msgspec reads a body into the models, in C. Only when it refuses does `lenient` read the
-body again, with cattrs, row by row.
+msgspec reads a body, in C. Only when it refuses does `lenient` read the body again, with cattrs,
+row by row.
 """
 
 from __future__ import annotations

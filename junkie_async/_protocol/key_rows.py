@@ -37,13 +37,13 @@ else:
     )
 
 # A `Key` whose fields can be assigned. The `__init__` that attrs generates for it takes an eighth
-# of the time that a frozen class' does. As a subclass without slots of its own it has the layout of
-# `Key`, so its objects may become keys: on CPython 3.11, a class with the same slots has not.
+# of the time that the frozen class's does. It has no slots of its own, and so the layout of `Key`:
+# its objects may become keys. On CPython 3.11, a class with the same slots has another layout.
 _Draft: Any = attrs.make_class(
     "_Draft",
     [field.name for field in _FIELDS],
     bases=(Key,),
-    # Both: CPython assigns by calling Python code as long as one of the frozen class' two is left.
+    # Both: CPython assigns by calling Python code as long as one of the frozen class's two is left.
     class_body={"__setattr__": object.__setattr__, "__delattr__": object.__delattr__},
     slots=True,
     eq=False,

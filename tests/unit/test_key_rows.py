@@ -71,7 +71,7 @@ def read(row: dict[str, Any]) -> Key:
 
 
 def test_every_field_is_read() -> None:
-    """Each field has its own value, so that a swap of two would show."""
+    """Into a field of the same name: none of the values is a default."""
     assert read(FULL).to_dict() == FULL | {"status": "invalidated"}
 
 
