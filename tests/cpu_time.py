@@ -11,7 +11,8 @@ T = TypeVar("T")
 
 _DOCUMENT: Final = json.dumps([{"id": 1, "key_value": "a"}] * 20_000)
 _USUAL_SECONDS: Final = 0.004
-"""What reading the document takes on the machine for which the limits were chosen."""
+"""What reading the document takes on the machine for which the limits were chosen. Estimated on a
+slower one, from tests whose times on both are known."""
 
 _TRIES: Final = 5
 
@@ -29,7 +30,7 @@ def run_within(seconds: float, work: Callable[[], T]) -> T:
 
 
 def exceeds(taken: float, seconds: float) -> bool:
-    """Whether time that is mostly CPU time is above a limit, by how slow this machine is now.
+    """Whether CPU time is above a limit, which is raised by how slow this machine is now.
 
     A shared machine may take several times as long as the usual one, and as itself a minute ago.
     """
@@ -37,6 +38,9 @@ def exceeds(taken: float, seconds: float) -> bool:
 
 
 def _measure_slowness() -> float:
-    begin = time.thread_time()
-    json.loads(_DOCUMENT)
-    return (time.thread_time() - begin) / _USUAL_SECONDS
+    taken: list[float] = []
+    for _ in range(3):  # the least, as of the tries: a short pause must not raise the limit
+        begin = time.thread_time()
+        json.loads(_DOCUMENT)
+        taken.append(time.thread_time() - begin)
+    return min(taken) / _USUAL_SECONDS

@@ -26,7 +26,7 @@ from ..readme.document import PATH, blocks
 SECONDS = float(os.environ.get("JUNKIE_ATTACK_SECONDS", "1.5"))
 ROUNDS = 3
 PAUSE = 0.01  # seconds between two questions of the others
-MEDIAN, WORST = 0.1, 0.5  # seconds, mostly of CPU
+MEDIAN, WORST = 0.1, 0.5  # seconds on the usual machine
 VERDICTS = {True: '{"valid":true,"reason":null}', False: '{"valid":false,"reason":"not_found"}'}
 
 # What the visitor types, one request of each list in flight.

@@ -18,7 +18,7 @@ from junkie_async import Key
 from junkie_async._protocol import bodies, codec
 from junkie_async._protocol.key_rows import make_keys
 
-from .test_codec import page_bodies, valid_rows
+from .test_codec import mixed_rows, page_bodies, valid_rows
 
 FULL = {
     "id": 2**53 - 1,
@@ -80,7 +80,7 @@ def test_what_is_left_out_has_its_default() -> None:
     assert read({"id": 1, "key_value": "a"}) == Key(id=1, key_value="a")
 
 
-@given(page_bodies(valid_rows))
+@given(page_bodies(valid_rows | mixed_rows))
 def test_rows_are_decoded_as_models_are(page: tuple[list[Any], bytes]) -> None:
     """The structs take and refuse the same bodies as the attrs classes, with the same values."""
     _, body = page
