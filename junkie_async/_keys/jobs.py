@@ -18,7 +18,6 @@ from .._jobs.ledgers import LedgerRef, Ledgers
 from .._jobs.markers import DEFAULT_PREFIX, add_marker
 from .._jobs.order import fill_order, log_key
 from .._jobs.reconcile import Reconciler
-from .._jobs.record import LeaseLostError
 from .._jobs.update import KeyOrPair, UpdateJob
 from .._models import ActionResult, BulkDeleteResult, Key, KeyBatch, KeyPage, KeyRef
 from .._pagination.pager import KeyPager, iterate_ids_after_walk
@@ -183,12 +182,16 @@ class KeyJobs(KeyCalls):
         check = journal.check_writer if journal.can_lose_writer else None
 
         async def delete(surplus: list[int | str]) -> None:
+            failure: BaseException | None = None
             try:
                 await self._make_delete_job(surplus, 4, None, before_send=check)
-            except BatchError as error:
-                if isinstance(error.__cause__, LeaseLostError):
-                    raise error.__cause__ from None
-                raise
+            except BatchError as error:  # its report counts surplus keys, not the caller's
+                failure = error.__cause__
+            try:
+                if failure is not None:
+                    raise failure
+            finally:
+                failure = None  # a reference cycle, otherwise
 
         return Reconciler(
             journal,

@@ -22,6 +22,7 @@ from junkie_async import (
     JunkieClient,
     OutcomeUnknownError,
     RetryPolicy,
+    TransportError,
     provisioning,
 )
 from junkie_async._http.created_keys import CreatedKeys
@@ -515,6 +516,24 @@ async def test_a_response_with_keys_that_are_not_its_own(
     service.catch_up()
     assert len(keys) == len(set(keys)) == 300
     assert sorted(keys) == sorted(service.values())
+
+
+async def test_surplus_keys_that_can_not_be_deleted(
+    service: Service, make_job: Callable[..., CreateJob], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The error is about the job's own keys, and its cause about the request that failed."""
+
+    def fail(ids: list[int]) -> dict[str, int]:
+        raise ConnectionResetError
+
+    service.script.append("over-long")
+    with monkeypatch.context() as patch:
+        patch.setattr(service, "_delete_keys", fail)
+        with pytest.raises(BatchError) as caught:
+            await make_job(concurrency=1)
+    assert isinstance(caught.value.__cause__, TransportError)
+    assert str(caught.value).count("the job ended early") == 1
+    assert _is_exact(await make_job(), service, 300)
 
 
 @pytest.mark.parametrize("ledger", ["ledger.db", None])

@@ -21,6 +21,7 @@ from junkie_async import (
     Outcome,
     OutcomeUnknownError,
     RequestTimeoutError,
+    TransportError,
     provisioning,
 )
 from junkie_async._jobs.ledger import Ledger
@@ -131,6 +132,26 @@ async def test_the_next_call_settles_an_unknown_outcome(
     await _age_doubt(ledger)
     assert [await _order(client, ledger)] == service.values()
     assert service.requests["POST /keys"] == requests
+
+
+async def test_a_surplus_key_that_can_not_be_deleted(
+    client: JunkieClient, service: Service, ledger: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The call fails as any other one does, and not with the report of a job; the next settles."""
+
+    def fail(ids: list[int]) -> dict[str, int]:
+        raise ConnectionResetError
+
+    service.script.append("twice")
+    with pytest.raises(OutcomeUnknownError):
+        await _order(client, ledger)
+    await _age_doubt(ledger)
+    with monkeypatch.context() as patch:
+        patch.setattr(service, "_delete_keys", fail)
+        with pytest.raises(TransportError) as caught:
+            await _order(client, ledger)
+    assert caught.value.path == "/keys/bulk-delete"
+    assert [await _order(client, ledger)] == service.values()
 
 
 async def test_an_order_that_is_refused_leaves_no_doubt(
