@@ -39,14 +39,16 @@ def check_size(body: bytes) -> None:
     """Refuse a large body of small values: 8 MiB of them would take seconds and gigabytes."""
     if len(body) <= _LARGE:
         return
-    values = objects = 0
+    values = 0
     for begin in range(0, len(body), _LARGE):
+        block = body[begin : begin + _LARGE]
         # Each value follows a comma, what opens a list or an object, or the name of a field.
-        objects += body.count(b"{", begin, begin + _LARGE)
-        values += sum(body.count(mark, begin, begin + _LARGE) for mark in (b",", b"["))
-        if values + objects > _MAX_VALUES or objects > _MAX_OBJECTS:
-            limit = f"{_MAX_VALUES} values or {_MAX_OBJECTS} objects"
-            raise InvalidResponseError(f"the response has more than {limit}")
+        values += len(block) - len(block.translate(None, b",[{"))  # one pass for the three
+        if values > _MAX_VALUES:
+            break
+    if values > _MAX_VALUES or (values > _MAX_OBJECTS and body.count(b"{") > _MAX_OBJECTS):
+        limit = f"{_MAX_VALUES} values or {_MAX_OBJECTS} objects"
+        raise InvalidResponseError(f"the response has more than {limit}")
 
 
 # Half of a character, as JavaScript leaves it where it cuts a text. That is no valid Unicode.
