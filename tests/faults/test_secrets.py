@@ -209,15 +209,6 @@ class Keeper(logging.Handler):
         self.records.append(record)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _small_heap() -> Iterator[None]:
-    """Keep what the test run holds out of each test's `gc.collect`."""
-    gc.collect()
-    gc.freeze()
-    yield
-    gc.unfreeze()
-
-
 @pytest.fixture
 def watch(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Iterator[Watch]:
     """Record a test's logs and warnings; at the end, nothing has leaked."""
