@@ -186,7 +186,7 @@ class KeyJobs(KeyCalls):
             try:
                 await self._make_delete_job(surplus, 4, None, before_send=check)
             except BatchError as error:  # its report counts surplus keys, not the caller's
-                failure = error.__cause__
+                failure = error.__cause__ or error
             try:
                 if failure is not None:
                     raise failure

@@ -53,4 +53,5 @@ def full_port() -> Iterator[str]:
 def _nothing_unclosed() -> Iterator[None]:
     """Turn anything left unclosed into a warning here, which is an error."""
     yield
+    gc.unfreeze()  # what was in use when a module began, too: see `_small_heap`
     gc.collect()
