@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Final, TypeVar
 
 T = TypeVar("T")
+
+_SCHEDULING: Final = Path("/proc/thread-self/schedstat")
 
 _DOCUMENT: Final = json.dumps([{"id": 1, "key_value": "a"}] * 20_000)
 _USUAL_SECONDS: Final = 0.004
@@ -35,6 +38,14 @@ def exceeds(taken: float, seconds: float) -> bool:
     A shared machine may take several times as long as the usual one, and as itself a minute ago.
     """
     return taken > seconds and taken > seconds * _measure_slowness()
+
+
+def seconds_without_core() -> float:
+    """Seconds for which this thread could have run and got no core, if the system tells."""
+    if not _SCHEDULING.exists():  # not Linux
+        return 0.0
+    _, waited, _ = _SCHEDULING.read_text().split()  # nanoseconds
+    return int(waited) / 1e9
 
 
 def _measure_slowness() -> float:

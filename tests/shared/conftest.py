@@ -17,6 +17,7 @@ import redis.asyncio
 from junkie_async import Hooks, JunkieClient, PauseEvent, RateLimit, SharedThrottleEvent
 from junkie_async.emulator import Emulator
 from junkie_async.redis import RedisThrottle
+from tests.cpu_time import seconds_without_core
 from tests.servers import RedisServer, start_redis
 
 
@@ -59,6 +60,24 @@ class Recorder(Hooks):
         self.shared.append(event)
 
 
+@attrs.frozen
+class Moment:
+    """A point in time."""
+
+    at: float
+    granted: float
+    """The same without the seconds for which the thread waited for a core.
+
+    Other processes take those, not the client. One that blocks its own event loop is still slow.
+    """
+
+    @classmethod
+    def now(cls) -> Moment:
+        """Read the clock."""
+        at = time.monotonic()
+        return cls(at, at - seconds_without_core())
+
+
 @attrs.define(eq=False)
 class Fleet:
     """Clients as several processes have them, under one API key of the test's own."""
@@ -67,7 +86,7 @@ class Fleet:
     stack: AsyncExitStack
     api_key: str = attrs.field(factory=lambda: uuid.uuid4().hex)
     clients: list[JunkieClient] = attrs.field(factory=list[JunkieClient])
-    done: list[list[tuple[float, float]]] = attrs.field(factory=list[list[tuple[float, float]]])
+    done: list[list[tuple[Moment, Moment]]] = attrs.field(factory=list[list[tuple[Moment, Moment]]])
     """For each client the begin and the end of each call."""
 
     async def add(self, url: str, rate: float | None = 100.0, **options: Any) -> JunkieClient:
@@ -83,21 +102,33 @@ class Fleet:
         end = time.monotonic() + seconds
 
         async def make_calls(number: int) -> None:
-            while (begin := time.monotonic()) < end:
+            while (begin := Moment.now()).at < end:
                 await self.clients[number].keys.folders()
-                self.done[number].append((begin, time.monotonic()))
+                self.done[number].append((begin, Moment.now()))
 
         numbers = range(len(self.clients))
         await asyncio.gather(*(make_calls(each) for each in numbers for _ in range(workers)))
 
-    def count(self, begin: float, end: float) -> list[int]:
-        """Count each client's calls that ended between two moments."""
-        return [sum(begin <= at < end for _, at in calls) for calls in self.done]
+    @property
+    def begin(self) -> float:
+        """When the first call began."""
+        return self.done[0][0][0].at
 
     @property
     def longest(self) -> float:
-        """Seconds of the longest call."""
-        return max(end - begin for calls in self.done for begin, end in calls)
+        """Seconds of the longest call, without those in which the machine gave it no core."""
+        return max(end.granted - begin.granted for calls in self.done for begin, end in calls)
+
+    def count(self, begin: float, end: float) -> list[int]:
+        """Count each client's calls that ended between two moments."""
+        return [sum(begin <= done.at < end for _, done in calls) for calls in self.done]
+
+    def share(self, begin: float, end: float) -> float:
+        """The part of the time between two moments in which the machine gave the fleet a core."""
+        moments = [each for calls in self.done for call in calls for each in call]
+        within = sorted((each.at, each.granted) for each in moments if begin <= each.at < end)
+        (first, granted_first), (last, granted_last) = within[0], within[-1]
+        return (granted_last - granted_first) / (last - first)
 
 
 @pytest.fixture
