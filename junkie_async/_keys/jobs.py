@@ -187,11 +187,8 @@ class KeyJobs(KeyCalls):
                 await self._make_delete_job(surplus, 4, None, before_send=check)
             except BatchError as error:  # its report counts surplus keys, not the caller's
                 failure = error.__cause__ or error
-            try:
-                if failure is not None:
-                    raise failure
-            finally:
-                failure = None  # a reference cycle, otherwise
+            if failure is not None:  # here: within the clause, each would be behind the other
+                raise failure
 
         return Reconciler(
             journal,

@@ -11,6 +11,7 @@ import gc
 import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import aiohttp
 import pytest
@@ -27,6 +28,8 @@ from junkie_async import (
     TransportError,
 )
 from junkie_async._http.transport import Response
+from tests.durability.clients import make_client
+from tests.durability.server import PROVIDER, Service
 
 from .scripted import Script, Step, make_dispatcher
 
@@ -119,7 +122,9 @@ async def watch_errors(
 
 def watch_chain(error: BaseException | None) -> Iterator[weakref.ref[BaseException]]:
     """Refer to an error and to those behind it."""
-    while error is not None:
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
         yield weakref.ref(error)
         error = error.__cause__ or error.__context__
 
@@ -172,6 +177,37 @@ async def test_failures_that_a_job_does_not_raise_are_in_no_cycle() -> None:
         await watch_errors(CALLS["create_many of eight calls"], keys)
         await asyncio.sleep(0)
     assert len(errors) > 1
+    assert [error() for error in errors if error() is not None] == []
+
+
+@pytest.mark.parametrize(
+    "create",
+    [
+        lambda keys, **options: keys.create_many(150, **options),
+        lambda keys, **options: keys.create(idempotency_key="order", **options),
+    ],
+    ids=["create_many", "create"],
+)
+async def test_the_failed_deletion_of_surplus_keys_is_in_no_cycle(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, create: Callable[..., Awaitable[object]]
+) -> None:
+    """The job that deletes them has an error of its own, which is not behind the one raised."""
+
+    def hang_up(ids: list[int]) -> dict[str, int]:
+        raise ConnectionResetError
+
+    def create_exactly(keys: Keys) -> Awaitable[object]:
+        path = tmp_path / "ledger"
+        return create(keys, provider_id=PROVIDER, ledger=path, reconcile_after=0.0)
+
+    async with Service(1) as service, make_client(service) as client:
+        monkeypatch.setattr(service, "_delete_keys", hang_up)
+        service.script.append("twice")
+        await watch_errors(create_exactly, client.keys)  # an order's outcome is unknown at first
+        errors = await watch_errors(create_exactly, client.keys)
+        await asyncio.sleep(0)
+        assert service.requests["POST /keys/bulk-delete"] > 0
+    assert errors
     assert [error() for error in errors if error() is not None] == []
 
 
