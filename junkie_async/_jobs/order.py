@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import TypeAlias
 
 from .._errors import (
     ConfigurationError,
+    InvalidRequestError,
     JunkieError,
     Outcome,
     OutcomeUnknownError,
@@ -84,16 +85,18 @@ def log_key(ledger: Ledger, intent: Intent, keys: Sequence[Key]) -> bool:
 
 
 async def _fill_once(ledger: Ledger, reconciler: Reconciler, create: CreateMarked) -> Key:
-    await ledger.open()
+    with _unsettled():
+        await ledger.open()
     try:
-        if ledger.open_intents:
-            reconciler.restart_delay(passed=ledger.doubted_for)
-            await reconciler.reconcile(_ignore_wait)
-            await ledger.sync()
-        if ledger.result is not None:
-            key = decode_key(ledger.result)
-            await ledger.close()
-            return key
+        with _unsettled():
+            if ledger.open_intents:
+                reconciler.restart_delay(passed=ledger.doubted_for)
+                await reconciler.reconcile(_ignore_wait)
+                await ledger.sync()
+            if ledger.result is not None:
+                key = decode_key(ledger.result)
+                await ledger.close()
+                return key
         (intent,) = await ledger.log_intents([1])
         key = await _create(ledger, intent, create)
         log_key(ledger, intent, [key])
@@ -105,6 +108,19 @@ async def _fill_once(ledger: Ledger, reconciler: Reconciler, create: CreateMarke
         raise
     await _close_filled(ledger)
     return key
+
+
+@contextmanager
+def _unsettled() -> Iterator[None]:
+    """Raise no error by which the order was provably not carried out: an earlier call may have."""
+    try:
+        yield
+    except InvalidRequestError:  # the arguments are not those of the order
+        raise
+    except JunkieError as error:
+        if error.outcome is Outcome.NOT_EXECUTED:
+            error.outcome = Outcome.UNKNOWN
+        raise
 
 
 async def _close_filled(ledger: Ledger) -> None:

@@ -67,14 +67,28 @@ class Reconciler:
 
         ``report_wait`` is called with the seconds that remain of the delay.
         """
+        adopted, surplus = await self._find_keys(report_wait)
+        if surplus:
+            # First: once the last keys are logged no run reconciles, and the surplus would stay.
+            await self._delete(surplus)
+        for number, keys in adopted.items():
+            if not self._log(self._journal.open_intents[number], keys):
+                raise _repeated_value()
+            self._remember([key.key_value for key in keys])
+        return [keys for keys in adopted.values() if keys]
+
+    async def _find_keys(
+        self, report_wait: Callable[[float], None]
+    ) -> tuple[dict[int, list[Key]], list[int | str]]:
+        """Find the keys that each open intent adopts, and the IDs of surplus ones."""
         await self._wait_out(self._last_doubt_at, report_wait)
         try:
-            return await self._settle()
+            return await self._search()
         except InvalidResponseError:
             if self._last_keys_at <= self._last_doubt_at:
                 raise
         await self._wait_out(self._last_keys_at, report_wait)
-        return await self._settle()
+        return await self._search()
 
     async def _wait_out(self, moment: float, report_wait: Callable[[float], None]) -> None:
         """Wait until the delay after a moment is over."""
@@ -83,7 +97,7 @@ class Reconciler:
             report_wait(seconds)
         await asyncio.sleep(seconds)
 
-    async def _settle(self) -> list[list[Key]]:
+    async def _search(self) -> tuple[dict[int, list[Key]], list[int | str]]:
         journal = self._journal
         # All keys of the job, not only of open intents: a late duplicate of a call that has been
         # closed is surplus, and a response may have come to another call than its own.
@@ -101,13 +115,7 @@ class Reconciler:
         adopted, surplus = _assign_keys(unlogged, journal.open_intents)
         if surplus:
             self._check_surplus(len(found) - len(unlogged), surplus)
-            # First: once the last keys are logged no run reconciles, and the surplus would stay.
-            await self._delete([key.id for _, key in surplus])
-        for number, keys in adopted.items():
-            if not self._log(journal.open_intents[number], keys):
-                raise _repeated_value()
-            self._remember([key.key_value for key in keys])
-        return [keys for keys in adopted.values() if keys]
+        return adopted, [key.id for _, key in surplus]
 
     def _log_values(self, intent: Intent, keys: Sequence[Key]) -> bool:
         values = [key.key_value for key in keys]

@@ -187,8 +187,11 @@ class KeyJobs(KeyCalls):
                 await self._make_delete_job(surplus, 4, None, before_send=check)
             except BatchError as error:  # its report counts surplus keys, not the caller's
                 failure = error.__cause__ or error
-            if failure is not None:  # here: within the clause, each would be behind the other
-                raise failure
+            try:
+                if failure is not None:  # not raised above: each would refer to the other
+                    raise failure
+            finally:
+                failure = None  # a reference cycle, otherwise: a lost lease goes no further
 
         return Reconciler(
             journal,

@@ -42,7 +42,8 @@ def check_size(body: bytes) -> None:
     values = 0
     for begin in range(0, len(body), _LARGE):
         block = body[begin : begin + _LARGE]
-        # Each value follows a comma, what opens a list or an object, or the name of a field.
+        # Each value follows a comma, what opens a list or an object, or the name of a field. The
+        # marks within texts count as well: a page of keys has few.
         values += len(block) - len(block.translate(None, b",[{"))  # one pass for the three
         if values > _MAX_VALUES:
             break

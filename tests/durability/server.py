@@ -460,12 +460,17 @@ class Service:
         return fault
 
     async def _respond_or_reset(self, writer: asyncio.StreamWriter, act: Callable[[], Any]) -> None:
-        """Handle an idempotent request, or reset its connection before or after it is executed."""
+        """Handle an idempotent request, or reset its connection before or after it is executed.
+
+        ``act`` returns a document, or a whole response where a test has replaced it.
+        """
         die = self.dice.random() * 4
         if die < self._trouble / 2:
             reset(writer)
             return
-        response = http(200, json.dumps(act()).encode())
+        document = act()
+        is_whole = isinstance(document, bytes)
+        response = document if is_whole else http(200, json.dumps(document).encode())
         if die < self._trouble:
             reset(writer)
             return

@@ -14,6 +14,7 @@ import asyncpg
 import pytest
 
 from junkie_async import (
+    APIError,
     BadRequestError,
     ConfigurationError,
     InvalidRequestError,
@@ -27,6 +28,7 @@ from junkie_async import (
 from junkie_async._jobs.ledger import Ledger
 from junkie_async._jobs.sqlite_record import SqliteRecord
 from junkie_async.postgres import PostgresLedger
+from tests.faults.server import http
 
 from . import server
 from .acts import FILE_ACTS
@@ -152,6 +154,43 @@ async def test_a_surplus_key_that_can_not_be_deleted(
             await _order(client, ledger)
     assert caught.value.path == "/keys/bulk-delete"
     assert [await _order(client, ledger)] == service.values()
+
+
+@pytest.mark.parametrize("step", ["_list_page", "_delete_keys"])
+@pytest.mark.parametrize("status", [403, 404, 429])
+async def test_a_refusal_while_an_order_is_in_doubt(
+    step: str,
+    status: int,
+    client: JunkieClient,
+    service: Service,
+    ledger: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """This request was not carried out, but the order may have been."""
+    service.script.append("twice")
+    with pytest.raises(OutcomeUnknownError):
+        await _order(client, ledger)
+    await _age_doubt(ledger)
+    with monkeypatch.context() as patch:
+        patch.setattr(service, step, lambda *_: http(status, b'{"error": "no"}'))
+        with pytest.raises(APIError) as caught:
+            await _order(client, ledger)
+    assert caught.value.status == status
+    assert caught.value.outcome is Outcome.UNKNOWN
+    assert [await _order(client, ledger)] == service.values()
+
+
+async def test_an_order_whose_ledger_can_not_be_read(
+    client: JunkieClient, service: Service, tmp_path: Path
+) -> None:
+    """It may have been carried out; only its ledger knows."""
+    path = tmp_path / "ledger"
+    path.mkdir()
+    with pytest.raises(ConfigurationError) as caught:
+        await _order(client, str(path))
+    assert caught.value.outcome is Outcome.UNKNOWN
+    path.rmdir()
+    assert [await _order(client, str(path))] == service.values()
 
 
 async def test_an_order_that_is_refused_leaves_no_doubt(

@@ -825,6 +825,16 @@ def test_a_full_page_with_all_devices_is_read() -> None:
     assert sum(len(key.hwids) for key in found.keys) == 10_000
 
 
+@pytest.mark.parametrize(
+    ("one", "most"), [(b"111", 100_000), (b"[1]", 50_000), (b'{"a":"%b"}' % (b"b" * 20), 12_000)]
+)
+def test_the_limits_of_a_large_response(one: bytes, most: int) -> None:
+    """Values and objects are counted exactly."""
+    assert len(decode_document(b"[%b]" % b",".join([one] * most))) == most
+    with pytest.raises(InvalidResponseError, match="more than 100000 values or 12000 objects"):
+        decode_document(b"[%b]" % b",".join([one] * (most + 1)))
+
+
 def assert_quick(read: Callable[[bytes], object], body: bytes) -> None:
     """Read a body within 100 ms of CPU, twice what it takes."""
 

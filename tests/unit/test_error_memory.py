@@ -28,6 +28,9 @@ from junkie_async import (
     TransportError,
 )
 from junkie_async._http.transport import Response
+from junkie_async._jobs.ledger import Ledger
+from junkie_async._jobs.record import LeaseLostError
+from junkie_async._jobs.sqlite_record import SqliteRecord
 from tests.durability.clients import make_client
 from tests.durability.server import PROVIDER, Service
 
@@ -209,6 +212,37 @@ async def test_the_failed_deletion_of_surplus_keys_is_in_no_cycle(
         assert service.requests["POST /keys/bulk-delete"] > 0
     assert errors
     assert [error() for error in errors if error() is not None] == []
+
+
+async def test_a_lease_lost_at_the_deletion_of_surplus_keys_is_in_no_cycle(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The order goes on, and nobody gets the error: it would keep the order's keys."""
+    lost: list[weakref.ref[BaseException]] = []
+
+    def lose_once(_: Ledger) -> None:
+        if not lost:
+            lost.extend(watch_chain(error := LeaseLostError("lost")))
+            try:
+                raise error
+            finally:
+                del error
+
+    def order(keys: Keys) -> Awaitable[object]:
+        return keys.create(
+            provider_id=PROVIDER,
+            idempotency_key="order",
+            ledger=tmp_path / "ledger",
+            reconcile_after=0.0,
+        )
+
+    async with Service(1, script=["twice"]) as service, make_client(service) as client:
+        assert await watch_errors(order, client.keys)
+        monkeypatch.setattr(SqliteRecord, "has_lease", True)  # as a ledger in PostgreSQL has
+        monkeypatch.setattr(Ledger, "check_writer", lose_once)
+        await order(client.keys)
+        await asyncio.sleep(0)
+    assert [error() is None for error in lost] == [True]
 
 
 def watch_requests() -> tuple[

@@ -103,6 +103,25 @@ async def test_marked_keys_are_adopted() -> None:
     assert not service.deleted
 
 
+async def test_a_deletion_that_fails_is_not_repeated() -> None:
+    """Only a list may lag behind keys that were just created; a deletion's response may not."""
+    service = _Service("m0", "m0")
+    await service.lose(1)
+
+    async def delete(ids: list[int | str]) -> None:
+        service.deleted += ids
+        raise InvalidResponseError("unreadable")
+
+    reconciler = Reconciler(
+        service.journal, 0.0, fetch=service.fetch, delete=delete, remember=service.adopted.append
+    )
+    reconciler.record_keys()
+    with pytest.raises(InvalidResponseError, match="unreadable"):
+        await reconciler.reconcile(lambda seconds: None)
+    assert service.deleted == [2]
+    assert await reconcile(service) == [["K1"]]
+
+
 async def test_surplus_keys_are_deleted_before_anything_is_logged() -> None:
     """Surplus are keys above an intent's amount, and late ones of an intent that is closed."""
     service = _Service("m0", "m1", "m0", "m0")
