@@ -72,7 +72,7 @@ BUGS: Final = (
     Bug(
         "surplus keys are not deleted",
         "_jobs/reconcile.py",
-        "            await self._delete([key.id for _, key in surplus])",
+        "            await self._delete(surplus)",
         "            pass",
         "durable-job",
         seed=0,
@@ -80,9 +80,9 @@ BUGS: Final = (
     Bug(
         "surplus keys are deleted after the last keys are logged",
         "_jobs/reconcile.py",
-        "            await self._delete([key.id for _, key in surplus])\n",
+        "            await self._delete(surplus)\n",
         "            asyncio.get_running_loop().create_task(\n"
-        "                self._delete([key.id for _, key in surplus])\n"
+        "                self._delete(surplus)\n"
         "            )\n",
         "durable-job",
         seed=25,
