@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from .._errors import JunkieError
+from .._errors import InvalidRequestError, JunkieError, Outcome
 from .journal import Intent, Journal
 from .key_hashes import LoggedValues, SeenValues
 from .key_log import KeyLog
@@ -62,7 +62,8 @@ class Ledger(Journal):
         """Become the job's writer, and resume where its record ends."""
         self._start_empty()
         try:
-            loaded = await self._record.open(self._arguments, self._add_earlier_keys)
+            with unsettled():
+                loaded = await self._record.open(self._arguments, self._add_earlier_keys)
         except BaseException:
             with suppress(JunkieError):
                 await self._record.close()
@@ -139,3 +140,16 @@ class Ledger(Journal):
         if "" in keys or not self.seen.add_all(keys):
             raise DamagedError
         self._key_log.append(keys)
+
+
+@contextmanager
+def unsettled() -> Iterator[None]:
+    """Let no error say that nothing was carried out: earlier calls may have created keys."""
+    try:
+        yield
+    except InvalidRequestError:  # the arguments are not those of the job
+        raise
+    except JunkieError as error:
+        if error.outcome is Outcome.NOT_EXECUTED:
+            error.outcome = Outcome.UNKNOWN
+        raise

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from typing import TypeAlias
 
 from .._errors import (
     ConfigurationError,
-    InvalidRequestError,
     JunkieError,
     Outcome,
     OutcomeUnknownError,
@@ -19,7 +18,7 @@ from .._models import Key
 from .._protocol.codec import decode_key, encode_key
 from .background import run_in_background
 from .journal import Intent
-from .ledger import Ledger
+from .ledger import Ledger, unsettled
 from .markers import read_marker
 from .reconcile import Reconciler
 from .record import LeaseLostError
@@ -85,10 +84,9 @@ def log_key(ledger: Ledger, intent: Intent, keys: Sequence[Key]) -> bool:
 
 
 async def _fill_once(ledger: Ledger, reconciler: Reconciler, create: CreateMarked) -> Key:
-    with _unsettled():
-        await ledger.open()
+    await ledger.open()
     try:
-        with _unsettled():
+        with unsettled():
             if ledger.open_intents:
                 reconciler.restart_delay(passed=ledger.doubted_for)
                 await reconciler.reconcile(_ignore_wait)
@@ -108,19 +106,6 @@ async def _fill_once(ledger: Ledger, reconciler: Reconciler, create: CreateMarke
         raise
     await _close_filled(ledger)
     return key
-
-
-@contextmanager
-def _unsettled() -> Iterator[None]:
-    """Raise no error by which the order was provably not carried out: an earlier call may have."""
-    try:
-        yield
-    except InvalidRequestError:  # the arguments are not those of the order
-        raise
-    except JunkieError as error:
-        if error.outcome is Outcome.NOT_EXECUTED:
-            error.outcome = Outcome.UNKNOWN
-        raise
 
 
 async def _close_filled(ledger: Ledger) -> None:

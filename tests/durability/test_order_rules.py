@@ -180,17 +180,18 @@ async def test_a_refusal_while_an_order_is_in_doubt(
     assert [await _order(client, ledger)] == service.values()
 
 
+@pytest.mark.parametrize("fields", [{}, {"amount": 5}], ids=["one", "many"])
+@pytest.mark.parametrize("unusable", ["folder", "postgresql://127.0.0.1:1/none"])
 async def test_an_order_whose_ledger_can_not_be_read(
-    client: JunkieClient, service: Service, tmp_path: Path
+    fields: dict[str, Any], unusable: str, client: JunkieClient, service: Service, tmp_path: Path
 ) -> None:
     """It may have been carried out; only its ledger knows."""
-    path = tmp_path / "ledger"
-    path.mkdir()
+    folder = tmp_path / "folder"
+    folder.mkdir()
     with pytest.raises(ConfigurationError) as caught:
-        await _order(client, str(path))
+        await _create(client, unusable if "//" in unusable else str(folder), **fields)
     assert caught.value.outcome is Outcome.UNKNOWN
-    path.rmdir()
-    assert [await _order(client, str(path))] == service.values()
+    assert not service.requests
 
 
 async def test_an_order_that_is_refused_leaves_no_doubt(
