@@ -126,10 +126,7 @@ class CreateJob(Job[Intent | KeyBatch, KeyBatch, CreateReport]):
         warnings.warn(message, ResourceWarning, stacklevel=2, source=self)
 
     async def _after_end(self) -> None:
-        intents = self._journal.open_intents.values()
-        for intent in [intent for intent in intents if not intent.in_doubt]:
-            self._journal.log_result(intent, (), final=True)  # never sent
-        await self._journal.close()
+        await self._journal.end()
 
     def _restarts_after(self, failure: Exception) -> bool:
         # Another worker has the job. Stand by, and give what has come meanwhile.

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from .._errors import InvalidRequestError, JunkieError, Outcome
+from .._errors import JunkieError, Outcome
 from .journal import Intent, Journal
 from .key_hashes import LoggedValues, SeenValues
 from .key_log import KeyLog
@@ -100,7 +100,8 @@ class Ledger(Journal):
         self._record.log_intents([(intent.number, intent.outstanding) for intent in intents])
         # The sync must come before the send. Otherwise a crash loses the marker of a call that was
         # carried out, and with it the keys: `test_a_job_that_sends_before_it_logs_loses_keys`.
-        await self.sync()
+        with unsettled() if self.can_lose_writer else nullcontext():  # others may have begun it
+            await self.sync()
         return intents
 
     def log_result(
@@ -144,12 +145,9 @@ class Ledger(Journal):
 
 @contextmanager
 def unsettled() -> Iterator[None]:
-    """Let no error say that nothing was carried out: earlier calls may have created keys."""
+    """Let errors say that the outcome is unknown: earlier calls may have created keys."""
     try:
         yield
-    except InvalidRequestError:  # the arguments are not those of the job
-        raise
     except JunkieError as error:
-        if error.outcome is Outcome.NOT_EXECUTED:
-            error.outcome = Outcome.UNKNOWN
+        error.outcome = Outcome.UNKNOWN
         raise

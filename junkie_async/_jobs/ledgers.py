@@ -10,7 +10,7 @@ from weakref import WeakValueDictionary
 
 from .._errors import InvalidRequestError
 from .._validation import safe_repr
-from .ledger import Ledger
+from .ledger import Ledger, unsettled
 from .record import LedgerStore, check_job_name
 
 LedgerRef: TypeAlias = str | os.PathLike[str] | LedgerStore
@@ -56,7 +56,8 @@ class Ledgers:
             await store.close()
 
     def _find_store(self, ledger: str | os.PathLike[str]) -> LedgerStore:
-        store = self._open_store(ledger)
+        with unsettled():
+            store = self._open_store(ledger)
         return self._stores.setdefault(store.identity, store)
 
 

@@ -97,21 +97,24 @@ async def _fill_once(ledger: Ledger, reconciler: Reconciler, create: CreateMarke
                 return key
         (intent,) = await ledger.log_intents([1])
         key = await _create(ledger, intent, create)
-        log_key(ledger, intent, [key])
-    except BaseException:
-        for intent in [one for one in ledger.open_intents.values() if not one.in_doubt]:
-            ledger.log_result(intent, (), final=True)  # it was not sent: nobody need wait for it
-        with suppress(JunkieError):  # what has happened before counts
-            await ledger.close()
+    except BaseException as error:
+        try:
+            await ledger.end()
+        except JunkieError:  # what has happened before counts; but others may have the order now
+            if isinstance(error, JunkieError):
+                error.outcome = Outcome.UNKNOWN
         raise
-    await _close_filled(ledger)
+    await _close_filled(ledger, intent, key)
     return key
 
 
-async def _close_filled(ledger: Ledger) -> None:
-    """Close the ledger, with the commit of the key."""
+async def _close_filled(ledger: Ledger, intent: Intent, key: Key) -> None:
+    """Log the key, and close the ledger with its commit."""
     try:
-        await ledger.close()
+        try:
+            log_key(ledger, intent, [key])
+        finally:
+            await ledger.close()
     except ConfigurationError as error:
         raise OutcomeUnknownError(
             f"outcome unknown: the key was created, and could not be recorded ({error.message}):"
@@ -139,7 +142,8 @@ async def _create(ledger: Ledger, intent: Intent, create: CreateMarked) -> Key:
     except BaseException as error:  # a cancellation, too: the delay counts from this moment on
         outcome = getattr(error, "outcome", Outcome.UNKNOWN)
         is_final = not intent.in_doubt or outcome is Outcome.NOT_EXECUTED
-        ledger.log_result(intent, (), final=is_final)
+        with suppress(JunkieError):  # closing the ledger raises it again
+            ledger.log_result(intent, (), final=is_final)
         raise
 
 

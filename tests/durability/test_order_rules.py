@@ -10,17 +10,22 @@ import time
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import asyncpg
 import pytest
 
 from junkie_async import (
-    APIError,
     BadRequestError,
     ConfigurationError,
     InvalidRequestError,
+    InvalidResponseError,
     JunkieClient,
+    JunkieError,
+    NotFoundError,
     Outcome,
     OutcomeUnknownError,
+    PermissionDeniedError,
+    RateLimitError,
     RequestTimeoutError,
     TransportError,
     provisioning,
@@ -92,6 +97,7 @@ async def test_another_request_under_a_used_key_is_refused(
         with pytest.raises(InvalidRequestError) as caught:
             await _create(client, ledger, **second)
         assert caught.value.field == field
+        assert caught.value.outcome is Outcome.UNKNOWN  # the order's keys do exist
         assert service.values() == made
         await _create(client, ledger, **first)
         assert service.values() == made
@@ -157,25 +163,33 @@ async def test_a_surplus_key_that_can_not_be_deleted(
 
 
 @pytest.mark.parametrize("step", ["_list_page", "_delete_keys"])
-@pytest.mark.parametrize("status", [403, 404, 429])
-async def test_a_refusal_while_an_order_is_in_doubt(
+@pytest.mark.parametrize(
+    ("response", "raised"),
+    [
+        (http(403, b'{"error": "no"}'), PermissionDeniedError),
+        (http(404, b'{"error": "no"}'), NotFoundError),
+        (http(429, b'{"error": "no"}'), RateLimitError),
+        (http(200, b'{"keys": [{"id": "x"}], "deleted": "x"}'), InvalidResponseError),
+    ],
+)
+async def test_a_failure_while_an_order_is_in_doubt(
     step: str,
-    status: int,
+    response: bytes,
+    raised: type[JunkieError],
     client: JunkieClient,
     service: Service,
     ledger: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """This request was not carried out, but the order may have been."""
+    """The error tells of the order, which may have been carried out, and not of its own request."""
     service.script.append("twice")
     with pytest.raises(OutcomeUnknownError):
         await _order(client, ledger)
     await _age_doubt(ledger)
     with monkeypatch.context() as patch:
-        patch.setattr(service, step, lambda *_: http(status, b'{"error": "no"}'))
-        with pytest.raises(APIError) as caught:
+        patch.setattr(service, step, lambda *_: response)
+        with pytest.raises(raised) as caught:
             await _order(client, ledger)
-    assert caught.value.status == status
     assert caught.value.outcome is Outcome.UNKNOWN
     assert [await _order(client, ledger)] == service.values()
 
@@ -192,6 +206,44 @@ async def test_an_order_whose_ledger_can_not_be_read(
         await _create(client, unusable if "//" in unusable else str(folder), **fields)
     assert caught.value.outcome is Outcome.UNKNOWN
     assert not service.requests
+
+
+@pytest.mark.parametrize("fields", [{}, {"amount": 5}], ids=["one", "many"])
+async def test_an_order_whose_ledger_can_not_be_made(
+    fields: dict[str, Any], client: JunkieClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may be there for another process."""
+    folder = tmp_path / "gone"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    folder.rmdir()
+    with pytest.raises(ConfigurationError) as caught:
+        await _create(client, "ledger", **fields)
+    assert caught.value.outcome is Outcome.UNKNOWN
+
+
+async def test_a_client_that_is_closed_during_an_order(
+    service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a session of the app the call goes on, and creates a key that can't be recorded."""
+    closed = asyncio.Event()
+
+    async def respond_late(exchange: Exchange) -> None:
+        keys = exchange.make()
+        await closed.wait()
+        await exchange.respond(keys)
+
+    monkeypatch.setitem(server.FAULTS, "late response", respond_late)
+    service.script.append("late response")
+    async with aiohttp.ClientSession() as session:
+        client = JunkieClient("jk_test", base_url=service.url, session=session)
+        ordered = asyncio.create_task(_order(client, str(tmp_path / "ledger")))
+        while not service.values():
+            await asyncio.sleep(0.001)
+        await client.close()
+        closed.set()
+        with pytest.raises(OutcomeUnknownError):
+            await ordered
 
 
 async def test_an_order_that_is_refused_leaves_no_doubt(
