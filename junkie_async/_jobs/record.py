@@ -158,7 +158,10 @@ def check_arguments(recorded: Mapping[str, Any], given: Mapping[str, Any]) -> No
         if before != now:
             # An address is no secret, and cut short both might read the same.
             show = ascii if name == "base_url" else safe_repr
-            raise InvalidRequestError(name, show(now), f"{show(before)}, as in the ledger")
+            error = InvalidRequestError(name, show(now), "as in the ledger")
+            # Not in the limit, which an app's users may read: the order may be somebody else's.
+            error.advice = f"the ledger has {show(before)}"
+            raise error
 
 
 def read_arguments(recorded: str) -> dict[str, Any]:

@@ -330,8 +330,8 @@ class Keys(KeyJobs):
             OutcomeUnknownError: The key may have been created. Check before you call again. If the
                 response has a refusal beside the key, its value is in ``error.__cause__.rows``.
                 With an ``idempotency_key``, just call again: that settles it. Once the
-                arguments are checked, other errors have the outcome `Outcome.UNKNOWN`, too, unless it
-                is certain that there is no key.
+                arguments are checked, other errors have the outcome `Outcome.UNKNOWN`, too, unless
+                it is certain that there is no key.
             InvalidRequestError: The ``idempotency_key`` was used with other arguments.
             ConfigurationError: The ledger can't be used.
         """

@@ -36,6 +36,7 @@ from junkie_async import (
 )
 from junkie_async._hooks import StatusCallback
 from junkie_async._jobs import markers, sqlite_record
+from junkie_async.ext.problem_details import problem_details
 from tests.durability import server
 from tests.durability.server import Exchange, Service
 from tests.other_user import give_away, posix, share_folder
@@ -484,11 +485,27 @@ async def test_a_ledger_of_other_arguments(make_job: Callable[..., CreateJob]) -
     """The text has the recorded value and the given one."""
     await make_job()
     assert await _fail(make_job(is_premium=True)) == (
-        "is_premium must be None, as in the ledger, got True"
+        "is_premium must be as in the ledger, got True; the ledger has None"
     )
     assert await _fail(make_job(key_name="for the customer with the number 5")) == (
-        "key_name must be None, as in the ledger, got 'for …er 5'"
+        "key_name must be as in the ledger, got 'for …er 5'; the ledger has None"
     )
+
+
+async def test_what_users_of_an_app_see_of_other_arguments(
+    make_job: Callable[..., CreateJob],
+) -> None:
+    """The order under this key may be somebody else's, so its recorded values stay here."""
+    await make_job(key_name="for Alice")
+    with pytest.raises(InvalidRequestError) as caught:
+        await make_job(key_name="for Bob")
+    assert problem_details(caught.value).body == {
+        "title": "Bad Request",
+        "status": 400,
+        "detail": "key_name must be as in the ledger.",
+        "field": "key_name",
+        "limit": "as in the ledger",
+    }
 
 
 async def test_a_ledger_of_another_base_url(
@@ -500,7 +517,8 @@ async def test_a_ledger_of_another_base_url(
     async with JunkieClient("jk_test", base_url=other) as client:
         job = client.keys.create_many(1, provider_id=7, ledger=tmp_path / "a.db")
         assert (
-            await _fail(job) == f"base_url must be '{service.url}', as in the ledger, got '{other}'"
+            await _fail(job)
+            == f"base_url must be as in the ledger, got '{other}'; the ledger has '{service.url}'"
         )
 
 
