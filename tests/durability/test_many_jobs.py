@@ -22,18 +22,23 @@ from .server import PROVIDER, RECONCILE_AFTER, Service
 
 _PROGRAM: Final = """
 import asyncio, sys
-from junkie_async import JunkieClient
+from junkie_async import BatchError, DriftError, JunkieClient
 
 url, ledger, amount, after, *jobs = sys.argv[1:]
 
-async def main():
-    async with JunkieClient("jk_test", base_url=url) as client:
-        reports = await asyncio.gather(*(
-            client.keys.create_many(
+async def run(client, job):
+    while True:
+        try:
+            return await client.keys.create_many(
                 int(amount), provider_id=7, ledger=ledger, job=job, reconcile_after=float(after)
             )
-            for job in jobs
-        ))
+        except BatchError as error:  # others change keys during each walk
+            if not isinstance(error.__cause__, DriftError):
+                raise
+
+async def main():
+    async with JunkieClient("jk_test", base_url=url) as client:
+        reports = await asyncio.gather(*(run(client, job) for job in jobs))
     print(*(f"{job}:{key}" for job, report in zip(jobs, reports) for key in report.keys))
 
 asyncio.run(main())
