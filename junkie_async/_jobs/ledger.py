@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Generator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from functools import partial
 from pathlib import Path
@@ -144,7 +144,7 @@ class Ledger(Journal):
 
 
 @contextmanager
-def unsettled() -> Iterator[None]:
+def unsettled() -> Generator[None]:
     """Let errors say that the outcome is unknown: earlier calls may have created keys."""
     try:
         yield
