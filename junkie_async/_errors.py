@@ -288,17 +288,13 @@ class BatchError(JunkieError):
 
     Attributes:
         report: The full report: what was done, what failed, and what is unknown.
+        did_nothing: Whether no key was changed: each call that failed was refused, and none
+            succeeded.
     """
 
     outcome = Outcome.UNKNOWN
+    did_nothing: bool = False
 
     def __init__(self, message: str = "", report: Any = None) -> None:
         super().__init__(message)
         self.report = report
-
-    @property
-    def did_nothing(self) -> bool:
-        """Whether no key was changed: nothing was done before a first call that was refused."""
-        cause = self.__cause__
-        refused = isinstance(cause, JunkieError) and cause.outcome is Outcome.NOT_EXECUTED
-        return refused and self.report is not None and self.report.failed == self.report.requested

@@ -12,10 +12,12 @@ from .._errors import APIError, BatchError, InvalidRequestError, JunkieError
 from .._hooks import Hooks, JobEvent, StatusCallback, notify_hooks
 from .._http.coroutines import LazyCoroutine, running_loop
 from .._masking import error_boundary
+from .._models import CreateReport, DeleteReport
 from .._validation import check_integer, safe_repr
-from .worker_pool import ChunkT, ResultT, WorkerPool
+from .outcomes import UpdateReport
+from .worker_pool import ChunkT, ResultT, WorkerPool, is_refusal
 
-ReportT = TypeVar("ReportT")
+ReportT = TypeVar("ReportT", bound="CreateReport | DeleteReport | UpdateReport")
 
 OnProgress: TypeAlias = Callable[[int, int | None], object]
 """Called with the keys done so far and the total, or None while the total is unknown.
@@ -67,6 +69,7 @@ class Job(LazyCoroutine[ReportT], Generic[ChunkT, ResultT, ReportT]):
         self._reported = 0
         self._pool: WorkerPool[ChunkT, ResultT] | None = None
         self._failure: Exception | None = None
+        self._is_in_doubt = False
         self._started = False
         self._is_progress_broken = False
         super().__init__(f"keys.{self.name}")
@@ -139,7 +142,9 @@ class Job(LazyCoroutine[ReportT], Generic[ChunkT, ResultT, ReportT]):
                 return
             if not self._restarts_after(failure):
                 source = "on_progress" if self._is_progress_broken else ""
-                raise _batch_error(failure, self.report, source) from failure
+                error = _batch_error(failure, self.report, source)
+                error.did_nothing = self._did_nothing(failure)
+                raise error from failure
 
     async def _run_once(self, most_unread: int) -> AsyncGenerator[ResultT, None]:
         await self._before_start()
@@ -172,8 +177,14 @@ class Job(LazyCoroutine[ReportT], Generic[ChunkT, ResultT, ReportT]):
                 self._after_break()
             if is_cut_short:
                 pool.failure = None  # nobody will be told, and its frames refer to the pool
+        self._is_in_doubt = self._is_in_doubt or pool.is_in_doubt
         # Another call's error may still have the pool.
         self._failure, pool.failure = pool.failure or self._find_failure(), None
+
+    def _did_nothing(self, failure: Exception) -> bool:
+        report = self.report
+        in_doubt = self._is_in_doubt or not is_refusal(failure)
+        return not in_doubt and report.failed == report.requested
 
     async def _report_progress(self) -> None:
         done, total = self._count_done()

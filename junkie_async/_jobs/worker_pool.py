@@ -10,6 +10,7 @@ from typing import Any, Final, Generic, TypeVar
 
 import msgspec
 
+from .._errors import JunkieError, Outcome
 from .._hooks import RequestStatus, StatusCallback
 from .._masking import clear_frames
 
@@ -46,6 +47,8 @@ class WorkerPool(Generic[ChunkT, ResultT]):
         most_unread: int,
     ) -> None:
         self.failure: Exception | None = None
+        self.is_in_doubt = False
+        """Whether a failed call, the first or a later one, may have been carried out."""
         self._source = source
         self._call = call
         self._stopped = self._drained = False
@@ -96,6 +99,7 @@ class WorkerPool(Generic[ChunkT, ResultT]):
                 result = await self._call(chunk, note_status)
             except Exception as error:
                 clear_frames(error)  # of many failures one is raised, and all would be in cycles
+                self.is_in_doubt = self.is_in_doubt or not is_refusal(error)
                 # Without this frame, which has the pool, and so the error.
                 self.stop(error.with_traceback(error.__traceback__ and error.__traceback__.tb_next))
                 return
@@ -172,6 +176,11 @@ class WorkerPool(Generic[ChunkT, ResultT]):
                 worker.cancel()
             await asyncio.gather(*self._workers, return_exceptions=True)
             await self._source.aclose()
+
+
+def is_refusal(error: Exception) -> bool:
+    """Tell whether an error says that its call was certainly not carried out."""
+    return isinstance(error, JunkieError) and error.outcome is Outcome.NOT_EXECUTED
 
 
 def _current_worker() -> asyncio.Task[Any]:

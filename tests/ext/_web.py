@@ -173,8 +173,10 @@ def with_cause(error: JunkieError, cause: JunkieError) -> JunkieError:
 
 
 def refused(report: CreateReport | DeleteReport, cause: JunkieError) -> JunkieError:
-    """Create the error of a job whose first call failed."""
-    return with_cause(BatchError(SERVICE_TEXT, report), cause)
+    """Create the error of a job whose only call failed."""
+    error = BatchError(SERVICE_TEXT, report)
+    error.did_nothing = cause.outcome is Outcome.NOT_EXECUTED
+    return with_cause(error, cause)
 
 
 NONE_CREATED = CreateReport(requested=9, keys=(), failed=9)

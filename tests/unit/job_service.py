@@ -49,11 +49,12 @@ class Service:
         """Delete keys; IDs above 1,000,000 don't exist."""
         on_status(RequestStatus.IN_FLIGHT)
         self.deleted.append(keys)
+        number = len(self.deleted)
         self.concurrent += 1
         self.most_concurrent = max(self.most_concurrent, self.concurrent)
         try:
             await asyncio.sleep(0)
-            self.before(len(self.deleted))
+            self.before(number)
             deleted = sum(1 for key in keys if isinstance(key, str) or key < 10**6)
             return BulkDeleteResult(deleted=deleted, requested=len(keys))
         finally:

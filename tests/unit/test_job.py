@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import pickle
 from contextlib import aclosing
 
 import pytest
 
-from junkie_async import BatchError, ConfigurationError, CreateJob, Outcome, ServerError
+from junkie_async import BatchError, ConfigurationError, CreateJob, DeleteJob, Outcome, ServerError
 from junkie_async._jobs.journal import Journal
 
 from .job_service import Service
@@ -52,6 +53,35 @@ async def test_the_error_of_a_job_has_what_its_failure_says(service: Service) ->
     assert error.__cause__ is failure
     assert (error.advice, error.method, error.path) == ("wait", "POST", "/keys")
     assert error.attempts == 3
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "did_nothing"),
+    [
+        ([Outcome.NOT_EXECUTED, Outcome.NOT_EXECUTED], True),
+        ([Outcome.NOT_EXECUTED, Outcome.UNKNOWN], False),
+        ([Outcome.UNKNOWN, Outcome.NOT_EXECUTED], False),
+        ([Outcome.NOT_EXECUTED, None], False),
+    ],
+)
+async def test_a_job_did_nothing_if_each_call_was_refused(
+    service: Service, outcomes: list[Outcome | None], did_nothing: bool
+) -> None:
+    """Calls in flight with the first one that fails count, too."""
+
+    def answer(call: int) -> None:
+        if (outcome := outcomes[call - 1]) is not None:
+            raise ServerError("down", status=503, outcome=outcome)
+
+    service.before = answer
+    for job in (
+        service.create_job(200, 2),
+        DeleteJob(range(1, 2001), service.delete, concurrency=2),
+    ):
+        with pytest.raises(BatchError) as caught:
+            await job
+        assert caught.value.did_nothing == did_nothing
+        assert pickle.loads(pickle.dumps(caught.value)).did_nothing == did_nothing
 
 
 class _BrokenJournal(Journal):
