@@ -17,7 +17,8 @@ from .._validation import check_integer, safe_repr
 from .outcomes import UpdateReport
 from .worker_pool import ChunkT, ResultT, WorkerPool, is_refusal
 
-ReportT = TypeVar("ReportT", bound="CreateReport | DeleteReport | UpdateReport")
+_Report: TypeAlias = CreateReport | DeleteReport | UpdateReport
+ReportT = TypeVar("ReportT", bound=_Report)
 
 OnProgress: TypeAlias = Callable[[int, int | None], object]
 """Called with the keys done so far and the total, or None while the total is unknown.
@@ -142,9 +143,7 @@ class Job(LazyCoroutine[ReportT], Generic[ChunkT, ResultT, ReportT]):
                 return
             if not self._restarts_after(failure):
                 source = "on_progress" if self._is_progress_broken else ""
-                error = _batch_error(failure, self.report, source)
-                error.did_nothing = self._did_nothing(failure)
-                raise error from failure
+                raise _batch_error(failure, self.report, source, self._is_in_doubt) from failure
 
     async def _run_once(self, most_unread: int) -> AsyncGenerator[ResultT, None]:
         await self._before_start()
@@ -181,11 +180,6 @@ class Job(LazyCoroutine[ReportT], Generic[ChunkT, ResultT, ReportT]):
         # Another call's error may still have the pool.
         self._failure, pool.failure = pool.failure or self._find_failure(), None
 
-    def _did_nothing(self, failure: Exception) -> bool:
-        report = self.report
-        in_doubt = self._is_in_doubt or not is_refusal(failure)
-        return not in_doubt and report.failed == report.requested
-
     async def _report_progress(self) -> None:
         done, total = self._count_done()
         self._notify_hooks(done, total)
@@ -207,7 +201,7 @@ class Job(LazyCoroutine[ReportT], Generic[ChunkT, ResultT, ReportT]):
         notify_hooks(self._hooks, event)
 
 
-def _batch_error(failure: Exception, report: object, source: str) -> BatchError:
+def _batch_error(failure: Exception, report: _Report, source: str, in_doubt: bool) -> BatchError:
     if not isinstance(failure, JunkieError):
         # The text of somebody else's exception may quote a key value; the cause keeps it.
         name = type(failure).__name__
@@ -215,6 +209,7 @@ def _batch_error(failure: Exception, report: object, source: str) -> BatchError:
         return BatchError(f"the job ended early: {happened}", report)
     status = f" [{failure.status}]" if isinstance(failure, APIError) else ""
     error = BatchError(f"the job ended early: {failure.message}{status}", report)
+    error.did_nothing = not in_doubt and is_refusal(failure) and report.failed == report.requested
     error.advice = failure.advice
     error.method, error.path, error.attempts = failure.method, failure.path, failure.attempts
     return error
