@@ -65,6 +65,13 @@ def of_call(error: JunkieError, method: str = "GET", path: str = "/keys/{keyId}"
     return error
 
 
+def refused(report: DeleteReport) -> BatchError:
+    """Create the error of a job that did nothing."""
+    error = BatchError("", report)
+    error.did_nothing = True
+    return error
+
+
 # --- extras ---------------------------------------------------------------------------------------
 
 
@@ -579,7 +586,7 @@ IN_DOUBT = "All or part of this may have been carried out. Check before you repe
         ),
         (
             with_cause(
-                of_call(BatchError("", DeleteReport(requested=1, failed=1)), "POST", "/keys/batch"),
+                of_call(refused(DeleteReport(requested=1, failed=1)), "POST", "/keys/batch"),
                 AuthenticationError(status=401),
             ),
             NOT_SET_UP,
