@@ -134,6 +134,7 @@ class Job(LazyCoroutine[ReportT], Generic[ChunkT, ResultT, ReportT]):
         if self._started:
             raise RuntimeError("a job runs only once: make a new job to run it again")
         self._started = True
+        await self._before_start()
         while True:
             async with aclosing(self._run_once(most_unread)) as results:
                 async for result in results:
@@ -141,12 +142,13 @@ class Job(LazyCoroutine[ReportT], Generic[ChunkT, ResultT, ReportT]):
             failure, self._failure = self._failure, None  # a reference cycle, otherwise
             if failure is None:
                 return
-            if not self._restarts_after(failure):
+            if self._restarts_after(failure):
+                failure = await self._restart()
+            if failure is not None:
                 source = "on_progress" if self._is_progress_broken else ""
                 raise _batch_error(failure, self.report, source, self._is_in_doubt) from failure
 
     async def _run_once(self, most_unread: int) -> AsyncGenerator[ResultT, None]:
-        await self._before_start()
         self._pool = pool = WorkerPool(
             self._make_chunks(), self._process_chunk, self._concurrency, most_unread
         )
@@ -179,6 +181,13 @@ class Job(LazyCoroutine[ReportT], Generic[ChunkT, ResultT, ReportT]):
         self._is_in_doubt = self._is_in_doubt or pool.is_in_doubt
         # Another call's error may still have the pool.
         self._failure, pool.failure = pool.failure or self._find_failure(), None
+
+    async def _restart(self) -> JunkieError | None:
+        try:
+            await self._before_start()
+        except JunkieError as error:
+            return error
+        return None
 
     async def _report_progress(self) -> None:
         done, total = self._count_done()

@@ -60,6 +60,7 @@ class Ledger(Journal):
 
     async def open(self) -> None:
         """Become the job's writer, and resume where its record ends."""
+        state = vars(self).copy()
         self._start_empty()
         try:
             with unsettled():
@@ -67,7 +68,7 @@ class Ledger(Journal):
         except BaseException:
             with suppress(JunkieError):
                 await self._record.close()
-            self._start_empty()
+            vars(self).update(state)  # the job's report still has what this worker did before
             raise
         self._job_id, self.result = loaded.id, loaded.result
         self.begun: float | None = loaded.begun

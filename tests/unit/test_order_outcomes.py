@@ -24,6 +24,8 @@ from junkie_async._jobs.order import fill_order
 from junkie_async._jobs.reconcile import Reconciler
 from junkie_async._jobs.record import LeaseLostError, LoadedJob
 
+from .job_service import Service
+
 
 @attrs.define(eq=False)
 class _Record:
@@ -59,6 +61,18 @@ class _Record:
     def _fail(self, name: str) -> None:
         if error := self.fails.get(name):
             raise error("the ledger can't be used")
+
+
+class _LostRecord(_Record):
+    """A record that another worker takes over after two calls, and that can't be opened again."""
+
+    checks: int = 0
+
+    async def wait_until_writer(self) -> None:
+        self.checks += 1
+        if self.checks == 3:
+            self.fails = {"open": ConfigurationError}
+            raise LeaseLostError("another worker has it")
 
 
 async def order(record: _Record, failure: type[JunkieError] | None = None) -> Key:
@@ -119,4 +133,17 @@ async def test_a_job_that_can_not_log_its_first_calls() -> None:
     ledger = Ledger(_Record({"sync": ConfigurationError}), {}, "jk")
     with pytest.raises(BatchError) as caught:
         await CreateJob(5, never, concurrency=1, journal=ledger)
+    assert not caught.value.did_nothing
+
+
+async def test_a_job_that_can_not_go_on_after_another_worker_had_it() -> None:
+    """Its error has a report, with the keys that it created before."""
+    service = Service()
+    ledger = Ledger(_LostRecord({}), {}, "jk")
+    with pytest.raises(BatchError, match="the ledger can't be used") as caught:
+        await CreateJob(500, service.create, concurrency=1, journal=ledger)
+    assert isinstance(caught.value.__cause__, ConfigurationError)
+    report = caught.value.report
+    assert (report.created, report.failed, report.unknown) == (200, 300, 0)
+    assert len(report.keys) == 200
     assert not caught.value.did_nothing
