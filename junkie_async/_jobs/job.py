@@ -178,7 +178,7 @@ class Job(LazyCoroutine[ReportT], Generic[ChunkT, ResultT, ReportT]):
                 self._after_break()
             if is_cut_short:
                 pool.failure = None  # nobody will be told, and its frames refer to the pool
-        self._is_in_doubt = self._is_in_doubt or pool.is_in_doubt
+        self._is_in_doubt |= pool.is_in_doubt
         # Another call's error may still have the pool.
         self._failure, pool.failure = pool.failure or self._find_failure(), None
 

@@ -25,6 +25,7 @@ from .._errors import (
     InvalidResponseError,
     JunkieError,
     NotFoundError,
+    Outcome,
     OutcomeUnknownError,
     PermissionDeniedError,
     RateLimitError,
@@ -174,6 +175,8 @@ class UpdateJob(Job[Change, KeyOutcome, UpdateReport]):
             failure.__cause__.__traceback__ = None
         if self._ends_job(failure) and self._pool is not None:
             self._pool.stop(failure)
+        if failure.outcome is not Outcome.NOT_EXECUTED:
+            self._is_in_doubt = True  # also where the same call may simply be made again
         return self._count_outcome(KeyOutcome(key=key, status=_status_of(failure), error=failure))
 
     def _count_outcome(self, outcome: KeyOutcome) -> KeyOutcome:

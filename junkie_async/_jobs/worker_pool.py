@@ -26,8 +26,8 @@ GRACE_PERIOD: Final = 10.0
 class _Worker(msgspec.Struct, eq=False):
     """What is known of a worker."""
 
-    is_in_flight: bool = False
-    """Whether it has a request in flight: to cancel it would lose the outcome."""
+    status: RequestStatus = RequestStatus.NOT_EXECUTED
+    """Of its call. To cancel it with a request in flight would lose the outcome."""
 
 
 class WorkerPool(Generic[ChunkT, ResultT]):
@@ -48,7 +48,7 @@ class WorkerPool(Generic[ChunkT, ResultT]):
     ) -> None:
         self.failure: Exception | None = None
         self.is_in_doubt = False
-        """Whether a failed call, the first or a later one, may have been carried out."""
+        """Whether a call that failed or was cancelled may have been carried out."""
         self._source = source
         self._call = call
         self._stopped = self._drained = False
@@ -87,7 +87,7 @@ class WorkerPool(Generic[ChunkT, ResultT]):
         self.failure = self.failure or failure
         self._stopped = True
         for worker, state in self._workers.items():
-            if not state.is_in_flight:
+            if state.status is not RequestStatus.IN_FLIGHT:
                 worker.cancel()
 
     async def _run_worker(self, state: _Worker) -> None:
@@ -97,21 +97,26 @@ class WorkerPool(Generic[ChunkT, ResultT]):
                 return
             try:
                 result = await self._call(chunk, note_status)
+            except asyncio.CancelledError:
+                self.is_in_doubt |= state.status is not RequestStatus.NOT_EXECUTED
+                raise
             except Exception as error:
                 clear_frames(error)  # of many failures one is raised, and all would be in cycles
-                self.is_in_doubt = self.is_in_doubt or not is_refusal(error)
+                self.is_in_doubt |= not is_refusal(error)
                 # Without this frame, which has the pool, and so the error.
                 self.stop(error.with_traceback(error.__traceback__ and error.__traceback__.tb_next))
                 return
-            state.is_in_flight = False
+            state.status = RequestStatus.NOT_EXECUTED
             if result is None:
                 self._release_slot()
             else:
                 self._add_result(result)
 
     def _note_status(self, state: _Worker, status: RequestStatus) -> None:
-        state.is_in_flight = status is RequestStatus.IN_FLIGHT
-        if self._stopped and not state.is_in_flight:  # `stop` spared it, but it would only retry
+        state.status = status
+        if (
+            self._stopped and status is not RequestStatus.IN_FLIGHT
+        ):  # `stop` spared it, but it would only retry
             _current_worker().cancel()
 
     def _add_result(self, result: ResultT | None) -> None:

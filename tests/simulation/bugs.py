@@ -331,7 +331,8 @@ BUGS: Final = (
     Bug(
         "a cancelled job drops its calls in flight",
         "_jobs/worker_pool.py",
-        "            if not state.is_in_flight:\n                worker.cancel()\n",
+        "            if state.status is not RequestStatus.IN_FLIGHT:\n"
+        "                worker.cancel()\n",
         "            worker.cancel()\n",
         "memory-jobs",
         seed=3,
@@ -598,7 +599,7 @@ BUGS: Final = (
     Bug(
         "a call that has ended counts as in flight",
         "_jobs/worker_pool.py",
-        "            state.is_in_flight = False\n            if result",
+        "            state.status = RequestStatus.NOT_EXECUTED\n            if result",
         "            if result",
         "memory-jobs",
         seed=10,

@@ -8,7 +8,16 @@ from contextlib import aclosing
 
 import pytest
 
-from junkie_async import BatchError, ConfigurationError, CreateJob, DeleteJob, Outcome, ServerError
+from junkie_async import (
+    BatchError,
+    BulkDeleteResult,
+    ConfigurationError,
+    CreateJob,
+    DeleteJob,
+    Outcome,
+    ServerError,
+)
+from junkie_async._hooks import RequestStatus, StatusCallback
 from junkie_async._jobs.journal import Journal
 
 from .job_service import Service
@@ -82,6 +91,27 @@ async def test_a_job_did_nothing_if_each_call_was_refused(
             await job
         assert caught.value.did_nothing == did_nothing
         assert pickle.loads(pickle.dumps(caught.value)).did_nothing == did_nothing
+
+
+@pytest.mark.parametrize("is_waiting", [True, False])
+async def test_a_dropped_retry_may_have_done_something(is_waiting: bool) -> None:
+    """It waits when another call is refused, or its own request has just been refused."""
+    refused = asyncio.Event()
+
+    async def delete(keys: list[int | str], on_status: StatusCallback) -> BulkDeleteResult:
+        on_status(RequestStatus.IN_FLIGHT)
+        if 1 in keys:
+            if not is_waiting:
+                await refused.wait()
+            on_status(RequestStatus.UNCONFIRMED)  # the response of the first request was lost
+            await asyncio.sleep(60)
+        await asyncio.sleep(0)
+        refused.set()
+        raise ServerError("down", status=503, outcome=Outcome.NOT_EXECUTED)
+
+    with pytest.raises(BatchError) as caught:
+        await DeleteJob(range(1, 2001), delete, concurrency=2)
+    assert not caught.value.did_nothing
 
 
 class _BrokenJournal(Journal):

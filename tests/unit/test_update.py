@@ -447,6 +447,20 @@ def test_what_every_key_would_meet_ends_the_job(
     run(main())
 
 
+def test_a_lost_change_may_have_been_made() -> None:
+    """The report counts it as failed, since it may simply be made again."""
+
+    async def main() -> None:
+        answers = {1: TransportError("lost"), 2: AuthenticationError("no", status=401)}
+        service = Service(lambda key: answers[int(key)])
+        error = await fail(service.keys().update_many([1, 2], concurrency=1, is_premium=True))
+        assert isinstance(error.__cause__, AuthenticationError)
+        assert error.report.failed == 2
+        assert not error.did_nothing
+
+    run(main())
+
+
 def test_keys_that_are_forbidden_do_not_end_the_job() -> None:
     """Where one key was changed, the API key does not lack the permission for all."""
 
