@@ -17,7 +17,7 @@ import attrs
 
 from .._errors import ConfigurationError
 from .._protocol.fields import MAX_BATCH
-from .record import DEFAULT_JOB, DamagedError, JobCounts, read_arguments
+from .record import DEFAULT_JOB, DamagedError, JobCounts, check_result, read_arguments
 
 _APPLICATION_ID: Final = 0x6A6E6B31  # "jnk1": by it `file`, SQLite's tools and we know a ledger
 
@@ -221,11 +221,9 @@ def read_job(db: sqlite3.Connection, name: str) -> JobRow | None:
     is_sound = isinstance(marker, str) and isinstance(arguments, str) and isinstance(begun, float)
     if not is_sound or not _JOB_ID.fullmatch(marker) or not 0 <= begun <= _LATEST:
         raise DamagedError
-    if not isinstance(result, bytes | None):
-        raise DamagedError
     if not db.execute(_IS_SOUND, {"job": job_id}).fetchone()[0]:
         raise DamagedError
-    return JobRow(job_id, name, marker, read_arguments(arguments), begun, result)
+    return JobRow(job_id, name, marker, read_arguments(arguments), begun, check_result(result))
 
 
 def read_counts(db: sqlite3.Connection, name: str) -> JobCounts | None:

@@ -31,10 +31,18 @@ from .postgres_transactions import (
     Pool,
     acquire,
     begin,
+    explain_damage,
     fetch_plain,
     run_transaction,
 )
-from .record import LeaseLostError, LoadedIntent, LoadedJob, check_arguments, read_arguments
+from .record import (
+    LeaseLostError,
+    LoadedIntent,
+    LoadedJob,
+    check_arguments,
+    check_result,
+    read_arguments,
+)
 
 T = TypeVar("T")
 
@@ -184,8 +192,10 @@ class PostgresRecord:
         if row is None:
             self._unlogged = encode_json(arguments).decode()
             return LoadedJob(id=self._marker, begun=time.time())
-        check_arguments(read_arguments(row["arguments"]), arguments)
-        result = None if row["result"] is None else bytes.fromhex(row["result"])
+        with explain_damage():
+            recorded = read_arguments(row["arguments"])
+            result = check_result(row["result"] and bytes.fromhex(row["result"]))
+        check_arguments(recorded, arguments)
         job = LoadedJob(id=row["marker"], begun=row["begun"], result=result)
         return await self._load_rows(row["id"], job, add_keys) if self._epoch else job
 

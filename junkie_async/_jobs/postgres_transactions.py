@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from typing import Any, Final, TypeAlias, TypeVar
 
 import asyncpg  # pyright: ignore[reportMissingTypeStubs] - it ships no types
@@ -79,6 +79,15 @@ async def fetch_plain(db: Connection, query: str) -> dict[str, Any] | None:
     return decode_json(bytes.fromhex(received.decode())) if received else None
 
 
+@contextmanager
+def explain_damage() -> Generator[None]:
+    """Turn an error in the content into one of ours."""
+    try:
+        yield
+    except DamagedError:
+        raise _make_error("it is damaged: restore a copy of it") from None
+
+
 async def run_transaction(
     get_pool: Callable[[], Awaitable[Pool]],
     act: Callable[[Connection], Awaitable[T]],
@@ -95,17 +104,22 @@ async def run_transaction(
     while True:
         try:
             async with asyncio.timeout_at(deadline), enter(await get_pool()) as db:
-                return await act(db)
+                with explain_damage():
+                    return await act(db)
         except asyncpg.ClientConfigurationError as error:  # an InterfaceError
             reason, is_transient = type(error).__name__, False
         except _TRANSIENT as error:
             reason = type(error).__name__
             # A pool of the caller's that is closed, or was not awaited, stays so.
             is_transient = not str(error).startswith("pool is ")
-        except (asyncpg.PostgresError, DamagedError, ValueError, OverflowError) as error:
+        except (asyncpg.PostgresError, ValueError, OverflowError) as error:
             reason, is_transient = type(error).__name__, False
         if not is_transient or loop.time() + seconds > deadline:
             # Its text may quote key values, or a password.
-            raise ConfigurationError(f"the ledger in PostgreSQL can't be used: {reason}")
+            raise _make_error(reason)
         await asyncio.sleep(seconds)
         seconds = min(2 * seconds, LAST_POLL)
+
+
+def _make_error(reason: str) -> ConfigurationError:
+    return ConfigurationError(f"the ledger in PostgreSQL can't be used: {reason}")

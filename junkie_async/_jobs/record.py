@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Final, Protocol, TypeGuard
 import msgspec
 
 from .._errors import ConfigurationError, InvalidRequestError, Outcome
+from .._protocol.codec import decode_key
 from .._protocol.fields import MAX_TEXT
 from .._protocol.json_documents import decode_json
 from .._validation import MAX_INTEGER, check_seconds, check_text, safe_repr
@@ -179,3 +180,20 @@ def read_arguments(recorded: str) -> dict[str, Any]:
     if not is_amount or not all(map(str.isidentifier, arguments)):  # errors show the names
         raise DamagedError
     return arguments
+
+
+def check_result(written: object) -> bytes | None:
+    """Check the key that a record has of an order, if any.
+
+    Raises:
+        DamagedError: It is no key.
+    """
+    if written is None:
+        return None
+    if not isinstance(written, bytes):
+        raise DamagedError
+    try:
+        decode_key(written)
+    except (ValueError, RecursionError):
+        raise DamagedError from None
+    return written

@@ -114,9 +114,8 @@ class WorkerPool(Generic[ChunkT, ResultT]):
 
     def _note_status(self, state: _Worker, status: RequestStatus) -> None:
         state.status = status
-        if (
-            self._stopped and status is not RequestStatus.IN_FLIGHT
-        ):  # `stop` spared it, but it would only retry
+        if self._stopped and status is not RequestStatus.IN_FLIGHT:
+            # `stop` spared it, but it would only retry.
             _current_worker().cancel()
 
     def _add_result(self, result: ResultT | None) -> None:

@@ -58,10 +58,10 @@ def read_success(
         if error.transient and _is_html(headers, body):
             error.args = ("got an HTML page instead of JSON",)
         raise
-    redact = Redactor([*api_keys, *find_secrets(request)])
     document = decode_document(body) if refused.document is None else refused.document
     details = find_error_details(document)
     created = None if request.name_created is None else find_created(document)
+    redact = Redactor([*api_keys, *find_secrets(request), *(created or ())])
     if created is not None:
         raise _make_partial(created, status, details, redact)
     raise _make_refusal(refused, status, headers, body, details, redact)

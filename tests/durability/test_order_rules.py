@@ -222,6 +222,31 @@ async def test_an_order_whose_ledger_can_not_be_made(
     assert caught.value.outcome is Outcome.UNKNOWN
 
 
+@pytest.mark.parametrize("result", [b"", b"{}", b"garbage", b'{"id": 1, "key_value": "\xff"}'])
+async def test_an_order_with_a_damaged_key(
+    result: bytes, client: JunkieClient, service: Service, ledger: str
+) -> None:
+    """It is no reason to create another one."""
+    await _order(client, ledger)
+    await execute_sql(
+        ledger,
+        f"UPDATE job SET result = X'{result.hex()}'",
+        f"UPDATE junkie_async.job SET result = '\\x{result.hex()}'",
+    )
+    with pytest.raises(ConfigurationError, match="it is damaged: restore a copy of it"):
+        await _order(client, ledger)
+    assert service.requests["POST /keys"] == 1
+
+
+async def test_an_order_with_damaged_arguments(client: JunkieClient, ledger: str) -> None:
+    """They are read before anything else of the order."""
+    await _order(client, ledger)
+    damage = "job SET arguments = '[]'"
+    await execute_sql(ledger, f"UPDATE {damage}", f"UPDATE junkie_async.{damage}")
+    with pytest.raises(ConfigurationError, match="it is damaged: restore a copy of it"):
+        await _order(client, ledger)
+
+
 async def test_a_client_that_is_closed_during_an_order(
     service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -324,6 +324,15 @@ def test_failures(status: int, headers: dict[str, str], body: bytes, text: str) 
             {"success": False, "message": "no", "key": BARE},
             "the response says that the call failed, but has keys (1): no",
         ),
+        (
+            requests.create_batch({"provider_id": 1, "amount": 2}),
+            {
+                "success": False,
+                "message": "JNK-AAAA-1111 was created, jnk_bbbb_2222 too",
+                "keys": ["JNK-AAAA-1111", "JNK-BBBB-2222"],
+            },
+            "the response says that the call failed, but has keys (2): *** was created, *** too",
+        ),
     ],
 )
 def test_refusals_in_a_2xx(request_: requests.Request[Any], body: Any, text: str) -> None:
