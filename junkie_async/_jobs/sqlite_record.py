@@ -61,6 +61,7 @@ class SqliteFile:
         self._queue: deque[Sequence[_Statement]] = deque()
         self._last_commit: Future[None] | None = None
         self._failure: BaseException | None = None
+        self._closing: Future[None] | None = None
 
     @property
     def has_failed(self) -> bool:
@@ -102,27 +103,34 @@ class SqliteFile:
 
     def discard(self) -> None:
         """Close, without waiting for it."""
-        self._thread.submit(self._commit_and_close)
-        self._thread.shutdown(wait=False)
+        self._begin_close()
 
-    async def flush(self) -> None:
-        """Wait for all that the thread has to do, even if the caller is cancelled."""
-        await _wait_for(self._submit(self._commit_queue))
+    async def flush(self, release: Callable[[], None]) -> None:
+        """Let the thread do all that was queued, and then ``release`` what guards it.
+
+        It is done even if the caller, who waits for it, is cancelled.
+        """
+        flushing = self._closing or self._submit(self._commit_queue)
+        flushing.add_done_callback(lambda _: release())
+        await _wait_for(flushing)
         self._raise_failure()
 
     async def close(self) -> None:
         """Flush and close, even if the caller is cancelled."""
-        closing = self._thread.submit(self._commit_and_close)
-        self._thread.shutdown(wait=False)
-        await _wait_for(closing)
+        await _wait_for(self._begin_close())
         self._raise_failure()
+
+    def _begin_close(self) -> Future[None]:
+        self._closing = self._thread.submit(self._commit_and_close)
+        self._thread.shutdown(wait=False)
+        return self._closing
 
     def _submit(self, act: Callable[[], T]) -> Future[T]:
         try:
             return self._thread.submit(act)
         except RuntimeError:  # it was discarded, after it has failed or with its client
-            failure = self._failure or ClientClosedError("the client was closed")
-        raise self._make_error(failure)
+            self._failure = self._failure or ClientClosedError("the client was closed")
+        raise self._make_error(self._failure)
 
     def _explained(self, act: Callable[[], T]) -> T:
         with explain_errors(self.given, "opened"):
@@ -284,10 +292,11 @@ class SqliteRecord:
 
     async def close(self) -> None:
         """Flush, and let other workers write, even if the caller is cancelled."""
-        try:
-            await (self.file.flush() if self._is_order else self.file.close())
-        finally:
-            self._lock.close()
+        if self._is_order:
+            # Others who read the rows before that would not find what is still to be written.
+            await self.file.flush(self._lock.close)
+        else:
+            await self.file.close()
 
     def _take_lock(self) -> bool:
         try:

@@ -7,6 +7,7 @@ import contextlib
 import gc
 import sqlite3
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,8 @@ from junkie_async import (
     provisioning,
 )
 from junkie_async._jobs.ledger import Ledger
-from junkie_async._jobs.sqlite_record import SqliteRecord
+from junkie_async._jobs.ledger_file import lock_job
+from junkie_async._jobs.sqlite_record import SqliteRecord, SqliteStore
 from junkie_async.postgres import PostgresLedger
 from tests.faults.server import http
 
@@ -552,6 +554,31 @@ async def test_a_deadline_bounds_an_order_while_the_file_is_locked(
     client.keys.deadline = None
     assert await _order(client, path, reconcile_after=0.0) in service.values()
     assert len(service.values()) == 2
+
+
+async def test_an_order_is_locked_until_it_is_written(tmp_path: Path) -> None:
+    """Even if its caller leaves while the file is locked: others would not find its key."""
+    path = tmp_path / "orders.db"
+    stores = SqliteStore(path), SqliteStore(path)
+    first, second = (store.make_record("a", waits=True) for store in stores)
+    await first.open({"amount": 1}, list[Sequence[str]]().append)
+    first.log_intents([(0, 1)])
+    await first.sync()
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        first.log_keys(0, ["K"], final=True)
+        closing = asyncio.create_task(first.close())
+        await asyncio.sleep(0)
+        closing.cancel()
+        await asyncio.gather(closing, return_exceptions=True)
+        with pytest.raises(BlockingIOError):
+            lock_job(path, "a").__enter__()
+        other.execute("ROLLBACK")
+    loaded = await second.open({"amount": 1}, list[Sequence[str]]().append)
+    assert (loaded.created, loaded.intents) == (1, [])
+    await second.close()
+    for store in stores:
+        await store.close()
 
 
 async def test_a_doubt_of_the_future_counts_from_the_next_call(
