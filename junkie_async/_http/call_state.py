@@ -89,9 +89,13 @@ class CallState(Generic[T]):
         """Whether its first attempt drew a connection from the pool that was dead, most likely."""
         return type(failure) is TransportError and self.attempts == 1
 
-    def report_not_executed(self, error: JunkieError) -> None:
+    def settle_outcome(self, error: JunkieError) -> None:
         """Report the end of an attempt to ``on_status``, if it can't have acted."""
-        if error.outcome is Outcome.NOT_EXECUTED:
+        if error.outcome is not Outcome.NOT_EXECUTED:
+            return
+        if self.send_state.sends > 1 and self.send_state.may_have_acted:
+            error.outcome = Outcome.UNKNOWN  # the error is about the last of its requests
+        else:
             self.report_idle()
 
     def report_idle(self) -> None:

@@ -222,7 +222,7 @@ class Dispatcher:
             self.created.check_rows(call.request, error)
             raise
         except JunkieError as refusal:
-            call.report_not_executed(refusal)
+            call.settle_outcome(refusal)
             raise
 
     def _attempt(self, call: CallState[T], back_off: float = 0.0) -> Coroutine[Any, Any, Response]:
@@ -296,7 +296,7 @@ class Dispatcher:
             self._outages.record_response(call)
         self._state.record_response(call, call.headers, failure, sent=sent, now=now)
         if failure is not None:
-            call.report_not_executed(failure)
+            call.settle_outcome(failure)
             raise failure
 
     async def _send_once(
@@ -320,7 +320,7 @@ class Dispatcher:
             return response
         except JunkieError as error:
             result = type(error).__name__
-            call.report_not_executed(error)
+            call.settle_outcome(error)
             if state.is_queued or not isinstance(error, TransportError):
                 call.attempts -= 1  # the session can't be used, or was busy: there was no request
             raise

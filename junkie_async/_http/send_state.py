@@ -28,10 +28,22 @@ class SendState:
     retry that draws the next one from the pool fails like the first attempt. ``is_queued`` is true
     while the request waits for one of the connections that a session passed in may have.
     ``before_send`` is called just before a request with a body is written, and keeps it back by
-    raising. ``timeout`` is in place of the transport's own.
+    raising. ``timeout`` is in place of the transport's own. ``sends`` counts how often the
+    middlewares of a session passed in have sent the request, and ``may_have_acted`` is true once
+    one of these requests may have been carried out.
     """
 
-    __slots__ = ("_before_send", "_protocol", "api_key", "fresh", "is_queued", "sent", "timeout")
+    __slots__ = (
+        "_before_send",
+        "_protocol",
+        "api_key",
+        "fresh",
+        "is_queued",
+        "may_have_acted",
+        "sends",
+        "sent",
+        "timeout",
+    )
 
     def __init__(
         self,
@@ -46,7 +58,22 @@ class SendState:
         self._before_send = before_send
         self.is_queued: bool = False
         self.sent: bool = False
+        self.sends: int = 0
+        self.may_have_acted: bool = False
         self._protocol: asyncio.BaseProtocol | None = None
+
+    async def send_by_middleware(
+        self, request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+    ) -> aiohttp.ClientResponse:
+        """Send the request for a session's middleware, which may do so several times."""
+        self.sends += 1
+        is_refused = False
+        try:
+            response = await handler(request)
+            is_refused = 400 <= response.status < 500
+            return response
+        finally:
+            self.may_have_acted |= self.sent and not is_refused
 
     def close_connection(self) -> None:
         """Close the connection that the request was sent over, also if it is idle now."""

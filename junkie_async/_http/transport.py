@@ -218,7 +218,7 @@ class Transport:
                 await wait_for_turn(session.connector, request.connection_key)
                 state.is_queued = False
                 self._deadlines.start(task, min(deadline, task.get_loop().time() + longest))
-                return await handler(request)
+                return await state.send_by_middleware(request, handler)
             finally:
                 if task is not caller:  # one of the session's own middlewares
                     self._deadlines.end(task)

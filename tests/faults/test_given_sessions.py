@@ -8,7 +8,7 @@ import gzip
 import itertools
 import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, nullcontext
+from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from junkie_async import (
     JunkieError,
     NotFoundError,
     Outcome,
+    OutcomeUnknownError,
     RequestTimeoutError,
     RetryPolicy,
 )
@@ -289,6 +290,45 @@ async def test_a_middleware_sends_a_request_twice_at_once() -> None:
     ):
         found = await JunkieClient("k", base_url=url, session=session).keys.get(1)
     assert (found.id, len(heads)) == (1, 2)
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "outcome"),
+    [
+        ("502 Bad Gateway", "429 Too Many Requests", Outcome.UNKNOWN),
+        ("502 Bad Gateway", None, Outcome.UNKNOWN),
+        ("401 Unauthorized", "403 Forbidden", Outcome.NOT_EXECUTED),
+    ],
+)
+async def test_a_request_that_a_middleware_sends_again_may_have_acted(
+    first: str, last: str | None, outcome: Outcome
+) -> None:
+    """The last response is not all that counts; without one, the service has gone away."""
+    statuses = [first, last or ""]
+
+    async def send_again(
+        request: aiohttp.ClientRequest, handler: Callable[..., Awaitable[aiohttp.ClientResponse]]
+    ) -> aiohttp.ClientResponse:
+        async with await handler(request):
+            pass
+        if last is None:
+            await server.aclose()
+        return await handler(request)
+
+    def respond(_: bytes) -> bytes:
+        return response(b"{}", statuses.pop(0), "Connection: close")
+
+    async with (
+        AsyncExitStack() as server,
+        aiohttp.ClientSession(middlewares=[send_again]) as session,
+    ):
+        url, heads = await server.enter_async_context(raw_server(respond))
+        junkie = JunkieClient("k", base_url=url, session=session, retry=RetryPolicy(attempts=1))
+        with pytest.raises(JunkieError) as caught:
+            await junkie.keys.create(provider_id=1)
+    assert len(heads) == (1 if last is None else 2)
+    assert caught.value.outcome is outcome
+    assert isinstance(caught.value, OutcomeUnknownError) == (outcome is Outcome.UNKNOWN)
 
 
 async def test_a_middleware_sends_in_a_task_of_its_own() -> None:
