@@ -30,6 +30,7 @@ class Reconciler:
 
     ``fetch`` reads a list of all keys that may have a marker. ``delay`` is the seconds
     between the last doubt and that search: longer than the service may still act on a request.
+    ``delete`` returns how many keys it has deleted.
     ``remember`` is called with the values of keys that are adopted. ``log`` logs what an intent
     adopts, and closes it.
     """
@@ -40,7 +41,7 @@ class Reconciler:
         delay: float,
         *,
         fetch: FetchPage,
-        delete: Callable[[list[int | str]], Awaitable[object]],
+        delete: Callable[[list[int | str]], Awaitable[int]],
         remember: Callable[[Collection[str]], object],
         log: Callable[[Intent, Sequence[Key]], bool] | None = None,
     ) -> None:
@@ -70,7 +71,7 @@ class Reconciler:
         adopted, surplus = await self._find_keys(report_wait)
         if surplus:
             # First: once the last keys are logged no run reconciles, and the surplus would stay.
-            await self._delete(surplus)
+            adopted = await self._delete_surplus(adopted, surplus, report_wait)
         for number, keys in adopted.items():
             if not self._log(self._journal.open_intents[number], keys):
                 raise _repeated_value()
@@ -89,6 +90,27 @@ class Reconciler:
                 raise
         await self._wait_out(self._last_keys_at, report_wait)
         return await self._search()
+
+    async def _delete_surplus(
+        self,
+        adopted: dict[int, list[Key]],
+        surplus: list[int | str],
+        report_wait: Callable[[float], None],
+    ) -> dict[int, list[Key]]:
+        """Delete surplus keys, and return what is adopted of the others."""
+        deleted = await self._delete(surplus)
+        if deleted >= len(surplus):
+            return adopted
+        # The others are gone after a request whose response was lost, or they are still there.
+        await self._wait_out(asyncio.get_running_loop().time(), report_wait)
+        adopted, left = await self._search()
+        if left:
+            raise InvalidResponseError(
+                f"the list still has {len(left)} surplus keys: the service has deleted {deleted} of"
+                f" {len(surplus)}. Run this again, or delete them",
+                outcome=Outcome.EXECUTED,
+            )
+        return adopted
 
     async def _wait_out(self, moment: float, report_wait: Callable[[float], None]) -> None:
         """Wait until the delay after a moment is over."""

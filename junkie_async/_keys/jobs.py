@@ -181,15 +181,14 @@ class KeyJobs(KeyCalls):
         fetch = self._make_fetch(query, "job", last_timed_page=0, bad_rows="reduce")
         check = journal.check_writer if journal.can_lose_writer else None
 
-        async def delete(surplus: list[int | str]) -> None:
+        async def delete(surplus: list[int | str]) -> int:
             failure: BaseException | None = None
             try:
-                await self._make_delete_job(surplus, 4, None, before_send=check)
+                return (await self._make_delete_job(surplus, 4, None, before_send=check)).deleted
             except BatchError as error:  # its report counts surplus keys, not the caller's
                 failure = error.__cause__ or error
             try:
-                if failure is not None:  # not raised above: each would refer to the other
-                    raise failure
+                raise failure  # not above: each would refer to the other
             finally:
                 failure = None  # a reference cycle, otherwise: a lost lease goes no further
 

@@ -72,7 +72,7 @@ BUGS: Final = (
     Bug(
         "surplus keys are not deleted",
         "_jobs/reconcile.py",
-        "            await self._delete(surplus)",
+        "            adopted = await self._delete_surplus(adopted, surplus, report_wait)",
         "            pass",
         "durable-job",
         seed=0,
@@ -80,7 +80,7 @@ BUGS: Final = (
     Bug(
         "surplus keys are deleted after the last keys are logged",
         "_jobs/reconcile.py",
-        "            await self._delete(surplus)\n",
+        "            adopted = await self._delete_surplus(adopted, surplus, report_wait)\n",
         "            asyncio.get_running_loop().create_task(\n"
         "                self._delete(surplus)\n"
         "            )\n",
@@ -117,7 +117,7 @@ BUGS: Final = (
         "            self._lock.enter_context(lock_job(self.file.path, self.name))",
         "            pass",
         "orders",
-        seed=0,
+        seed=2,
     ),
     Bug(
         "an order takes the key of another one",
@@ -299,8 +299,8 @@ BUGS: Final = (
     Bug(
         "surplus keys are deleted without a lease",
         "_keys/jobs.py",
-        "                await self._make_delete_job(surplus, 4, None, before_send=check)\n",
-        "                await self._make_delete_job(surplus, 4, None)\n",
+        "(await self._make_delete_job(surplus, 4, None, before_send=check))",
+        "(await self._make_delete_job(surplus, 4, None))",
         "leased-job",
         seed=216,
     ),

@@ -66,10 +66,11 @@ class _Service:
 
         return decode
 
-    async def delete(self, ids: list[int | str]) -> None:
+    async def delete(self, ids: list[int | str]) -> int:
         """Record a deletion."""
         self.deleted += ids
         self.created_at_deletion = self.journal.created
+        return len(ids)
 
     def reconciler(self) -> Reconciler:
         """Make a reconciler without a delay."""
@@ -108,7 +109,7 @@ async def test_a_deletion_that_fails_is_not_repeated() -> None:
     service = _Service("m0", "m0")
     await service.lose(1)
 
-    async def delete(ids: list[int | str]) -> None:
+    async def delete(ids: list[int | str]) -> int:
         service.deleted += ids
         raise InvalidResponseError("unreadable")
 
@@ -120,6 +121,34 @@ async def test_a_deletion_that_fails_is_not_repeated() -> None:
         await reconciler.reconcile(lambda seconds: None)
     assert service.deleted == [2]
     assert await reconcile(service) == [["K1"]]
+
+
+@pytest.mark.parametrize("are_gone", [True, False])
+def test_surplus_keys_of_which_fewer_are_deleted_are_looked_for(are_gone: bool) -> None:
+    """They are gone if a response was lost. A list that lags has caught up after the delay."""
+    service, waits = _Service("m0", "m0", "m0"), list[float]()
+
+    async def delete(ids: list[int | str]) -> int:
+        service.deleted += ids
+        asyncio.get_running_loop().call_later(119, service.keys.__delitem__, slice(2, None))
+        if are_gone:
+            asyncio.get_running_loop().call_later(119, service.keys.__delitem__, slice(1, None))
+        return 1
+
+    async def main() -> None:
+        await service.lose(1)
+        reconciler = Reconciler(
+            service.journal, 120.0, fetch=service.fetch, delete=delete, remember=len
+        )
+        if are_gone:
+            assert await reconciler.reconcile(waits.append) == [service.keys]
+        else:
+            with pytest.raises(InvalidResponseError, match=r"1 surplus keys: .* deleted 1 of 2"):
+                await reconciler.reconcile(waits.append)
+        assert bool(service.journal.open_intents) != are_gone
+
+    run(main())
+    assert (service.deleted, waits) == ([2, 3], [120.0])
 
 
 async def test_surplus_keys_are_deleted_before_anything_is_logged() -> None:
