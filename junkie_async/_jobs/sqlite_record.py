@@ -114,6 +114,8 @@ class SqliteFile:
         flushing.add_done_callback(lambda _: release())
         await _wait_for(flushing)
         self._raise_failure()
+        if self._closing is not None and self._queue:  # by those who came too late
+            raise self._make_error(_closed())
 
     async def close(self) -> None:
         """Flush and close, even if the caller is cancelled."""
@@ -129,8 +131,8 @@ class SqliteFile:
         try:
             return self._thread.submit(act)
         except RuntimeError:  # it was discarded, after it has failed or with its client
-            self._failure = self._failure or ClientClosedError("the client was closed")
-        raise self._make_error(self._failure)
+            failure = self._failure or _closed()
+        raise self._make_error(failure)
 
     def _explained(self, act: Callable[[], T]) -> T:
         with explain_errors(self.given, "opened"):
@@ -372,6 +374,10 @@ class SqliteRecord:
             LoadedIntent(number, outstanding, bool(is_open), max(0.0, now - doubted))
             for number, outstanding, is_open, doubted in rows
         ]
+
+
+def _closed() -> ClientClosedError:
+    return ClientClosedError("the client was closed")
 
 
 async def _wait_for(future: Future[T]) -> T:

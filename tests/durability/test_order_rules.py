@@ -581,6 +581,30 @@ async def test_an_order_is_locked_until_it_is_written(tmp_path: Path) -> None:
         await store.close()
 
 
+async def test_what_is_logged_while_the_client_closes(tmp_path: Path) -> None:
+    """What came before is written, and an order that comes too late does not change that."""
+    path = tmp_path / "orders.db"
+    store, arguments, ignore = SqliteStore(path), {"amount": 1}, list[Sequence[str]]().append
+    first, second = (store.make_record(name, waits=True) for name in "ab")
+    for record in (first, second):
+        await record.open(arguments, ignore)
+        record.log_intents([(0, 1)])
+    await second.sync()
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        first.log_keys(0, ["K"], final=True)
+        closing = asyncio.create_task(store.close())
+        await asyncio.sleep(0)
+        with pytest.raises(ConfigurationError, match="the client was closed"):
+            second.log_keys(0, ["L"], final=True)
+        other.execute("ROLLBACK")
+    await closing
+    await asyncio.gather(first.close(), second.close(), return_exceptions=True)
+    third = SqliteStore(path).make_record("a", waits=True)
+    assert (await third.open(arguments, ignore)).created == 1
+    await third.close()
+
+
 async def test_a_doubt_of_the_future_counts_from_the_next_call(
     client: JunkieClient, service: Service, ledger: str
 ) -> None:
