@@ -193,11 +193,10 @@ class PostgresRecord:
             self._unlogged = encode_json(arguments).decode()
             return LoadedJob(id=self._marker, begun=time.time())
         with explain_damage():
-            recorded = read_arguments(row["arguments"])
+            check_arguments(read_arguments(row["arguments"]), arguments)
             result = check_result(row["result"] and bytes.fromhex(row["result"]))
-        check_arguments(recorded, arguments)
-        job = LoadedJob(id=row["marker"], begun=row["begun"], result=result)
-        return await self._load_rows(row["id"], job, add_keys) if self._epoch else job
+            job = LoadedJob(id=row["marker"], begun=row["begun"], result=result)
+            return await self._load_rows(row["id"], job, add_keys) if self._epoch else job
 
     def log_intents(self, intents: Sequence[tuple[int, int]]) -> None:
         """Log calls, by their numbers and their amounts of keys, with the next `sync`."""

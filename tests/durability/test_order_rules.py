@@ -7,7 +7,7 @@ import contextlib
 import gc
 import sqlite3
 import time
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -240,13 +240,16 @@ async def test_an_order_with_a_damaged_key(
     assert service.requests["POST /keys"] == 1
 
 
-async def test_an_order_with_damaged_arguments(client: JunkieClient, ledger: str) -> None:
-    """They are read before anything else of the order."""
-    await _order(client, ledger)
-    damage = "job SET arguments = '[]'"
+@pytest.mark.parametrize("damage", ["job SET arguments = '[]'", "key SET value = ''"])
+async def test_an_order_of_many_keys_that_is_damaged(
+    damage: str, client: JunkieClient, service: Service, ledger: str
+) -> None:
+    """Neither its arguments nor its keys are believed."""
+    await _create(client, ledger, amount=1)
     await execute_sql(ledger, f"UPDATE {damage}", f"UPDATE junkie_async.{damage}")
     with pytest.raises(ConfigurationError, match="it is damaged: restore a copy of it"):
-        await _order(client, ledger)
+        await _create(client, ledger, amount=1)
+    assert service.requests["POST /keys/batch"] == 1
 
 
 async def test_a_client_that_is_closed_during_an_order(
@@ -564,8 +567,7 @@ async def test_an_order_is_locked_until_it_is_written(tmp_path: Path) -> None:
     await first.open({"amount": 1}, list[Sequence[str]]().append)
     first.log_intents([(0, 1)])
     await first.sync()
-    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
-        other.execute("BEGIN IMMEDIATE")
+    with _write_elsewhere(path):
         first.log_keys(0, ["K"], final=True)
         closing = asyncio.create_task(first.close())
         await asyncio.sleep(0)
@@ -573,7 +575,6 @@ async def test_an_order_is_locked_until_it_is_written(tmp_path: Path) -> None:
         await asyncio.gather(closing, return_exceptions=True)
         with pytest.raises(BlockingIOError):
             lock_job(path, "a").__enter__()
-        other.execute("ROLLBACK")
     loaded = await second.open({"amount": 1}, list[Sequence[str]]().append)
     assert (loaded.created, loaded.intents) == (1, [])
     await second.close()
@@ -585,24 +586,37 @@ async def test_what_is_logged_while_the_client_closes(tmp_path: Path) -> None:
     """What came before is written, and an order that comes too late does not change that."""
     path = tmp_path / "orders.db"
     store, arguments, ignore = SqliteStore(path), {"amount": 1}, list[Sequence[str]]().append
-    first, second = (store.make_record(name, waits=True) for name in "ab")
-    for record in (first, second):
+    first, second, third = (store.make_record(name, waits=True) for name in "abc")
+    for record in (first, second, third):
         await record.open(arguments, ignore)
         record.log_intents([(0, 1)])
-    await second.sync()
-    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
-        other.execute("BEGIN IMMEDIATE")
+    await third.sync()
+    with _write_elsewhere(path):
         first.log_keys(0, ["K"], final=True)
         closing = asyncio.create_task(store.close())
         await asyncio.sleep(0)
         with pytest.raises(ConfigurationError, match="the client was closed"):
             second.log_keys(0, ["L"], final=True)
-        other.execute("ROLLBACK")
     await closing
-    await asyncio.gather(first.close(), second.close(), return_exceptions=True)
-    third = SqliteStore(path).make_record("a", waits=True)
-    assert (await third.open(arguments, ignore)).created == 1
-    await third.close()
+    await first.close()
+    with pytest.raises(ConfigurationError, match="the client was closed"):
+        third.log_keys(0, ["M"], final=True)
+    with pytest.raises(ConfigurationError, match="the client was closed"):
+        await third.close()
+    other = SqliteStore(path)
+    again = other.make_record("a", waits=True)
+    assert (await again.open(arguments, ignore)).created == 1
+    await again.close()
+    await other.close()
+
+
+@contextlib.contextmanager
+def _write_elsewhere(path: Path) -> Generator[None]:
+    """Keep others from writing a file, as another program does amid a transaction."""
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        yield
+        other.execute("ROLLBACK")
 
 
 async def test_a_doubt_of_the_future_counts_from_the_next_call(

@@ -301,6 +301,15 @@ def test_a_client_in_one_event_loop_after_another(
     assert not recwarn.list
 
 
+async def test_the_status_of_a_damaged_job(client: JunkieClient, postgres_database: str) -> None:
+    """It says so, as the job itself does."""
+    await _make_job(client, postgres_database, 5)
+    await _execute(postgres_database, "UPDATE junkie_async.job SET arguments = '[]'")
+    async with PostgresLedger(postgres_database) as ledger:
+        with pytest.raises(ConfigurationError, match="it is damaged: restore a copy of it"):
+            await ledger.status("launch")
+
+
 _STEAL: Final = """UPDATE junkie_async.job
 SET epoch = epoch + 1, leased_until = clock_timestamp() + interval '0.3 s'"""
 

@@ -28,6 +28,7 @@ from junkie_async import (
     OutcomeUnknownError,
     RequestTimeoutError,
     RetryPolicy,
+    ServerError,
 )
 
 from ..unit.scripted import CREATE
@@ -329,6 +330,19 @@ async def test_a_request_that_a_middleware_sends_again_may_have_acted(
     assert len(heads) == (1 if last is None else 2)
     assert caught.value.outcome is outcome
     assert isinstance(caught.value, OutcomeUnknownError) == (outcome is Outcome.UNKNOWN)
+
+
+async def test_a_request_that_was_sent_once_and_turned_away() -> None:
+    """Whatever the status of a response, it says nothing about an earlier request."""
+    async with (
+        raw_server(lambda _: response(b"{}", "503 Busy", "Retry-After: 1")) as (url, heads),
+        aiohttp.ClientSession() as session,
+    ):
+        junkie = JunkieClient("k", base_url=url, session=session, retry=RetryPolicy(attempts=1))
+        with pytest.raises(ServerError) as caught:
+            await junkie.keys.create(provider_id=1)
+    assert len(heads) == 1
+    assert caught.value.outcome is Outcome.NOT_EXECUTED
 
 
 async def test_a_middleware_sends_in_a_task_of_its_own() -> None:
