@@ -93,8 +93,8 @@ class CallState(Generic[T]):
         """Report the end of an attempt to ``on_status``, if it can't have acted."""
         if error.outcome is not Outcome.NOT_EXECUTED:
             return
-        if self.send_state.sends > 1 and self.send_state.may_have_acted:
-            error.outcome = Outcome.UNKNOWN  # the error is about the last of its requests
+        if self.send_state.may_have_acted:
+            error.outcome = Outcome.UNKNOWN
         else:
             self.report_idle()
 

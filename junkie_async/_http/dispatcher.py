@@ -321,7 +321,7 @@ class Dispatcher:
         except JunkieError as error:
             result = type(error).__name__
             call.settle_outcome(error)
-            if state.is_queued or not isinstance(error, TransportError):
+            if state.is_queued or not (state.sent or isinstance(error, TransportError)):
                 call.attempts -= 1  # the session can't be used, or was busy: there was no request
             raise
         except asyncio.CancelledError:

@@ -28,19 +28,22 @@ class SendState:
     retry that draws the next one from the pool fails like the first attempt. ``is_queued`` is true
     while the request waits for one of the connections that a session passed in may have.
     ``before_send`` is called just before a request with a body is written, and keeps it back by
-    raising. ``timeout`` is in place of the transport's own. ``sends`` counts how often the
-    middlewares of a session passed in have sent the request, and ``may_have_acted`` is true once
-    one of these requests may have been carried out.
+    raising. ``timeout`` is in place of the transport's own. ``may_have_acted`` is true if the
+    middlewares of a session passed in have sent a request that may have been carried out, and that
+    the attempt's own result says nothing about.
     """
 
     __slots__ = (
         "_before_send",
+        "_in_flight",
+        "_is_latest_refused",
+        "_latest",
         "_protocol",
+        "_takes_results",
         "api_key",
         "fresh",
         "is_queued",
         "may_have_acted",
-        "sends",
         "sent",
         "timeout",
     )
@@ -58,22 +61,63 @@ class SendState:
         self._before_send = before_send
         self.is_queued: bool = False
         self.sent: bool = False
-        self.sends: int = 0
         self.may_have_acted: bool = False
         self._protocol: asyncio.BaseProtocol | None = None
+        # Of the requests that a session's middlewares send.
+        self._takes_results: bool = False
+        self._in_flight: int = 0
+        self._latest: aiohttp.ClientResponse | BaseException | None = None
+        self._is_latest_refused: bool = True
+
+    async def watch_middlewares(
+        self, request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+    ) -> aiohttp.ClientResponse:
+        """Act as the first middleware: let a session's own end with the result of a request.
+
+        They may also end with an error of their own, or while another request is in flight.
+        """
+        result: aiohttp.ClientResponse | BaseException | None = None
+        self._takes_results = True
+        try:
+            result = await handler(request)
+            return result
+        except BaseException as error:
+            result = error
+            raise
+        finally:
+            if self._in_flight or result is not self._latest:
+                self._lose_sight()
+            # An error refers to the frames that it came through, and so to these: a cycle.
+            self._latest, self._takes_results = None, False
+            del result
 
     async def send_by_middleware(
         self, request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
     ) -> aiohttp.ClientResponse:
-        """Send the request for a session's middleware, which may do so several times."""
-        self.sends += 1
-        is_refused = False
+        """Act as the middleware after a session's own, which may send the request several times."""
+        self._lose_sight()
+        self._latest, self._is_latest_refused = None, False
+        self._in_flight += 1
+        result: aiohttp.ClientResponse | BaseException | None = None
         try:
-            response = await handler(request)
-            is_refused = 400 <= response.status < 500
+            result = response = await handler(request)
+            self._is_latest_refused = 400 <= response.status < 500
             return response
+        except BaseException as error:
+            result = error
+            raise
         finally:
-            self.may_have_acted |= self.sent and not is_refused
+            self._in_flight -= 1
+            if self._in_flight:
+                self._lose_sight()
+            if self._takes_results:
+                self._latest = result
+            del result
+
+    def _lose_sight(self) -> None:
+        """Note that the attempt's result will not be that of the latest request."""
+        if self.sent and (self._in_flight or not self._is_latest_refused):
+            self.may_have_acted = True
 
     def close_connection(self) -> None:
         """Close the connection that the request was sent over, also if it is idle now."""

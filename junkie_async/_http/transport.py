@@ -228,8 +228,10 @@ class Transport:
             options |= {"headers": self._headers, **_NO_BODY}
         else:  # its middlewares may change the payload that aiohttp makes of the bytes
             options |= {"headers": self._headers | _JSON_BODY, "data": request.body}
-        # The session's own come first: an argument here replaces them.
+        # The session's own are among them: an argument here replaces them.
         own = getattr(session, "_middlewares", ())
+        if own:
+            own = (state.watch_middlewares, *own)
         return self._exchange_bytes(
             session,
             request,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import gc
 import gzip
 import itertools
@@ -26,6 +27,7 @@ from junkie_async import (
     NotFoundError,
     Outcome,
     OutcomeUnknownError,
+    RateLimitError,
     RequestTimeoutError,
     RetryPolicy,
     ServerError,
@@ -332,17 +334,112 @@ async def test_a_request_that_a_middleware_sends_again_may_have_acted(
     assert isinstance(caught.value, OutcomeUnknownError) == (outcome is Outcome.UNKNOWN)
 
 
-async def test_a_request_that_was_sent_once_and_turned_away() -> None:
+async def pass_through(
+    request: aiohttp.ClientRequest, handler: Callable[..., Awaitable[aiohttp.ClientResponse]]
+) -> aiohttp.ClientResponse:
+    """Act as a middleware that does nothing."""
+    return await handler(request)
+
+
+@pytest.mark.parametrize("middlewares", [[], [pass_through]])
+async def test_a_request_that_was_sent_once_and_turned_away(middlewares: list[Any]) -> None:
     """Whatever the status of a response, it says nothing about an earlier request."""
     async with (
         raw_server(lambda _: response(b"{}", "503 Busy", "Retry-After: 1")) as (url, heads),
-        aiohttp.ClientSession() as session,
+        aiohttp.ClientSession(middlewares=middlewares) as session,
     ):
         junkie = JunkieClient("k", base_url=url, session=session, retry=RetryPolicy(attempts=1))
         with pytest.raises(ServerError) as caught:
             await junkie.keys.create(provider_id=1)
     assert len(heads) == 1
     assert caught.value.outcome is Outcome.NOT_EXECUTED
+
+
+@pytest.mark.parametrize(
+    ("status", "outcome"),
+    [("200 OK", Outcome.UNKNOWN), ("403 Forbidden", Outcome.NOT_EXECUTED)],
+)
+@pytest.mark.parametrize(
+    "error",
+    [
+        aiohttp.ConnectionTimeoutError("of another server"),
+        aiohttp.InvalidURL("that of another server"),
+        RateLimitError("of another account", status=429, outcome=Outcome.NOT_EXECUTED),
+    ],
+    ids=repr,
+)
+async def test_a_middleware_fails_after_the_response(
+    error: Exception, status: str, outcome: Outcome
+) -> None:
+    """Its error says nothing about the request, and the response says that nothing is repeated."""
+
+    async def fail_afterwards(
+        request: aiohttp.ClientRequest, handler: Callable[..., Awaitable[aiohttp.ClientResponse]]
+    ) -> aiohttp.ClientResponse:
+        async with await handler(request):
+            raise copy.copy(error)
+
+    async with (
+        raw_server(lambda _: response(KEY, status)) as (url, heads),
+        aiohttp.ClientSession(middlewares=[fail_afterwards]) as session,
+    ):
+        junkie = JunkieClient("k", base_url=url, session=session, retry=RetryPolicy(attempts=1))
+        with pytest.raises(JunkieError) as caught:
+            await junkie.keys.create(provider_id=1)
+    assert len(heads) == 1
+    assert caught.value.outcome is outcome
+
+
+async def test_a_middleware_fails_before_the_request() -> None:
+    """What was never sent can't have acted."""
+
+    async def fail(*_: object) -> aiohttp.ClientResponse:
+        raise aiohttp.ConnectionTimeoutError("of another server")
+
+    async with (
+        raw_server(lambda _: response(KEY)) as (url, heads),
+        aiohttp.ClientSession(middlewares=[fail]) as session,
+    ):
+        junkie = JunkieClient("k", base_url=url, session=session, retry=RetryPolicy(attempts=1))
+        with pytest.raises(ConnectError) as caught:
+            await junkie.keys.create(provider_id=1)
+    assert not heads
+    assert caught.value.outcome is Outcome.NOT_EXECUTED
+
+
+@pytest.mark.parametrize("status", ["401 Unauthorized", "429 Too Many Requests"])
+@pytest.mark.parametrize("refused", [1, 2])
+async def test_a_middleware_takes_a_response_while_its_other_request_is_in_flight(
+    status: str, refused: int
+) -> None:
+    """Whichever of the two is refused: the other one may still be carried out."""
+    sent = 0
+    others: set[asyncio.Task[aiohttp.ClientResponse]] = set()
+
+    def respond(_: bytes) -> bytes:
+        nonlocal sent
+        sent += 1
+        return response(b"{}", status) if sent == refused else b"HTTP/1.1 100 Continue\r\n\r\n"
+
+    async def hedge(
+        request: aiohttp.ClientRequest, handler: Callable[..., Awaitable[aiohttp.ClientResponse]]
+    ) -> aiohttp.ClientResponse:
+        nonlocal others
+        both = [asyncio.ensure_future(handler(request)) for _ in range(2)]
+        done, others = await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+        return done.pop().result()
+
+    async with (
+        raw_server(respond) as (url, _),
+        aiohttp.ClientSession(middlewares=[hedge]) as session,
+    ):
+        junkie = JunkieClient("k", base_url=url, session=session, retry=RetryPolicy(attempts=1))
+        with pytest.raises(OutcomeUnknownError) as caught:
+            await junkie.keys.create(provider_id=1)
+        (other,) = others
+        other.cancel()
+        await asyncio.wait(others)
+    assert caught.value.outcome is Outcome.UNKNOWN
 
 
 async def test_a_middleware_sends_in_a_task_of_its_own() -> None:
