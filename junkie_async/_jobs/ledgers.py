@@ -28,7 +28,9 @@ class Ledgers:
     def __init__(self, open_store: OpenStore) -> None:
         self._open_store = open_store
         self._stores: dict[str, LedgerStore] = {}
-        self._locks = WeakValueDictionary[tuple[str, str], asyncio.Lock]()
+        self._locks = WeakValueDictionary[
+            tuple[asyncio.AbstractEventLoop, str, str], asyncio.Lock
+        ]()
 
     def make_ledger(
         self,
@@ -47,7 +49,8 @@ class Ledgers:
     def find_lock(self, ledger: LedgerRef, order: str) -> asyncio.Lock:
         """Return the lock of an order, by which the calls of this client take turns."""
         store = ledger if isinstance(ledger, LedgerStore) else self._find_store(ledger)
-        return self._locks.setdefault((store.identity, order), asyncio.Lock())
+        loop = asyncio.get_running_loop()
+        return self._locks.setdefault((loop, store.identity, order), asyncio.Lock())
 
     async def close(self) -> None:
         """Close the stores that were made here."""

@@ -98,6 +98,8 @@ async def _fill_once(ledger: Ledger, reconciler: Reconciler, create: CreateMarke
         (intent,) = await ledger.log_intents([1])
         key = await _create(ledger, intent, create)
     except BaseException as error:
+        if isinstance(error, GeneratorExit) and ledger.can_lose_writer:
+            raise  # its event loop was closed: the lease ends by itself
         try:
             await ledger.end()
         except JunkieError:  # what has happened before counts; but others may have the order now
@@ -137,7 +139,7 @@ async def _create(ledger: Ledger, intent: Intent, create: CreateMarked) -> Key:
         key = await create(intent.marker, check_writer)
         _check_marker(key, intent.marker)
         return key
-    except LeaseLostError:
+    except (LeaseLostError, GeneratorExit):
         raise
     except BaseException as error:  # a cancellation, too: the delay counts from this moment on
         outcome = getattr(error, "outcome", Outcome.UNKNOWN)

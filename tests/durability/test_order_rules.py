@@ -252,6 +252,54 @@ async def test_an_order_of_many_keys_that_is_damaged(
     assert service.requests["POST /keys/batch"] == 1
 
 
+# Of the sockets that the closed loop leaves, and of what was pending.
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+async def test_an_order_whose_event_loop_was_closed(
+    service: Service, ledger: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A later loop of the process can have the order: no lock of the dead one's is in its way."""
+    done = asyncio.Event()
+
+    async def hang(exchange: Exchange) -> None:
+        exchange.make()
+        await done.wait()
+
+    monkeypatch.setitem(server.FAULTS, "hanging", hang)
+    service.script.append("hanging")
+    given: Any = {"provider_id": PROVIDER, "idempotency_key": "a", "reconcile_after": 0.1}
+
+    def use_two_loops() -> str:
+        client, loop = make_client(service), asyncio.new_event_loop()
+        short = PostgresLedger(ledger, lease=1.0) if "//" in ledger else ledger
+        calls = [
+            # The second one waits for the lock.
+            loop.create_task(client.keys.create(**given, ledger=short))
+            for _ in range(2)
+        ]
+        while not service.requests["POST /keys"]:
+            loop.run_until_complete(asyncio.sleep(0.01))
+        loop.close()
+
+        async def order_again() -> str:
+            async with client, asyncio.timeout(SOON):
+                keys = await asyncio.gather(
+                    *(client.keys.create(**given, ledger=short) for _ in range(3))
+                )
+                if isinstance(short, PostgresLedger):
+                    await short.close()
+            (value,) = {key.key_value for key in keys}
+            return value
+
+        assert not any(call.done() for call in calls)
+        return asyncio.run(order_again())
+
+    value = await asyncio.to_thread(use_two_loops)
+    done.set()
+    gc.collect()
+    assert service.values() == [value]
+
+
 async def test_a_client_that_is_closed_during_an_order(
     service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
