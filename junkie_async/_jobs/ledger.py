@@ -6,14 +6,19 @@ from collections.abc import AsyncGenerator, Callable, Collection, Generator, Map
 from contextlib import contextmanager, nullcontext, suppress
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-from .._errors import JunkieError, Outcome
+from .._errors import ConfigurationError, JunkieError, Outcome
 from .journal import Intent, Journal
 from .key_hashes import LoggedValues, SeenValues
 from .key_log import KeyLog
 from .markers import make_marker, read_number
-from .record import DamagedError, Record
+from .record import DamagedError, LoadedJob, Record
+
+_GONE: Final = (
+    "the job is no longer in its ledger, or was begun there anew: it was pruned or deleted while"
+    " this worker ran it"
+)
 
 
 class Ledger(Journal):
@@ -39,6 +44,7 @@ class Ledger(Journal):
         self._arguments = {**arguments, "marker": marker}
         self._prefix = marker
         self._folder = folder
+        self._is_recorded = False  # whether the record is known to have the job
         self._start_empty()
 
     def _start_empty(self) -> None:
@@ -65,12 +71,18 @@ class Ledger(Journal):
         try:
             with unsettled():
                 loaded = await self._record.open(self._arguments, self._add_earlier_keys)
+                self._resume(loaded, state["_job_id"])
         except BaseException:
             with suppress(JunkieError):
                 await self._record.close()
             vars(self).update(state)  # the job's report still has what this worker did before
             raise
+
+    def _resume(self, loaded: LoadedJob, earlier_id: str) -> None:
+        if self._is_recorded and loaded.id != earlier_id:
+            raise ConfigurationError(_GONE)
         self._job_id, self.result = loaded.id, loaded.result
+        self._is_recorded = self._is_recorded or bool(loaded.calls)
         self.begun: float | None = loaded.begun
         self.created, self._next_number = loaded.created, loaded.calls
         self._earlier_blocks = self._key_log.end_block()
@@ -120,6 +132,7 @@ class Ledger(Journal):
     async def sync(self) -> None:
         """Wait until everything logged so far is durable."""
         await self._record.sync()
+        self._is_recorded = True
 
     async def wait_until_writer(self) -> None:
         """Wait as long as it is unsure whether this worker may send calls."""

@@ -6,7 +6,6 @@ The content is not trusted: see `ledger_file`.
 from __future__ import annotations
 
 import contextlib
-import re
 import sqlite3
 import time
 from collections.abc import Generator
@@ -17,7 +16,15 @@ import attrs
 
 from .._errors import ConfigurationError
 from .._protocol.fields import MAX_BATCH
-from .record import DEFAULT_JOB, DamagedError, JobCounts, check_result, read_arguments
+from .record import (
+    DEFAULT_JOB,
+    LATEST,
+    DamagedError,
+    JobCounts,
+    check_begin,
+    check_result,
+    read_arguments,
+)
 
 _APPLICATION_ID: Final = 0x6A6E6B31  # "jnk1": by it `file`, SQLite's tools and we know a ledger
 
@@ -63,17 +70,16 @@ CREATE TEMP VIEW key AS SELECT 1 AS job, attempt, value FROM main.key;"""  # noq
 _SCHEMAS: Final = {1: {*_SCHEMA_1}, _VERSION: {*_SCHEMA}}
 
 _MAX_SCHEMA_STEPS: Final = 1_000_000  # of SQLite's; reading the schema takes some hundred
-_JOB_ID: Final = re.compile("[0-9a-z]{1,32}")
-_LATEST: Final = 253402300799  # the end of the year 9999, in Unix time
 
 # SQLite takes values of any type in any column. (`integrity_check` looks for NULL.) Numbers without
-# gaps: a row of `attempt` that is missing would be a call whose keys nobody looks for.
+# gaps: a row of `attempt` that is missing would be a call whose keys nobody looks for. Only without
+# a marker may a call have more keys than it was to create.
 _IS_SOUND: Final = f"""
 SELECT NOT EXISTS (
   SELECT 1 FROM attempt WHERE job = :job AND (
     typeof(number) <> 'integer' OR typeof(amount) <> 'integer'
     OR amount NOT BETWEEN 1 AND {MAX_BATCH} OR open NOT IN (0, 1)
-    OR typeof(doubted) NOT IN ('real', 'null') OR doubted NOT BETWEEN 0 AND {_LATEST})
+    OR typeof(doubted) NOT IN ('real', 'null') OR doubted NOT BETWEEN 0 AND {LATEST})
 ) AND NOT EXISTS (
   SELECT 1 FROM key WHERE job = :job AND (typeof(value) <> 'text' OR typeof(attempt) <> 'integer')
 ) AND (
@@ -82,7 +88,10 @@ SELECT NOT EXISTS (
 ) AND (
   SELECT ifnull(min(attempt), 0) >= 0
   AND ifnull(max(attempt), -1) < (SELECT count(*) FROM attempt WHERE job = :job)
-  FROM key WHERE job = :job)"""  # noqa: S608 - constants
+  FROM key WHERE job = :job
+) AND NOT EXISTS (
+  SELECT 1 FROM attempt WHERE job = :job AND :has_marker
+    AND amount < (SELECT count(*) FROM key WHERE key.job = :job AND key.attempt = number))"""  # noqa: S608 - constants
 
 _COUNT: Final = """
 SELECT (SELECT count(*) FROM key WHERE job = :job), count(*), total(amount) FILTER (WHERE open),
@@ -218,12 +227,14 @@ def read_job(db: sqlite3.Connection, name: str) -> JobRow | None:
     if row is None:
         return None
     job_id, _, marker, arguments, begun, result = row
-    is_sound = isinstance(marker, str) and isinstance(arguments, str) and isinstance(begun, float)
-    if not is_sound or not _JOB_ID.fullmatch(marker) or not 0 <= begun <= _LATEST:
+    check_begin(marker, begun)
+    if not isinstance(arguments, str):
         raise DamagedError
-    if not db.execute(_IS_SOUND, {"job": job_id}).fetchone()[0]:
+    given = read_arguments(arguments)
+    has_marker = given.get("marker") is not None
+    if not db.execute(_IS_SOUND, {"job": job_id, "has_marker": has_marker}).fetchone()[0]:
         raise DamagedError
-    return JobRow(job_id, name, marker, read_arguments(arguments), begun, check_result(result))
+    return JobRow(job_id, name, marker, given, begun, check_result(result))
 
 
 def read_counts(db: sqlite3.Connection, name: str) -> JobCounts | None:

@@ -36,10 +36,13 @@ from .postgres_transactions import (
     run_transaction,
 )
 from .record import (
+    DamagedError,
     LeaseLostError,
     LoadedIntent,
     LoadedJob,
     check_arguments,
+    check_begin,
+    check_content,
     check_result,
     read_arguments,
 )
@@ -60,7 +63,7 @@ _TAKE_LEASE: Final = f"""{_GIVEN}, taken AS (
   UPDATE junkie_async.job SET epoch = epoch + 1,
     leased_until = clock_timestamp() + make_interval(secs => (it ->> 'lease')::float8)
   FROM given WHERE name = it ->> 'name' AND result IS NULL
-    AND coalesce(leased_until < clock_timestamp(), TRUE)
+    AND coalesce(leased_until < clock_timestamp() OR leased_until = 'infinity', TRUE)
   RETURNING id, epoch
 ), found AS (
   SELECT id, marker, arguments, extract(epoch FROM begun)::float8 AS begun,
@@ -112,6 +115,19 @@ FROM junkie_async.attempt WHERE job = $1 AND (open OR doubted IS NOT NULL)"""
 _MOST_READ: Final = 10_000  # keys in one transaction
 _READ_KEYS: Final = f"""SELECT value FROM junkie_async.key
 WHERE job = $1 AND position >= $2 ORDER BY position LIMIT {_MOST_READ}"""  # noqa: S608 - constants
+# See `ledger_tables`. Positions without gaps: a key would be dropped for one that has its position.
+_IS_SOUND: Final = f"""SELECT NOT EXISTS (
+  SELECT FROM junkie_async.attempt WHERE job = $1 AND (amount NOT BETWEEN 1 AND {MAX_BATCH}
+    OR $2 AND amount < (
+      SELECT count(*) FROM junkie_async.key WHERE key.job = $1 AND key.attempt = number))
+) AND (
+  SELECT coalesce(max(number), -1) = count(*) - 1 AND coalesce(min(number), 0) = 0
+  FROM junkie_async.attempt WHERE job = $1
+) AND (
+  SELECT coalesce(min(position), 0) = 0 AND coalesce(max(position), -1) = $3 - 1
+    AND coalesce(min(attempt), 0) >= 0 AND coalesce(max(attempt), -1) < (
+      SELECT count(*) FROM junkie_async.attempt WHERE attempt.job = $1)
+  FROM junkie_async.key WHERE job = $1)"""  # noqa: S608 - constants
 _COUNT_CALLS: Final = "SELECT count(*) FROM junkie_async.attempt WHERE job = $1"
 
 
@@ -193,10 +209,14 @@ class PostgresRecord:
             self._unlogged = encode_json(arguments).decode()
             return LoadedJob(id=self._marker, begun=time.time())
         with explain_damage():
+            check_begin(row["marker"], row["begun"])
             check_arguments(read_arguments(row["arguments"]), arguments)
             result = check_result(row["result"] and bytes.fromhex(row["result"]))
             job = LoadedJob(id=row["marker"], begun=row["begun"], result=result)
-            return await self._load_rows(row["id"], job, add_keys) if self._epoch else job
+            if self._epoch:
+                has_marker = arguments.get("marker") is not None
+                job = await self._load_rows(row["id"], job, add_keys, has_marker=has_marker)
+            return check_content(job, arguments)
 
     def log_intents(self, intents: Sequence[tuple[int, int]]) -> None:
         """Log calls, by their numbers and their amounts of keys, with the next `sync`."""
@@ -272,7 +292,12 @@ class PostgresRecord:
         return await fetch_plain(db, _TAKE_LEASE.replace("$1", given.hex())), began
 
     async def _load_rows(
-        self, job_id: int, job: LoadedJob, add_keys: Callable[[Sequence[str]], None]
+        self,
+        job_id: int,
+        job: LoadedJob,
+        add_keys: Callable[[Sequence[str]], None],
+        *,
+        has_marker: bool,
     ) -> LoadedJob:
         # The keys first: the lease is renewed meanwhile, and the write finds out if it was lost. No
         # other worker has added keys since then.
@@ -283,6 +308,8 @@ class PostgresRecord:
                 add_keys(keys[at : at + MAX_BATCH])
                 await asyncio.sleep(0)  # a million take longer than a short lease
             self._position += len(keys)
+        # In a transaction of its own, which keeps no lease from being renewed.
+        await self._in_transaction(partial(self._check_rows, job_id, has_marker))
         read = partial(self._read_calls, job_id)
         calls, intents, self._valid_until = await self._in_transaction(read)
         return msgspec.structs.replace(job, created=self._position, calls=calls, intents=intents)
@@ -315,6 +342,11 @@ class PostgresRecord:
     async def _read_keys(self, job_id: int, db: Connection) -> list[str]:
         """Read the key values that come next."""
         return [value for (value,) in await db.fetch(_READ_KEYS, job_id, self._position)]
+
+    async def _check_rows(self, job_id: int, has_marker: bool, db: Connection) -> None:
+        if not await db.fetchval(_IS_SOUND, job_id, has_marker, self._position):
+            await self._write(_Changes(), db)  # another worker may have added to them meanwhile
+            raise DamagedError
 
     async def _read_calls(
         self, job_id: int, db: Connection

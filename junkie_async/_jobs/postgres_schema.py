@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from .._errors import ConfigurationError
 from .postgres_transactions import Connection, Pool, begin
-from .record import JobCounts, read_arguments
+from .record import JobCounts, check_begin, read_arguments
 
 # A change of these tables needs another version, and code that reads the ones before.
 _VERSION: Final = 2
@@ -125,6 +125,7 @@ async def read_counts(
     """Read what is known of up to 1000 jobs after this ID, with their IDs; or of one job."""
     rows: list[dict[str, Any]] = [dict(row) for row in await db.fetch(_READ_STATUSES, after, name)]
     for row in rows:
+        check_begin(row["marker"], row["begun"])
         row["arguments"] = read_arguments(row["arguments"])
     return [(row.pop("id"), JobCounts(**row)) for row in rows]
 

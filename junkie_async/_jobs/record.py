@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Final, Protocol, TypeGuard
@@ -20,6 +21,11 @@ DEFAULT_JOB: Final = "job"
 
 MAX_CLAIM: Final = 1e9
 """Seconds; about 30 years."""
+
+LATEST: Final = 253402300799
+"""The end of the year 9999, in Unix time."""
+
+_JOB_ID: Final = re.compile("[0-9a-z]{1,32}")
 
 
 class DamagedError(Exception):
@@ -180,6 +186,31 @@ def read_arguments(recorded: str) -> dict[str, Any]:
     if not is_amount or not all(map(str.isidentifier, arguments)):  # errors show the names
         raise DamagedError
     return arguments
+
+
+def check_begin(marker: object, begun: object) -> None:
+    """Check what a record has as a job's ID, and as the Unix time when the job was begun.
+
+    Raises:
+        DamagedError: They are not those of a job.
+    """
+    is_id = isinstance(marker, str) and _JOB_ID.fullmatch(marker)
+    if not is_id or not isinstance(begun, int | float) or not 0 <= begun <= LATEST:
+        raise DamagedError
+
+
+def check_content(job: LoadedJob, arguments: Mapping[str, Any]) -> LoadedJob:
+    """Check that a record's content goes together. The key of an order is one of its rows, too.
+
+    Raises:
+        DamagedError: Something of it is missing. To go on would create a second key for an order.
+    """
+    is_order = "call" in arguments
+    if is_order and job.result is None and (job.created or not job.calls):
+        raise DamagedError
+    if job.result is not None and not is_order:
+        raise DamagedError
+    return job
 
 
 def check_result(written: object) -> bytes | None:

@@ -31,7 +31,15 @@ from .ledger_file import (
 )
 from .ledger_tables import check_integrity, limit_time, read_job
 from .markers import new_job_id
-from .record import DEFAULT_JOB, LedgerStore, LoadedIntent, LoadedJob, Record, check_arguments
+from .record import (
+    DEFAULT_JOB,
+    LedgerStore,
+    LoadedIntent,
+    LoadedJob,
+    Record,
+    check_arguments,
+    check_content,
+)
 
 T = TypeVar("T")
 
@@ -342,7 +350,7 @@ class SqliteRecord:
             created += len(chunk)
             add_keys([value for (value,) in chunk])
         (calls,) = db.execute("SELECT count(*) FROM attempt WHERE job = ?", (row.id,)).fetchone()
-        return LoadedJob(
+        job = LoadedJob(
             id=row.marker,
             begun=row.begun,
             created=created,
@@ -350,6 +358,7 @@ class SqliteRecord:
             intents=self._load_intents(db),
             result=row.result,
         )
+        return check_content(job, arguments)
 
     def _begin(self, db: sqlite3.Connection, arguments: Mapping[str, Any]) -> LoadedJob:
         """Begin a job. An order's row is written with that of its call: one sync less."""

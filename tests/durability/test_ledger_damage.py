@@ -119,6 +119,7 @@ async def _run(path: Path, url: str) -> None:
         "INSERT INTO attempt VALUES (2, 100, 0, 0)",
         "UPDATE attempt SET number = -1",
         "INSERT INTO key VALUES ('JNK-1', 1)",
+        "UPDATE attempt SET amount = 1",
         "INSERT INTO key VALUES ('JNK-1', -1)",
         "ALTER TABLE key RENAME COLUMN value TO key_value",
         "ALTER TABLE attempt DROP COLUMN suspect",

@@ -252,6 +252,27 @@ async def test_an_order_of_many_keys_that_is_damaged(
     assert service.requests["POST /keys/batch"] == 1
 
 
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "UPDATE {}job SET result = NULL",
+        "UPDATE {}job SET result = NULL; UPDATE {}attempt SET open = TRUE",
+        "UPDATE {}job SET result = NULL; DELETE FROM {}key; DELETE FROM {}attempt",
+        "UPDATE {}job SET marker = 'ab cd'",
+    ],
+)
+async def test_an_order_of_which_something_is_missing(
+    damage: str, client: JunkieClient, service: Service, ledger: str
+) -> None:
+    """No other key is created for it."""
+    await _order(client, ledger)
+    in_schema = damage.format(*["junkie_async."] * 3)
+    await execute_sql(ledger, damage.format("", "", ""), in_schema)
+    with pytest.raises(ConfigurationError, match="it is damaged: restore a copy of it"):
+        await _order(client, ledger)
+    assert service.requests["POST /keys"] == 1
+
+
 # Of the sockets that the closed loop leaves, and of what was pending.
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")

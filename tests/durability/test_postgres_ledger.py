@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import json
 import time
 import traceback
 from collections.abc import Callable
-from contextlib import AsyncExitStack, aclosing
+from contextlib import AsyncExitStack, aclosing, suppress
 from datetime import timedelta
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -23,6 +24,7 @@ from junkie_async import (
     postgres,
 )
 from junkie_async._jobs.ledger import Ledger
+from junkie_async._jobs.postgres_record import PostgresRecord
 from junkie_async._jobs.record import LeaseLostError
 from junkie_async.postgres import PostgresLedger
 from tests.postgres_server import PostgresServer
@@ -310,6 +312,116 @@ async def test_the_status_of_a_damaged_job(client: JunkieClient, postgres_databa
             await ledger.status("launch")
 
 
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "UPDATE {}.job SET begun = 'infinity'",
+        "UPDATE {}.job SET begun = '-infinity'",
+        "UPDATE {}.job SET begun = '0044-03-15 BC'",
+        "UPDATE {}.job SET begun = '200000-01-01'",
+        "UPDATE {}.job SET marker = ''",
+        "UPDATE {}.job SET marker = 'ab cd'",
+        """UPDATE {}.job SET result = '{{"id": 1, "key_value": "K"}}'""",
+        "UPDATE {}.attempt SET amount = 0 WHERE number = 1",
+        "UPDATE {}.attempt SET amount = 101 WHERE number = 1",
+        "UPDATE {}.attempt SET number = -1 WHERE number = 1",
+        "UPDATE {}.attempt SET number = 9 WHERE number = 1",
+        "DELETE FROM {}.attempt WHERE number = 2",
+        "DELETE FROM {}.attempt",
+        "UPDATE {}.key SET attempt = 9 WHERE position = 1",
+        "UPDATE {}.key SET attempt = -1 WHERE position = 1",
+        "UPDATE {}.key SET value = '' WHERE position = 1",
+        "UPDATE {}.key SET position = position + 1000",
+        "UPDATE {}.key SET position = position - 1000",
+        "DELETE FROM {}.key WHERE position = 0",
+        "DELETE FROM {}.key WHERE position = 1",
+        "INSERT INTO {}.key SELECT job, 0, 250, 'K' FROM {}.attempt WHERE number = 0",
+    ],
+)
+async def test_a_job_that_is_damaged(
+    damage: str, client: JunkieClient, service: Service, postgres_database: str
+) -> None:
+    """It creates and deletes nothing, and gives its lease back."""
+    await _make_job(client, postgres_database, 250)
+    await _execute(postgres_database, damage.format("junkie_async", "junkie_async"))
+    before = service.values()
+    async with asyncio.timeout(SOON):
+        for _ in range(2):
+            with pytest.raises(ConfigurationError, match="it is damaged: restore a copy of it"):
+                await _make_job(client, postgres_database, 250)
+    assert service.values() == before
+
+
+async def test_rows_of_another_worker_are_no_damage(
+    client: JunkieClient, postgres_database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They come after the lease was lost, between the reading of the keys and the check."""
+    await _make_job(client, postgres_database, 250)
+    check = PostgresRecord._check_rows
+
+    async def check_late(*arguments: Any) -> None:
+        await _execute(
+            postgres_database,
+            _STEAL,
+            "INSERT INTO junkie_async.attempt SELECT id, 3, 1 FROM junkie_async.job",
+            "INSERT INTO junkie_async.key SELECT id, 3, 250, 'K' FROM junkie_async.job",
+        )
+        await check(*arguments)
+
+    monkeypatch.setattr(PostgresRecord, "_check_rows", check_late)
+    async with PostgresLedger(postgres_database) as store:
+        record = store.make_record("launch", waits=False)
+        arguments = json.loads(await _read(postgres_database, "arguments"))
+        with pytest.raises(LeaseLostError):
+            await record.open(arguments, lambda _: None)
+        with suppress(LeaseLostError):
+            await record.close()
+
+
+@pytest.mark.parametrize("begun", ["infinity", "-infinity", "200000-01-01"])
+async def test_the_status_of_a_job_of_no_time(
+    begun: str, client: JunkieClient, postgres_database: str
+) -> None:
+    """Python has no such moment."""
+    await _make_job(client, postgres_database, 5)
+    await _execute(postgres_database, f"UPDATE junkie_async.job SET begun = '{begun}'")
+    async with PostgresLedger(postgres_database) as ledger:
+        with pytest.raises(ConfigurationError, match="it is damaged: restore a copy of it"):
+            await ledger.status("launch")
+
+
+async def test_a_lease_without_end_is_none(
+    client: JunkieClient, service: Service, postgres_database: str
+) -> None:
+    """No worker takes one."""
+    await _make_job(client, postgres_database, 250)
+    await _execute(postgres_database, "UPDATE junkie_async.job SET leased_until = 'infinity'")
+    async with asyncio.timeout(SOON):
+        assert (await _make_job(client, postgres_database, 250)).created == 250
+    assert len(service.values()) == 250
+
+
+async def test_a_job_that_is_deleted_while_it_runs(
+    client: JunkieClient, service: Service, postgres_database: str
+) -> None:
+    """It does not begin anew, and its report has what it created."""
+    given: list[str] = []
+    job = _make_job(client, postgres_database, 1500, concurrency=1)
+    with pytest.raises(BatchError, match="no longer in its ledger"):
+        async with asyncio.timeout(SOON):
+            async for batch in job:
+                given += batch.keys
+                if len(given) == 200:
+                    await _execute(
+                        postgres_database,
+                        *(f"DELETE FROM junkie_async.{table}" for table in _TABLES),
+                    )
+    made = service.values()
+    assert {*given} <= {*job.report.keys} <= {*made}
+    assert job.report.created + job.report.unknown == len(made) < 1500
+
+
+_TABLES: Final = ("job", "attempt", "key")
 _STEAL: Final = """UPDATE junkie_async.job
 SET epoch = epoch + 1, leased_until = clock_timestamp() + interval '0.3 s'"""
 
@@ -320,12 +432,12 @@ async def test_a_lease_is_renewed_while_nothing_is_logged(postgres_database: str
         ledger = Ledger(store.make_record("a", waits=False), {"amount": 100}, "jk")
         await ledger.open()
         await ledger.log_intents([100])
-        ends = await _read_lease(postgres_database)
+        ends = await _read(postgres_database, "leased_until")
         for _ in range(2):
             before = ends
             while ends == before:
                 await asyncio.sleep(0.01)
-                ends = await _read_lease(postgres_database)
+                ends = await _read(postgres_database, "leased_until")
             assert timedelta(0) < ends - before < timedelta(seconds=2.5)  # a third of 1 s
         await ledger.wait_until_writer()
         ledger.check_writer()
@@ -334,10 +446,11 @@ async def test_a_lease_is_renewed_while_nothing_is_logged(postgres_database: str
             ledger.check_writer()
 
 
-async def _read_lease(dsn: str) -> Any:
+async def _read(dsn: str, column: str) -> Any:
+    """Read a column of the only job."""
     db = await asyncpg.connect(dsn)
     try:
-        return await db.fetchval("SELECT leased_until FROM junkie_async.job")
+        return await db.fetchval(f"SELECT {column} FROM junkie_async.job")
     finally:
         await db.close()
 

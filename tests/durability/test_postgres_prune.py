@@ -13,7 +13,7 @@ from junkie_async.postgres import PostgresLedger
 
 _DONE = 25_000
 _MAKE_JOBS = """INSERT INTO junkie_async.job (name, marker, arguments, begun, leased_until)
-SELECT $1 || number, '', '{"amount": 1}', clock_timestamp() - $2 * interval '1 day',
+SELECT $1 || number, 'x', '{"amount": 1}', clock_timestamp() - $2 * interval '1 day',
   clock_timestamp() + $3 * interval '1 second' FROM generate_series(1, $4) AS number"""
 _MAKE_ROWS = """
 INSERT INTO junkie_async.attempt (job, number, amount, open)

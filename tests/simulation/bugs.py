@@ -291,8 +291,9 @@ BUGS: Final = (
     Bug(
         "keys of a run before are overwritten",
         "_jobs/postgres_record.py",
-        "            self._position += len(keys)\n        read",
-        "            self._position += len(keys)\n        self._position = 0\n        read",
+        "        return msgspec.structs.replace(job, created=self._position",
+        "        created, self._position = self._position, 0\n"
+        "        return msgspec.structs.replace(job, created=created",
         "leased-job",
         seed=0,
     ),

@@ -10,6 +10,7 @@ import contextlib
 import copy
 import json
 import re
+from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from random import Random
 from typing import Any, Final
@@ -211,6 +212,19 @@ class PostgresServer:
         keys = self.find_job(number).keys
         return [(keys[at][1],) for at in sorted(keys) if at >= position]
 
+    def is_sound(self, number: int, has_marker: bool, created: int) -> bool:
+        """Whether the rows of a job go together."""
+        job = self.find_job(number)
+        logged = Counter(attempt for attempt, _ in job.keys.values())
+        return (
+            sorted(job.attempts) == [*range(len(job.attempts))]
+            and sorted(job.keys) == [*range(created)]
+            and logged.keys() <= job.attempts.keys()
+            and not (
+                has_marker and any(logged[at] > one.amount for at, one in job.attempts.items())
+            )
+        )
+
     def read_intents(self, number: int) -> list[dict[str, Any]]:
         """Return the calls that may still bring keys."""
         job, now = self.find_job(number), self.loop.time()
@@ -296,6 +310,8 @@ class SimulatedConnection:
 
     async def fetchval(self, query: str, *arguments: Any) -> Any:
         """Execute a query of one value."""
+        if query == statements._IS_SOUND:
+            return await self._ask(lambda: self._server.is_sound(*arguments))
         assert query == statements._COUNT_CALLS
         return await self._ask(lambda: len(self._server.find_job(*arguments).attempts))
 
