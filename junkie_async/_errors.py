@@ -288,8 +288,8 @@ class BatchError(JunkieError):
 
     Attributes:
         report: The full report: what was done, what failed, and what is unknown.
-        did_nothing: Whether no key was changed: no call succeeded, and no request can have been
-            carried out.
+        did_nothing: Whether no key was changed: no call succeeded, and no request to change keys
+            can have been carried out.
     """
 
     outcome = Outcome.UNKNOWN

@@ -160,7 +160,11 @@ class CreateJob(Job[Intent | KeyBatch, KeyBatch, CreateReport]):
             ahead = min(missing, 2 * self._concurrency * MAX_BATCH)
             full, rest = divmod(ahead, MAX_BATCH)
             amounts = [MAX_BATCH] * full + [rest] * (rest > 0)
-            self._ready += await self._journal.log_intents(amounts)
+            try:
+                self._ready += await self._journal.log_intents(amounts)
+            except JunkieError:
+                self._is_in_doubt = True  # another worker may have begun the job
+                raise
 
     def _is_unconfirmed(self) -> bool:
         return self._reconciler is not None and self._reconciler.is_unconfirmed
@@ -171,6 +175,7 @@ class CreateJob(Job[Intent | KeyBatch, KeyBatch, CreateReport]):
                 "outcome unknown: an earlier run sent calls without markers, so the job can't"
                 " find their keys. Look for them before you start a new job"
             )
+        self._is_in_doubt = True  # it may delete surplus keys
         adopted = await self._reconciler.reconcile(self._report_wait)
         self._doubts_in_a_row = 0
         self._rounds_without_keys = 0 if adopted else self._rounds_without_keys + 1

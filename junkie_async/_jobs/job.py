@@ -15,7 +15,7 @@ from .._masking import error_boundary
 from .._models import CreateReport, DeleteReport
 from .._validation import check_integer, safe_repr
 from .outcomes import UpdateReport
-from .worker_pool import ChunkT, ResultT, WorkerPool, is_refusal
+from .worker_pool import ChunkT, ResultT, WorkerPool
 
 _Report: TypeAlias = CreateReport | DeleteReport | UpdateReport
 ReportT = TypeVar("ReportT", bound=_Report)
@@ -144,6 +144,7 @@ class Job(LazyCoroutine[ReportT], Generic[ChunkT, ResultT, ReportT]):
                 return
             if self._restarts_after(failure):
                 failure = await self._restart()
+                self._is_in_doubt = True  # what the other worker does meanwhile
             if failure is not None:
                 source = "on_progress" if self._is_progress_broken else ""
                 raise _batch_error(failure, self.report, source, self._is_in_doubt) from failure
@@ -182,10 +183,10 @@ class Job(LazyCoroutine[ReportT], Generic[ChunkT, ResultT, ReportT]):
         # Another call's error may still have the pool.
         self._failure, pool.failure = pool.failure or self._find_failure(), None
 
-    async def _restart(self) -> JunkieError | None:
+    async def _restart(self) -> Exception | None:
         try:
             await self._before_start()
-        except JunkieError as error:
+        except Exception as error:  # whatever it is, the caller gets the report with it
             return error
         return None
 
@@ -211,14 +212,17 @@ class Job(LazyCoroutine[ReportT], Generic[ChunkT, ResultT, ReportT]):
 
 
 def _batch_error(failure: Exception, report: _Report, source: str, in_doubt: bool) -> BatchError:
-    if not isinstance(failure, JunkieError):
+    if isinstance(failure, JunkieError):
+        status = f" [{failure.status}]" if isinstance(failure, APIError) else ""
+        happened = f"{failure.message}{status}"
+    else:
         # The text of somebody else's exception may quote a key value; the cause keeps it.
         name = type(failure).__name__
         happened = f"{source} raised {name}" if source else f"{name} was raised"
-        return BatchError(f"the job ended early: {happened}", report)
-    status = f" [{failure.status}]" if isinstance(failure, APIError) else ""
-    error = BatchError(f"the job ended early: {failure.message}{status}", report)
-    error.did_nothing = not in_doubt and is_refusal(failure) and report.failed == report.requested
-    error.advice = failure.advice
-    error.method, error.path, error.attempts = failure.method, failure.path, failure.attempts
+    error = BatchError(f"the job ended early: {happened}", report)
+    unchanged = report.failed + getattr(report, "not_found", 0)
+    error.did_nothing = not in_doubt and unchanged == report.requested
+    if isinstance(failure, JunkieError):
+        error.advice = failure.advice
+        error.method, error.path, error.attempts = failure.method, failure.path, failure.attempts
     return error

@@ -25,7 +25,6 @@ from .._errors import (
     InvalidResponseError,
     JunkieError,
     NotFoundError,
-    Outcome,
     OutcomeUnknownError,
     PermissionDeniedError,
     RateLimitError,
@@ -165,6 +164,8 @@ class UpdateJob(Job[Change, KeyOutcome, UpdateReport]):
             return self._count_outcome(
                 KeyOutcome(key=key, status=OutcomeStatus.DONE, result=result)
             )
+        # Also where the same call may simply be made again. A look-up has no status.
+        self._is_in_doubt |= latest is not RequestStatus.NOT_EXECUTED
         return self._process_failure(key, failure)
 
     def _process_failure(self, key: int | str, failure: JunkieError) -> KeyOutcome:
@@ -175,8 +176,6 @@ class UpdateJob(Job[Change, KeyOutcome, UpdateReport]):
             failure.__cause__.__traceback__ = None
         if self._ends_job(failure) and self._pool is not None:
             self._pool.stop(failure)
-        if failure.outcome is not Outcome.NOT_EXECUTED:
-            self._is_in_doubt = True  # also where the same call may simply be made again
         return self._count_outcome(KeyOutcome(key=key, status=_status_of(failure), error=failure))
 
     def _count_outcome(self, outcome: KeyOutcome) -> KeyOutcome:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import pickle
+from collections.abc import AsyncIterator
 from contextlib import aclosing
 
 import pytest
@@ -91,6 +92,24 @@ async def test_a_job_did_nothing_if_each_call_was_refused(
             await job
         assert caught.value.did_nothing == did_nothing
         assert pickle.loads(pickle.dumps(caught.value)).did_nothing == did_nothing
+
+
+@pytest.mark.parametrize("failure", [OSError("no such file"), ServerError("down", status=503)])
+@pytest.mark.parametrize(("given", "did_nothing"), [(0, True), (5, True), (1000, False)])
+async def test_a_job_whose_iterable_fails(
+    service: Service, failure: Exception, given: int, did_nothing: bool
+) -> None:
+    """It did nothing if that came before the first call, as in a walk whose service is down."""
+
+    async def keys() -> AsyncIterator[int]:
+        for key in range(1, given + 1):
+            yield key
+        raise failure
+
+    with pytest.raises(BatchError) as caught:
+        await DeleteJob(keys(), service.delete, concurrency=1)
+    assert caught.value.__cause__ is failure
+    assert caught.value.did_nothing == did_nothing
 
 
 @pytest.mark.parametrize("is_waiting", [True, False])

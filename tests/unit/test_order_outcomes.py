@@ -15,6 +15,7 @@ from junkie_async import (
     CreateJob,
     JunkieError,
     Key,
+    KeyBatch,
     Outcome,
     OutcomeUnknownError,
     RateLimitError,
@@ -33,7 +34,7 @@ class _Record:
 
     has_lease: ClassVar[bool] = True
     fails: Mapping[str, type[ConfigurationError]]
-    closed: int = 0
+    closed: int = attrs.field(default=0, init=False)
 
     async def open(self, arguments: object, add_keys: object) -> LoadedJob:
         self._fail("open")
@@ -63,15 +64,24 @@ class _Record:
             raise error("the ledger can't be used")
 
 
+@attrs.define(eq=False)
 class _LostRecord(_Record):
-    """A record that another worker takes over after two calls, and that can't be opened again."""
+    """A record that another worker takes over after two calls.
 
-    checks: int = 0
+    It can't be opened again, or has another job of that name then.
+    """
+
+    failure: Exception | None
+    checks: int = attrs.field(default=0, init=False)
+
+    async def open(self, arguments: object, add_keys: object) -> LoadedJob:
+        if self.checks and self.failure is not None:
+            raise self.failure
+        return LoadedJob(id="lkjihgfedcba" if self.checks else "abcdefghijkl", begun=1.0)
 
     async def wait_until_writer(self) -> None:
         self.checks += 1
         if self.checks == 3:
-            self.fails = {"open": ConfigurationError}
             raise LeaseLostError("another worker has it")
 
 
@@ -136,14 +146,38 @@ async def test_a_job_that_can_not_log_its_first_calls() -> None:
     assert not caught.value.did_nothing
 
 
-async def test_a_job_that_can_not_go_on_after_another_worker_had_it() -> None:
+@pytest.mark.parametrize(
+    ("failure", "text"),
+    [
+        (ConfigurationError("the ledger can't be used"), "the ledger can't be used"),
+        (RuntimeError("a fault of ours"), "RuntimeError was raised"),
+        (None, "no longer in its ledger"),
+    ],
+)
+async def test_a_job_that_can_not_go_on_after_another_worker_had_it(
+    failure: Exception | None, text: str
+) -> None:
     """Its error has a report, with the keys that it created before."""
     service = Service()
-    ledger = Ledger(_LostRecord({}), {}, "jk")
-    with pytest.raises(BatchError, match="the ledger can't be used") as caught:
+    ledger = Ledger(_LostRecord({}, failure), {}, "jk")
+    with pytest.raises(BatchError, match=text) as caught:
         await CreateJob(500, service.create, concurrency=1, journal=ledger)
-    assert isinstance(caught.value.__cause__, ConfigurationError)
+    assert failure in (None, caught.value.__cause__)
     report = caught.value.report
     assert (report.created, report.failed, report.unknown) == (200, 300, 0)
     assert len(report.keys) == 200
+    assert not caught.value.did_nothing
+
+
+async def test_a_job_that_was_refused_after_another_worker_had_it() -> None:
+    """It did nothing, but the other worker may have."""
+    refusals = [LeaseLostError("another worker has it"), RateLimitError("no", status=429)]
+
+    async def create(*_: object) -> KeyBatch:
+        raise refusals.pop(0)
+
+    ledger = Ledger(_Record({}), {}, "jk")
+    with pytest.raises(BatchError) as caught:
+        await CreateJob(500, create, concurrency=1, journal=ledger)
+    assert isinstance(caught.value.__cause__, RateLimitError)
     assert not caught.value.did_nothing

@@ -48,6 +48,7 @@ OK: Response = (200, {}, b'{"success": true, "message": "done"}')
 NO_KEY: Response = (404, {}, b'{"error": "Key not found"}')
 BAD: Response = (400, {}, b'{"error": "hwid_limit is too low"}')
 FORBIDDEN: Response = (403, {}, b'{"error": "not your key"}')
+MISSING: Response = (404, {}, b'{"error": "Key not found"}')
 DOWN: Response = (503, {}, b"{}")
 QUICK = RetryPolicy(attempts=2, wait_initial=1.0, wait_jitter=0.0, outage=0.0)
 PATIENT = RetryPolicy(attempts=2, wait_initial=1.0, wait_jitter=0.0, outage=60.0)
@@ -457,6 +458,32 @@ def test_a_lost_change_may_have_been_made() -> None:
         assert isinstance(error.__cause__, AuthenticationError)
         assert error.report.failed == 2
         assert not error.did_nothing
+
+    run(main())
+
+
+def test_keys_that_are_missing_are_not_changed() -> None:
+    """A job whose other calls were refused did nothing."""
+
+    async def main() -> None:
+        refused = AuthenticationError("no", status=401)
+        service = Service(answer_by({"1": MISSING, "2": refused}))
+        error = await fail(service.keys().update_many([1, 2], concurrency=1, is_premium=True))
+        assert (error.report.not_found, error.report.failed) == (1, 1)
+        assert error.did_nothing
+
+    run(main())
+
+
+def test_a_look_up_that_fails_changes_nothing() -> None:
+    """Its request was sent, and only reads."""
+
+    async def main() -> None:
+        service = Service(lambda key: DOWN)
+        error = await fail(service.keys().update_many(["7"], is_premium=True))
+        assert isinstance(error.__cause__, ServerError)
+        assert {method for method, _ in service.calls} == {"GET"}
+        assert error.did_nothing
 
     run(main())
 
