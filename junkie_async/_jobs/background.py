@@ -12,6 +12,10 @@ T = TypeVar("T")
 # An event loop itself has only weak references to tasks.
 _TASKS: Final = dict[asyncio.AbstractEventLoop, set[asyncio.Task[Any]]]()
 
+# Kept for good. The garbage collector would end the coroutines that wait for them wherever it runs,
+# and what they do then, such as to close their client, may want a lock that is held there.
+_DEAD: Final = list[asyncio.Task[Any]]()
+
 
 def run_in_background(act: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
     """Run something to its end, or to that of the event loop, even if nobody waits for it."""
@@ -30,6 +34,7 @@ def _end_closed_loops() -> None:
         for task in _TASKS.pop(loop, ()):
             with suppress(RuntimeError):  # it can't wait for its clean-up, which goes on by itself
                 task.get_coro().close()
+            _DEAD.append(task)
 
 
 def _forget(task: asyncio.Task[Any]) -> None:
