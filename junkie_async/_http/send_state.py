@@ -11,6 +11,7 @@ from aiohttp import hdrs
 from aiohttp.connector import Connection
 
 from .._errors import JunkieError
+from .._protocol.responses import is_turned_away
 from .api_key import IssuedKey
 
 
@@ -37,9 +38,9 @@ class SendState:
         "_before_send",
         "_in_flight",
         "_is_latest_refused",
+        "_is_over",
         "_latest",
         "_protocol",
-        "_takes_results",
         "api_key",
         "fresh",
         "is_queued",
@@ -64,7 +65,7 @@ class SendState:
         self.may_have_acted: bool = False
         self._protocol: asyncio.BaseProtocol | None = None
         # Of the requests that a session's middlewares send.
-        self._takes_results: bool = False
+        self._is_over: bool = False
         self._in_flight: int = 0
         self._latest: aiohttp.ClientResponse | BaseException | None = None
         self._is_latest_refused: bool = True
@@ -72,12 +73,13 @@ class SendState:
     async def watch_middlewares(
         self, request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
     ) -> aiohttp.ClientResponse:
-        """Act as the first middleware: let a session's own end with the result of a request.
+        """Act as the first middleware: see whether a session's own end with a request's result.
 
-        They may also end with an error of their own, or while another request is in flight.
+        They may also end with an error of their own, or while another request is in flight. One
+        that has not been sent by then is not sent any more, unless it only reads.
         """
         result: aiohttp.ClientResponse | BaseException | None = None
-        self._takes_results = True
+        self._is_over = False
         try:
             result = await handler(request)
             return result
@@ -88,7 +90,7 @@ class SendState:
             if self._in_flight or result is not self._latest:
                 self._lose_sight()
             # An error refers to the frames that it came through, and so to these: a cycle.
-            self._latest, self._takes_results = None, False
+            self._latest, self._is_over = None, True
             del result
 
     async def send_by_middleware(
@@ -101,7 +103,8 @@ class SendState:
         result: aiohttp.ClientResponse | BaseException | None = None
         try:
             result = response = await handler(request)
-            self._is_latest_refused = 400 <= response.status < 500
+            refuses = response.status >= 400 and is_turned_away(response.status, response.headers)
+            self._is_latest_refused = refuses
             return response
         except BaseException as error:
             result = error
@@ -110,7 +113,7 @@ class SendState:
             self._in_flight -= 1
             if self._in_flight:
                 self._lose_sight()
-            if self._takes_results:
+            if not self._is_over:
                 self._latest = result
             del result
 
@@ -139,6 +142,8 @@ class SendState:
         send = request.send
 
         def tracked_send(conn: Connection) -> Coroutine[Any, Any, aiohttp.ClientResponse]:
+            if self._is_over and request.method != "GET":
+                raise aiohttp.ClientConnectionError("not sent: its call goes on without it")
             if self._before_send is not None:
                 self._check_before_write(request, self._before_send)
             self.sent, self._protocol = True, conn.protocol

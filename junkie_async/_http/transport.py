@@ -230,13 +230,12 @@ class Transport:
             options |= {"headers": self._headers | _JSON_BODY, "data": request.body}
         # The session's own are among them: an argument here replaces them.
         own = getattr(session, "_middlewares", ())
-        if own:
-            own = (state.watch_middlewares, *own)
         return self._exchange_bytes(
             session,
             request,
             min(left, longest),
             options,
+            state.watch_middlewares,
             *own,
             wait_for_connection,
             state.middleware,

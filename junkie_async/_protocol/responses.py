@@ -154,14 +154,20 @@ _RATE_LIMIT = r"(?i)\brate[ _-]?limit|\btoo many requests\b"
 _CLOUDFLARE_RATE_LIMIT = 1015
 
 
+def is_turned_away(status: int, headers: Mapping[str, str]) -> bool:
+    """Whether a response that is no success says that the request was not carried out."""
+    # A 503 with a Retry-After is load shedding.
+    is_shed = status == 503 and read_retry_after(headers) is not None
+    return status < 500 or status in _NOT_EXECUTED or is_shed
+
+
 def _make_error(status: int, headers: Mapping[str, str], body: bytes, redact: Redactor) -> APIError:
     html = _is_html(headers, body)
     details = ErrorDetails() if html else read_error_details(body)
     text = _text_of(body)
     words = redact(details.message or text, _MAX_WORDS)
     wait = read_retry_after(headers)
-    # A 503 with a Retry-After is load shedding: the request was turned away, not carried out.
-    turned_away = status < 500 or status in _NOT_EXECUTED or (status == 503 and wait is not None)
+    turned_away = is_turned_away(status, headers)
     wait = details.retry_after if wait is None else wait
     challenge = _is_challenge(status, headers, details, html=html)
     cls = _ERROR_CLASSES.get(status, errors.ServerError if status >= 500 else APIError)

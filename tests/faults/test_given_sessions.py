@@ -301,6 +301,7 @@ async def test_a_middleware_sends_a_request_twice_at_once() -> None:
         ("502 Bad Gateway", "429 Too Many Requests", Outcome.UNKNOWN),
         ("502 Bad Gateway", None, Outcome.UNKNOWN),
         ("401 Unauthorized", "403 Forbidden", Outcome.NOT_EXECUTED),
+        ("501 Not Implemented", "429 Too Many Requests", Outcome.NOT_EXECUTED),
     ],
 )
 async def test_a_request_that_a_middleware_sends_again_may_have_acted(
@@ -440,6 +441,31 @@ async def test_a_middleware_takes_a_response_while_its_other_request_is_in_fligh
         other.cancel()
         await asyncio.wait(others)
     assert caught.value.outcome is Outcome.UNKNOWN
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+async def test_a_request_that_a_middleware_leaves_behind_is_not_sent(method: str) -> None:
+    """Otherwise the call, which counts it as not sent, would send it a second time."""
+    left: list[asyncio.Task[aiohttp.ClientResponse]] = []
+
+    async def leave(
+        request: aiohttp.ClientRequest, handler: Callable[..., Awaitable[aiohttp.ClientResponse]]
+    ) -> aiohttp.ClientResponse:
+        left.append(asyncio.ensure_future(handler(request)))
+        raise aiohttp.ConnectionTimeoutError("it took too long")
+
+    async with (
+        raw_server(lambda _: response(KEY)) as (url, heads),
+        aiohttp.ClientSession(middlewares=[leave]) as session,
+    ):
+        junkie = JunkieClient("k", base_url=url, session=session, retry=RetryPolicy(attempts=1))
+        with pytest.raises(ConnectError) as caught:
+            await (junkie.keys.get(1) if method == "GET" else junkie.keys.create(provider_id=1))
+        (result,) = await asyncio.gather(*left, return_exceptions=True)
+        if isinstance(result, aiohttp.ClientResponse):
+            result.close()
+    assert caught.value.outcome is Outcome.NOT_EXECUTED
+    assert len(heads) == (method == "GET")
 
 
 async def test_a_middleware_sends_in_a_task_of_its_own() -> None:
