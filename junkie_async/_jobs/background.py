@@ -32,7 +32,7 @@ def _end_closed_loops() -> None:
     """End what loops have left that were closed amid it: it may hold the lock of an order."""
     for loop in [loop for loop in [*_TASKS] if loop.is_closed()]:
         for task in _TASKS.pop(loop, ()):
-            with suppress(RuntimeError):  # it can't wait for its clean-up, which goes on by itself
+            with suppress(Exception):  # it can't wait for its clean-up, which goes on by itself
                 task.get_coro().close()
             _DEAD.append(task)
 
