@@ -37,7 +37,6 @@ class SendState:
     __slots__ = (
         "_before_send",
         "_in_flight",
-        "_is_latest_refused",
         "_is_over",
         "_latest",
         "_protocol",
@@ -68,7 +67,6 @@ class SendState:
         self._is_over: bool = False
         self._in_flight: int = 0
         self._latest: aiohttp.ClientResponse | BaseException | None = None
-        self._is_latest_refused: bool = True
 
     async def watch_middlewares(
         self, request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
@@ -98,14 +96,12 @@ class SendState:
     ) -> aiohttp.ClientResponse:
         """Act as the middleware after a session's own, which may send the request several times."""
         self._lose_sight()
-        self._latest, self._is_latest_refused = None, False
+        self._latest = None
         self._in_flight += 1
         result: aiohttp.ClientResponse | BaseException | None = None
         try:
-            result = response = await handler(request)
-            refuses = response.status >= 400 and is_turned_away(response.status, response.headers)
-            self._is_latest_refused = refuses
-            return response
+            result = await handler(request)
+            return result
         except BaseException as error:
             result = error
             raise
@@ -119,7 +115,7 @@ class SendState:
 
     def _lose_sight(self) -> None:
         """Note that the attempt's result will not be that of the latest request."""
-        if self.sent and (self._in_flight or not self._is_latest_refused):
+        if self.sent and (self._in_flight or not _is_refusal(self._latest)):
             self.may_have_acted = True
 
     def close_connection(self) -> None:
@@ -187,3 +183,9 @@ class SendState:
                 await write(writer, conn, length)
 
         request.write_bytes = checked_write  # type: ignore[method-assign, assignment]
+
+
+def _is_refusal(result: aiohttp.ClientResponse | BaseException | None) -> bool:
+    if not isinstance(result, aiohttp.ClientResponse):
+        return False
+    return result.status >= 400 and is_turned_away(result.status, result.headers)

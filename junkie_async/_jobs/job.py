@@ -220,8 +220,8 @@ def _batch_error(failure: Exception, report: _Report, source: str, in_doubt: boo
         name = type(failure).__name__
         happened = f"{source} raised {name}" if source else f"{name} was raised"
     error = BatchError(f"the job ended early: {happened}", report)
-    unchanged = report.failed + getattr(report, "not_found", 0)
-    error.did_nothing = not in_doubt and unchanged == report.requested
+    not_found = report.not_found if isinstance(report, UpdateReport) else 0
+    error.did_nothing = not in_doubt and report.failed + not_found == report.requested
     if isinstance(failure, JunkieError):
         error.advice = failure.advice
         error.method, error.path, error.attempts = failure.method, failure.path, failure.attempts

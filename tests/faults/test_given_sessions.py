@@ -342,18 +342,29 @@ async def pass_through(
     return await handler(request)
 
 
-@pytest.mark.parametrize("middlewares", [[], [pass_through]])
-async def test_a_request_that_was_sent_once_and_turned_away(middlewares: list[Any]) -> None:
-    """Whatever the status of a response, it says nothing about an earlier request."""
+async def fail_to_create(
+    respond: Respond, *middlewares: aiohttp.ClientMiddlewareType
+) -> tuple[JunkieError, list[bytes]]:
+    """Create a key in one attempt that fails; return the error, and what the server got."""
     async with (
-        raw_server(lambda _: response(b"{}", "503 Busy", "Retry-After: 1")) as (url, heads),
+        raw_server(respond) as (url, heads),
         aiohttp.ClientSession(middlewares=middlewares) as session,
     ):
         junkie = JunkieClient("k", base_url=url, session=session, retry=RetryPolicy(attempts=1))
-        with pytest.raises(ServerError) as caught:
+        with pytest.raises(JunkieError) as caught:
             await junkie.keys.create(provider_id=1)
+    return caught.value, heads
+
+
+@pytest.mark.parametrize("middlewares", [[], [pass_through]])
+async def test_a_request_that_was_sent_once_and_turned_away(middlewares: list[Any]) -> None:
+    """Whatever the status of a response, it says nothing about an earlier request."""
+    error, heads = await fail_to_create(
+        lambda _: response(b"{}", "503 Busy", "Retry-After: 1"), *middlewares
+    )
+    assert type(error) is ServerError
     assert len(heads) == 1
-    assert caught.value.outcome is Outcome.NOT_EXECUTED
+    assert error.outcome is Outcome.NOT_EXECUTED
 
 
 @pytest.mark.parametrize(
@@ -361,7 +372,7 @@ async def test_a_request_that_was_sent_once_and_turned_away(middlewares: list[An
     [("200 OK", Outcome.UNKNOWN), ("403 Forbidden", Outcome.NOT_EXECUTED)],
 )
 @pytest.mark.parametrize(
-    "error",
+    "failure",
     [
         aiohttp.ConnectionTimeoutError("of another server"),
         aiohttp.InvalidURL("that of another server"),
@@ -370,7 +381,7 @@ async def test_a_request_that_was_sent_once_and_turned_away(middlewares: list[An
     ids=repr,
 )
 async def test_a_middleware_fails_after_the_response(
-    error: Exception, status: str, outcome: Outcome
+    failure: Exception, status: str, outcome: Outcome
 ) -> None:
     """Its error says nothing about the request, and the response says that nothing is repeated."""
 
@@ -378,17 +389,11 @@ async def test_a_middleware_fails_after_the_response(
         request: aiohttp.ClientRequest, handler: Callable[..., Awaitable[aiohttp.ClientResponse]]
     ) -> aiohttp.ClientResponse:
         async with await handler(request):
-            raise copy.copy(error)
+            raise copy.copy(failure)
 
-    async with (
-        raw_server(lambda _: response(KEY, status)) as (url, heads),
-        aiohttp.ClientSession(middlewares=[fail_afterwards]) as session,
-    ):
-        junkie = JunkieClient("k", base_url=url, session=session, retry=RetryPolicy(attempts=1))
-        with pytest.raises(JunkieError) as caught:
-            await junkie.keys.create(provider_id=1)
+    error, heads = await fail_to_create(lambda _: response(KEY, status), fail_afterwards)
     assert len(heads) == 1
-    assert caught.value.outcome is outcome
+    assert error.outcome is outcome
 
 
 async def test_a_middleware_fails_before_the_request() -> None:
@@ -397,15 +402,10 @@ async def test_a_middleware_fails_before_the_request() -> None:
     async def fail(*_: object) -> aiohttp.ClientResponse:
         raise aiohttp.ConnectionTimeoutError("of another server")
 
-    async with (
-        raw_server(lambda _: response(KEY)) as (url, heads),
-        aiohttp.ClientSession(middlewares=[fail]) as session,
-    ):
-        junkie = JunkieClient("k", base_url=url, session=session, retry=RetryPolicy(attempts=1))
-        with pytest.raises(ConnectError) as caught:
-            await junkie.keys.create(provider_id=1)
+    error, heads = await fail_to_create(lambda _: response(KEY), fail)
+    assert type(error) is ConnectError
     assert not heads
-    assert caught.value.outcome is Outcome.NOT_EXECUTED
+    assert error.outcome is Outcome.NOT_EXECUTED
 
 
 @pytest.mark.parametrize("status", ["401 Unauthorized", "429 Too Many Requests"])

@@ -181,3 +181,29 @@ async def test_a_job_that_was_refused_after_another_worker_had_it() -> None:
         await CreateJob(500, create, concurrency=1, journal=ledger)
     assert isinstance(caught.value.__cause__, RateLimitError)
     assert not caught.value.did_nothing
+
+
+class _Search(Reconciler):
+    """Finds no key of any call."""
+
+    async def reconcile(self, report_wait: object) -> list[list[Key]]:
+        for intent in [*self._journal.open_intents.values()]:
+            self._journal.log_result(intent, (), final=True)
+        return []
+
+
+async def test_a_job_that_was_refused_after_it_looked_for_its_keys() -> None:
+    """It may have deleted surplus keys."""
+    never: Any = None
+    failures = [OutcomeUnknownError("lost"), RateLimitError("no", status=429)]
+
+    async def create(*_: object) -> KeyBatch:
+        raise failures.pop(0)
+
+    ledger = Ledger(_Record({}), {}, "jk")
+    search = _Search(ledger, 0.0, fetch=never, delete=never, remember=never)
+    with pytest.raises(BatchError) as caught:
+        await CreateJob(100, create, concurrency=1, journal=ledger, reconciler=search)
+    assert isinstance(caught.value.__cause__, RateLimitError)
+    assert caught.value.report.failed == 100
+    assert not caught.value.did_nothing

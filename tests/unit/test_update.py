@@ -48,7 +48,6 @@ OK: Response = (200, {}, b'{"success": true, "message": "done"}')
 NO_KEY: Response = (404, {}, b'{"error": "Key not found"}')
 BAD: Response = (400, {}, b'{"error": "hwid_limit is too low"}')
 FORBIDDEN: Response = (403, {}, b'{"error": "not your key"}')
-MISSING: Response = (404, {}, b'{"error": "Key not found"}')
 DOWN: Response = (503, {}, b"{}")
 QUICK = RetryPolicy(attempts=2, wait_initial=1.0, wait_jitter=0.0, outage=0.0)
 PATIENT = RetryPolicy(attempts=2, wait_initial=1.0, wait_jitter=0.0, outage=60.0)
@@ -467,7 +466,7 @@ def test_keys_that_are_missing_are_not_changed() -> None:
 
     async def main() -> None:
         refused = AuthenticationError("no", status=401)
-        service = Service(answer_by({"1": MISSING, "2": refused}))
+        service = Service(answer_by({"1": NO_KEY, "2": refused}))
         error = await fail(service.keys().update_many([1, 2], concurrency=1, is_premium=True))
         assert (error.report.not_found, error.report.failed) == (1, 1)
         assert error.did_nothing
