@@ -115,7 +115,7 @@ class SendState:
 
     def _lose_sight(self) -> None:
         """Note that the attempt's result will not be that of the latest request."""
-        if self.sent and (self._in_flight or not _is_refusal(self._latest)):
+        if self.sent and not _is_refusal(self._latest):
             self.may_have_acted = True
 
     def close_connection(self) -> None:

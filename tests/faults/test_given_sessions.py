@@ -443,6 +443,23 @@ async def test_a_middleware_takes_a_response_while_its_other_request_is_in_fligh
     assert caught.value.outcome is Outcome.UNKNOWN
 
 
+async def test_a_middleware_drops_the_first_of_two_responses() -> None:
+    """The second one, which it gives on, was sent at the same time, and was refused."""
+    statuses = ["200 OK", "429 Too Many Requests"]
+
+    async def send_twice(
+        request: aiohttp.ClientRequest, handler: Callable[..., Awaitable[aiohttp.ClientResponse]]
+    ) -> aiohttp.ClientResponse:
+        both = await asyncio.gather(handler(request), handler(request))
+        done, refused = sorted(both, key=lambda one: one.status)
+        done.close()
+        return refused
+
+    error, heads = await fail_to_create(lambda _: response(KEY, statuses.pop(0)), send_twice)
+    assert len(heads) == 2
+    assert error.outcome is Outcome.UNKNOWN
+
+
 @pytest.mark.parametrize("method", ["GET", "POST"])
 async def test_a_request_that_a_middleware_leaves_behind_is_not_sent(method: str) -> None:
     """Otherwise the call, which counts it as not sent, would send it a second time."""
